@@ -1,0 +1,166 @@
+"""Posteriors against views made one by one; killed scoring against unkilled; refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from vgg_sweep.nets.vgg import VGG
+
+from vgg_sweep import score as score_module
+from vgg_sweep.config import RunError
+from vgg_sweep.device import choose_device
+from vgg_sweep.images.sources import ImageSet, Split
+from vgg_sweep.images.statistics import Statistics
+from vgg_sweep.images.views import origins
+from vgg_sweep.passes import Pass, missing, passes
+from vgg_sweep.plan import Run
+from vgg_sweep.progress import Interrupted, Reporter
+from vgg_sweep.score import score
+from vgg_sweep.train import build_net, start
+from vgg_sweep.work import prepare
+
+from .tiny import tiny_config, tiny_run
+
+FIGURES = Statistics([0.4, 0.5, 0.6], [0.1, 0.02, 0.01], torch.eye(3).tolist())
+NUM_IMAGES = 11
+
+
+def image_set() -> ImageSet:
+    """Images of several shapes, larger than any Q."""
+    rng = np.random.default_rng(0)
+    sizes = [(96, 96), (96, 128), (130, 96)]
+    arrays = [rng.integers(0, 256, (*sizes[i % 3], 3), dtype=np.uint8) for i in range(NUM_IMAGES)]
+    split = Split(
+        [f"val/{i}" for i in range(NUM_IMAGES)], np.arange(NUM_IMAGES) % 3, lambda i: Image.fromarray(arrays[i])
+    )
+    return ImageSet(split, split, ["a", "b", "c"], "fingerprint")
+
+
+def scored(run: Run, reporter: Reporter | None = None) -> VGG:
+    prepare(run)
+    net = build_net(run.config, 3)
+    start(net, run)
+    run.folder.weights.write_bytes(b"stands for the weights")
+    score(
+        net,
+        run.config,
+        run.folder,
+        image_set(),
+        FIGURES,
+        choose_device(run.config),
+        reporter or Reporter(run.folder, live=False),
+    )
+    return net
+
+
+def load(run: Run, each: Pass) -> np.ndarray:
+    array: np.ndarray = np.load(run.folder.posteriors / f"{each.name}.npy")
+    return array
+
+
+def test_the_passes_of_every_protocol(tmp_path: Path) -> None:
+    def of(train_scale: str, protocol: str) -> set[tuple[str, int]]:
+        return {(each.method, each.Q) for each in passes(tiny_config(tmp_path, "D", train_scale, protocol, crop=224))}
+
+    assert of("256", "single") == {("dense", 256)}
+    assert of("384", "multi") == {("dense", 352), ("dense", 384), ("dense", 416)}
+    jitter = {("dense", 256), ("dense", 384), ("dense", 512)}
+    assert of("jitter", "crops") == jitter | {("multi-crop", 256), ("multi-crop", 384), ("multi-crop", 512)}
+
+
+def one_by_one(net: VGG, image: Image.Image, each: Pass) -> np.ndarray:
+    """The posteriors of one image, each view by itself, written out from Sect. 3.2."""
+    scale = each.Q / min(image.size)
+    size = (round(image.width * scale), round(image.height * scale))
+    whole = torch.from_numpy(np.array(image.resize(size, Image.Resampling.BILINEAR))).permute(2, 0, 1)[None].float()
+    if each.method == "dense":
+        crops = [whole]
+    else:
+        crops = [whole[:, :, y : y + 32, x : x + 32] for y, x in origins(each.method, size[1], size[0], 32)]
+    answers = []
+    for crop in crops:
+        view = torch.flip(crop, dims=[3]) if each.flip else crop
+        with torch.no_grad():
+            scores = net(4.0 * (view / 255 - torch.tensor(FIGURES.mean_rgb)[:, None, None]))
+        answers.append(torch.softmax(scores.mean(dim=(2, 3)), dim=1)[0])
+    return np.asarray(torch.stack(answers).mean(dim=0))
+
+
+def test_every_row_is_that_image_scored_alone(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, protocol="all")
+    net = scored(run)
+    images = image_set().val
+    for each in passes(run.config):
+        posteriors_NK = load(run, each)
+        assert posteriors_NK.shape == (NUM_IMAGES, 3) and posteriors_NK.dtype == np.float32
+        for index in range(NUM_IMAGES):
+            np.testing.assert_allclose(posteriors_NK[index], one_by_one(net, images.image(index), each), atol=2e-6)
+
+
+def test_the_manifest_says_what_the_rows_are(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    scored(run)
+    manifest = json.loads((run.folder.posteriors / "manifest.json").read_text())
+    assert manifest["classes"] == ["a", "b", "c"]
+    assert manifest["images"] == [f"val/{i}" for i in range(NUM_IMAGES)]
+    assert manifest["labels"] == [i % 3 for i in range(NUM_IMAGES)]
+    assert [(f["method"], f["Q"], f["flip"], f["N"], f["K"]) for f in manifest["files"]] == [
+        ("dense", 37, False, NUM_IMAGES, 3),
+        ("dense", 37, True, NUM_IMAGES, 3),
+    ]
+    assert not (run.folder.posteriors / "parts").exists()
+
+
+def test_what_is_there_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(tiny_run(tmp_path))
+    wider = tiny_run(tmp_path, protocol="multi")
+    computed: list[Pass] = []
+    original = score_module._chunk_posteriors
+
+    def counting(net: VGG, images_HWC: list[np.ndarray], each: Pass, *rest: object) -> np.ndarray:
+        computed.append(each)
+        return original(net, images_HWC, each, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(score_module, "_chunk_posteriors", counting)
+    scored(wider)
+    assert sorted({each.Q for each in computed}) == [32, 41]  # 37 was there
+    assert missing(wider.folder, wider.config) == []
+
+
+class StopAfter(Reporter):
+    def __init__(self, run: Run, checks: int) -> None:
+        super().__init__(run.folder, live=False)
+        self.checks = checks
+
+    def check_stop(self) -> None:
+        self.checks -= 1
+        if self.checks == 0:
+            raise Interrupted
+
+
+def test_stopped_anywhere_and_repeated_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_module, "CHUNK", 4)
+    whole = tiny_run(tmp_path / "whole", protocol="multi")
+    scored(whole)
+    pieces = tiny_run(tmp_path / "pieces", protocol="multi")
+    for checks in (1, 3, 2):
+        with pytest.raises(Interrupted):
+            scored(pieces, StopAfter(pieces, checks))
+        assert len(missing(pieces.folder, pieces.config)) == 6
+    scored(pieces)
+    for each in passes(whole.config):
+        file = f"{each.name}.npy"
+        assert (whole.folder.posteriors / file).read_bytes() == (pieces.folder.posteriors / file).read_bytes()
+
+
+def test_posteriors_of_other_weights_are_not_mixed(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    scored(run)
+    wider = tiny_run(tmp_path, protocol="multi")
+    manifest_file = run.folder.posteriors / "manifest.json"
+    manifest_file.write_text(manifest_file.read_text().replace('"weights_fingerprint": "', '"weights_fingerprint": "0'))
+    with pytest.raises(RunError, match="was made from other weights; remove that folder"):
+        scored(wider)

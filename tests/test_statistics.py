@@ -1,0 +1,37 @@
+"""Mean and principal components against numpy on all pixels at once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vgg_sweep.images.sources import ImageSet, Split
+from vgg_sweep.images.statistics import statistics
+
+
+def image_set(arrays: list[np.ndarray]) -> ImageSet:
+    split = Split(
+        [str(i) for i in range(len(arrays))],
+        np.zeros(len(arrays), dtype=np.int64),
+        lambda i: Image.fromarray(arrays[i]),
+    )
+    return ImageSet(split, split, ["one"], "fingerprint-of-this")
+
+
+def test_they_are_those_of_all_pixels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    mix = np.array([[0.8, 0.1, 0.3], [0.2, 0.9, 0.1], [0.1, 0.2, 0.7]])
+    arrays = [(rng.random((20 + i, 30, 3)) @ mix * 200).astype(np.uint8) for i in range(5)]
+    found = statistics(image_set(arrays), tmp_path, workers=2)
+    pixels = np.concatenate([a.reshape(-1, 3) for a in arrays]) / 255
+    assert found.mean_rgb == pytest.approx(pixels.mean(axis=0).tolist(), abs=1e-6)
+    vectors, values = np.array(found.eigenvectors), np.array(found.eigenvalues)
+    assert vectors @ np.diag(values) @ vectors.T == pytest.approx(np.cov(pixels.T, bias=True), abs=1e-6)
+
+
+def test_they_are_computed_once(tmp_path: Path) -> None:
+    images = image_set([np.zeros((4, 4, 3), dtype=np.uint8)])
+    first = statistics(images, tmp_path, workers=1)
+    images.train._decoded[0] = Image.new("RGB", (4, 4), (255, 255, 255))
+    assert statistics(images, tmp_path, workers=1) == first

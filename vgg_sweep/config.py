@@ -1,0 +1,275 @@
+"""The configuration: the only place with defaults and checks.
+
+`conf/*.yaml` and command-line overrides are merged by Hydra into the dataclasses below; `checked` turns the result into a
+`Config` or raises `ConfigError` with one sentence. Defaults are the paper's values; section numbers refer to arXiv 1409.1556v6.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+PAPER_CROP_PX = 224
+
+
+class ConfigError(ValueError):
+    """The request is wrong; the message says what was given, what is allowed and what to do. Exit code 2."""
+
+
+class RunError(RuntimeError):
+    """A well-formed request failed; the message says at what and how to go on. Exit code 1."""
+
+
+@dataclass
+class Model:
+    """One column of Table 1."""
+
+    name: str = MISSING
+    columns: list[str] = MISSING
+    """The column's words from top to bottom without the FC layers, which all nets share: conv3-64, LRN, maxpool, conv1-256 ..."""
+    parent: str | None = None
+    """Net whose S=256 weights the S=256 run starts from (Sect. 3.1: A for the deeper nets)."""
+
+
+@dataclass
+class TrainScale:
+    """S, the smallest side of the isotropically rescaled training image (Sect. 3.1)."""
+
+    name: str = MISSING
+    S: list[int] = MISSING
+    """[smallest, largest] S in pixels at crop 224; equal for a fixed scale. Drawn uniformly per image (distribution not stated)."""
+    parent: str | None = None
+    """Train scale of the same net whose weights this one starts from."""
+    trainable: str = "all"
+    """`all` layers, or `fc`: only the three FC layers, as in one member of the ILSVRC submission (Sect. 4.4)."""
+
+
+@dataclass
+class Recipe:
+    """How to train (Sect. 3.1)."""
+
+    name: str = MISSING
+    batch_size: int = 256
+    epochs: float = 74.0
+    """Budget of a run at S=256, in passes over the training set."""
+    fine_tune_epochs: float = 74.0
+    """Budget of a run that starts from another scale of the same net. Not stated in the paper."""
+    max_steps: int = 370_000
+    lr: float = 0.01
+    fine_tune_lr: float = 0.001
+    """Initial rate of a run that starts from another scale (stated for S=384; for jitter not stated)."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    dropout: float = 0.5
+    """On the first two FC layers."""
+    init: str = "normal"
+    """`normal` N(0, 0.01); `literal` variance 10^-2 as printed; `glorot` uniform (the paper's note); `he`. Biases are 0."""
+    schedule: str = "plateau"
+    """`plateau`: lr / 10 when validation accuracy stops improving; `fractions`: at fixed shares of the budget."""
+    patience_epochs: int = 5
+    """Epochs without improvement that count as a plateau. Not stated in the paper."""
+    threshold: float = 0.1
+    """Smallest fall of the validation error, in points, that counts as an improvement. Not stated in the paper."""
+    num_drops: int = 3
+    drop_fractions: list[float] = field(default_factory=lambda: [0.5, 0.75, 0.9])
+    validate_epochs: float = 1.0
+    """Epochs between two validations (centre crop at the single test scale; the paper does not say how it validated)."""
+    color_shift_std: float = 0.1
+    """Std of the RGB shift's alphas (Krizhevsky et al. 2012, Sect. 4.1)."""
+    pixel_max: float = 255.0
+    """Pixels run from 0 to this before the mean is subtracted. 255 in the paper's nets."""
+
+
+@dataclass
+class Fractals:
+    """The embedded, formula-driven set."""
+
+    num_classes: int = 20
+    train_per_class: int = 150
+    val_per_class: int = 50
+    side_px: int = 160
+    seed: int = 0
+
+
+@dataclass
+class Data:
+    name: str = MISSING
+    source: str = MISSING
+    """`fractals`, `folder` (train/ and val/ with a folder a class) or `imagenet` (the same, keyed by wnid)."""
+    root: str | None = None
+    fractals: Fractals = field(default_factory=Fractals)
+
+
+@dataclass
+class Protocol:
+    """Which posteriors to compute (Sect. 3.2)."""
+
+    name: str = MISSING
+    passes: list[str] = MISSING
+    """`method@Q`: dense, multi-crop, centre-crop or ten-crop, at `single` or `multi` (the paper's rules of Q) or a Q in pixels."""
+
+
+@dataclass
+class Sweep:
+    """Points of a sweep: a union of small grids, crossed with what the command line adds."""
+
+    name: str = ""
+    grids: list[dict[str, Any]] = field(default_factory=list)
+    """Each maps a group (model, train_scale, protocol) to one option or a list of options."""
+
+
+@dataclass
+class Config:
+    """Everything a run is made from; see `conf/config.yaml` for the groups."""
+
+    model: Model = field(default_factory=Model)
+    train_scale: TrainScale = field(default_factory=TrainScale)
+    recipe: Recipe = field(default_factory=Recipe)
+    data: Data = field(default_factory=Data)
+    protocol: Protocol = field(default_factory=Protocol)
+    crop: int = PAPER_CROP_PX
+    """Side of the net's input in pixels, a multiple of 32. S and Q scale with it."""
+    width: float = 1.0
+    """Factor on the channels of every hidden layer."""
+    classes: int | None = None
+    """Number of classes; null means those of the data."""
+    pool_ceil: bool = True
+    """Round pooled sizes up, as Caffe did. Not stated in the paper; the same at the crop, different on odd sides of a dense test image."""
+    seed: int = 0
+    warm_start: str = "paper"
+    """`paper`: parents as in Sect. 3.1; `none`: every run from random weights."""
+    out: str = "outputs/${data.name}"
+    """Folder of the sweep: run folders go in here."""
+    cache: str = "outputs/cache"
+    """Folder for what is computed once from the data."""
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    """CPU threads of a run; 0 leaves torch's choice."""
+    workers: int = 2
+    """Threads that prepare images."""
+    log_every_steps: int = 10
+    checkpoint_every_minutes: float = 10.0
+    """A checkpoint is also written after every epoch."""
+    run: str | None = None
+    """Folder of a prepared run to work on instead of composing one; set by the sweeper for Hydra's launchers."""
+    jobs: str = "auto"
+    """Runs at a time on this machine: `auto` or a number."""
+    retries: int = 0
+    """How often a failed run of a sweep is tried again."""
+    fail_fast: bool = False
+    """Stop the sweep at the first failed run."""
+    sweep: Sweep = field(default_factory=Sweep)
+
+
+def conf_dir() -> Path:
+    """The folder of `config.yaml`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def load_option(group: str, name: str) -> Any:
+    """The dataclass of one option of a group, as its yaml has it: `load_option("model", "A")`. Raises `ConfigError` if unknown."""
+    kinds = {"model": Model, "train_scale": TrainScale, "protocol": Protocol}
+    folders = [conf_dir()]
+    if HydraConfig.initialized():
+        folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+    for folder in folders:
+        if (path := folder / group / f"{name}.yaml").exists():
+            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kinds[group]), OmegaConf.load(path)))
+    known = sorted(path.stem for folder in folders for path in (folder / group).glob("*.yaml"))
+    raise ConfigError(f"{group}={name} does not exist; choose one of {', '.join(known)}.")
+
+
+def scaled_px(px_at_224: float, crop: int) -> int:
+    """A length given for crop 224, at this crop, rounded to the nearest pixel (half up): 256 is 73 px at crop 64."""
+    return int(px_at_224 * crop / PAPER_CROP_PX + 0.5)
+
+
+def test_scales(S: list[int], rule: str, crop: int) -> list[int]:
+    """The test scales Q in pixels for a net trained at S = [smallest, largest], given at crop 224 (Sect. 4.1, 4.2).
+
+    `single`: S, or the middle of a jittered range. `multi`: {S-32, S, S+32}, or the ends and the middle of the range.
+    """
+    smallest, largest = S
+    middle = (smallest + largest) / 2
+    if rule == "single":
+        at_224 = [middle]
+    elif smallest == largest:
+        at_224 = [middle - 32, middle, middle + 32]
+    else:
+        at_224 = [smallest, middle, largest]
+    return [scaled_px(Q, crop) for Q in at_224]
+
+
+METHODS = ("dense", "multi-crop", "centre-crop", "ten-crop")
+_CHOICES = {
+    "recipe.init": ("normal", "literal", "glorot", "he"),
+    "recipe.schedule": ("plateau", "fractions"),
+    "train_scale.trainable": ("all", "fc"),
+    "data.source": ("fractals", "folder", "imagenet"),
+    "warm_start": ("paper", "none"),
+    "precision": ("auto", "fp32", "bf16"),
+}
+_POSITIVE = ("crop", "width", "recipe.batch_size", "recipe.epochs", "recipe.fine_tune_epochs", "recipe.max_steps",
+             "recipe.lr", "recipe.fine_tune_lr", "recipe.pixel_max", "workers", "log_every_steps",
+             "checkpoint_every_minutes", "data.fractals.num_classes", "data.fractals.train_per_class",
+             "data.fractals.val_per_class")  # fmt: skip
+
+
+def checked(raw: DictConfig) -> Config:
+    """The typed configuration of `raw`, or `ConfigError` naming the first setting that cannot be."""
+    config: Config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), raw))  # type: ignore[assignment]
+    for key, allowed in _CHOICES.items():
+        value = _at(config, key)
+        if value not in allowed:
+            raise ConfigError(f"{key}={value} is not known; choose one of {', '.join(allowed)}.")
+    for key in _POSITIVE:
+        if _at(config, key) <= 0:
+            raise ConfigError(f"{key}={_at(config, key)} must be greater than 0.")
+    if config.crop % 32:
+        lower = max(32, config.crop // 32 * 32)
+        raise ConfigError(
+            f"crop={config.crop} is not a multiple of 32, which five 2x2 poolings need; try crop={lower} or crop={lower + 32}."
+        )
+    if not 0 <= config.recipe.dropout < 1:
+        raise ConfigError(f"recipe.dropout={config.recipe.dropout} must be at least 0 and less than 1.")
+    if config.jobs != "auto" and not (config.jobs.isdigit() and int(config.jobs) > 0):
+        raise ConfigError(f"jobs={config.jobs} is neither `auto` nor a positive number.")
+    _check_scales(config)
+    return config
+
+
+def _check_scales(config: Config) -> None:
+    S = config.train_scale.S
+    if len(S) != 2 or S[0] > S[1]:
+        raise ConfigError(f"train_scale.S={S} must be [smallest, largest], in pixels at crop 224.")
+    if S[0] < PAPER_CROP_PX:
+        raise ConfigError(f"train_scale.S={S} is smaller than the crop of {PAPER_CROP_PX} it is given for.")
+    for name in config.protocol.passes:
+        parse_pass(name, S, config.crop)
+
+
+def parse_pass(name: str, S: list[int], crop: int) -> tuple[str, list[int]]:
+    """The method and the test scales Q in pixels of a protocol's pass such as `dense@multi` or `centre-crop@256`."""
+    method, _, scale = name.partition("@")
+    if method not in METHODS or not (scale in ("single", "multi") or scale.isdigit()):
+        raise ConfigError(
+            f"protocol.passes has '{name}'; write METHOD@Q with a method of {', '.join(METHODS)} and Q `single`, `multi` or pixels."
+        )
+    scales_px = [int(scale)] if scale.isdigit() else test_scales(S, scale, crop)
+    if min(scales_px) < crop:
+        raise ConfigError(
+            f"protocol.passes has '{name}', but Q={min(scales_px)} px is smaller than the crop of {crop} px."
+        )
+    return method, scales_px
+
+
+def _at(config: Config, dotted: str) -> Any:
+    value: Any = config
+    for key in dotted.split("."):
+        value = getattr(value, key)
+    return value

@@ -1,0 +1,168 @@
+"""Image sets: a training and a validation split with their classes, from class folders or made by formula."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vgg_sweep.config import Config, ConfigError, Fractals, RunError
+from vgg_sweep.images import fractals
+from vgg_sweep.store import atomic_path, waiting_lock
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
+DECODED_BYTES = 2 * 1024**3
+"""Decoded images of a split are kept in memory up to this size."""
+
+
+@dataclass
+class Split:
+    """The images of one split, in a fixed order."""
+
+    ids: list[str]
+    labels_N: np.ndarray
+    _read: Callable[[int], Image.Image]
+    _decoded: dict[int, Image.Image] = field(default_factory=dict)
+    _decoded_bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, index: int) -> Image.Image:
+        """The RGB image at `index`, at its own size. Raises `RunError` naming a file that cannot be read."""
+        if (known := self._decoded.get(index)) is not None:
+            return known
+        image = self._read(index)
+        if self._decoded_bytes < DECODED_BYTES:
+            self._decoded[index] = image
+            self._decoded_bytes += 3 * image.width * image.height
+        return image
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """What a net is trained and scored on."""
+
+    train: Split
+    val: Split
+    classes: list[str]
+    fingerprint: str
+    """Identifies the data: hash of the classes, ids and file sizes, or of the formula's settings."""
+
+
+def open_images(config: Config, progress: Callable[[int, int], None] | None = None) -> ImageSet:
+    """The image set that `config.data` names. Raises `ConfigError` if it is not there or not of the expected layout."""
+    if config.data.source == "fractals":
+        images = _open_fractals(config.data.fractals, Path(config.cache), progress)
+    else:
+        images = _open_folders(config)
+    if config.classes not in (None, len(images.classes)):
+        raise ConfigError(
+            f"classes={config.classes}, but {config.data.name} has {len(images.classes)}; leave `classes` out to take the data's."
+        )
+    return images
+
+
+def _open_fractals(spec: Fractals, cache: Path, progress: Callable[[int, int], None] | None) -> ImageSet:
+    fingerprint = hashlib.sha256(json.dumps(["fractals", 1, asdict(spec)]).encode()).hexdigest()
+    folder = cache / f"fractals-{fingerprint[:12]}"
+    splits = {}
+    with waiting_lock(folder / "lock"):
+        for name in ("train", "val"):
+            images_file, labels_file = (
+                folder / f"{name}-images.npy",
+                folder / f"{name}-labels.npy",
+            )
+            if not labels_file.exists():
+                images_NHWC, labels_N = fractals.render_split(spec, name, progress)
+                for file, array in (
+                    (images_file, images_NHWC),
+                    (labels_file, labels_N),
+                ):
+                    with atomic_path(file) as temporary, open(temporary, "wb") as out:
+                        np.save(out, array)
+            splits[name] = _array_split(name, np.load(images_file, mmap_mode="r"), np.load(labels_file))
+    return ImageSet(splits["train"], splits["val"], fractals.class_names(spec), fingerprint)
+
+
+def _array_split(name: str, images_NHWC: np.ndarray, labels_N: np.ndarray) -> Split:
+    ids = [f"{name}/{index}" for index in range(len(labels_N))]
+    return Split(ids, labels_N, lambda index: Image.fromarray(images_NHWC[index]))
+
+
+def _open_folders(config: Config) -> ImageSet:
+    data = config.data
+    if data.root is None:
+        raise ConfigError(
+            f"data={data.name} needs data.root=DIR, a folder with train/ and val/ and in each a folder a class."
+        )
+    root = Path(data.root).expanduser()
+    if not root.is_dir():
+        raise ConfigError(
+            f"data.root={data.root} is not a folder; give one with train/ and val/ and in each a folder a class."
+        )
+    files = {split: _class_files(root, split) for split in ("train", "val")}
+    classes = sorted(files["train"])
+    if classes != sorted(files["val"]):
+        only_train, only_val = (
+            set(classes) - set(files["val"]),
+            set(files["val"]) - set(classes),
+        )
+        raise ConfigError(
+            f"{root}: train/ and val/ must have the same class folders, but {_named(only_train)} only in train/ and {_named(only_val)} only in val/."
+        )
+    if data.source == "imagenet" and (wrong := [name for name in classes if not re.fullmatch(r"n\d{8}", name)]):
+        raise ConfigError(
+            f"{root}: ILSVRC's class folders are wnids such as n01440764, but there is {wrong[0]}; use data=folder for other sets."
+        )
+    splits = {name: _folder_split(root, by_class, classes) for name, by_class in files.items()}
+    sizes = [
+        f"{split}/{path.relative_to(root)} {path.stat().st_size}"
+        for split in files
+        for c in classes
+        for path in files[split][c]
+    ]
+    fingerprint = hashlib.sha256("\n".join([*classes, *sizes]).encode()).hexdigest()
+    return ImageSet(splits["train"], splits["val"], classes, fingerprint)
+
+
+def _class_files(root: Path, split: str) -> dict[str, list[Path]]:
+    folder = root / split
+    if not folder.is_dir():
+        raise ConfigError(f"{root} has no {split}/; data.root must hold train/ and val/ and in each a folder a class.")
+    classes = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    files = {path.name: sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS) for path in classes}
+    if not files:
+        raise ConfigError(f"{folder} has no class folders; put the images of each class in a folder named after it.")
+    if empty := sorted(name for name, paths in files.items() if not paths):
+        raise ConfigError(f"{folder / empty[0]} has no images ({', '.join(EXTENSIONS)}); fill the folder or remove it.")
+    return files
+
+
+def _folder_split(root: Path, by_class: dict[str, list[Path]], classes: list[str]) -> Split:
+    paths = [path for name in classes for path in by_class[name]]
+    labels_N = np.repeat(np.arange(len(classes)), [len(by_class[name]) for name in classes])
+    return Split(
+        [str(path.relative_to(root)) for path in paths],
+        labels_N,
+        lambda index: read_rgb(paths[index]),
+    )
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """The decoded RGB image in `path`, EXIF rotation ignored as is the practice for ImageNet. Raises `RunError` naming the file."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RunError(f"{path} cannot be read as an image ({error}); mend or remove it.") from error
+
+
+def _named(names: set[str]) -> str:
+    shown = sorted(names)[:3]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (", ".join(shown) or "none") + more + (" is" if len(names) <= 1 else " are")

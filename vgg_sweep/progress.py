@@ -1,0 +1,118 @@
+"""What a run tells while it works: status.json for whoever looks, log.txt for later, a line on the terminal for whoever waits."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from vgg_sweep.store import RunFolder
+
+STATUS_EVERY_SECONDS = 1.0
+PLAIN_LINE_EVERY_SECONDS = 10.0
+
+
+class Interrupted(Exception):
+    """The process was asked to stop, and what was done is saved."""
+
+
+class Diverged(Exception):
+    """The loss stopped being a finite number."""
+
+
+class Reporter:
+    """Progress of one run. `live` draws it on the terminal, or prints a plain line now and then where there is none."""
+
+    def __init__(self, folder: RunFolder, live: bool) -> None:
+        self.folder = folder
+        self.stop_requested: str | None = None
+        self._live = live
+        self._console = Console(stderr=False)
+        self._bar: Progress | None = None
+        self._status_at = 0.0
+        self._line_at = time.monotonic()
+        self._stage = ""
+
+    def note(self, text: str) -> None:
+        """A line for log.txt and, when live, for the terminal."""
+        with open(self.folder.log, "a") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        if self._live:
+            self._console.print(f"[dim]{self.folder.id}[/dim] {text}", highlight=False)
+
+    def step(self, stage: str, done: int, total: int, **figures: float | str) -> None:
+        """`done` of `total` steps of `stage` are done; `figures` go into status.json and onto the line."""
+        now = time.monotonic()
+        if now - self._status_at >= STATUS_EVERY_SECONDS or done == total or stage != self._stage:
+            self._status_at = now
+            self.folder.update_status(stage=stage, step=done, num_steps=total, **figures)
+        if self._bar is not None:
+            if stage != self._stage:
+                self._bar.reset(self._bar.task_ids[0], total=total)
+            text = "  ".join(
+                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in figures.items()
+            )
+            self._bar.update(self._bar.task_ids[0], description=stage, completed=done, figures=text)
+        elif self._live and (now - self._line_at >= PLAIN_LINE_EVERY_SECONDS or done == total):
+            self._line_at = now
+            text = ", ".join(
+                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in figures.items()
+            )
+            print(f"{self.folder.id}: {stage} {done}/{total}, {text}", flush=True)
+        self._stage = stage
+
+    def check_stop(self) -> None:
+        """Raise `Interrupted` if a signal has asked the process to stop. Call it where everything done is saved."""
+        if self.stop_requested is not None:
+            raise Interrupted(f"stopped by {self.stop_requested}")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Show progress and turn SIGINT, SIGTERM and SIGUSR1 (Slurm's warning) into a stop request; a second SIGINT stops at once."""
+        handlers = {
+            number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        }
+        try:
+            if self._live and sys.stdout.isatty():
+                columns = (
+                    TextColumn("{task.description:>5}"),
+                    BarColumn(30),
+                    MofNCompleteColumn(),
+                    TimeRemainingColumn(),
+                )
+                with Progress(
+                    *columns,
+                    TextColumn("{task.fields[figures]}"),
+                    console=self._console,
+                ) as self._bar:
+                    self._bar.add_task("", figures="")
+                    yield
+            else:
+                yield
+        finally:
+            self._bar = None
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.stop_requested is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stop_requested = signal.Signals(number).name
+
+
+def eta(seconds_per_step: float, steps_left: int) -> dict[str, Any]:
+    """The figure for the time left."""
+    return {"eta_seconds": round(seconds_per_step * steps_left, 1)}

@@ -1,0 +1,173 @@
+"""Scoring (Sect. 3.2): weights x views of the validation images -> class posteriors on disk. Each view goes through the net once, ever.
+
+A pass is one (method, Q, flip). Every file of posteriors holds one pass for all images; while it is being made it lies in parts of
+`CHUNK` images, so that a killed scoring goes on where it was. All passes of a chunk share the decoded images.
+
+Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w places of the dense score map.
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vgg_sweep.config import Config, RunError
+from vgg_sweep.device import Device, net_input
+from vgg_sweep.images.sources import ImageSet
+from vgg_sweep.images.statistics import Statistics
+from vgg_sweep.images.views import rescaled, views
+from vgg_sweep.nets.vgg import VGG, posteriors
+from vgg_sweep.passes import Pass, missing
+from vgg_sweep.progress import Reporter
+from vgg_sweep.store import RunFolder, atomic_path, read_json, write_json
+
+CHUNK = 250
+"""Images between two points at which a killed scoring can go on."""
+FORWARD_PX = {"cpu": 64 * 64 * 128, "cuda": 224 * 224 * 512}
+"""Pixels that go through the net at once, in views of one shape. On two cores of a CPU smaller and larger batches were slower."""
+
+
+def score(
+    net: VGG,
+    config: Config,
+    folder: RunFolder,
+    images: ImageSet,
+    statistics: Statistics,
+    device: Device,
+    reporter: Reporter,
+) -> None:
+    """Compute the missing passes of `net` over the validation images into `folder.posteriors` and enter them in its manifest.
+
+    Raises `RunError` if the posteriors there are of other images or weights, `Interrupted` when asked to stop.
+    """
+    wanted = missing(folder, config)
+    if not wanted:
+        return
+    folder.posteriors.mkdir(exist_ok=True)
+    manifest = _manifest(folder, images)
+    net.to(device.place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.eval()
+    parts = folder.posteriors / "parts"
+    num_images = len(images.val)
+    starts = range(0, num_images, CHUNK)
+    began, fresh = time.monotonic(), 0
+    with ThreadPoolExecutor(config.workers) as pool:
+        for number, start in enumerate(starts):
+            chunk = range(start, min(start + CHUNK, num_images))
+            files = {each: parts / each.name / f"{start:09d}.npy" for each in wanted}
+            todo = [each for each, file in files.items() if not file.exists()]
+            if todo:
+                decoded = list(pool.map(images.val.image, chunk))
+                for Q in sorted({each.Q for each in todo}):
+                    images_HWC = list(pool.map(lambda image, Q=Q: rescaled(image, Q), decoded))
+                    for each in todo:
+                        if each.Q == Q:
+                            _save(
+                                files[each],
+                                _chunk_posteriors(net, images_HWC, each, config, statistics, device),
+                            )
+                    reporter.check_stop()
+                fresh += 1
+            left = len(starts) - number - 1
+            reporter.step(
+                "score",
+                chunk.stop,
+                num_images,
+                passes=len(wanted),
+                eta_seconds=round((time.monotonic() - began) / max(fresh, 1) * left),
+            )
+    for each in wanted:
+        posteriors_NK = np.concatenate([np.load(parts / each.name / f"{start:09d}.npy") for start in starts])
+        file = folder.posteriors / f"{each.name}.npy"
+        _save(file, posteriors_NK)
+        manifest["files"].append(_entry(each, file, posteriors_NK))
+    write_json(folder.posteriors / "manifest.json", manifest)
+    shutil.rmtree(parts)
+
+
+def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
+    """The manifest on disk, which must be of these images and weights, or a new one."""
+    new: dict[str, Any] = {
+        "format": 1,
+        "classes": images.classes,
+        "images": images.val.ids,
+        "labels": images.val.labels_N.tolist(),
+        "data_fingerprint": images.fingerprint,
+        "weights_fingerprint": hashlib.sha256(folder.weights.read_bytes()).hexdigest(),
+        "files": [],
+    }
+    old = read_json(folder.posteriors / "manifest.json")
+    for key in ("data_fingerprint", "weights_fingerprint"):
+        if old and old[key] != new[key]:
+            what = key.split("_")[0]
+            raise RunError(
+                f"{folder.posteriors} was made from other {what}; remove that folder to score this run anew."
+            )
+    return old or new
+
+
+def _entry(each: Pass, file: Path, posteriors_NK: np.ndarray) -> dict[str, Any]:
+    num_images, num_classes = posteriors_NK.shape
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {
+        "file": file.name,
+        "method": each.method,
+        "Q": each.Q,
+        "flip": each.flip,
+        "N": num_images,
+        "K": num_classes,
+        "sha256": sha256,
+    }
+
+
+def _save(file: Path, array: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary, open(temporary, "wb") as out:
+        np.save(out, array)
+
+
+@torch.inference_mode()
+def _chunk_posteriors(
+    net: VGG,
+    images_HWC: list[np.ndarray],
+    each: Pass,
+    config: Config,
+    statistics: Statistics,
+    device: Device,
+) -> np.ndarray:
+    """Posteriors [N, K] of one pass: the mean over an image's views where it has several (Sect. 3.2: of posteriors, not of scores)."""
+    result: list[np.ndarray | None] = [None] * len(images_HWC)
+    for indices, views_NHWC in _same_shape(images_HWC, each.method, config.crop, FORWARD_PX[device.place.type]):
+        pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(device.place)
+        if each.flip:
+            pixels_NCHW = pixels_NCHW.flip(3)
+        with device.autocast():
+            scores_NKhw = net(net_input(pixels_NCHW, statistics, config.recipe.pixel_max))
+        views_NK = posteriors(scores_NKhw.float()).cpu().numpy()
+        for index, posteriors_PK in zip(indices, views_NK.reshape(len(indices), -1, views_NK.shape[1]), strict=True):
+            result[index] = posteriors_PK.mean(axis=0)
+    return np.stack([row for row in result if row is not None])
+
+
+def _same_shape(
+    images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """The views of the images in batches of one shape, unpadded, with the images' indices; an image's crops stay together."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, image_HWC in enumerate(images_HWC):
+        by_shape.setdefault(image_HWC.shape if method == "dense" else (crop, crop), []).append(index)
+    for indices in by_shape.values():
+        one = views(images_HWC[indices[0]], method, crop)
+        per_batch = max(1, forward_px // (one.shape[0] * one.shape[1] * one.shape[2]))
+        for first in range(0, len(indices), per_batch):
+            group = indices[first : first + per_batch]
+            yield (
+                group,
+                np.concatenate([views(images_HWC[index], method, crop) for index in group]),
+            )

@@ -1,0 +1,127 @@
+"""One run from lock to done: train it if it is not trained, score what is not scored, and leave its state on disk."""
+
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from vgg_sweep.config import ConfigError, RunError, checked
+from vgg_sweep.passes import missing
+from vgg_sweep.plan import Run, plan
+from vgg_sweep.progress import Diverged, Interrupted, Reporter
+from vgg_sweep.store import RunFolder, write_text
+
+EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "interrupted": 130}
+
+
+def prepare(run: Run) -> RunFolder:
+    """Make the run's folder with its config.yaml, in which a protocol may grow but nothing else may change.
+
+    Raises `RunError` if the folder holds something else than this run.
+    """
+    folder = run.folder
+    if folder.config.exists() and read_run(folder).id != folder.id:
+        raise RunError(
+            f"{folder.config} is not the configuration that {folder.id} stands for; remove the folder or give another out=DIR."
+        )
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(run.config)))
+    except OSError as error:
+        raise RunError(f"{folder.path} cannot be written ({error.strerror}); give another out=DIR.") from error
+    return folder
+
+
+def read_run(folder: RunFolder) -> Run:
+    """The run whose config.yaml lies in `folder`. Raises `RunError` if it cannot be read."""
+    try:
+        return plan([checked(OmegaConf.create(folder.config.read_text()))])[-1]
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{folder.config} is not a whole configuration ({error}); remove {folder.path} and start again."
+        ) from error
+
+
+def work(run: Run, *, live: bool) -> None:
+    """Train and score `run`, whose parent is trained, unless that is done. `live` shows progress on the terminal.
+
+    Raises `RunLocked` if another process works on it, `Interrupted`, `Diverged`, or whatever went wrong, after status.json and error.txt
+    say so.
+    """
+    folder = run.folder
+    with folder.locked():
+        reporter = Reporter(folder, live)
+        attempt = int(folder.status().get("attempt", 0)) + 1
+        folder.update_status(
+            state="running",
+            stage="start",
+            attempt=attempt,
+            started=time.time(),
+            error=None,
+        )
+        try:
+            with reporter.running():
+                _train_and_score(run, reporter)
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            folder.update_status(state="interrupted", error=str(stopped))
+            raise
+        except BaseException as error:
+            folder.update_status(
+                state="diverged" if isinstance(error, Diverged) else "failed",
+                error=_sentence(error),
+            )
+            write_text(folder.error, traceback.format_exc())
+            reporter.note(f"failed: {_sentence(error)}")
+            raise
+        folder.error.unlink(missing_ok=True)
+        folder.update_status(state="done", stage="done", eta_seconds=0)
+
+
+def _train_and_score(run: Run, reporter: Reporter) -> None:
+    # Imported here so that a plan can be made and a sweep driven without torch.
+    from vgg_sweep.device import choose_device
+    from vgg_sweep.images.sources import open_images
+    from vgg_sweep.images.statistics import statistics
+    from vgg_sweep.nets.weights import load_weights
+    from vgg_sweep.score import score
+    from vgg_sweep.train import build_net, train
+
+    config, folder = run.config, run.folder
+    if folder.is_trained and not missing(folder, config):
+        return
+    device = choose_device(config)
+    images = open_images(config, lambda done, total: reporter.step("draw", done, total))
+    figures = statistics(
+        images,
+        Path(config.cache),
+        config.workers,
+        lambda done, total: reporter.step("mean", done, total),
+    )
+    if not folder.is_trained:
+        train(run, images, figures, device, reporter)
+    net = build_net(config, len(images.classes))
+    load_weights(net, folder.weights)
+    score(net, config, folder, images, figures, device, reporter)
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) if isinstance(error, RunError | ConfigError | Diverged) else f"{type(error).__name__}: {error}"
+
+
+def main(folder: Path) -> int:
+    """Work on a prepared run folder in this process: what a sweep starts for each run. Returns the exit code."""
+    run = read_run(RunFolder(folder))
+    try:
+        work(run, live=False)
+    except (Interrupted, KeyboardInterrupt):
+        return EXIT_CODES["interrupted"]
+    except Exception as error:
+        print(f"{run.id}: {_sentence(error)}", file=sys.stderr)
+        return EXIT_CODES["failed"]
+    return EXIT_CODES["done"]
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
