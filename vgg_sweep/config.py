@@ -1,7 +1,8 @@
 """The configuration: the only place with defaults and checks.
 
-`conf/*.yaml` and command-line overrides are merged by Hydra into the dataclasses below; `checked` turns the result into a
-`Config` or raises `ConfigError` with one sentence. Defaults are the paper's values; section numbers refer to arXiv 1409.1556v6.
+`conf/*.yaml` and command-line overrides are merged by Hydra into the dataclasses below; `checked` turns the result into
+a `Config` or raises `ConfigError` with one sentence. Defaults are the paper's values; section numbers refer to arXiv
+1409.1556v6.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +29,9 @@ class Model:
 
     name: str = MISSING
     columns: list[str] = MISSING
-    """The column's words from top to bottom without the FC layers, which all nets share: conv3-64, LRN, maxpool, conv1-256 ..."""
+    """The column's words from top to bottom without the FC layers, which all nets share: conv3-64, LRN, maxpool,
+    conv1-256 ...
+    """
     parent: str | None = None
     """Net whose S=256 weights the S=256 run starts from (Sect. 3.1: A for the deeper nets)."""
 
@@ -39,7 +42,10 @@ class TrainScale:
 
     name: str = MISSING
     S: list[int] = MISSING
-    """[smallest, largest] S in pixels at crop 224; equal for a fixed scale. Drawn uniformly per image (distribution not stated)."""
+    """[smallest, largest] S in pixels at crop 224; equal for a fixed scale.
+
+    Drawn uniformly per image (distribution not stated).
+    """
     parent: str | None = None
     """Train scale of the same net whose weights this one starts from."""
     trainable: str = "all"
@@ -65,7 +71,10 @@ class Recipe:
     dropout: float = 0.5
     """On the first two FC layers."""
     init: str = "normal"
-    """`normal` N(0, 0.01); `literal` variance 10^-2 as printed; `glorot` uniform (the paper's note); `he`. Biases are 0."""
+    """`normal` N(0, 0.01); `literal` variance 10^-2 as printed; `glorot` uniform (the paper's note); `he`.
+
+    Biases are 0.
+    """
     schedule: str = "plateau"
     """`plateau`: lr / 10 when validation accuracy stops improving; `fractions`: at fixed shares of the budget."""
     patience_epochs: int = 5
@@ -75,7 +84,8 @@ class Recipe:
     num_drops: int = 3
     drop_fractions: list[float] = field(default_factory=lambda: [0.5, 0.75, 0.9])
     validate_epochs: float = 1.0
-    """Epochs between two validations (centre crop at the single test scale; the paper does not say how it validated)."""
+    """Epochs between two validations (centre crop at the single test scale; the paper does not say how it validated).
+    """
     color_shift_std: float = 0.1
     """Std of the RGB shift's alphas (Krizhevsky et al. 2012, Sect. 4.1)."""
     pixel_max: float = 255.0
@@ -108,7 +118,9 @@ class Protocol:
 
     name: str = MISSING
     passes: list[str] = MISSING
-    """`method@Q`: dense, multi-crop, centre-crop or ten-crop, at `single` or `multi` (the paper's rules of Q) or a Q in pixels."""
+    """`method@Q`: dense, multi-crop, centre-crop or ten-crop, at `single` or `multi` (the paper's rules of Q) or a Q in
+    pixels.
+    """
 
 
 @dataclass
@@ -136,7 +148,10 @@ class Config:
     classes: int | None = None
     """Number of classes; null means those of the data."""
     pool_ceil: bool = True
-    """Round pooled sizes up, as Caffe did. Not stated in the paper; the same at the crop, different on odd sides of a dense test image."""
+    """Round pooled sizes up, as Caffe did.
+
+    Not stated in the paper; the same at the crop, different on odd sides of a dense test image.
+    """
     seed: int = 0
     warm_start: str = "paper"
     """`paper`: parents as in Sect. 3.1; `none`: every run from random weights."""
@@ -172,7 +187,10 @@ def conf_dir() -> Path:
 
 
 def load_option(group: str, name: str) -> Any:
-    """The dataclass of one option of a group, as its yaml has it: `load_option("model", "A")`. Raises `ConfigError` if unknown."""
+    """The dataclass of one option of a group, as its yaml has it: `load_option("model", "A")`.
+
+    Raises `ConfigError` if unknown.
+    """
     kinds = {"model": Model, "train_scale": TrainScale, "protocol": Protocol}
     folders = [conf_dir()]
     if HydraConfig.initialized():
@@ -233,7 +251,8 @@ def checked(raw: DictConfig) -> Config:
     if config.crop % 32:
         lower = max(32, config.crop // 32 * 32)
         raise ConfigError(
-            f"crop={config.crop} is not a multiple of 32, which five 2x2 poolings need; try crop={lower} or crop={lower + 32}."
+            f"crop={config.crop} is not a multiple of 32, which five 2x2 poolings need; try crop={lower} or "
+            f"crop={lower + 32}."
         )
     if not 0 <= config.recipe.dropout < 1:
         raise ConfigError(f"recipe.dropout={config.recipe.dropout} must be at least 0 and less than 1.")
@@ -258,7 +277,8 @@ def parse_pass(name: str, S: list[int], crop: int) -> tuple[str, list[int]]:
     method, _, scale = name.partition("@")
     if method not in METHODS or not (scale in ("single", "multi") or scale.isdigit()):
         raise ConfigError(
-            f"protocol.passes has '{name}'; write METHOD@Q with a method of {', '.join(METHODS)} and Q `single`, `multi` or pixels."
+            f"protocol.passes has '{name}'; write METHOD@Q with a method of {', '.join(METHODS)} and Q `single`, "
+            "`multi` or pixels."
         )
     scales_px = [int(scale)] if scale.isdigit() else test_scales(S, scale, crop)
     if min(scales_px) < crop:

@@ -12,7 +12,10 @@ from vgg_sweep.images.statistics import Statistics
 
 @dataclass(frozen=True)
 class Device:
-    """The hardware of this run and how it is used. Channels-last throughout: faster for these nets on every device measured."""
+    """The hardware of this run and how it is used.
+
+    Channels-last throughout: faster for these nets on every device measured.
+    """
 
     place: torch.device
     precision: str
@@ -42,7 +45,9 @@ def choose_device(config: Config) -> Device:
 
 
 def _fast_precision(device: torch.device) -> str:
-    """bf16 where the hardware multiplies it natively: elsewhere it is emulated and ten times slower (measured with AVX2 alone)."""
+    """bf16 where the hardware multiplies it natively: elsewhere it is emulated and ten times slower (measured with AVX2
+    alone).
+    """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     # torch has no public question for this that its oldest supported version knows.
@@ -55,7 +60,10 @@ def net_input(
     pixel_max: float,
     shift_NC: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """uint8 pixels to the net's input: the training set's mean RGB subtracted (Sect. 2.1), the colour shift added, [0, pixel_max] units."""
+    """uint8 pixels to the net's input: the training set's mean RGB subtracted (Sect.
+
+    2.1), the colour shift added, [0, pixel_max] units.
+    """
     mean_C = torch.tensor(statistics.mean_rgb, device=images_NCHW.device)
     offset_NC = -mean_C[None] if shift_NC is None else shift_NC - mean_C
     return (images_NCHW.float().div_(255).add_(offset_NC[:, :, None, None])).mul_(pixel_max)

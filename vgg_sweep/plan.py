@@ -38,7 +38,10 @@ class Run:
 
     @property
     def lr(self) -> float:
-        """Initial learning rate: not lowered for layers copied from A, lowered when starting from another scale (Sect. 3.1)."""
+        """Initial learning rate: not lowered for layers copied from A, lowered when starting from another scale (Sect.
+
+        3.1).
+        """
         recipe = self.config.recipe
         return recipe.fine_tune_lr if self.fine_tunes else recipe.lr
 
@@ -46,8 +49,8 @@ class Run:
 def plan(configs: Iterable[Config]) -> list[Run]:
     """All runs that `configs` ask for and start from, parents first, each once.
 
-    A configuration asked for under several protocols becomes one run with the passes of all. A parent that nobody asked for is
-    scored under `protocol=single`. Raises `ConfigError` for an unknown parent or a circle of parents.
+    A configuration asked for under several protocols becomes one run with the passes of all. A parent that nobody asked
+    for is scored under `protocol=single`. Raises `ConfigError` for an unknown parent or a circle of parents.
     """
     runs: dict[str, Run] = {}
     for config in configs:

@@ -1,4 +1,6 @@
-"""What a run tells while it works: status.json for whoever looks, log.txt for later, a line on the terminal for whoever waits."""
+"""What a run tells while it works: status.json for whoever looks, log.txt for later, a line on the terminal for whoever
+waits.
+"""
 
 import signal
 import sys
@@ -81,7 +83,9 @@ class Reporter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Show progress and turn SIGINT, SIGTERM and SIGUSR1 (Slurm's warning) into a stop request; a second SIGINT stops at once."""
+        """Show progress and turn SIGINT, SIGTERM and SIGUSR1 (Slurm's warning) into a stop request; a second SIGINT
+        stops at once.
+        """
         handlers = {
             number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
         }

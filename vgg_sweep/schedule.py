@@ -10,8 +10,9 @@ DROP_FACTOR = 10.0
 def num_drops(recipe: Recipe, share_done: float, val_errors: Sequence[float]) -> int:
     """How often the rate has been divided by 10, given the share of the budget done and the validation errors so far.
 
-    `plateau`: a drop each time the error has not fallen by `threshold` points for `patience_epochs` validations in a row. The paper lowers
-    the rate "when the validation set accuracy stopped improving", three times in all; patience and threshold are ours.
+    `plateau`: a drop each time the error has not fallen by `threshold` points for `patience_epochs` validations in a
+    row. The paper lowers the rate "when the validation set accuracy stopped improving", three times in all; patience
+    and threshold are ours.
     `fractions`: at fixed shares of the budget.
     """
     if recipe.schedule == "fractions":

@@ -1,7 +1,9 @@
-"""Scoring (Sect. 3.2): weights x views of the validation images -> class posteriors on disk. Each view goes through the net once, ever.
+"""Scoring (Sect. 3.2): weights x views of the validation images -> class posteriors on disk. Each view goes through the
+net once, ever.
 
-A pass is one (method, Q, flip). Every file of posteriors holds one pass for all images; while it is being made it lies in parts of
-`CHUNK` images, so that a killed scoring goes on where it was. All passes of a chunk share the decoded images.
+A pass is one (method, Q, flip). Every file of posteriors holds one pass for all images; while it is being made it lies
+in parts of `CHUNK` images, so that a killed scoring goes on where it was. All passes of a chunk share the decoded
+images.
 
 Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w places of the dense score map.
 """
@@ -30,7 +32,10 @@ from vgg_sweep.store import RunFolder, atomic_path, read_json, write_json
 CHUNK = 250
 """Images between two points at which a killed scoring can go on."""
 FORWARD_PX = {"cpu": 64 * 64 * 128, "cuda": 224 * 224 * 512}
-"""Pixels that go through the net at once, in views of one shape. On two cores of a CPU smaller and larger batches were slower."""
+"""Pixels that go through the net at once, in views of one shape.
+
+On two cores of a CPU smaller and larger batches were slower.
+"""
 
 
 def score(
@@ -42,7 +47,8 @@ def score(
     device: Device,
     reporter: Reporter,
 ) -> None:
-    """Compute the missing passes of `net` over the validation images into `folder.posteriors` and enter them in its manifest.
+    """Compute the missing passes of `net` over the validation images into `folder.posteriors` and enter them in its
+    manifest.
 
     Raises `RunError` if the posteriors there are of other images or weights, `Interrupted` when asked to stop.
     """
@@ -141,7 +147,10 @@ def _chunk_posteriors(
     statistics: Statistics,
     device: Device,
 ) -> np.ndarray:
-    """Posteriors [N, K] of one pass: the mean over an image's views where it has several (Sect. 3.2: of posteriors, not of scores)."""
+    """Posteriors [N, K] of one pass: the mean over an image's views where it has several (Sect.
+
+    3.2: of posteriors, not of scores).
+    """
     result: list[np.ndarray | None] = [None] * len(images_HWC)
     for indices, views_NHWC in _same_shape(images_HWC, each.method, config.crop, FORWARD_PX[device.place.type]):
         pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(device.place)
@@ -158,7 +167,9 @@ def _chunk_posteriors(
 def _same_shape(
     images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """The views of the images in batches of one shape, unpadded, with the images' indices; an image's crops stay together."""
+    """The views of the images in batches of one shape, unpadded, with the images' indices; an image's crops stay
+    together.
+    """
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, image_HWC in enumerate(images_HWC):
         by_shape.setdefault(image_HWC.shape if method == "dense" else (crop, crop), []).append(index)

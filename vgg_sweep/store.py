@@ -1,4 +1,7 @@
-"""Run folders: atomic files, locks, status. What is found on disk is whole, and one process works on a run at a time."""
+"""Run folders: atomic files, locks, status.
+
+What is found on disk is whole, and one process works on a run at a time.
+"""
 
 import fcntl
 import json

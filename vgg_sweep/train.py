@@ -1,7 +1,7 @@
 """Training (Sect. 3.1): the loop, top to bottom.
 
-Everything random is a function of the seed and of the epoch or step, so that a run continued from a checkpoint takes the same steps as
-one that was never stopped.
+Everything random is a function of the seed and of the epoch or step, so that a run continued from a checkpoint takes
+the same steps as one that was never stopped.
 """
 
 import csv
@@ -84,7 +84,8 @@ def train(
 ) -> None:
     """Train `run` from its start or its newest whole checkpoint to weights.safetensors and record.json.
 
-    Raises `Diverged` at the first loss that is not finite and `Interrupted` when asked to stop, with a checkpoint of the step.
+    Raises `Diverged` at the first loss that is not finite and `Interrupted` when asked to stop, with a checkpoint of
+    the step.
     """
     config, recipe, folder = run.config, run.config.recipe, run.folder
     net = build_net(config, len(images.classes))
@@ -98,9 +99,10 @@ def train(
     num_steps = min(recipe.max_steps, math.ceil(run.epochs * steps_per_epoch))
     validate_every = max(1, round(recipe.validate_epochs * steps_per_epoch))
     reporter.note(
-        f"training {config.model.name} at S={config.train_scale.name} on {device.name}, {device.precision}, channels-last: "
-        f"{num_steps} steps of {recipe.batch_size} images, {len(images.train)} images an epoch, from step {progress.step}"
-        + (f"; {len(copied)} layers from {run.parent.id}" if run.parent else "")
+        f"training {config.model.name} at S={config.train_scale.name} on {device.name}, {device.precision}, "
+        "channels-last: "
+        f"{num_steps} steps of {recipe.batch_size} images, {len(images.train)} images an epoch, from step "
+        f"{progress.step}" + (f"; {len(copied)} layers from {run.parent.id}" if run.parent else "")
     )
     window = _Window()
     step_seconds: list[float] = []
@@ -179,7 +181,10 @@ def train(
 
 
 def start(net: VGG, run: Run) -> list[str]:
-    """Give `net` its initial weights: random, then what the parent of the run lends. Returns the names of the layers copied."""
+    """Give `net` its initial weights: random, then what the parent of the run lends.
+
+    Returns the names of the layers copied.
+    """
     generator = torch.Generator().manual_seed(derived_seed("init", run.config.seed))
     initialise(net, run.config.recipe.init, generator)
     if run.parent is None:
@@ -210,8 +215,9 @@ def make_optimizer(net: VGG, config: Config) -> torch.optim.SGD:
 def set_learning_rate(optimizer: torch.optim.SGD, progress: Progress, lr: float) -> None:
     """Set the rate of the next step.
 
-    The paper's update carries a velocity that already contains the rate (Krizhevsky et al. 2012, Sect. 5; Caffe): after a drop the old
-    velocity lives on. torch multiplies its buffer by the present rate, so the buffer is rescaled to keep the velocity.
+    The paper's update carries a velocity that already contains the rate (Krizhevsky et al. 2012, Sect. 5; Caffe): after
+    a drop the old velocity lives on. torch multiplies its buffer by the present rate, so the buffer is rescaled to keep
+    the velocity.
     """
     if lr != progress.lr:
         for state in optimizer.state.values():

@@ -24,7 +24,8 @@ def prepare(run: Run) -> RunFolder:
     folder = run.folder
     if folder.config.exists() and read_run(folder).id != folder.id:
         raise RunError(
-            f"{folder.config} is not the configuration that {folder.id} stands for; remove the folder or give another out=DIR."
+            f"{folder.config} is not the configuration that {folder.id} stands for; remove the folder or give another "
+            "out=DIR."
         )
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -47,8 +48,8 @@ def read_run(folder: RunFolder) -> Run:
 def work(run: Run, *, live: bool) -> None:
     """Train and score `run`, whose parent is trained, unless that is done. `live` shows progress on the terminal.
 
-    Raises `RunLocked` if another process works on it, `Interrupted`, `Diverged`, or whatever went wrong, after status.json and error.txt
-    say so.
+    Raises `RunLocked` if another process works on it, `Interrupted`, `Diverged`, or whatever went wrong, after
+    status.json and error.txt say so.
     """
     folder = run.folder
     with folder.locked():

@@ -1,7 +1,7 @@
 """Training views (Sect. 3.1): S per image, a random crop of the rescaled image, a random flip, a random RGB shift.
 
-All draws of an epoch come from one generator seeded by (seed, epoch), a row an image: the view of an image does not depend on
-workers, ranks, batch size or a restart.
+All draws of an epoch come from one generator seeded by (seed, epoch), a row an image: the view of an image does not
+depend on workers, ranks, batch size or a restart.
 
 Axes: N images of the split, H W pixels, C = 3 colours.
 """
@@ -50,7 +50,9 @@ def derived_seed(purpose: str, *numbers: int) -> int:
 
 
 def rescaled_size(width: int, height: int, smallest_px: int) -> tuple[int, int]:
-    """Width and height after the isotropic rescale to a smallest side; the other side is rounded to a whole pixel (not stated)."""
+    """Width and height after the isotropic rescale to a smallest side; the other side is rounded to a whole pixel (not
+    stated).
+    """
     shorter = min(width, height)
     return round(width * smallest_px / shorter), round(height * smallest_px / shorter)
 
@@ -58,8 +60,8 @@ def rescaled_size(width: int, height: int, smallest_px: int) -> tuple[int, int]:
 def training_view(image: Image.Image, S_px: int, place_2: tuple[float, float], flip: bool, crop: int) -> np.ndarray:
     """A `crop` x `crop` uint8 HWC crop of `image` rescaled to smallest side S.
 
-    Only the crop's box is rescaled: the pixels are those of a crop of the whole rescaled image. Bilinear with antialiasing (the paper
-    does not name its filter).
+    Only the crop's box is rescaled: the pixels are those of a crop of the whole rescaled image. Bilinear with
+    antialiasing (the paper does not name its filter).
     """
     width, height = rescaled_size(image.width, image.height, S_px)
     top, left = (
@@ -78,7 +80,9 @@ def training_view(image: Image.Image, S_px: int, place_2: tuple[float, float], f
 
 
 def color_shift(alpha_NC: torch.Tensor, statistics: Statistics) -> torch.Tensor:
-    """The RGB shift [N, 3] in [0, 1] units: eigenvectors (columns) times alpha times eigenvalues, shared by an image's pixels."""
+    """The RGB shift [N, 3] in [0, 1] units: eigenvectors (columns) times alpha times eigenvalues, shared by an image's
+    pixels.
+    """
     eigenvectors = torch.tensor(statistics.eigenvectors, dtype=alpha_NC.dtype, device=alpha_NC.device)
     eigenvalues = torch.tensor(statistics.eigenvalues, dtype=alpha_NC.dtype, device=alpha_NC.device)
     return (alpha_NC * eigenvalues) @ eigenvectors.T

@@ -1,4 +1,7 @@
-"""Batches of training views, prepared by threads while the net computes. Pillow decodes and rescales outside Python's lock."""
+"""Batches of training views, prepared by threads while the net computes.
+
+Pillow decodes and rescales outside Python's lock.
+"""
 
 from collections import deque
 from collections.abc import Iterator

@@ -62,7 +62,8 @@ def open_images(config: Config, progress: Callable[[int, int], None] | None = No
         images = _open_folders(config)
     if config.classes not in (None, len(images.classes)):
         raise ConfigError(
-            f"classes={config.classes}, but {config.data.name} has {len(images.classes)}; leave `classes` out to take the data's."
+            f"classes={config.classes}, but {config.data.name} has {len(images.classes)}; leave `classes` out to take "
+            "the data's."
         )
     return images
 
@@ -113,11 +114,13 @@ def _open_folders(config: Config) -> ImageSet:
             set(files["val"]) - set(classes),
         )
         raise ConfigError(
-            f"{root}: train/ and val/ must have the same class folders, but {_named(only_train)} only in train/ and {_named(only_val)} only in val/."
+            f"{root}: train/ and val/ must have the same class folders, but {_named(only_train)} only in train/ and "
+            f"{_named(only_val)} only in val/."
         )
     if data.source == "imagenet" and (wrong := [name for name in classes if not re.fullmatch(r"n\d{8}", name)]):
         raise ConfigError(
-            f"{root}: ILSVRC's class folders are wnids such as n01440764, but there is {wrong[0]}; use data=folder for other sets."
+            f"{root}: ILSVRC's class folders are wnids such as n01440764, but there is {wrong[0]}; use data=folder "
+            "for other sets."
         )
     splits = {name: _folder_split(root, by_class, classes) for name, by_class in files.items()}
     sizes = [
@@ -154,7 +157,10 @@ def _folder_split(root: Path, by_class: dict[str, list[Path]], classes: list[str
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """The decoded RGB image in `path`, EXIF rotation ignored as is the practice for ImageNet. Raises `RunError` naming the file."""
+    """The decoded RGB image in `path`, EXIF rotation ignored as is the practice for ImageNet.
+
+    Raises `RunError` naming the file.
+    """
     try:
         with Image.open(path) as image:
             return image.convert("RGB")

@@ -1,8 +1,8 @@
 """Mean RGB and RGB principal components of a training set, computed once and kept.
 
-Units: pixels in [0, 1]. The mean is what Sect. 2.1 subtracts; the components are those of the colour shift of Krizhevsky et al.
-(2012, Sect. 4.1), which the paper uses. Their formula adds eigenvalue times N(0, 0.1), which is not free of scale: in [0, 1] units it
-is the shift that made it into common use, about five grey levels for ILSVRC.
+Units: pixels in [0, 1]. The mean is what Sect. 2.1 subtracts; the components are those of the colour shift of
+Krizhevsky et al. (2012, Sect. 4.1), which the paper uses. Their formula adds eigenvalue times N(0, 0.1), which is not
+free of scale: in [0, 1] units it is the shift that made it into common use, about five grey levels for ILSVRC.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,9 @@ def statistics(
     workers: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Statistics:
-    """Mean and principal components over all pixels of the training images, kept in `cache` under the data's fingerprint."""
+    """Mean and principal components over all pixels of the training images, kept in `cache` under the data's
+    fingerprint.
+    """
     file = cache / f"statistics-{images.fingerprint[:12]}.json"
     with waiting_lock(file.with_suffix(".lock")):
         if not file.exists():

@@ -10,15 +10,19 @@ from vgg_sweep.images.augment import rescaled_size
 
 
 def rescaled(image: Image.Image, Q_px: int) -> np.ndarray:
-    """`image` rescaled to smallest side Q, as uint8 HWC. Bilinear with antialiasing (the paper does not name its filter)."""
+    """`image` rescaled to smallest side Q, as uint8 HWC.
+
+    Bilinear with antialiasing (the paper does not name its filter).
+    """
     return np.asarray(image.resize(rescaled_size(image.width, image.height, Q_px), Image.Resampling.BILINEAR))
 
 
 def origins(method: str, height: int, width: int, crop: int) -> list[tuple[int, int]]:
     """Top-left corners (y, x) of a method's crops of one rescaled image.
 
-    `multi-crop`: the regular 5x5 grid; on a non-square image five evenly spaced offsets per axis from edge to edge (the paper does not
-    say). `ten-crop`: the four corners and the centre of Krizhevsky et al. `centre-crop`: the centre. Flips are views of their own.
+    `multi-crop`: the regular 5x5 grid; on a non-square image five evenly spaced offsets per axis from edge to edge (the
+    paper does not say). `ten-crop`: the four corners and the centre of Krizhevsky et al. `centre-crop`: the centre.
+    Flips are views of their own.
     """
     bottom, right = height - crop, width - crop
     centre = (bottom // 2, right // 2)
