@@ -1,0 +1,98 @@
+"""The command lines that would fill a gap in a report: the settings of a sweep, written as overrides."""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from vgg_sweep.config import Config, conf_dir
+
+DECIDING = ("crop", "width", "classes", "pool_ceil", "warm_start", "recipe", "data")
+"""The parts of a configuration that all runs of a table share; model, train scale and seed tell its rows apart."""
+
+_NOT_A_SETTING = ("data.root", "data.source", "recipe.name")
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"recipe": {"lr": 1}} -> {"recipe.lr": 1}."""
+    values: dict[str, Any] = {}
+    for key, value in nested.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return values
+
+
+@cache
+def schema_defaults() -> dict[str, Any]:
+    """The default of every setting, by dotted name: the paper's values."""
+    return flat(asdict(Config()))
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run, by dotted name, that differ from the schema's defaults and decide its result."""
+    defaults = schema_defaults()
+    return {
+        name: value
+        for name, value in flat({part: config[part] for part in DECIDING if part in config}).items()
+        if name not in _NOT_A_SETTING and value != defaults.get(name)
+    }
+
+
+@cache
+def _recipe_option(name: str) -> dict[str, Any]:
+    path = conf_dir() / "recipe" / f"{name}.yaml"
+    return flat(OmegaConf.to_container(OmegaConf.load(path)), "recipe.") if path.exists() else {}  # type: ignore[arg-type]
+
+
+def settings_overrides(config: Mapping[str, Any], sweep: Path) -> list[str]:
+    """Overrides that ask for the settings of `config` again, except for model, train scale, seed and protocol."""
+    recipe = config["recipe"]["name"]
+    chosen = {"data": config["data"]["name"], "recipe": recipe, "crop": config["crop"], "width": config["width"]}
+    if (root := config["data"].get("root")) is not None:
+        chosen["data.root"] = root
+    given = schema_defaults() | _recipe_option(recipe)
+    for name, value in flat({part: config[part] for part in DECIDING if part in config}).items():
+        if name not in (*_NOT_A_SETTING, "data.name", "crop", "width") and value != given.get(name):
+            chosen[name] = value
+    if str(sweep) != f"outputs/{config['data']['name']}":
+        chosen["out"] = str(sweep)
+    return [f"{name}={_value(value)}" for name, value in chosen.items()]
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "null"
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else str(value).replace(" ", "")
+        if isinstance(value, list)
+        else str(value)
+    )
+
+
+def command(verb: str, *overrides: str) -> str:
+    """A `vgg-sweep` command line that a shell takes as it is."""
+    return shlex.join(["vgg-sweep", verb, *overrides])
+
+
+def merged(commands: Iterable[str]) -> list[str]:
+    """Fewer commands that do the same: those that differ only in `model`, then only in `train_scale`, become one."""
+    lines = [shlex.split(line) for line in dict.fromkeys(commands) if line]
+    for key in ("model=", "train_scale="):
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for words in lines:
+            rest = tuple(key if word.startswith(key) else word for word in words)
+            groups.setdefault(rest, []).extend(word.removeprefix(key) for word in words if word.startswith(key))
+        lines = [
+            [key + ",".join(dict.fromkeys(values)) if word == key else word for word in rest]
+            for rest, values in groups.items()
+        ]
+    return [" ".join(words if all(map(_plain, words)) else map(shlex.quote, words)) for words in lines]
+
+
+def _plain(word: str) -> bool:
+    return shlex.quote(word) == word

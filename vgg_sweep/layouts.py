@@ -1,0 +1,273 @@
+"""What of a table people see: headings and cells of text, widths, notes. How it is laid out is for `render.py`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep import commands
+from vgg_sweep.config import PAPER_CROP_PX, scaled_px
+
+DASH = "–"
+
+Cell = Callable[[pd.Series], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    heading: str
+    cells: list[str]
+    drop: int = 0
+    """Columns with the highest number leave first where a terminal is narrow; 0 stays."""
+    wrap: int | None = None
+    """Characters after which a long cell goes on in the next line."""
+    is_number: bool = True
+
+    @property
+    def width(self) -> int:
+        longest = max(len(line) for cell in [self.heading, *self.cells] for line in cell.split("\n"))
+        return min(longest, self.wrap) if self.wrap else longest
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table as text."""
+
+    name: str
+    title: str
+    columns: list[Column]
+    notes: list[str]
+    commands: list[str]
+    """What would fill its dashes."""
+
+
+def shown(name: str, title: str, frame: pd.DataFrame) -> Shown:
+    """The cells, notes and commands of one table."""
+    where = [_column(frame, key, _text(key), wrap=24) for key in ("sweep", "settings") if _differs(frame, key)]
+    columns = [*where, *_LAYOUTS.get(name, _errors_layout)(frame)]
+    missing = commands.merged(frame["command"]) if "command" in frame else []
+    return Shown(name, title, columns, _notes(name, frame), missing)
+
+
+# --- cells ---
+
+
+def _number(key: str, digits: int = 1, factor: float = 1.0, sign: str = "") -> Cell:
+    def cell(row: pd.Series) -> str:
+        value = row.get(key)
+        return DASH if value is None or pd.isna(value) else f"{value * factor:{sign}.{digits}f}"
+
+    return cell
+
+
+def _text(key: str) -> Cell:
+    def cell(row: pd.Series) -> str:
+        value = row.get(key)
+        return DASH if not isinstance(value, str) or not value else value
+
+    return cell
+
+
+def _error(name: str) -> Cell:
+    """The error, and its spread where there are several seeds."""
+
+    def cell(row: pd.Series) -> str:
+        spread = row[f"{name}_std"]
+        error = _number(f"{name}_error")(row)
+        return error if pd.isna(spread) else f"{error} ± {spread:.1f}"
+
+    return cell
+
+
+def _interval(name: str, sign: str = "") -> Cell:
+    def cell(row: pd.Series) -> str:
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        to = " to " if sign else "–"
+        return DASH if pd.isna(low) else f"{low:{sign}.1f}{to}{high:{sign}.1f}"
+
+    return cell
+
+
+def _scale(S: Any) -> str:
+    """S as the paper writes it: 256, or [256;512]."""
+    return DASH if not isinstance(S, tuple) else str(S[0]) if S[0] == S[1] else f"[{S[0]};{S[1]}]"
+
+
+def _scales(key: str) -> Cell:
+    return lambda row: ", ".join(map(str, row[key])) if isinstance(row[key], tuple) else DASH
+
+
+def _p(row: pd.Series) -> str:
+    p = row["p"]
+    return DASH if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _column(frame: pd.DataFrame, heading: str, cell: Cell, **layout: Any) -> Column:
+    is_number = layout.pop("is_number", False)
+    return Column(heading, [cell(row) for _, row in frame.iterrows()], is_number=is_number, **layout)
+
+
+def _differs(frame: pd.DataFrame, key: str) -> bool:
+    return key in frame and frame[key].dropna().nunique() > 1
+
+
+# --- layouts: the columns of each table ---
+
+
+def _errors(frame: pd.DataFrame) -> list[Column]:
+    """Ours and the paper's errors, with intervals where there is room."""
+    columns = []
+    for name, heading, drop in (("top1", "top-1", 3), ("top5", "top-5", 4)):
+        columns += [
+            _column(frame, heading, _error(name), is_number=True),
+            _column(frame, "95 %", _interval(name), drop=drop, is_number=True),
+        ]
+        if frame[f"paper_{name}_error"].notna().any():
+            columns.append(_column(frame, "paper", _number(f"paper_{name}_error"), is_number=True))
+    counts = [("seeds", "seeds"), ("n_images", "images")]
+    return columns + [
+        _column(frame, heading, _number(key, 0), drop=1, is_number=True)
+        for key, heading in counts
+        if frame.loc[frame["seeds"] > 0, key].nunique() > 1 or (key == "seeds" and (frame[key] > 1).any())
+    ]
+
+
+def _errors_layout(frame: pd.DataFrame) -> list[Column]:
+    columns = [_column(frame, "config", _text("config"))]
+    if "S" in frame:
+        columns.append(_column(frame, "S", lambda row: _scale(row["S"])))
+    columns.append(_column(frame, "Q", _scales("test_scales")))
+    if "paper_S" in frame and not frame["S"].equals(frame["paper_S"]):
+        columns.append(_column(frame, "paper's S", lambda row: _scale(row["paper_S"]), drop=5))
+        columns.append(_column(frame, "paper's Q", _scales("paper_test_scales"), drop=5))
+    if _differs(frame, "method"):
+        columns.append(_column(frame, "method", _text("method")))
+    return columns + _errors(frame)
+
+
+def _table6_layout(frame: pd.DataFrame) -> list[Column]:
+    nets = _column(frame, "nets", _text("config"), wrap=24)
+    columns = [
+        _column(frame, "group", _text("group"), wrap=15, drop=2),
+        nets,
+        _column(frame, "method", _text("method"), wrap=18),
+    ]
+    return columns + _errors(frame)
+
+
+def _fusion_layout(frame: pd.DataFrame) -> list[Column]:
+    name = _column(frame, "fusion", _text("fusion"), wrap=24)
+    nets = _column(frame, "nets", _text("config"), wrap=24, drop=2)
+    scales = _column(frame, "Q", _scales("test_scales"), wrap=12, drop=1)
+    return [name, nets, _column(frame, "method", _text("method"), wrap=18), scales, *_errors(frame)]
+
+
+def _table7_layout(frame: pd.DataFrame) -> list[Column]:
+    def starred(key: str) -> Cell:
+        return lambda row: _number(key)(row) + ("*" if _spans_columns(row) and not pd.isna(row[key]) else "")
+
+    return [
+        _column(frame, "system", _text("system"), wrap=44),
+        _column(frame, "ours\ntop-1", _error("top1"), is_number=True),
+        _column(frame, "ours\ntop-5", _error("top5"), is_number=True),
+        _column(frame, "paper\ntop-1", _number("paper_top1_error"), is_number=True),
+        _column(frame, "paper\ntop-5", starred("paper_top5_error"), is_number=True),
+        _column(frame, "test\ntop-5", starred("paper_top5_test_error"), is_number=True),
+    ]
+
+
+def _5x5_layout(frame: pd.DataFrame) -> list[Column]:
+    more = _column(frame, "points over B", _number("points_over_B", sign="+"), is_number=True)
+    paper = _column(frame, "paper", _number("paper_points_over_B", sign="+"), is_number=True)
+    return [*_errors_layout(frame), more, paper]
+
+
+def _lrn_layout(frame: pd.DataFrame) -> list[Column]:
+    return [
+        _column(frame, "config", _text("config")),
+        _column(frame, "ms a step", _number("step_seconds", factor=1000), is_number=True),
+        _column(frame, "of A's", _number("step_seconds_ratio", 2), is_number=True),
+        _column(frame, "peak MB", _number("peak_memory_bytes", 0, factor=1e-6), is_number=True),
+        _column(frame, "of A's", _number("peak_memory_bytes_ratio", 2), is_number=True),
+        _column(frame, "device", _text("device"), wrap=30),
+    ]
+
+
+def _claims_layout(frame: pd.DataFrame) -> list[Column]:
+    def as_claimed(row: pd.Series) -> str:
+        of = f" of {row['num_pairs']}" if row["pairs"] != row["num_pairs"] else ""
+        return f"{row['pairs_as_claimed']} of {row['pairs']}{of}" if row["pairs"] else DASH
+
+    return [
+        _column(frame, "claim", _text("claim"), wrap=30),
+        _column(frame, "Sect.", _text("section"), drop=6),
+        _column(frame, "compared", _text("compared"), wrap=24, drop=5),
+        _column(frame, "pairs", as_claimed, drop=1),
+        _column(frame, "points", _number("points", sign="+"), is_number=True),
+        _column(frame, "95 %", _interval("points", "+"), is_number=True),
+        _column(frame, "p", _p, is_number=True, drop=2),
+        _column(frame, "verdict", _text("verdict")),
+    ]
+
+
+def _deviations_layout(frame: pd.DataFrame) -> list[Column]:
+    return [_column(frame, heading, _text(heading), wrap=40) for heading in ("setting", "paper", "here")]
+
+
+_LAYOUTS: dict[str, Callable[[pd.DataFrame], list[Column]]] = {
+    "6": _table6_layout,
+    "7": _table7_layout,
+    "5x5": _5x5_layout,
+    "lrn": _lrn_layout,
+    "claims": _claims_layout,
+    "fusion": _fusion_layout,
+    "deviations": _deviations_layout,
+}
+
+
+# --- notes under a table ---
+
+
+def _spans_columns(row: pd.Series) -> bool:
+    return "across the val and test columns" in row["paper_note"]
+
+
+def _notes(name: str, frame: pd.DataFrame) -> list[str]:
+    notes = []
+    if "top1_error" in frame and len(measured := frame[frame["seeds"] > 0]):
+        counts = " or ".join(f"{count:,}" for count in sorted(set(measured["n_images"])))
+        notes.append(f"Errors in percent of {counts} images; 95 %: their interval over images.")
+        if (frame["seeds"] > 1).any():
+            notes[0] += " Mean ± standard deviation over seeds."
+        if measured["top5_error"].isna().all():
+            notes.append("Top-5 error means nothing with fewer than five classes.")
+        elif (measured["n_classes"] == 5).all():
+            notes.append("With five classes the top-5 error is 0 by definition.")
+        notes += [f"{row['config']}: {row['note']}." for _, row in measured.iterrows() if row["note"]]
+    if "paper_S" in frame and not frame["S"].equals(frame["paper_S"]):
+        crop = int(frame["crop"].iloc[0])
+        ours = (_scale(tuple(scaled_px(px, crop) for px in S)) for S in ((256, 256), (384, 384), (256, 512)))
+        notes.append(
+            f"S and Q scale with the crop, {crop} px here and {PAPER_CROP_PX} px in the paper: "
+            f"its S = 256, 384, [256;512] are {', '.join(ours)} px."
+        )
+    if name == "6":
+        notes.append("The submission's D-jitter-fc has only its FC layers fine-tuned with scale jitter (Sect. 4.4).")
+    if name == "7" and any(_spans_columns(row) for _, row in frame.iterrows()):
+        notes.append("* One value is printed across the validation and test columns.")
+    if name == "claims":
+        notes += _claims_notes(frame)
+    return notes
+
+
+def _claims_notes(frame: pd.DataFrame) -> list[str]:
+    notes = [
+        "Points: top-1 error of what the paper finds worse, minus that of the better, on the same images; "
+        "pairs: how many of those compared go the paper's way."
+    ]
+    if (frame["seeds"] == 1).any():
+        notes.append(
+            "With one seed a verdict is about these trained nets; it cannot say what training again would give."
+        )
+    return notes

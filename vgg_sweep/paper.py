@@ -1,0 +1,130 @@
+"""What the paper printed (arXiv 1409.1556v6). Errors in percent; None where the paper prints a dash or has no such row.
+
+The values live in `paper.json` alone and are looked up by (config, train scale, rule of Q, method): a rule and a train
+scale decide S and Q, at any crop.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PAPER_JSON = Path(__file__).with_name("paper.json")
+
+TRAIN_SCALES = {"256": (256, 256), "384": (384, 384), "jitter": (256, 512), "jitter-fc": (256, 512)}
+"""The paper's S, [smallest, largest] in pixels."""
+
+
+@dataclass(frozen=True)
+class Net:
+    """A column of Table 1 at one of the training scales."""
+
+    config: str
+    train_scale: str
+
+    @property
+    def slug(self) -> str:
+        return f"{self.config}-{self.train_scale}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of Tables 3, 4 or 5."""
+
+    net: Net
+    rule: str
+    """`single` or `multi`: how many test scales (Sect. 4.1, 4.2)."""
+    test_scales: tuple[int, ...]
+    method: str
+    top1_error: float | None
+    top5_error: float | None
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A row of Table 6."""
+
+    group: str
+    members: tuple[Net, ...]
+    method: str
+    top1_error: float | None
+    top5_error: float | None
+    top5_test_error: float | None
+    note: str
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of Table 7."""
+
+    name: str
+    top1_error: float | None
+    top5_error: float | None
+    top5_test_error: float | None
+    note: str
+
+
+@cache
+def _paper() -> dict[str, Any]:
+    return dict(json.loads(PAPER_JSON.read_text()))
+
+
+def rows(table: str) -> list[Row]:
+    """The rows of Table 3, 4 or 5, in the paper's order."""
+    return [
+        Row(
+            Net(row["config"], row["train_scale"]),
+            "multi" if len(row["Q"]) > 1 else "single",
+            tuple(row["Q"]),
+            row["method"],
+            row["top1_val"],
+            row["top5_val"],
+        )
+        for row in _paper()["single_nets"]
+        if row["table"] == table
+    ]
+
+
+def published(config: str, train_scale: str, rule: str, method: str) -> tuple[float | None, float | None]:
+    """Top-1 and top-5 validation error of a single net, wherever in Tables 3 to 5 it is printed."""
+    for table in ("3", "4", "5"):
+        for row in rows(table):
+            if (row.net, row.rule, row.method) == (Net(config, train_scale), rule, method):
+                return row.top1_error, row.top5_error
+    return None, None
+
+
+def fusions() -> list[Fusion]:
+    """The rows of Table 6: the submission's seven nets, then D and E with scale jitter under three methods."""
+    return [
+        Fusion(
+            row["group"],
+            tuple(Net(member["config"], member["train_scale"]) for member in row["members"]),
+            row["method"],
+            row["top1_val"],
+            row["top5_val"],
+            row["top5_test"],
+            row.get("note", ""),
+        )
+        for row in _paper()["fusions"]
+    ]
+
+
+def systems() -> list[System]:
+    """The rows of Table 7; the first three are the paper's own."""
+    return [
+        System(
+            row["system"],
+            row["top1_val"],
+            row["top5_val"],
+            row["top5_test"],
+            row.get("merged_cell", row.get("note", "")),
+        )
+        for row in _paper()["systems"]
+    ]
+
+
+def shallow_net_points() -> float:
+    """Top-1 error of B-5x5 minus that of B on a centre crop (Sect. 4.1). Printed as "7% higher"; read as points."""
+    return float(_paper()["shallow_net"]["value"])
