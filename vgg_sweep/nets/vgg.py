@@ -1,0 +1,94 @@
+"""The one network: any column of Table 1 as a module.
+
+Axes: N images, C channels, H W pixels, K classes, h w positions of the class score map (L = h * w).
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vgg_sweep.config import PAPER_CROP_PX
+from vgg_sweep.nets.columns import STRIDE, Layer, parse_columns
+from vgg_sweep.nets.lrn import LRN
+
+
+class FullyConnected(nn.Linear):
+    """A fully-connected layer that slides over a larger map: a convolution with no padding (Sect. 3.2).
+
+    Maps input_NChw to output_NChw; where the input has the kernel's size the output has one position. The weight is a
+    matrix [out_channels, in_channels * kernel * kernel], and so is the computation: on two CPU cores a training step of
+    `F.conv2d` with a 7x7 kernel took 2.6 times as long.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__(in_channels * kernel**2, out_channels)
+        self.kernel = kernel
+
+    def forward(self, input_NChw: Tensor) -> Tensor:
+        height, width = (side - self.kernel + 1 for side in input_NChw.shape[2:])
+        windows_NLC = F.unfold(input_NChw, self.kernel).transpose(1, 2)
+        return super().forward(windows_NLC).transpose(1, 2).reshape(-1, self.out_features, height, width)
+
+
+class VGG(nn.Module):
+    """A column of Table 1 with its three FC layers, fully convolutional.
+
+    The modules have the indices of torchvision's VGG, and so has the state dict: `features.0.weight`, ...,
+    `classifier.0.weight` [4096, 25088]. `layer_names` maps the modules that are layers of the table to the usual names:
+    `features.0` is conv1_1, `classifier.0` is fc6. The parameters mean nothing until `start.initialise` or
+    `weights.load_weights` sets them.
+
+    Raises `ConfigError` as `parse_columns` does.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        *,
+        width: float = 1.0,
+        classes: int = 1000,
+        crop: int = PAPER_CROP_PX,
+        dropout: float = 0.5,
+        pool_ceil: bool = True,
+    ) -> None:
+        super().__init__()
+        self.layers = parse_columns(columns, width=width, classes=classes, crop=crop)
+        self.layer_names: dict[str, str] = {}
+        self.features = nn.Sequential()
+        self.classifier = nn.Sequential()
+        for layer in self.layers:
+            part = "classifier" if layer.kind == "fc" else "features"
+            sequence = getattr(self, part)
+            self.layer_names[f"{part}.{len(sequence)}"] = layer.name
+            sequence.append(_module(layer, pool_ceil))
+            if layer.has_weights and layer is not self.layers[-1]:
+                sequence.append(nn.ReLU(inplace=True))
+                if layer.kind == "fc":
+                    sequence.append(nn.Dropout(dropout))
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        """The class score map, scores_NKhw: one position for a crop, more for a larger image (Sect. 3.2)."""
+        scores_NKhw: Tensor = self.classifier(self.features(images_NCHW))
+        return scores_NKhw
+
+
+def _module(layer: Layer, pool_ceil: bool) -> nn.Module:
+    match layer.kind:
+        case "conv":
+            return nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, padding=layer.padding)
+        case "lrn":
+            return LRN()
+        case "maxpool":
+            return nn.MaxPool2d(layer.kernel, STRIDE, ceil_mode=pool_ceil)
+        case "fc":
+            return FullyConnected(layer.in_channels, layer.out_channels, layer.kernel)
+
+
+def posteriors(scores_NKhw: Tensor) -> Tensor:
+    """Class posteriors, posteriors_NK in float32: the mean of the class score map over positions, then the soft-max.
+
+    Sect. 3.2 averages the class score map over space and the soft-max posteriors over flips; that the soft-max comes
+    between the two is our inference.
+    """
+    return scores_NKhw.float().mean((2, 3)).softmax(1)

@@ -1,0 +1,64 @@
+"""Weight files: safetensors with torchvision's names and shapes, which are also those of the state dict of `VGG`."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vgg_sweep.config import RunError
+from vgg_sweep.nets.start import copy_all
+from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.store import atomic_path
+
+METADATA_KEY = "vgg_sweep"
+"""All metadata is one JSON text: safetensors writes several keys in random order, and equal nets give equal files."""
+
+
+def save_weights(net: VGG, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the net to `path`, whole or not at all. Equal weights and metadata give equal bytes.
+
+    `torchvision.models.vgg16().load_state_dict` takes D's tensors as they are (vgg11 A's, vgg13 B's, vgg19 E's).
+    """
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """All tensors of a weight file. Raises `RunError` if it cannot be read."""
+    return _read(path)[0]
+
+
+def load_weights(net: VGG, path: Path) -> dict[str, str]:
+    """Set all weights of `net` from `path`; returns the file's metadata, empty if this program did not write it.
+
+    Raises `RunError` if the file cannot be read or if a tensor is missing, left over, or of another shape; `net` then
+    stays as it was.
+    """
+    state, metadata = _read(path)
+    try:
+        copy_all(net, state)
+    except RunError as error:
+        raise RunError(f"{path} does not fit the net. {error}") from error
+    return metadata
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{path} cannot be read as weights ({error}); train the net again or give another file."
+        ) from error
+
+
+def weights_fingerprint(path: Path) -> str:
+    """SHA-256 of the file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
