@@ -146,7 +146,7 @@ def report(
     sweeps: Sweeps = None,
     table: Annotated[list[str] | None, typer.Option(help="Only this table, such as 3; may be repeated.")] = None,
     format: Annotated[list[str] | None, typer.Option(help="rich, md, csv, json, or a list such as md,csv.")] = None,
-    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder for the tables; else SWEEP/report.")] = None,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder to write md, csv and json into.")] = None,
     fuse: Annotated[
         list[str] | None, typer.Option(help="Nets to average: D-jitter+E-jitter, or best:3; may be repeated.")
     ] = None,
@@ -207,8 +207,12 @@ def status(
 
 def train_config(config: "Config") -> None:
     """Train and score the run of `config`, after its parents; or the prepared run in the folder `config.run`."""
+    from rich.console import Console
+
+    from vgg_sweep.agenda import Agenda
     from vgg_sweep.config import RunError
     from vgg_sweep.plan import plan
+    from vgg_sweep.status import plan_table
     from vgg_sweep.work import main, prepare, work
 
     if config.run is not None:
@@ -217,10 +221,7 @@ def train_config(config: "Config") -> None:
         return
     runs = plan([config])
     if len(runs) > 1:
-        typer.echo(f"{len(runs)} runs, each after the one it starts from:")
-        for run in runs:
-            origin = f" from {run.parent.id}" if run.parent else ""
-            typer.echo(f"  {run.id}{origin}{', trained' if run.folder.is_trained else ''}")
+        Console().print(plan_table(Agenda(runs), seconds={}))
     for run in runs:
         prepare(run)
         work(run, live=True)

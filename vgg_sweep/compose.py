@@ -64,7 +64,7 @@ def run(task: Callable[[Config], None], overrides: list[str], flags: Flags) -> N
 
 
 def multirun(job: Callable[[DictConfig], None], overrides: list[str], flags: Flags) -> None:
-    """Give the configurations that `overrides` make to Hydra's sweeper, and `job`, a module's function, to its launcher."""
+    """Give all configurations that `overrides` make to Hydra's sweeper, and `job`, of a module, to its launcher."""
     from vgg_sweep import sweeper
 
     sweeper.register()
@@ -92,7 +92,8 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
         key = override.key_or_group
         if override.is_sweep_override() and not many:
             raise ConfigError(f"{text} is more than one configuration; `vgg-sweep multirun {text}` runs them all.")
-        if not key or (override.is_add() and key not in options | known and not key.startswith("hydra")):
+        adds = override.is_add() or override.is_force_add()
+        if not key or (adds and key not in options | known and not key.startswith("hydra")):
             raise ConfigError(f"{key or text} is not a setting; {did_you_mean(key)}")
         if key in options and override.value() is None and not override.is_delete():
             raise ConfigError(f"{text} chooses nothing; choose one of {', '.join(options[key])}, or leave it out.")
@@ -102,7 +103,7 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
 
 
 def _with_option_names_quoted(text: str) -> str:
-    """train_scale=384,jitter -> train_scale='384',jitter: to Hydra a bare 384 is a number and never an option's name."""
+    """train_scale=384,jitter -> train_scale='384',jitter: to Hydra a bare 384 is a number, never an option's name."""
     return re.sub(r"(?<=[=,(\[ ])(\d+)(?=[,)\] ]|$)", r"'\1'", text)
 
 

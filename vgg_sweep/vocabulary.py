@@ -42,9 +42,10 @@ def did_you_mean(word: str) -> str:
 
 
 def complete(words: list[str], incomplete: str) -> list[str]:
-    """What a shell may make of `incomplete`, behind the whole `words`: of `mod` a key, of `model=` or `model=A,` a value.
+    """What a shell may make of `incomplete` behind the whole `words`: of `mod` a key, of `model=` a value.
 
-    Bash splits words at `=`: it passes `model=D` as three and wants the last alone. Typer makes a last `=` an empty word.
+    Bash splits words at `=`: it passes `model=D` as three and wants the last alone. Typer makes of a last `=` an
+    empty word.
     """
     match words:
         case [*_, key, "="]:

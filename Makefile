@@ -1,0 +1,37 @@
+# make demo    set up, make the twelve runs of Table 3 at small size on the embedded data, and report
+# make test    set up, and check style, types and behaviour
+# make clean   remove the environment; outputs/ stays
+# PYTHON=... names the Python to set up with; else the first of these that is 3.11 or newer.
+PYTHON := python3 python3.14 python3.13 python3.12 python3.11
+
+BIN := .venv/bin
+READY := .venv/ready
+IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+
+.PHONY: demo test clean
+
+demo: $(READY)
+	$(BIN)/vgg-sweep multirun experiment=demo
+	$(BIN)/vgg-sweep report outputs/demo --out outputs/demo/report
+	@echo "The runs are in outputs/demo/, a folder each; the tables are in outputs/demo/report/."
+
+test: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv
+
+# An environment that pip is missing from was cut short, and one of an older Python is of no use: both are made anew.
+$(READY): pyproject.toml
+	@$(BIN)/python $(IS_NEW_ENOUGH) 2>/dev/null && test -x $(BIN)/pip && exit; \
+	for python in $(PYTHON); do \
+	  if $$python $(IS_NEW_ENOUGH) 2>/dev/null; then echo "Making .venv with $$python"; exec $$python -m venv --clear .venv; fi; \
+	done; \
+	echo "vgg-sweep needs Python 3.11 or newer, and found none as: $(PYTHON). Install it, or name it: make PYTHON=/path/to/python3" >&2; \
+	exit 1
+	@echo "Installing into .venv (PyTorch is large: this takes some minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
