@@ -1,0 +1,104 @@
+"""Runs without nets, for tests of what drives runs. `python -m tests.stub work FOLDER` stands for `vgg_sweep.work`.
+
+Each run obeys its orders.json: {"seconds": how long an attempt takes, "ends": how attempts end, the last for all
+later ones}. Every attempt that begins or is completed adds a line to work.log beside the run folders.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vgg_sweep.agenda import Agenda
+from vgg_sweep.config import Config, Protocol
+from vgg_sweep.plan import Run
+from vgg_sweep.processes import Place, Stopped, work_off
+from vgg_sweep.store import RunFolder, RunLocked
+
+WORKER = (sys.executable, "-m", "tests.stub", "work")
+
+
+def make_runs(sweep: Path, parents: Mapping[str, str | None], orders: Mapping[str, object] | None = None) -> list[Run]:
+    """Runs named by the keys of `parents`, in that order, in the folder `sweep`; one without orders ends well."""
+    runs: dict[str, Run] = {}
+    for id, parent in parents.items():
+        config = Config(out=str(sweep), protocol=Protocol("none", []))
+        runs[id] = Run(id, config, runs[parent] if parent is not None else None)
+        folder = sweep / id
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").touch()
+        if not (folder / "orders.json").exists():
+            (folder / "orders.json").write_text(json.dumps((orders or {}).get(id, {"ends": ["done"]})))
+    return list(runs.values())
+
+
+def lines(sweep: Path, word: str) -> list[str]:
+    """The ids of the runs whose attempts began or were done, in the order in which that happened."""
+    log = sweep / "work.log"
+    return [id for id, what in map(str.split, log.read_text().splitlines()) if what == word] if log.exists() else []
+
+
+def work(folder: RunFolder) -> int:
+    """One attempt at a run. Returns the exit code, if it gets so far."""
+    with folder.locked():
+        if folder.status().get("state") == "done":
+            return 0
+        orders = json.loads((folder.path / "orders.json").read_text())
+        attempt = lines(folder.path.parent, "began").count(folder.id)
+        folder.update_status(state="running", stage="train", step=attempt, num_steps=10)
+        _log(folder, "began")
+        try:
+            time.sleep(orders.get("seconds", 0))
+        except KeyboardInterrupt:
+            folder.update_status(state="interrupted")
+            return 130
+        end = orders["ends"][min(attempt, len(orders["ends"]) - 1)]
+        if end == "raise":
+            folder.update_status(state="failed", error="told to fail")
+            folder.error.write_text("told to fail")
+            return 1
+        if end == "exit":
+            sys.exit(3)
+        if end == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if end == "segfault":
+            ctypes.string_at(0)
+        folder.weights.touch()
+        folder.update_status(state="done")
+        _log(folder, "done")
+        return 0
+
+
+def _log(folder: RunFolder, what: str) -> None:
+    with open(folder.path.parent / "work.log", "a") as log:
+        log.write(f"{folder.id} {what}\n")
+
+
+def drive(sweep: Path, num_places: int, retries: int) -> int:
+    """Work on the runs that `parents.json` in `sweep` names, as a driver does; prints how they ended."""
+    runs = make_runs(sweep, json.loads((sweep / "parents.json").read_text()))
+    agenda = Agenda(runs, retries=retries)
+    try:
+        work_off(agenda, [Place(1)] * num_places, command=WORKER)
+    except Stopped as stopped:
+        return stopped.exit_code
+    finally:
+        print(json.dumps(agenda.states))
+    return 0 if set(agenda.states.values()) == {"done"} else 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    if arguments[0] == "drive":
+        return drive(Path(arguments[1]), int(arguments[2]), int(arguments[3]))
+    try:
+        return work(RunFolder(Path(arguments[1])))
+    except RunLocked:
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""The agenda of a sweep: what became of each run, and which may start now.
+
+It is read from the runs' folders, so that several drivers share the work and a driver that died can be started again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from vgg_sweep.passes import missing
+from vgg_sweep.plan import Run
+
+FAILED = ("failed", "diverged")
+"""Ends that the same command does not repeat, because the same would happen again."""
+
+SETTLED = ("done", *FAILED, "interrupted", "blocked")
+"""An agenda has no more to do with these; the rest is `waiting`, `running` here, or `elsewhere`."""
+
+
+def found_state(run: Run) -> str:
+    """What a run's folder says: new, running, interrupted, failed, diverged, or done with all its protocol's passes."""
+    state: str = run.folder.status().get("state", "new")
+    if state == "done" and not (run.folder.is_trained and not missing(run.folder, run.config)):
+        return "interrupted"
+    return state
+
+
+class Agenda:
+    """The runs of a sweep, parents first, and their states. `on_change(run, state)` is told whenever one changes."""
+
+    def __init__(
+        self, runs: Sequence[Run], *, retries: int = 0, on_change: Callable[[Run, str], None] = lambda run, state: None
+    ) -> None:
+        self.runs = list(runs)
+        self.states = {run.id: "done" if found_state(run) == "done" else "waiting" for run in runs}
+        self.retries, self.on_change = retries, on_change
+        self._retries_left = dict.fromkeys(self.states, retries)
+
+    def ready(self) -> Iterator[Run]:
+        """The runs that may start now, in order, each looked up on disk: another process may have done it."""
+        return (run for run in self.runs if self._may_start(run))
+
+    def starts(self, run: Run) -> None:
+        """`run` begins in a process of ours."""
+        if found_state(run) in FAILED:
+            self._retries_left[run.id] -= 1
+        self._change(run, "running")
+
+    def ends(self, run: Run) -> None:
+        """The process of ours that had `run` is gone; its folder says how that ended."""
+        state = found_state(run)
+        if state == "running":
+            self._change(run, "elsewhere")
+        elif state == "new":
+            self._change(run, "interrupted")
+        else:
+            self._change(run, state)
+            if state in FAILED and self._retries_left[run.id] > 0:
+                self._change(run, "waiting")
+
+    def gives_back(self, run: Run) -> None:
+        """The process of ours that had `run` ended through no fault of the run, which waits again."""
+        self._change(run, "waiting")
+
+    @property
+    def is_settled(self) -> bool:
+        return all(state in SETTLED for state in self.states.values())
+
+    def in_state(self, *states: str) -> list[Run]:
+        return [run for run in self.runs if self.states[run.id] in states]
+
+    def culprit(self, run: Run) -> Run:
+        """The run whose end blocked `run`."""
+        while self.states[run.id] == "blocked" and run.parent is not None:
+            run = run.parent
+        return run
+
+    def _may_start(self, run: Run) -> bool:
+        if self.states[run.id] not in ("waiting", "elsewhere"):
+            return False
+        if run.parent is not None and (parent := self.states[run.parent.id]) != "done":
+            if parent in SETTLED:
+                self._change(run, "blocked")
+            return False
+        state = found_state(run)
+        if state == "running":
+            self._change(run, "elsewhere")
+            return False
+        if state == "done" or (state in FAILED and self._retries_left[run.id] <= 0):
+            self._change(run, state)
+            return False
+        return True
+
+    def _change(self, run: Run, state: str) -> None:
+        if self.states[run.id] != state:
+            self.states[run.id] = state
+            self.on_change(run, state)

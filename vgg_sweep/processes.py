@@ -1,0 +1,235 @@
+"""Runs on this machine: each in a process of its own, on cores or a GPU of its own; no end of one touches another."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from vgg_sweep.agenda import Agenda
+from vgg_sweep.config import Config
+from vgg_sweep.plan import Run
+from vgg_sweep.store import RunLocked, read_json, write_text
+
+WORKER = (sys.executable, "-m", "vgg_sweep.work")
+POLL_SECONDS = 0.05
+SMALL_NET_PX = 64
+"""Nets whose width times crop is less than this leave cores idle when they have several."""
+TAIL_BYTES = 4000
+
+
+class Stopped(Exception):
+    """A signal asked the sweep to stop; its runs have saved and stopped."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+@dataclass(frozen=True)
+class Place:
+    """Room for one run at a time: some CPU threads, and a GPU that it has alone unless `shared`."""
+
+    threads: int
+    gpu: str | None = None
+    shared: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self.threads))
+        return limits if self.gpu is None else limits | {"CUDA_VISIBLE_DEVICES": self.gpu}
+
+
+def places(config: Config, runs: Sequence[Run], num_cores: int, gpus: Sequence[str]) -> list[Place]:
+    """Where the `runs` that are left to do go on a machine with `num_cores` and `gpus`; `config` has `jobs`, `device`
+    and `threads`.
+
+    `jobs=auto` is a run for each GPU, or for each core if the nets are small: two processes of one thread each got
+    1.2 times as much done as one of two threads. A number greater than that of the GPUs asks for runs that share
+    them.
+    """
+    if config.device not in ("auto", "cuda"):  # a GPU named by the user is found by the run under the same name
+        gpus = ()
+    if config.jobs != "auto":
+        num_jobs = int(config.jobs)
+    elif gpus:
+        num_jobs = len(gpus)
+    elif config.device in ("auto", "cpu") and config.width * config.crop < SMALL_NET_PX:
+        num_jobs = max(1, num_cores // max(1, config.threads))
+    else:
+        num_jobs = 1
+    num_jobs = min(num_jobs, most_at_once(runs))
+    threads = config.threads or max(1, num_cores // num_jobs)
+    if not gpus:
+        return [Place(threads)] * num_jobs
+    return [Place(threads, gpus[job % len(gpus)], shared=num_jobs > len(gpus)) for job in range(num_jobs)]
+
+
+def most_at_once(runs: Sequence[Run]) -> int:
+    """How many of `runs` could run at the same time at most: the largest generation."""
+    wanted = {run.id for run in runs}
+    generation: dict[str, int] = {}
+    for run in runs:
+        waits = run.parent is not None and run.parent.id in wanted
+        generation[run.id] = generation[run.parent.id] + 1 if waits and run.parent is not None else 0
+    return max(Counter(generation.values()).values(), default=1)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs this process may use, in the words of CUDA_VISIBLE_DEVICES."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu for gpu in visible.split(",") if gpu]
+    try:
+        listing = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return []
+    return [str(index) for index in range(sum(line.startswith("GPU") for line in listing.splitlines()))]
+
+
+def work_off(
+    agenda: Agenda,
+    places: Sequence[Place],
+    *,
+    fail_fast: bool = False,
+    command: Sequence[str] = WORKER,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Do every run of `agenda` by `command FOLDER`, each as soon as its parent is done and one of `places` is free.
+
+    Returns when all are settled; how is in `agenda`. After SIGINT or SIGTERM the runs save and stop, then `Stopped`
+    is raised; a second one kills them. `fail_fast` stops the same way after the first failure, but returns. `tick` is
+    called many times a second.
+    """
+    free, children = list(places), list[_Child]()
+    with _signals() as signals:
+        try:
+            while True:
+                for child in [child for child in children if child.has_ended()]:
+                    children.remove(child)
+                    free.append(child.place)
+                    child.explain_silent_death()
+                    agenda.ends(child.run)
+                stopping = bool(signals) or (fail_fast and bool(agenda.in_state("failed", "diverged")))
+                if stopping:
+                    for child in children:
+                        child.stop(at_once=len(signals) > 1)
+                elif free:
+                    children += _start(agenda, free, command)
+                if not children and (stopping or agenda.is_settled):
+                    break
+                tick()
+                time.sleep(POLL_SECONDS)
+        finally:  # only an error of the driver itself leaves children here
+            for child in children:
+                child.stop(at_once=False)
+    if signals:
+        raise Stopped(signals[0])
+
+
+def _start(agenda: Agenda, free: list[Place], command: Sequence[str]) -> Iterator["_Child"]:
+    """Start runs until no place is free or no run is ready."""
+    for run in agenda.ready():
+        held = next(((place, lock) for place in free for lock in _hold(place)), None)
+        if held is None:
+            return
+        place, lock = held
+        free.remove(place)
+        agenda.starts(run)
+        yield _Child(run, place, lock, command)
+        if not free:
+            return
+
+
+class _Child:
+    """The process of one run. It leads a session of its own, so that Ctrl-C reaches it only through the driver."""
+
+    def __init__(self, run: Run, place: Place, gpu_lock: IO[str] | None, command: Sequence[str]) -> None:
+        self.run, self.place = run, place
+        self._was_asked_to_stop = False
+        self._began = time.time()
+        with open(run.folder.log, "ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                [*command, str(run.folder.path)],
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **place.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[gpu_lock.fileno()] if gpu_lock else [],
+            )
+        if gpu_lock:
+            gpu_lock.close()  # the process holds it now, and gives it back however it ends
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def stop(self, *, at_once: bool) -> None:
+        """Ask the process, once, to save and stop; or kill it with all it started."""
+        if at_once:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        elif not self._was_asked_to_stop:
+            self._process.send_signal(signal.SIGINT)
+        self._was_asked_to_stop = True
+
+    def explain_silent_death(self) -> None:
+        """Write down what is known of an end that the run itself could not write down."""
+        if self._was_asked_to_stop or self._process.returncode == 0:
+            return
+        folder = self.run.folder
+        with suppress(RunLocked), folder.locked():  # locked: another driver was quicker and has the run now
+            status = read_json(folder.path / "status.json")
+            if status.get("state") not in (None, "running") and status["heartbeat"] >= self._began:
+                return
+            message = self._manner_of_death()
+            with open(folder.log, "rb") as log:
+                log.seek(max(self._log_start, os.path.getsize(folder.log) - TAIL_BYTES))
+                last_words = log.read().decode(errors="replace")
+            write_text(folder.error, f"{message}\nThe end of what it said:\n{last_words}")
+            folder.update_status(state="failed", error=message)
+
+    def _manner_of_death(self) -> str:
+        code = self._process.returncode
+        if code >= 0:
+            return f"the process ended with exit code {code} and without a word"
+        killed = f"the process was killed by {signal.Signals(-code).name}"
+        return f"{killed}, perhaps because memory ran out" if -code == signal.SIGKILL else killed
+
+
+def _hold(place: Place) -> Iterator[IO[str] | None]:
+    """What keeps others off the GPU of `place`: a locked file, or None if it has no GPU; nothing if another has it."""
+    if place.gpu is None:
+        yield None
+        return
+    name = f"vgg-sweep-{os.getuid()}-gpu-{place.gpu.replace('/', '_')}.lock"
+    file = open(Path(tempfile.gettempdir()) / name, "w")
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if place.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        yield file
+    except BlockingIOError:
+        file.close()
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The SIGINTs and SIGTERMs that came, in a list that grows."""
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    before: Mapping[int, object] = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
