@@ -78,7 +78,7 @@ def test_version(call: Call) -> None:
 
 @pytest.mark.parametrize("line", [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["describe", "--json"]])
 def test_what_needs_no_torch_does_not_import_it(line: list[str], tmp_path: Path) -> None:
-    heavy = {"torch", "pandas"} | ({"hydra", "rich", "numpy"} if "--help" in line else set())
+    heavy = {"torch"} | ({"pandas", "hydra", "rich", "numpy"} if "--help" in line else set())
     program = (
         "import sys, vgg_sweep.cli\n"
         f"sys.argv = ['vgg-sweep', *{line!r}]\n"
@@ -187,10 +187,26 @@ def test_status_takes_the_sweep_written_last(call: Call, tmp_path: Path, monkeyp
     assert shown == [Path("outputs/newest"), Path("outputs/older")]
 
 
-def test_describe_as_json(call: Call) -> None:
+def test_describe_is_at_the_papers_size_unless_told_otherwise(call: Call) -> None:
     nets = json.loads(call("describe", "--json").out)
     assert {"config", "params", "macs", "activation_bytes"} <= nets[0].keys()
-    params = {net["config"]: net["params"] for net in json.loads(call("describe", "--json", "data=imagenet").out)}
-    assert params["D"] == 138_357_544
-    [only] = json.loads(call("describe", "--json", "model=D", "classes=10", "width=1", "crop=224").out)
-    assert only["params"] == 138_357_544 - 990 * 4097
+    assert [net["config"] for net in nets] == ["A", "A-LRN", "B", "B-5x5", "C", "D", "E"]
+    assert nets[5]["params"] == 138_357_544
+    assert json.loads(call("describe", "--json", "data=fractals").out)[5]["params"] < 2_000_000
+
+
+def test_describe_of_one_net_is_layer_by_layer(call: Call) -> None:
+    [net] = json.loads(call("describe", "--json", "model=D", "classes=10").out)
+    assert net["params"] == 138_357_544 - 990 * 4097
+    assert net["params"] == sum(layer["params"] for layer in net["layers"])
+    outcome = call("describe", "model=D")
+    assert outcome.exit_code == 0
+    assert "conv4_3" in outcome.out
+
+
+def test_describe_fits_a_terminal_of_80_columns(call: Call) -> None:
+    out = call("describe").out
+    assert "27 C²" in out
+    assert "138.358" in out
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= 80

@@ -59,8 +59,16 @@ def test_options_of_the_users_own(tmp_path: Path) -> None:
 
 def test_an_unknown_key_in_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "conf" / "recipe").mkdir(parents=True)
-    (tmp_path / "conf" / "recipe" / "mine.yaml").write_text("name: mine\nlearning_rate: 0.1\nmomentun: 0.5\n")
-    with pytest.raises(ConfigError, match=r"recipe\.\w+ is not a setting"):
+    (tmp_path / "conf" / "recipe" / "mine.yaml").write_text("name: mine\nmomentun: 0.5\n")
+    with pytest.raises(ConfigError) as told:
+        composed("recipe=mine", config_dir=tmp_path / "conf")
+    assert str(told.value) == "In 'recipe/mine': recipe.momentun is not a setting; did you mean recipe.momentum?"
+
+
+def test_a_file_that_is_not_yaml_is_told(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "recipe").mkdir(parents=True)
+    (tmp_path / "conf" / "recipe" / "mine.yaml").write_text("name: [\n")
+    with pytest.raises(ConfigError, match=r"not YAML: .*/mine\.yaml"):
         composed("recipe=mine", config_dir=tmp_path / "conf")
 
 

@@ -178,19 +178,26 @@ def describe(
 ) -> None:
     """Tables 1 and 2, from the nets themselves.
 
-    With model=NAME one net, layer by layer; width=, classes= and crop= apply.
+    By itself at the paper's size; data=fractals or width=, classes= and crop= give another. With model=NAME one net,
+    layer by layer.
     """
     from vgg_sweep import compose
 
-    overrides = overrides or []
-    one_net = any(override.startswith("model=") for override in overrides)
+    given = {override.partition("=")[0] for override in overrides or []}
+    at_paper_size = [] if given & {"data", "experiment"} else ["data=imagenet"]
 
     def task(config: "Config") -> None:
-        from vgg_sweep.describe import describe
+        from rich.console import Console
 
-        describe(config, one_net=one_net, as_json=as_json, image_px=image_px)
+        from vgg_sweep.config import load_option
+        from vgg_sweep.description import show
+        from vgg_sweep.vocabulary import groups
 
-    compose.run(task, overrides, compose.Flags(config_dir))
+        one = "model" in given
+        models = [config.model] if one else [load_option("model", name) for name in groups(config_dir)["model"]]
+        show(config, models, layer_by_layer=one, as_json=as_json, image_px=image_px, console=Console())
+
+    compose.run(task, [*at_paper_size, *(overrides or [])], compose.Flags(config_dir))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args
 
 import hydra
+import yaml  # type: ignore[import-untyped]
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
@@ -109,11 +110,14 @@ def _with_option_names_quoted(text: str) -> str:
 
 @contextmanager
 def _errors_in_a_sentence() -> Iterator[None]:
-    """Turn errors of Hydra and OmegaConf into `ConfigError`."""
+    """Turn errors of Hydra, OmegaConf and YAML into `ConfigError`."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_sentence(error)) from error
+        place, in_file, _ = str(error).partition(" raised while composing config:")
+        raise ConfigError(f"{place.partition(':')[0]}: " * bool(in_file) + _sentence(error)) from error
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"a configuration file is not YAML: {' '.join(str(error).split())}.") from error
 
 
 def _unreadable(text: str) -> str:
@@ -128,7 +132,7 @@ def _unreadable(text: str) -> str:
 
 def _sentence(error: Exception) -> str:
     """What was given and what is allowed, of an error of Hydra or OmegaConf."""
-    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__ or error.__context__
     match error, cause:
         case MissingConfigException(missing_cfg_file=str(wanted)), _:
             group, _, option = wanted.rpartition("/")

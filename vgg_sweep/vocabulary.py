@@ -31,13 +31,14 @@ def settings(schema: type = Config, prefix: str = "") -> dict[str, tuple[Any, An
 
 
 def did_you_mean(word: str) -> str:
-    """The end of a sentence: the known word most like `word`, whole or by its last part; else where to look."""
+    """The end of a sentence: the known word most like `word`, beside it or elsewhere; else where to look."""
     known = [*groups(), *settings()]
-    by_last_part = {name.rpartition(".")[2]: name for name in reversed(known)}
-    if near := get_close_matches(word, known, n=1):
-        return f"did you mean {near[0]}?"
-    if near := get_close_matches(word.rpartition(".")[2], by_last_part, n=1):
-        return f"did you mean {by_last_part[near[0]]}?"
+    prefix, _, last = word.rpartition(".")
+    siblings = [name for name in known if name.rpartition(".")[0] == prefix]
+    for names in (siblings, known):
+        by_last_part = {name.rpartition(".")[2]: name for name in reversed(names)}
+        if near := get_close_matches(last, by_last_part, n=1):
+            return f"did you mean {by_last_part[near[0]]}?"
     return "`vgg-sweep train --cfg job` shows all settings."
 
 
