@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_sweep import commands, paper
+from vgg_sweep import paper
 from vgg_sweep.config import ConfigError
 from vgg_sweep.metrics import ranks
 from vgg_sweep.protocols import (
@@ -45,7 +45,7 @@ def _table6(sweep: Path, runs: Sequence[ReportedRun], has: set[tuple[str, str, s
     """Each row of Table 6, once for every seed (and settings) in which all its members are scored."""
     alike: dict[str, dict[str, ReportedRun]] = defaultdict(dict)
     for run in runs:
-        alike[json.dumps([run.seed, commands.settings(run.config)])][run.slug] = run
+        alike[json.dumps([run.seed, run.settings])][run.slug] = run
     fused = []
     for by_slug in alike.values():
         for row in paper.fusions():

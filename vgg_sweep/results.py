@@ -3,9 +3,10 @@
 import contextlib
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,11 @@ class ReportedRun:
         return self.folder.record()
 
     @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What decides the result besides net, train scale and seed, where it differs from the schema's defaults."""
+        return commands.settings(self.config)
+
+    @cached_property
     def overrides(self) -> list[str]:
         return commands.settings_overrides(self.config, self.folder.path.parent)
 
@@ -136,7 +142,7 @@ def results_frame(sweep: Path, scores: Sequence[Score]) -> pd.DataFrame:
 
 def _settings_labels(runs: Iterable[ReportedRun]) -> dict[str, str]:
     """Run id -> its settings where the runs of this sweep differ in them; empty strings if they do not."""
-    settings = {run.folder.id: commands.settings(run.config) for run in runs}
+    settings = {run.folder.id: run.settings for run in runs}
     names = sorted({name for each in settings.values() for name in each})
     differing = [name for name in names if len({str(each.get(name)) for each in settings.values()}) > 1]
     defaults = commands.schema_defaults()
@@ -192,14 +198,30 @@ def read_runs(sweep: Path) -> list[ReportedRun]:
     runs = []
     for folder in find_runs(sweep):
         try:
-            runs.append(ReportedRun(folder, yaml.load(folder.config.read_text(), Loader=_YAML)))
-        except (OSError, yaml.YAMLError) as error:
+            run = ReportedRun(folder, read_config(folder.config.read_text()))
+            _ = run.slug, run.seed, run.test_scales("multi"), run.overrides  # all that a report needs of it
+            runs.append(run)
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             raise RunError(
-                f"{folder.config} cannot be read ({error}); remove the run folder and run its command again."
+                f"{folder.config} is no run's configuration ({error!r}); remove the run folder "
+                f"and run its command again."
             ) from error
     if not runs:
         raise RunError(f"{sweep} holds no run; run `vgg-sweep multirun` first, or name another folder.")
     return runs
+
+
+def read_config(text: str) -> dict[str, Any]:
+    """The configuration in a config.yaml. A top-level part is parsed once for all runs that share it."""
+    config: dict[str, Any] = {}
+    for part in re.split(r"^(?=[^\s-])", text, flags=re.MULTILINE):
+        config |= _parsed(part) or {}
+    return config
+
+
+@cache
+def _parsed(yaml_text: str) -> Any:
+    return yaml.load(yaml_text, Loader=_YAML)
 
 
 def scored_runs(every: Sequence[ReportedRun], sweep: Path) -> list[ReportedRun]:
@@ -212,7 +234,7 @@ def scored_runs(every: Sequence[ReportedRun], sweep: Path) -> list[ReportedRun]:
         )
     seen: dict[str, ReportedRun] = {}
     for run in runs:
-        same = json.dumps([run.slug, run.seed, commands.settings(run.config)])
+        same = json.dumps([run.slug, run.seed, run.settings])
         if (twin := seen.setdefault(same, run)) is not run:
             raise RunError(
                 f"{twin.folder.id} and {run.folder.id} are both {run.slug} with seed {run.seed} and the same settings, "

@@ -167,10 +167,8 @@ def by_settings(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.Data
 
 def find(group: pd.DataFrame, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> pd.DataFrame:
     """The rows, one a seed, of a net or of a fusion under a protocol."""
-    name = " + ".join(sorted(net.slug for net in members))
-    return group[
-        (group["members"] == name) & (group["rule"] == rule) & (group["method"] == method) & (group["fusion"] == fusion)
-    ]
+    found = group[group["members"] == " + ".join(sorted(net.slug for net in members))]
+    return found[(found["rule"] == rule) & (found["method"] == method) & (found["fusion"] == fusion)]
 
 
 def _single_nets(table: str, results: pd.DataFrame) -> pd.DataFrame:
