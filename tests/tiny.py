@@ -10,8 +10,8 @@ FRACTALS = Fractals(num_classes=3, train_per_class=8, val_per_class=4, side_px=6
 RECIPE = Recipe(
     name="tiny",
     batch_size=7,
-    epochs=3,
-    fine_tune_epochs=1,
+    epochs=3.0,
+    fine_tune_epochs=1.0,
     lr=0.02,
     fine_tune_lr=0.005,
     dropout=0.5,

@@ -22,7 +22,7 @@ class Device:
     name: str
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        return torch.autocast(self.torch.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(self.place.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 def choose_device(config: Config) -> Device:

@@ -5,10 +5,9 @@ waits.
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -51,29 +50,22 @@ class Reporter:
         with open(self.folder.log, "a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         if self._live:
-            self._console.print(f"[dim]{self.folder.id}[/dim] {text}", highlight=False)
+            self._console.print(f"[dim]{self.folder.id}[/dim] {text}", highlight=False, soft_wrap=True)
 
-    def step(self, stage: str, done: int, total: int, **figures: float | str) -> None:
+    def step(self, stage: str, done: int, total: int, **figures: float) -> None:
         """`done` of `total` steps of `stage` are done; `figures` go into status.json and onto the line."""
         now = time.monotonic()
         if now - self._status_at >= STATUS_EVERY_SECONDS or done == total or stage != self._stage:
             self._status_at = now
             self.folder.update_status(stage=stage, step=done, num_steps=total, **figures)
         if self._bar is not None:
+            bar = self._bar.task_ids[0]
             if stage != self._stage:
-                self._bar.reset(self._bar.task_ids[0], total=total)
-            text = "  ".join(
-                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-                for name, value in figures.items()
-            )
-            self._bar.update(self._bar.task_ids[0], description=stage, completed=done, figures=text)
+                self._bar.reset(bar, total=total)
+            self._bar.update(bar, description=stage, completed=done, figures="  ".join(_in_words(figures)))
         elif self._live and (now - self._line_at >= PLAIN_LINE_EVERY_SECONDS or done == total):
             self._line_at = now
-            text = ", ".join(
-                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-                for name, value in figures.items()
-            )
-            print(f"{self.folder.id}: {stage} {done}/{total}, {text}", flush=True)
+            print(", ".join([f"{self.folder.id}: {stage} {done}/{total}", *_in_words(figures)]), flush=True)
         self._stage = stage
 
     def check_stop(self) -> None:
@@ -117,6 +109,5 @@ class Reporter:
         self.stop_requested = signal.Signals(number).name
 
 
-def eta(seconds_per_step: float, steps_left: int) -> dict[str, Any]:
-    """The figure for the time left."""
-    return {"eta_seconds": round(seconds_per_step * steps_left, 1)}
+def _in_words(figures: Mapping[str, float]) -> list[str]:
+    return [f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items()]

@@ -136,7 +136,7 @@ def train(
         if share_done >= CHANCE_SHARE and not stuck and window.is_at_chance(len(images.classes)):
             stuck = True
             reporter.note(
-                f"after {share_done:.0%} of the budget the loss is still ln({len(images.classes)}), that of guessing: "
+                f"after {share_done:.0%} of the budget the loss is {window.loss:.2f}, no better than guessing: "
                 "start from A (warm_start=paper), or take recipe.init=glorot or he, or a lower recipe.lr"
             )
         reporter.step(
@@ -144,7 +144,7 @@ def train(
             progress.step,
             num_steps,
             loss=window.loss,
-            error=window.error,
+            train_error=window.error,
             lr=progress.lr,
             images_per_second=window.images_per_second,
             eta_seconds=round(progress.seconds / progress.step * (num_steps - progress.step)),
@@ -194,7 +194,8 @@ def start(net: VGG, run: Run) -> list[str]:
             f"{run.id} starts from {run.parent.id}, which has no weights in {run.parent.folder.path}; train that first."
         )
     parent_state = load_state(run.parent.folder.weights)
-    return copy_all(net, parent_state) if run.fine_tunes else warm_start_from_A(net, parent_state)
+    tensors = copy_all(net, parent_state) if run.fine_tunes else warm_start_from_A(net, parent_state)
+    return list(dict.fromkeys(net.layer_names[name.rpartition(".")[0]] for name in tensors))
 
 
 def make_optimizer(net: VGG, config: Config) -> torch.optim.SGD:

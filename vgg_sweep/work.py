@@ -5,7 +5,9 @@ import time
 import traceback
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from vgg_sweep.config import ConfigError, RunError, checked
 from vgg_sweep.passes import missing
@@ -38,8 +40,10 @@ def prepare(run: Run) -> RunFolder:
 def read_run(folder: RunFolder) -> Run:
     """The run whose config.yaml lies in `folder`. Raises `RunError` if it cannot be read."""
     try:
-        return plan([checked(OmegaConf.create(folder.config.read_text()))])[-1]
-    except (OSError, ValueError) as error:
+        raw = OmegaConf.load(folder.config)
+        assert isinstance(raw, DictConfig)
+        return plan([checked(raw)])[-1]
+    except (OSError, ValueError, AssertionError, OmegaConfBaseException, YAMLError) as error:
         raise RunError(
             f"{folder.config} is not a whole configuration ({error}); remove {folder.path} and start again."
         ) from error
