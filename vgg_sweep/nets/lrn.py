@@ -21,8 +21,8 @@ BETA = 0.75
 
 CHUNK_CPU = 2**18
 CHUNK_GPU = 2**26
-"""Elements worked on at a time: few enough to stay in a core's cache, many enough to fill a GPU. Temporary memory is a few
-times this, whatever the batch."""
+"""Elements worked on at a time: few enough to stay in a core's cache, many enough to fill a GPU. Temporary memory is a
+few times this, whatever the batch."""
 
 
 class LRN(nn.Module):

@@ -60,9 +60,12 @@ def _drawn(weight: Tensor, init: str, generator: Generator) -> Tensor:
 def warm_start_from_A(net: VGG, parent_state: Mapping[str, Tensor]) -> list[str]:
     """Copy four conv and three FC layers of a trained net A by stage and name (Sect. 3.1); the others stay as they are.
 
-    Returns the names of the tensors of `net` that were set. Raises `RunError` if one is missing or of another shape.
+    Returns the names of the tensors of `net` that were set. Raises `RunError` if one is missing, on either side, or of
+    another shape.
     """
     modules = {layer: module for module, layer in net.layer_names.items()}
+    if lacking := [layer for layer in LAYERS_OF_A if layer not in modules]:
+        raise RunError(f"The net has no {', '.join(lacking)} to take from A; set model.parent=null.")
     sources = {
         f"{modules[layer]}.{tensor}": f"{module_of_A}.{tensor}"
         for layer, module_of_A in LAYERS_OF_A.items()

@@ -50,7 +50,7 @@ class VGG(nn.Module):
         classes: int = 1000,
         crop: int = PAPER_CROP_PX,
         dropout: float = 0.5,
-        pool_ceil: bool = True,
+        pool_ceil: bool = False,
     ) -> None:
         super().__init__()
         self.layers = parse_columns(columns, width=width, classes=classes, crop=crop)
