@@ -88,7 +88,7 @@ def test_the_id_changes_with_what_decides_the_result_and_only_then() -> None:
         id_of(width=0.5),
         id_of(crop=96),
         id_of(warm_start="none"),
-        id_of(pool_ceil=False),
+        id_of(pool_ceil=True),
     ]
     assert len({same, *different}) == 6
 

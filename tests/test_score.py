@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from vgg_sweep.nets.vgg import VGG
 
 from vgg_sweep import score as score_module
 from vgg_sweep.config import RunError
@@ -15,6 +14,7 @@ from vgg_sweep.device import choose_device
 from vgg_sweep.images.sources import ImageSet, Split
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import origins
+from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.passes import Pass, missing, passes
 from vgg_sweep.plan import Run
 from vgg_sweep.progress import Interrupted, Reporter

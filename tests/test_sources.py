@@ -111,8 +111,13 @@ def test_another_number_of_classes_is_refused(root: Path) -> None:
 def test_an_unreadable_image_is_named(root: Path) -> None:
     (root / "train" / "bee" / "1.png").write_bytes(b"not an image")
     images = open_images(folder_config(root))
-    with pytest.raises(RunError, match="train/bee/1.png cannot be read"):
-        images.train.image(4)
+    for look in (images.train.image, images.train.size_px):
+        with pytest.raises(RunError, match="train/bee/1.png cannot be read"):
+            look(4)
+    whole = (root / "train" / "ant" / "2.png").read_bytes()
+    (root / "train" / "ant" / "2.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match="train/ant/2.png cannot be read"):
+        images.train.image(2)
 
 
 def test_fractals_are_drawn_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

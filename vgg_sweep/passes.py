@@ -1,8 +1,13 @@
 """What a protocol puts through the net: passes, each one view of every validation image (Sect. 3.2)."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from vgg_sweep.config import Config, parse_pass
+from vgg_sweep.images.views import origins, rescaled_size
+from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.store import RunFolder, read_json
 
 
@@ -38,3 +43,30 @@ def missing(folder: RunFolder, config: Config) -> list[Pass]:
         for entry in read_json(folder.posteriors / "manifest.json").get("files", [])
     }
     return [each for each in passes(config) if (each.method, each.Q, each.flip) not in there]
+
+
+def macs(
+    wanted: Iterable[Pass], config: Config, num_classes: int, sizes_px: Iterable[tuple[int, int]]
+) -> dict[Pass, int]:
+    """Multiply-adds of each pass over images of the given (width, height), counted as in `nets.columns.macs`."""
+    layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
+
+    @cache
+    def of_one(height: int, width: int) -> int:
+        return net_macs(layers, height, width, pool_ceil=config.pool_ceil)
+
+    shapes = Counter(sizes_px)
+
+    def of_pass(each: Pass) -> int:
+        total = 0
+        for (width_px, height_px), count in shapes.items():
+            width, height = rescaled_size(width_px, height_px, each.Q)
+            if each.method == "dense":
+                total += count * of_one(height, width)
+            else:
+                total += (
+                    count * len(origins(each.method, height, width, config.crop)) * of_one(config.crop, config.crop)
+                )
+        return total
+
+    return {each: of_pass(each) for each in wanted}

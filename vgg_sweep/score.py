@@ -25,7 +25,7 @@ from vgg_sweep.images.sources import ImageSet
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.nets.vgg import VGG, posteriors
-from vgg_sweep.passes import Pass, missing
+from vgg_sweep.passes import Pass, macs, missing
 from vgg_sweep.progress import Reporter
 from vgg_sweep.store import RunFolder, atomic_path, read_json, write_json
 
@@ -88,6 +88,11 @@ def score(
                 passes=len(wanted),
                 eta_seconds=round((time.monotonic() - began) / max(fresh, 1) * left),
             )
+    if fresh == len(starts):
+        seconds = time.monotonic() - began
+        sizes_px = map(images.val.size_px, range(num_images))
+        total_macs = sum(macs(wanted, config, len(images.classes), sizes_px).values())
+        folder.update_record(score_seconds=round(seconds, 2), score_macs_per_second=round(total_macs / seconds))
     for each in wanted:
         posteriors_NK = np.concatenate([np.load(parts / each.name / f"{start:09d}.npy") for start in starts])
         file = folder.posteriors / f"{each.name}.npy"

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from vgg_sweep.images.statistics import Statistics
+from vgg_sweep.images.views import rescaled_size
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,6 @@ def draw_epoch(num_images: int, S_px: tuple[int, int], seed: int, epoch: int) ->
 def derived_seed(purpose: str, *numbers: int) -> int:
     """A 63-bit seed for one purpose, the same on every machine."""
     return int.from_bytes(hashlib.sha256(repr((purpose, *numbers)).encode()).digest()[:8]) >> 1
-
-
-def rescaled_size(width: int, height: int, smallest_px: int) -> tuple[int, int]:
-    """Width and height after the isotropic rescale to a smallest side; the other side is rounded to a whole pixel (not
-    stated).
-    """
-    shorter = min(width, height)
-    return round(width * smallest_px / shorter), round(height * smallest_px / shorter)
 
 
 def training_view(image: Image.Image, S_px: int, place_2: tuple[float, float], flip: bool, crop: int) -> np.ndarray:

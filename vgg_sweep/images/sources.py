@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,22 +26,42 @@ class Split:
 
     ids: list[str]
     labels_N: np.ndarray
-    _read: Callable[[int], Image.Image]
+    _open: Callable[[int], Image.Image]
+    """Opens an image without decoding it."""
     _decoded: dict[int, Image.Image] = field(default_factory=dict)
     _decoded_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def size_px(self, index: int) -> tuple[int, int]:
+        """Width and height of the image at `index`, from its header. Raises `RunError` as `image` does."""
+        with self._opened(index) as image:
+            return image.size
+
     def image(self, index: int) -> Image.Image:
-        """The RGB image at `index`, at its own size. Raises `RunError` naming a file that cannot be read."""
+        """The RGB image at `index`, at its own size, EXIF rotation ignored as is the practice for ImageNet.
+
+        Raises `RunError` naming an image that cannot be read.
+        """
         if (known := self._decoded.get(index)) is not None:
             return known
-        image = self._read(index)
+        with self._opened(index) as opened:
+            image = opened.convert("RGB")
         if self._decoded_bytes < DECODED_BYTES:
             self._decoded[index] = image
             self._decoded_bytes += 3 * image.width * image.height
         return image
+
+    @contextmanager
+    def _opened(self, index: int) -> Iterator[Image.Image]:
+        try:
+            with self._open(index) as image:
+                yield image
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise RunError(
+                f"{self.ids[index]} cannot be read as an image ({error}); mend it or remove it from the set."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -152,20 +173,8 @@ def _folder_split(root: Path, by_class: dict[str, list[Path]], classes: list[str
     return Split(
         [str(path.relative_to(root)) for path in paths],
         labels_N,
-        lambda index: read_rgb(paths[index]),
+        lambda index: Image.open(paths[index]),
     )
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """The decoded RGB image in `path`, EXIF rotation ignored as is the practice for ImageNet.
-
-    Raises `RunError` naming the file.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RunError(f"{path} cannot be read as an image ({error}); mend or remove it.") from error
 
 
 def _named(names: set[str]) -> str:

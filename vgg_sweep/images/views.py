@@ -6,7 +6,13 @@ Axes: H W pixels, C colours, P crops.
 import numpy as np
 from PIL import Image
 
-from vgg_sweep.images.augment import rescaled_size
+
+def rescaled_size(width: int, height: int, smallest_px: int) -> tuple[int, int]:
+    """Width and height after the isotropic rescale to a smallest side; the other side is rounded to a whole pixel (not
+    stated).
+    """
+    shorter = min(width, height)
+    return round(width * smallest_px / shorter), round(height * smallest_px / shorter)
 
 
 def rescaled(image: Image.Image, Q_px: int) -> np.ndarray:
