@@ -88,6 +88,12 @@ def test_pairs_are_pooled_on_the_images_and_counted(tmp_path: Path) -> None:
     assert (context["points"], context["verdict"], context["test"]) == (0, "undecided", "normal")
 
 
+def test_a_pair_without_a_difference_does_not_go_the_paper_s_way(tmp_path: Path) -> None:
+    net(tmp_path, "A", "256", first(30))
+    net(tmp_path, "E", "256", first(30))
+    assert row(tmp_path, "Error falls with depth")["pairs_as_claimed"] == 0
+
+
 def test_seeds_that_disagree_widen_the_interval(tmp_path: Path) -> None:
     """The same 20 images of difference in the mean: from two seeds that agree, and from two of 40 and 0."""
     for name, differences in (("agree", (20, 20)), ("disagree", (40, 0))):

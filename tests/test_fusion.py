@@ -99,6 +99,7 @@ def test_best_finds_the_nets_that_complement_each_other(tmp_path: Path) -> None:
     assert best["members"].tolist() == ["C-jitter", "C-jitter + E-jitter"]
     assert best["n_images"].tolist() == [500, 500]
     assert best["top1_error"].iloc[1] == 0 < best["top1_error"].iloc[0]
+    assert load_results(tmp_path, ["best:3"])["members"].iloc[-1] == "C-jitter + D-jitter + E-jitter"  # each net once
     assert best["fusion"].iloc[1] == "best 2 of 3, chosen on 500 images, measured on the other 500"
 
 

@@ -70,6 +70,11 @@ def test_the_submission_takes_the_net_with_fine_tuned_fc_layers(tmp_path: Path) 
     assert "model=D train_scale=jitter-fc protocol=multi" in row["command"]
 
 
+def test_a_fusion_asked_for_is_not_counted_in_table_6(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [("D", "jitter"), ("E", "jitter")], spec=SMALL)
+    assert table6(load_results(tmp_path, ["D-jitter + E-jitter"]))["seeds"].tolist() == [0, 1, 1, 1]
+
+
 def test_a_lacking_row_is_a_dash_with_its_command(tmp_path: Path) -> None:
     spec = Spec(num_images=20, settings={"width": 0.25, "recipe.lr": 0.02})
     make_sweep(tmp_path, [net for net in TABLE3 if net != ("D", "384")], spec=spec)
