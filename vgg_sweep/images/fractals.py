@@ -30,11 +30,11 @@ FILL_RANGE = (0.28, 0.62)
 ASPECT_MIN = 0.55
 
 # What makes the images of a class differ. Sizes are shares of the image's side, greys and hues of full light.
-MAP_NOISE = 0.08
-ROTATION_MAX_RAD = 0.2
-SIZE_RANGE = (0.35, 0.75)
+MAP_NOISE = 0.06
+ROTATION_MAX_RAD = 0.15
+SIZE_RANGE = (0.4, 0.75)
 GREY_RANGE = (0.1, 0.3)
-CONTRAST_RANGE = (0.35, 0.55)
+CONTRAST_RANGE = (0.4, 0.6)
 GROUND_HUE = 0.15
 FIGURE_HUE = 0.3
 NUM_KNOTS = 3
