@@ -1,4 +1,4 @@
-"""Runs without nets, for tests of what drives runs. `python -m tests.stub work FOLDER` stands for `vgg_sweep.work`.
+"""Runs without nets, to test what drives runs. `python -m tests.stub work FOLDER` stands for `vgg_sweep.work`.
 
 Each run obeys its orders.json: {"seconds": how long an attempt takes, "ends": how attempts end, the last for all
 later ones}. Every attempt that begins or is completed adds a line to work.log beside the run folders.
@@ -11,13 +11,16 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from vgg_sweep.agenda import Agenda
 from vgg_sweep.config import Config, Protocol
+from vgg_sweep.passes import passes
 from vgg_sweep.plan import Run
 from vgg_sweep.processes import Place, Stopped, work_off
-from vgg_sweep.store import RunFolder, RunLocked
+from vgg_sweep.store import RunFolder, RunLocked, read_json, write_json
+from vgg_sweep.work import read_run
 
 WORKER = (sys.executable, "-m", "tests.stub", "work")
 
@@ -31,8 +34,8 @@ def make_runs(sweep: Path, parents: Mapping[str, str | None], orders: Mapping[st
         folder = sweep / id
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").touch()
-        if not (folder / "orders.json").exists():
-            (folder / "orders.json").write_text(json.dumps((orders or {}).get(id, {"ends": ["done"]})))
+        if orders and id in orders:
+            write_json(folder / "orders.json", orders[id])
     return list(runs.values())
 
 
@@ -47,7 +50,9 @@ def work(folder: RunFolder) -> int:
     with folder.locked():
         if folder.status().get("state") == "done":
             return 0
-        orders = json.loads((folder.path / "orders.json").read_text())
+        config = read_run(folder).config if folder.config.stat().st_size else Config(protocol=Protocol("none", []))
+        orders = read_json(folder.path / "orders.json") or {"ends": ["done"]}
+        folder.posteriors.mkdir(exist_ok=True)
         attempt = lines(folder.path.parent, "began").count(folder.id)
         folder.update_status(state="running", stage="train", step=attempt, num_steps=10)
         _log(folder, "began")
@@ -68,6 +73,7 @@ def work(folder: RunFolder) -> int:
         if end == "segfault":
             ctypes.string_at(0)
         folder.weights.touch()
+        write_json(folder.posteriors / "manifest.json", {"files": [asdict(each) for each in passes(config)]})
         folder.update_status(state="done")
         _log(folder, "done")
         return 0

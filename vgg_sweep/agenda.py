@@ -12,7 +12,7 @@ FAILED = ("failed", "diverged")
 """Ends that the same command does not repeat, because the same would happen again."""
 
 SETTLED = ("done", *FAILED, "interrupted", "blocked")
-"""An agenda has no more to do with these; the rest is `waiting`, `running` here, or `elsewhere`."""
+"""An agenda has no more to do with these; the rest is `waiting`, `running` or `stopping` here, or `elsewhere`."""
 
 
 def found_state(run: Run) -> str:
@@ -55,6 +55,10 @@ class Agenda:
             self._change(run, state)
             if state in FAILED and self._retries_left[run.id] > 0:
                 self._change(run, "waiting")
+
+    def stops(self, run: Run) -> None:
+        """The process of ours that has `run` was asked to save and stop."""
+        self._change(run, "stopping")
 
     def gives_back(self, run: Run) -> None:
         """The process of ours that had `run` ended through no fault of the run, which waits again."""

@@ -54,11 +54,9 @@ def points(arguments: Sequence[str], loader: ConfigLoader, master: DictConfig) -
 def cells(grids: Any) -> Iterator[dict[str, Any]]:
     """The cells of a union of grids, each a dict from a group or setting to one option.
 
-    A grid maps names to an option or a list of options. Raises `ConfigError` if `grids` has something else.
+    A grid maps names to an option or a list of options.
     """
     for grid in grids:
-        if not isinstance(grid, dict):
-            raise ConfigError(f"sweep.grids has {grid!r}; write a grid as {{model: [D, E], train_scale: jitter}}.")
         options = [values if isinstance(values, list) else [values] for values in grid.values()]
         for cell in itertools.product(*options):
             yield dict(zip(grid, cell, strict=True))

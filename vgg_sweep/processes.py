@@ -122,6 +122,7 @@ def work_off(
                 if stopping:
                     for child in children:
                         child.stop(at_once=len(signals) > 1)
+                        agenda.stops(child.run)
                 elif free:
                     children += _start(agenda, free, command)
                 if not children and (stopping or agenda.is_settled):

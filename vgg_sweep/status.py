@@ -27,10 +27,12 @@ REFRESH_SECONDS = 1.0
 MAX_ROWS = 24
 """Rows of a live table; of a longer sweep it shows the runs at work and those that failed."""
 
+AT_WORK = ("running", "stopping", "elsewhere")
 STYLES = {
     "done": "green",
     "running": "cyan",
     "elsewhere": "cyan",
+    "stopping": "yellow",
     "failed": "red",
     "diverged": "red",
     "blocked": "yellow",
@@ -96,10 +98,10 @@ def _with_summary(
     """The table of the rows `shown` above one line about all `rows`."""
     counts = Counter(row["state"] for row in rows)
     text = Text(f" {counts['done']} of {len(rows)} done")
-    for state in ("running", "elsewhere", "interrupted", *FAILED, "blocked"):
+    for state in (*AT_WORK, "interrupted", *FAILED, "blocked"):
         if counts[state]:
             text.append(f", {counts[state]} {state}", STYLES[state])
-    if seconds_left is not None:
+    if seconds_left:
         text.append(f", about {duration(seconds_left)} left")
     line = Table.grid()
     line.add_row(ProgressBar(total=len(rows), completed=sum(map(share_done, rows)), width=24), text)
@@ -116,13 +118,13 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     lines.add_column("where")
     for row in rows:
         state = row["state"]
-        at_work = state in ("running", "elsewhere")
+        at_work = state in AT_WORK
         lines.add_row(
             row["run"],
             Text("running" if state == "elsewhere" else state, STYLES.get(state, "dim")),
             failure(row) if state in FAILED else _at(row) if at_work or state == "interrupted" else "",
             _figure(row.get("loss"), ".3f"),
-            _figure(row.get("error"), ".1f"),
+            _figure(row.get("train_error"), ".1f"),
             _figure(row.get("images_per_second") if at_work else None, ".0f"),
             duration(row["eta_seconds"]) if at_work and row.get("eta_seconds") is not None else "",
             " ".join(str(row[key]) for key in ("host", "device") if row.get(key)) if at_work else "",
@@ -179,7 +181,7 @@ def plan_table(agenda: Agenda, seconds: Mapping[str, float]) -> RenderableType:
             duration(seconds[run.id]) if run.id in seconds else "-",
             f"{bytes_used / 1e6:.1f} MB" if bytes_used else "-",
         )
-    todo = [run for run in agenda.runs if states[run.id].partition(" ")[0] in ("new", "resume", "retry")]
+    todo = [run for run in agenda.runs if states[run.id].partition(" ")[0] in ("new", "resume", "retry", "score")]
     folders = ", ".join(sorted({str(run.folder.path.parent) for run in agenda.runs}))
     summary = f"In {folders}: {len(agenda.runs)} runs, {len(agenda.in_state('done'))} done, {len(todo)} to do"
     if todo and all(run.id in seconds for run in todo):
@@ -188,12 +190,14 @@ def plan_table(agenda: Agenda, seconds: Mapping[str, float]) -> RenderableType:
 
 
 def foreseen(agenda: Agenda) -> dict[str, str]:
-    """What will be done with each run: done, new, resume at step N, retry, running, failed, diverged or blocked."""
+    """What is ahead of each run: new, resume (where), score, retry; or done, running, failed, diverged, blocked."""
     states: dict[str, str] = {}
     for run in agenda.runs:
         state, status = found_state(run), run.folder.status()
         if state in FAILED and agenda.retries > 0:
             state = "retry"
+        elif state == "interrupted" and run.folder.is_trained:
+            state = "score"
         elif state == "interrupted":
             state = f"resume at {status.get('stage')} step {status['step']}" if status.get("step") else "resume"
         if state != "done" and run.parent is not None and states[run.parent.id] in (*FAILED, "blocked"):
@@ -209,20 +213,19 @@ def _bytes(folder: RunFolder) -> int:
 def estimated_seconds(runs: Sequence[Run], finished: Sequence[Run]) -> dict[str, float]:
     """Training time of each of `runs`, by id: what it took if it is among the `finished`, else in proportion to theirs.
 
-    The proportion is that of multiply-adds; runs of the same net count alone where there are any, as speed differs.
-    Empty if nothing is finished.
+    The proportion is that of multiply-adds, among runs on the same data; if there are some of the same net they count
+    alone, as speed differs. A run with nothing to compare it with is left out.
     """
-    took = {
-        run.id: float(seconds) for run in finished if (seconds := run.folder.record().get("train_seconds")) is not None
-    }
-    rates = [(run.config.model.columns, took[run.id] / _macs(run)) for run in finished if run.id in took]
+    took = {run.id: float(took) for run in finished if (took := run.folder.record().get("train_seconds")) is not None}
+    timed = [run for run in finished if run.id in took]
     estimates = {}
     for run in runs:
-        alike = [rate for columns, rate in rates if columns == run.config.model.columns]
+        alike = [other for other in timed if other.config.data == run.config.data]
+        same_net = [other for other in alike if other.config.model == run.config.model]
         if run.id in took:
             estimates[run.id] = took[run.id]
-        elif rates:
-            estimates[run.id] = _macs(run) * median(alike or [rate for _, rate in rates])
+        elif alike:
+            estimates[run.id] = _macs(run) * median(took[other.id] / _macs(other) for other in same_net or alike)
     return estimates
 
 
@@ -242,6 +245,7 @@ class Watch:
         self._seconds = estimated_seconds(agenda.runs, finished)
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._drawn_at = 0.0
+        self._is_stopping = False
         agenda.on_change = self._changed
 
     def __enter__(self) -> Self:
@@ -271,16 +275,15 @@ class Watch:
             )
         elif state == "blocked":
             self.console.print(f"{run.id} is blocked by {self.agenda.culprit(run).id}", style="yellow", markup=False)
+        elif state == "stopping" and not self._is_stopping:
+            self._is_stopping = True
+            self.console.print("The runs save and stop; Ctrl-C again ends them at once.", style="yellow")
         elif not self._live:
             self.console.print(f"{run.id} {state}", markup=False, highlight=False)
 
     def _picture(self) -> RenderableType:
         rows = [{**run.folder.status(), "run": run.id, "state": self.agenda.states[run.id]} for run in self.agenda.runs]
-        shown = (
-            rows
-            if len(rows) <= MAX_ROWS
-            else [row for row in rows if row["state"] in ("running", "elsewhere", *FAILED)]
-        )
+        shown = rows if len(rows) <= MAX_ROWS else [row for row in rows if row["state"] in (*AT_WORK, *FAILED)]
         return _with_summary(shown[-MAX_ROWS:], rows, title="", seconds_left=self._seconds_left(rows))
 
     def _seconds_left(self, rows: Sequence[Mapping[str, Any]]) -> float | None:

@@ -60,7 +60,7 @@ class DagSweeper(Sweeper):
         finished = _finished(agenda)
         console = Console()
         console.print(plan_table(agenda, estimated_seconds(agenda.runs, finished)))
-        if self.plan_only:
+        if self.plan_only or agenda.is_settled:
             return
         for run in agenda.runs:
             if agenda.states[run.id] != "done":

@@ -1,0 +1,123 @@
+"""The Hydra sweeper: a command line twice, with failures, by force, and by a launcher that loses jobs."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hydra.core.singleton import Singleton
+from omegaconf import DictConfig
+from rich.console import Console
+
+from tests.stub import WORKER, lines, make_runs
+from vgg_sweep import compose, sweeper
+from vgg_sweep.agenda import Agenda
+from vgg_sweep.config import Config, RunError
+from vgg_sweep.processes import work_off
+from vgg_sweep.store import RunFolder, write_json
+
+
+@pytest.fixture(autouse=True)
+def hydra_as_before() -> Iterator[None]:
+    state = Singleton.get_state()
+    yield
+    Singleton.set_state(state)
+
+
+@pytest.fixture
+def multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """`vgg-sweep multirun`, with runs that obey orders.json instead of training."""
+    monkeypatch.setattr(sweeper, "work_off", partial(work_off, command=WORKER))
+    monkeypatch.setattr(sys, "argv", ["vgg-sweep"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda overrides: compose.multirun(_no_job, [f"out={tmp_path}", *shlex.split(overrides)], compose.Flags())
+
+
+def _no_job(raw: DictConfig) -> None:
+    raise AssertionError("runs have processes of their own")
+
+
+def names(ids: Sequence[str]) -> list[str]:
+    return [id.rsplit("-", 2)[0] for id in ids]
+
+
+def folder_of(sweep: Path, name: str) -> RunFolder:
+    return RunFolder(next(sweep.glob(f"{name}-s0-*")))
+
+
+def test_parents_are_added_and_what_is_done_is_not_done_again(
+    multirun: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    multirun("model=B,C train_scale=384 hydra.sweeper.plan_only=true")
+    assert "5 runs, 0 done, 5 to do" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    multirun("model=B,C train_scale=384")
+    assert sorted(names(lines(tmp_path, "began"))) == ["A-256", "B-256", "B-384", "C-256", "C-384"]
+    capsys.readouterr()
+    multirun("model=B,C train_scale=384")
+    assert "5 runs, 5 done, 0 to do" in capsys.readouterr().out
+    multirun("model=B train_scale=256,384,jitter")
+    assert names(lines(tmp_path, "began"))[5:] == ["B-jitter"]
+
+
+def test_more_passes_make_a_done_run_one_to_score(
+    multirun: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    multirun("model=A")
+    capsys.readouterr()
+    multirun("model=A protocol=multi hydra.sweeper.plan_only=true")
+    assert "score" in capsys.readouterr().out
+
+
+def test_failures_are_named_with_what_they_block(
+    multirun: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    multirun("model=A")
+    bad = folder_of(tmp_path, "A-256")
+    bad.weights.unlink()
+    bad.update_status(state="interrupted")
+    write_json(bad.path / "orders.json", {"ends": ["done", "raise", "done"]})
+    with pytest.raises(RunError, match=f"2 of 3 runs are not done(.|\n)*{bad.id}: failed(.|\n)*blocked by {bad.id}"):
+        multirun("model=A-LRN,B")
+    assert "told to fail" in capsys.readouterr().out
+    with pytest.raises(RunError, match="retries=1"):
+        multirun("model=A-LRN,B")
+    multirun("model=A-LRN,B retries=1")
+    assert sorted(names(lines(tmp_path, "done"))) == ["A-256", "A-256", "A-LRN-256", "B-256"]
+
+
+def test_force_does_again_what_was_asked_for_but_not_its_parents(
+    multirun: Callable[[str], None], tmp_path: Path
+) -> None:
+    multirun("model=B")
+    multirun("model=B hydra.sweeper.force=true")
+    assert names(lines(tmp_path, "done")) == ["A-256", "B-256", "B-256"]
+
+
+class PoolThatBreaks:
+    """A launcher like joblib's: a job that is killed takes with it those that were not done."""
+
+    def __init__(self) -> None:
+        self.launched: list[list[str]] = []
+
+    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[object]:
+        folders = [override.removeprefix("run='").removesuffix("'") for [override] in jobs]
+        self.launched.append([Path(folder).name for folder in folders])
+        for folder in folders:
+            if subprocess.run([*WORKER, folder]).returncode < 0:
+                raise RuntimeError("the pool is broken")
+        return []
+
+
+def test_waves_for_a_launcher_that_loses_jobs(tmp_path: Path) -> None:
+    parents = {"A": None, "bad": None, "innocent": None, "B": "A", "C": "bad"}
+    agenda = Agenda(make_runs(tmp_path, parents, {"bad": {"ends": ["kill"]}}))
+    launcher = PoolThatBreaks()
+    sweeper._in_waves(agenda, Config(), launcher, Console(quiet=True))  # type: ignore[arg-type]
+    assert agenda.states == {"A": "done", "bad": "failed", "innocent": "done", "B": "done", "C": "blocked"}
+    assert launcher.launched == [["A", "bad", "innocent"], ["bad"], ["innocent"], ["B"]]
+    assert RunFolder(tmp_path / "bad").status()["error"] == "the launcher reports RuntimeError: the pool is broken"
