@@ -1,4 +1,5 @@
-from vgg_sweep.commands import command, flat, merged
+from vgg_sweep.commands import _COVERS, command, flat, merged
+from vgg_sweep.config import load_option
 
 
 def test_flat() -> None:
@@ -22,3 +23,25 @@ def test_commands_that_differ_in_one_place_become_one() -> None:
 
 def test_merging_keeps_quotes() -> None:
     assert merged([command("multirun", "model=A", "out=a b")]) == ["vgg-sweep multirun model=A 'out=a b'"]
+
+
+def test_a_wider_protocol_covers_a_narrower_one_of_the_same_runs() -> None:
+    lines = [
+        f"vgg-sweep multirun model={net} protocol={each}"
+        for net, each in (("D", "single"), ("D", "crops"), ("D", "multi"))
+    ]
+    assert merged(lines) == ["vgg-sweep multirun model=D protocol=crops"]
+    assert merged([*lines, "vgg-sweep multirun model=B protocol=single"]) == [
+        "vgg-sweep multirun model=D protocol=crops",
+        "vgg-sweep multirun model=B protocol=single",
+    ]
+
+
+def test_covered_protocols_are_those_of_conf() -> None:
+    for wide, narrow_ones in _COVERS.items():
+        for narrow in narrow_ones:
+            assert set(load_option("protocol", narrow).passes) < set(load_option("protocol", wide).passes)
+
+
+def test_joined_commands_are_taken_apart() -> None:
+    assert merged(["a model=B && a model=C", "", "a model=C"]) == ["a model=B,C"]

@@ -69,6 +69,18 @@ def test_runs_that_are_not_scored_are_named_with_their_state(tmp_path: Path) -> 
     assert "1 of 2 runs scored." in text and f"not scored: {failed.name} (diverged)" in text
 
 
+def test_what_would_fill_the_dashes_is_said_once_and_without_repeats(tmp_path: Path) -> None:
+    spec = Spec(num_images=20, passes=["dense@single", "dense@multi"])
+    make_sweep(tmp_path, [net for net in EVERYTHING if net not in (("E", "jitter"), ("D", "jitter-fc"))], spec=spec)
+    for text in (reported([tmp_path]), reported([tmp_path], formats=["md"])):
+        lines = [line.split()[2:5] for line in text.splitlines() if line.startswith("vgg-sweep")]
+        assert sorted(lines) == [
+            ["model=B,B-5x5", "train_scale=256", "protocol=centre"],
+            ["model=D", "train_scale=jitter-fc", "protocol=multi"],
+            ["model=D,E", "train_scale=jitter", "protocol=crops"],
+        ]
+
+
 def test_fusions_asked_for_are_shown(sweep: Path) -> None:
     rows = json.loads(reported([sweep], tables=["fusion"], formats=["json"], fuse=["C-jitter + E-jitter", "best:2"]))
     assert {row["config"] for row in rows} >= {"C-jitter + E-jitter"}

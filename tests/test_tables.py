@@ -97,6 +97,7 @@ def test_several_seeds_give_mean_spread_and_number(tmp_path: Path) -> None:
     assert row["top1_error"] == pytest.approx(sum(errors) / 3)
     assert row["top1_std"] == pytest.approx(stdev(errors))
     assert (row["top1_low"], row["top1_high"]) == wilson(row["top1_error"], 50)  # over images, not over 150 of them
+    assert "seed=0,1,2" in table3(results)["command"].iloc[1]
 
 
 def test_each_group_of_settings_has_rows_of_its_own(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_each_group_of_settings_has_rows_of_its_own(tmp_path: Path) -> None:
 def test_a_run_stuck_at_chance_is_marked(tmp_path: Path) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(record={"stuck_at_chance": True}))
     make_run(tmp_path, "A", "256", seed=1)
-    assert table3(load_results(tmp_path))["note"].iloc[0] == "stuck at chance: 1 of 2"
+    assert table3(load_results(tmp_path))["note"].iloc[0] == "stuck at chance in 1 of 2 seeds"
 
 
 def test_5x5_is_a_difference_on_the_centre_crop(everything: pd.DataFrame) -> None:

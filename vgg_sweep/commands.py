@@ -1,9 +1,11 @@
 """The command lines that would fill a gap in a report: the settings of a sweep, written as overrides."""
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from vgg_sweep.config import Config, conf_dir
 
 DECIDING = ("crop", "width", "classes", "pool_ceil", "warm_start", "recipe", "data")
 """The parts of a configuration that all runs of a table share; model, train scale and seed tell its rows apart."""
+
+_COVERS = {"multi": ("single",), "crops": ("single", "multi"), "centre": ("single",)}
+"""The options of conf/protocol whose passes are among those of another."""
 
 _NOT_A_SETTING = ("data.root", "data.source", "recipe.name")
 
@@ -63,15 +68,8 @@ def settings_overrides(config: Mapping[str, Any], sweep: Path) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return "null"
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else str(value).replace(" ", "")
-        if isinstance(value, list)
-        else str(value)
-    )
+    """As Hydra reads it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def command(verb: str, *overrides: str) -> str:
@@ -80,8 +78,13 @@ def command(verb: str, *overrides: str) -> str:
 
 
 def merged(commands: Iterable[str]) -> list[str]:
-    """Fewer commands that do the same: those that differ only in `model`, then only in `train_scale`, become one."""
-    lines = [shlex.split(line) for line in dict.fromkeys(commands) if line]
+    """Fewer commands that do the same as `commands`, each of which may be several joined by `&&`.
+
+    One under a protocol that another covers is dropped; those that differ only in `model`, then only in `train_scale`,
+    become one.
+    """
+    apart = (words for joined in commands for line in joined.split(" && ") for words in _expanded(shlex.split(line)))
+    lines = _without_covered([list(words) for words in dict.fromkeys(apart) if words])
     for key in ("model=", "train_scale="):
         groups: dict[tuple[str, ...], list[str]] = {}
         for words in lines:
@@ -91,8 +94,35 @@ def merged(commands: Iterable[str]) -> list[str]:
             [key + ",".join(dict.fromkeys(values)) if word == key else word for word in rest]
             for rest, values in groups.items()
         ]
-    return [" ".join(words if all(map(_plain, words)) else map(shlex.quote, words)) for words in lines]
+    return [shlex.join(words) for words in lines]
 
 
-def _plain(word: str) -> bool:
-    return shlex.quote(word) == word
+def _expanded(words: list[str]) -> list[tuple[str, ...]]:
+    """One command for each net and train scale of a `multirun`."""
+    choices = [
+        [f"{name}={value}" for value in values.split(",")] if name in ("model", "train_scale") else [word]
+        for word in words
+        for name, _, values in [word.partition("=")]
+    ]
+    return list(product(*choices))
+
+
+def _without_covered(lines: list[list[str]]) -> list[list[str]]:
+    """Drop a command if the same one is there with a protocol that covers its own."""
+    wanted: dict[tuple[str, ...], set[str]] = {}
+    for words in lines:
+        wanted.setdefault(_without_protocol(words), set()).update(words)
+
+    def is_covered(words: list[str]) -> bool:
+        others = wanted[_without_protocol(words)]
+        return any(
+            f"protocol={narrow}" in words and f"protocol={wide}" in others
+            for wide, narrow_ones in _COVERS.items()
+            for narrow in narrow_ones
+        )
+
+    return [words for words in lines if not is_covered(words)]
+
+
+def _without_protocol(words: list[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if not word.startswith("protocol="))

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from vgg_sweep import commands
 from vgg_sweep.config import PAPER_CROP_PX, scaled_px
 
 DASH = "–"
@@ -39,15 +38,14 @@ class Shown:
     columns: list[Column]
     notes: list[str]
     commands: list[str]
-    """What would fill its dashes."""
+    """What would fill the dashes, row by row."""
 
 
 def shown(name: str, title: str, frame: pd.DataFrame) -> Shown:
     """The cells, notes and commands of one table."""
     where = [_column(frame, key, _text(key), wrap=24) for key in ("sweep", "settings") if _differs(frame, key)]
     columns = [*where, *_LAYOUTS.get(name, _errors_layout)(frame)]
-    missing = commands.merged(frame["command"]) if "command" in frame else []
-    return Shown(name, title, columns, _notes(name, frame), missing)
+    return Shown(name, title, columns, _notes(name, frame), list(frame["command"]) if "command" in frame else [])
 
 
 # --- cells ---
@@ -196,8 +194,8 @@ def _lrn_layout(frame: pd.DataFrame) -> list[Column]:
 
 def _claims_layout(frame: pd.DataFrame) -> list[Column]:
     def as_claimed(row: pd.Series) -> str:
-        of = f" of {row['num_pairs']}" if row["pairs"] != row["num_pairs"] else ""
-        return f"{row['pairs_as_claimed']} of {row['pairs']}{of}" if row["pairs"] else DASH
+        some = "*" if row["pairs"] != row["num_pairs"] else ""
+        return f"{row['pairs_as_claimed']} of {row['pairs']}{some}" if row["pairs"] else DASH
 
     return [
         _column(frame, "claim", _text("claim"), wrap=30),
@@ -244,7 +242,13 @@ def _notes(name: str, frame: pd.DataFrame) -> list[str]:
             notes.append("Top-5 error means nothing with fewer than five classes.")
         elif (measured["n_classes"] == 5).all():
             notes.append("With five classes the top-5 error is 0 by definition.")
-        notes += [f"{row['config']}: {row['note']}." for _, row in measured.iterrows() if row["note"]]
+        marked = (
+            f"{row['config']}, S = {row['train_scale']}" if "S" in frame else row["config"]
+            for _, row in measured.iterrows()
+        )
+        notes += dict.fromkeys(
+            f"{name} is {note}." for name, note in zip(marked, measured["note"], strict=True) if note
+        )
     if "paper_S" in frame and not frame["S"].equals(frame["paper_S"]):
         crop = int(frame["crop"].iloc[0])
         ours = (_scale(tuple(scaled_px(px, crop) for px in S)) for S in ((256, 256), (384, 384), (256, 512)))
@@ -266,6 +270,8 @@ def _claims_notes(frame: pd.DataFrame) -> list[str]:
         "Points: top-1 error of what the paper finds worse, minus that of the better, on the same images; "
         "pairs: how many of those compared go the paper's way."
     ]
+    if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
+        notes.append("* Some of the pairs that the paper compares are not in this sweep.")
     if (frame["seeds"] == 1).any():
         notes.append(
             "With one seed a verdict is about these trained nets; it cannot say what training again would give."

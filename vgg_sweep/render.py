@@ -50,10 +50,7 @@ def to_markdown(table: Shown) -> str:
     ]
     rows = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
     rule = "|" + "|".join("---:" if column.is_number else "---" for column in table.columns) + "|"
-    parts = [f"## {table.title}", "\n".join([rows[0], rule, *rows[1:]]), *table.notes]
-    if table.commands:
-        parts.append("To fill the dashes:\n\n```\n" + "\n".join(table.commands) + "\n```")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([f"## {table.title}", "\n".join([rows[0], rule, *rows[1:]]), *table.notes]) + "\n"
 
 
 def to_csv(frame: pd.DataFrame) -> str:

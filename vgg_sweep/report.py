@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vgg_sweep.claims import claims, summary
+from vgg_sweep.commands import merged
 from vgg_sweep.config import ConfigError
 from vgg_sweep.fusion import fused_scores
 from vgg_sweep.layouts import Shown, shown
@@ -125,13 +126,18 @@ def _print(shown_tables: Sequence[Shown], console: Console) -> None:
             if note not in said:
                 console.print(Text(note, style="dim"))
         said |= set(table.notes)
-        if table.commands:
-            console.print(Text("To fill the dashes:", style="dim"))
-        for command in table.commands:
-            console.print(Text(f"  {command}"), soft_wrap=True)  # whole, to be copied
         if table.name == "claims":
             verdicts = next(column.cells for column in table.columns if column.heading == "verdict")
             console.print(Text(f"Claims: {summary(verdicts)}.", style="bold"))
+    if missing := _missing(shown_tables):
+        console.print(Text("\nTo fill the dashes:", style="bold"))
+    for command in missing:
+        console.print(Text(command), soft_wrap=True)  # whole, to be copied
+
+
+def _missing(shown_tables: Sequence[Shown]) -> list[str]:
+    """The commands that would fill the dashes of all tables."""
+    return merged(command for table in shown_tables for command in table.commands)
 
 
 def _texts(
@@ -141,7 +147,13 @@ def _texts(
     texts = {}
     if "md" in formats:
         head = ["# Report\n", "\n".join(f"- {line.strip()}" for line in _summary(runs)) + "\n"]
-        texts["report.md"] = "\n".join([*head, *map(to_markdown, _shown(frames))])
+        shown_tables = _shown(frames)
+        commands = (
+            "\n".join(["## To fill the dashes\n", "```", *missing, "```\n"])
+            if (missing := _missing(shown_tables))
+            else ""
+        )
+        texts["report.md"] = "\n".join([*head, *map(to_markdown, shown_tables), commands]).rstrip() + "\n"
     if "csv" in formats:
         texts |= {
             f"table{name}.csv" if name.isdigit() else f"{name}.csv": to_csv(frame) for name, frame in frames.items()

@@ -245,7 +245,7 @@ def _mean_of(found: pd.DataFrame) -> dict[str, Any]:
         spread = float(found[f"{name}_error"].std()) if len(found) > 1 else math.nan
         values |= {f"{name}_error": error, f"{name}_low": low, f"{name}_high": high, f"{name}_std": spread}
     stuck = int(found["stuck_at_chance"].sum())
-    return values | {"note": f"stuck at chance: {stuck} of {len(found)}" if stuck else "", "command": ""}
+    return values | {"note": f"stuck at chance in {stuck} of {len(found)} seeds" if stuck else "", "command": ""}
 
 
 def _dash(command: str) -> dict[str, Any]:
@@ -258,10 +258,12 @@ def _published(top1_error: float | None, top5_error: float | None) -> dict[str, 
 
 
 def _command(group: pd.DataFrame, nets: Sequence[paper.Net], protocol: str) -> str:
-    overrides = group["overrides"].iloc[0]
+    """What makes these nets, in the seeds and settings of the others."""
+    seeds = sorted(set(group["seed"].dropna()))
+    chosen = [*group["overrides"].iloc[0], *([f"seed={','.join(map(str, seeds))}"] if seeds != [0] else [])]
     lines = [
         commands.command(
-            "multirun", f"model={net.config}", f"train_scale={net.train_scale}", f"protocol={protocol}", *overrides
+            "multirun", f"model={net.config}", f"train_scale={net.train_scale}", f"protocol={protocol}", *chosen
         )
         for net in nets
     ]
