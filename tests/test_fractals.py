@@ -132,10 +132,11 @@ def test_classes_differ_more_than_images_of_a_class() -> None:
     assert (distances_KIK.argmin(axis=-1) == np.arange(spec.num_classes)[:, None]).mean() > 0.8
 
 
-def _boxed(system: fractals.System, rng: np.random.Generator) -> np.ndarray:
+def _boxed(system: fractals.System, rng: np.random.Generator) -> fractals.Floats:
     points_2N, _ = fractals._play(system, rng)
     unit_2N = (points_2N - points_2N.min(axis=1, keepdims=True)) / np.ptp(points_2N, axis=1).max()
-    return (np.histogram2d(*unit_2N, bins=24, range=[[0, 1], [0, 1]])[0] > 0).ravel().astype(float)
+    counts_2D: fractals.Floats = np.histogram2d(unit_2N[0], unit_2N[1], bins=24, range=[[0, 1], [0, 1]])[0]
+    return (counts_2D > 0).ravel().astype(np.float64)
 
 
 def test_picture_sheet_has_a_row_a_class() -> None:
