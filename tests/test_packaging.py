@@ -57,3 +57,13 @@ def test_the_wheel_composes_from_its_own_conf(installed: Path, tmp_path: Path) -
 def test_the_wheel_describes_the_nets(installed: Path, tmp_path: Path) -> None:
     nets = json.loads(_python("-m", "vgg_sweep", "describe", "--json", cwd=tmp_path, PYTHONPATH=str(installed)))
     assert {net["config"] for net in nets} >= {"A", "A-LRN", "B", "C", "D", "E"}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_says_that_python_is_too_old(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = subprocess.run(["make", "test", "PYTHON=false"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "vgg-sweep needs Python 3.11 or newer, and found none as: false." in done.stderr
+    assert not (tmp_path / ".venv").exists()

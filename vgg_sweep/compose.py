@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args
 
 import hydra
-import yaml  # type: ignore[import-untyped]
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
