@@ -54,7 +54,7 @@ def work(folder: RunFolder) -> int:
         orders = read_json(folder.path / "orders.json") or {"ends": ["done"]}
         folder.posteriors.mkdir(exist_ok=True)
         attempt = lines(folder.path.parent, "began").count(folder.id)
-        folder.update_status(state="running", stage="train", step=attempt, num_steps=10)
+        folder.update_status(state="running", started=time.time(), stage="train", step=attempt, num_steps=10)
         _log(folder, "began")
         try:
             time.sleep(orders.get("seconds", 0))
@@ -84,12 +84,12 @@ def _log(folder: RunFolder, what: str) -> None:
         log.write(f"{folder.id} {what}\n")
 
 
-def drive(sweep: Path, num_places: int, retries: int) -> int:
-    """Work on the runs that `parents.json` in `sweep` names, as a driver does; prints how they ended."""
+def drive(sweep: Path, retries: int, gpu: str) -> int:
+    """Work on the runs that `parents.json` in `sweep` names, as a driver with two places does; prints the states."""
     runs = make_runs(sweep, json.loads((sweep / "parents.json").read_text()))
     agenda = Agenda(runs, retries=retries)
     try:
-        work_off(agenda, [Place(1)] * num_places, command=WORKER)
+        work_off(agenda, [Place(1, gpu or None)] * 2, command=WORKER)
     except Stopped as stopped:
         return stopped.exit_code
     finally:
@@ -99,7 +99,7 @@ def drive(sweep: Path, num_places: int, retries: int) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     if arguments[0] == "drive":
-        return drive(Path(arguments[1]), int(arguments[2]), int(arguments[3]))
+        return drive(Path(arguments[1]), int(arguments[2]), arguments[3])
     try:
         return work(RunFolder(Path(arguments[1])))
     except RunLocked:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -32,7 +33,7 @@ def do(runs: list[Run], *, num_places: int = 2, retries: int = 0, fail_fast: boo
 
 
 class Drive(Protocol):
-    def __call__(self, sweep: Path, *, retries: int = 0) -> subprocess.Popen[str]: ...
+    def __call__(self, sweep: Path, *, retries: int = 0, gpu: str = "") -> subprocess.Popen[str]: ...
 
 
 @pytest.fixture
@@ -40,8 +41,8 @@ def drive() -> Iterator[Drive]:
     """Starts a driver with two places in a process of its own; parents.json in the sweep's folder names the runs."""
     drivers: list[subprocess.Popen[str]] = []
 
-    def start(sweep: Path, *, retries: int = 0) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.stub", "drive", str(sweep), "2", str(retries)]
+    def start(sweep: Path, *, retries: int = 0, gpu: str = "") -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.stub", "drive", str(sweep), str(retries), gpu]
         drivers.append(subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True))
         return drivers[-1]
 
@@ -253,26 +254,23 @@ def test_no_more_places_than_runs_that_can_run_at_once(tmp_path: Path) -> None:
     assert most_at_once(family[3:]) == 2
 
 
-def test_a_gpu_is_never_given_to_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_drivers_never_give_one_gpu_to_two_runs(
+    tmp_path: Path, drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    runs = make_runs(tmp_path / "sweep", {"A": None, "B": None}, {id: {"seconds": 1, "ends": ["done"]} for id in "AB"})
-    ours, theirs = Agenda(runs[:1]), Agenda(runs[1:])
-    began: list[str] = []
-
-    def other_driver() -> None:
-        if not began and ours.states["A"] == "running":
-            began.append("other")
-            work_off(theirs, [Place(1, "7")], command=WORKER)
-
-    work_off(ours, [Place(1, "7")], command=WORKER, tick=other_driver)
-    assert (tmp_path / "sweep" / "work.log").read_text().split() == [
-        "A",
-        "began",
-        "A",
-        "done",
-        "B",
-        "began",
-        "B",
-        "done",
-    ]
+    sweeps = [tmp_path / "one", tmp_path / "other"]
+    for sweep in sweeps:
+        orders = {"seconds": 0.5, "ends": ["done"]}
+        make_runs(sweep, {f"{sweep.name}{i}": None for i in range(3)}, {f"{sweep.name}{i}": orders for i in range(3)})
+        (sweep / "parents.json").write_text(json.dumps({f"{sweep.name}{i}": None for i in range(3)}))
+    drivers = [drive(sweep, gpu="7") for sweep in sweeps]
+    for each in drivers:
+        each.communicate(timeout=60)
+        assert each.returncode == 0
+    spans = sorted(
+        (folder.status()["started"], folder.status()["heartbeat"])
+        for sweep in sweeps
+        for folder in map(RunFolder, sweep.glob("o*"))
+    )
+    assert len(spans) == 6
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))

@@ -116,12 +116,11 @@ def test_without_a_terminal_each_change_is_a_line(tmp_path: Path) -> None:
     runs = make_runs(tmp_path, {"A": None, "B": "A"})
     console = Console(file=io.StringIO(), width=200)
     agenda = Agenda(runs)
-    with Watch(agenda, 1, [], console) as watch:
+    with Watch(agenda, 1, [], console):
         agenda.starts(runs[0])
         runs[0].folder.update_status(state="failed", error="out of luck")
         agenda.ends(runs[0])
         assert not list(agenda.ready())
-        watch.tick()
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines == ["A running", f"A failed: out of luck ({runs[0].folder.error})", "B is blocked by A"]
 
@@ -130,10 +129,9 @@ def test_a_terminal_shows_one_table_that_is_redrawn(tmp_path: Path) -> None:
     runs = make_runs(tmp_path, {"A": None, "B": "A"})
     console = Console(file=io.StringIO(), width=160, force_terminal=True)
     agenda = Agenda(runs)
-    with Watch(agenda, 1, [], console) as watch:
+    with Watch(agenda, 1, [], console):
         agenda.starts(runs[0])
         runs[0].folder.update_status(stage="train", step=1, num_steps=4, eta_seconds=300)
-        watch.tick()
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "train 1/4, 25 %" in text and "5 min" in text and "0 of 2 done" in text
 

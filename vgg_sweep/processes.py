@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +101,11 @@ def work_off(
     *,
     fail_fast: bool = False,
     command: Sequence[str] = WORKER,
-    tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Do every run of `agenda` by `command FOLDER`, each as soon as its parent is done and one of `places` is free.
 
     Returns when all are settled; how is in `agenda`. After SIGINT or SIGTERM the runs save and stop, then `Stopped`
-    is raised; a second one kills them. `fail_fast` stops the same way after the first failure, but returns. `tick` is
-    called many times a second.
+    is raised; a second one kills them. `fail_fast` stops the same way after the first failure, but returns.
     """
     free, children = list(places), list[_Child]()
     with _signals() as signals:
@@ -127,7 +125,6 @@ def work_off(
                     children += _start(agenda, free, command)
                 if not children and (stopping or agenda.is_settled):
                     break
-                tick()
                 time.sleep(POLL_SECONDS)
         finally:  # only an error of the driver itself leaves children here
             for child in children:

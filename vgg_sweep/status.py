@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -217,16 +217,26 @@ def estimated_seconds(runs: Sequence[Run], finished: Sequence[Run]) -> dict[str,
     alone, as speed differs. A run with nothing to compare it with is left out.
     """
     took = {run.id: float(took) for run in finished if (took := run.folder.record().get("train_seconds")) is not None}
-    timed = [run for run in finished if run.id in took]
+    rates: dict[str, list[float]] = defaultdict(list)
+    for run in finished:
+        if run.id in took:
+            for kin in _kin(run):
+                rates[kin].append(took[run.id] / _macs(run))
+    typical = {kin: median(values) for kin, values in rates.items()}
     estimates = {}
     for run in runs:
-        alike = [other for other in timed if other.config.data == run.config.data]
-        same_net = [other for other in alike if other.config.model == run.config.model]
+        rate = next((typical[kin] for kin in _kin(run) if kin in typical), None)
         if run.id in took:
             estimates[run.id] = took[run.id]
-        elif alike:
-            estimates[run.id] = _macs(run) * median(took[other.id] / _macs(other) for other in same_net or alike)
+        elif rate is not None:
+            estimates[run.id] = rate * _macs(run)
     return estimates
+
+
+def _kin(run: Run) -> tuple[str, str]:
+    """Names of the two families among which a run's speed is alike, the closer one first."""
+    data = repr(run.config.data)
+    return f"{run.config.model.name} on {data}", data
 
 
 def _macs(run: Run) -> float:
@@ -243,27 +253,19 @@ class Watch:
         self.agenda, self.console = agenda, console
         self._num_places, self._finished = num_places, list(finished)
         self._seconds = estimated_seconds(agenda.runs, finished)
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._drawn_at = 0.0
+        self._live = Live(get_renderable=self._picture, refresh_per_second=1 / REFRESH_SECONDS, console=console)
         self._is_stopping = False
         agenda.on_change = self._changed
 
     def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
+        if self.console.is_terminal:
+            self._live.start(refresh=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._live.update(self._picture(), refresh=True)
-            self._live.stop()
-
-    def tick(self) -> None:
-        if self._live and time.monotonic() - self._drawn_at > REFRESH_SECONDS:
-            self._drawn_at = time.monotonic()
-            self._live.update(self._picture(), refresh=True)
+        self._live.stop()
 
     def _changed(self, run: Run, state: str) -> None:
         if state == "done":
@@ -278,7 +280,7 @@ class Watch:
         elif state == "stopping" and not self._is_stopping:
             self._is_stopping = True
             self.console.print("The runs save and stop; Ctrl-C again ends them at once.", style="yellow")
-        elif not self._live:
+        elif not self.console.is_terminal:
             self.console.print(f"{run.id} {state}", markup=False, highlight=False)
 
     def _picture(self) -> RenderableType:

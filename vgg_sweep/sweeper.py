@@ -122,8 +122,8 @@ def _finished(agenda: Agenda) -> list[Run]:
 def _in_processes(agenda: Agenda, settings: Config, finished: Sequence[Run], console: Console) -> None:
     todo = [run for run in agenda.runs if agenda.states[run.id] != "done"]
     rooms = places(settings, todo, len(os.sched_getaffinity(0)), visible_gpus())
-    with Watch(agenda, len(rooms), finished, console) as watch:
-        work_off(agenda, rooms, fail_fast=settings.fail_fast, tick=watch.tick)
+    with Watch(agenda, len(rooms), finished, console):
+        work_off(agenda, rooms, fail_fast=settings.fail_fast)
 
 
 def _in_waves(agenda: Agenda, settings: Config, launcher: Launcher, console: Console) -> None:
