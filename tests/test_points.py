@@ -110,6 +110,11 @@ def test_points_are_what_hydra_composes_for_each(asked: Points, hydra: Callable[
     assert len({repr(config) for config in many}) == 16
 
 
+def test_dicts_of_one_point_do_not_reach_the_next(asked: Points) -> None:
+    first, second = asked("model=A 'data.fractals={seed:1},{side_px:99}'")
+    assert (first.data.fractals.seed, second.data.fractals.seed, second.data.fractals.side_px) == (1, 0, 99)
+
+
 def test_a_sweep_without_points_is_refused(asked: Points) -> None:
     with pytest.raises(ConfigError, match="no point of the sweep has sweep=table3 model=B-5x5"):
         asked("sweep=table3 model=B-5x5")

@@ -20,7 +20,7 @@ from tests.stub import WORKER, lines, make_runs
 from vgg_sweep import config as schema
 from vgg_sweep.agenda import Agenda
 from vgg_sweep.plan import Run
-from vgg_sweep.processes import Place, most_at_once, places, work_off
+from vgg_sweep.processes import Place, most_at_once, places, visible_gpus, work_off
 from vgg_sweep.store import RunFolder
 
 REPOSITORY = Path(__file__).parents[1]
@@ -252,6 +252,20 @@ def test_no_more_places_than_runs_that_can_run_at_once(tmp_path: Path) -> None:
     family = make_runs(tmp_path, {"A": None, "D": "A", "E": "A", "D-384": "D", "E-384": "E"})
     assert most_at_once(family) == 2
     assert most_at_once(family[3:]) == 2
+
+
+def test_gpus_are_those_that_cuda_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert visible_gpus() == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_gpus() == []
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\necho 'GPU 1: NVIDIA H100 (UUID: GPU-2)'\n")
+    program.chmod(0o755)
+    assert visible_gpus() == ["0", "1"]
 
 
 def test_two_drivers_never_give_one_gpu_to_two_runs(
