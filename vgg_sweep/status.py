@@ -24,6 +24,7 @@ from vgg_sweep.plan import Run
 from vgg_sweep.store import RunFolder, find_runs
 
 REFRESH_SECONDS = 1.0
+PAGE_WIDTH = 160
 MAX_ROWS = 24
 """Rows of a live table; of a longer sweep it shows the runs at work and those that failed."""
 
@@ -40,6 +41,11 @@ STYLES = {
 }
 TIMED_RUNS = 20
 """As many finished runs are looked at to estimate how long another takes."""
+
+
+def console() -> Console:
+    """The terminal, or a wide page where there is none, so that lines sent to a file or a program stay whole."""
+    return Console(width=None if sys.stdout.isatty() else PAGE_WIDTH)
 
 
 def read_sweep(sweep: Path) -> list[dict[str, Any]]:
@@ -76,12 +82,12 @@ def show(sweeps: Sequence[Path], *, watch: bool = False, as_json: bool = False) 
         json.dump([row for sweep in sweeps for row in read_sweep(sweep)], sys.stdout, indent=1)
         print()
     elif watch:
-        with suppress(KeyboardInterrupt), Live(_tables(sweeps), auto_refresh=False) as live:
+        with suppress(KeyboardInterrupt), Live(_tables(sweeps), console=console(), auto_refresh=False) as live:
             while any(row["state"] == "running" for sweep in sweeps for row in read_sweep(sweep)):
                 time.sleep(REFRESH_SECONDS)
                 live.update(_tables(sweeps), refresh=True)
     else:
-        Console().print(_tables(sweeps))
+        console().print(_tables(sweeps))
 
 
 def _tables(sweeps: Iterable[Path]) -> RenderableType:
@@ -272,16 +278,17 @@ class Watch:
             self._finished.append(run)
             self._seconds = estimated_seconds(self.agenda.runs, self._finished)
         if state in FAILED:
-            self.console.print(
-                f"{run.id} {state}: {failure(run.folder.status())} ({run.folder.error})", style="red", markup=False
-            )
+            self._say(f"{run.id} {state}: {failure(run.folder.status())} ({run.folder.error})", "red")
         elif state == "blocked":
-            self.console.print(f"{run.id} is blocked by {self.agenda.culprit(run).id}", style="yellow", markup=False)
+            self._say(f"{run.id} is blocked by {self.agenda.culprit(run).id}", "yellow")
         elif state == "stopping" and not self._is_stopping:
             self._is_stopping = True
-            self.console.print("The runs save and stop; Ctrl-C again ends them at once.", style="yellow")
+            self._say("The runs save and stop; Ctrl-C again ends them at once.", "yellow")
         elif not self.console.is_terminal:
-            self.console.print(f"{run.id} {state}", markup=False, highlight=False)
+            self._say(f"{run.id} {state}")
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _picture(self) -> RenderableType:
         rows = [{**run.folder.status(), "run": run.id, "state": self.agenda.states[run.id]} for run in self.agenda.runs]

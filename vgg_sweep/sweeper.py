@@ -20,7 +20,7 @@ from vgg_sweep.config import Config, RunError
 from vgg_sweep.plan import Run, plan
 from vgg_sweep.points import points
 from vgg_sweep.processes import POLL_SECONDS, Stopped, places, visible_gpus, work_off
-from vgg_sweep.status import TIMED_RUNS, Watch, estimated_seconds, plan_table
+from vgg_sweep.status import TIMED_RUNS, Watch, console, estimated_seconds, plan_table
 from vgg_sweep.store import RunFolder, find_runs, write_text
 from vgg_sweep.work import prepare, read_run
 
@@ -58,8 +58,8 @@ class DagSweeper(Sweeper):
         settings = configs[0]  # how to run them is not swept over
         agenda = Agenda(plan(configs), retries=settings.retries)
         finished = _finished(agenda)
-        console = Console()
-        console.print(plan_table(agenda, estimated_seconds(agenda.runs, finished)))
+        screen = console()
+        screen.print(plan_table(agenda, estimated_seconds(agenda.runs, finished)))
         if self.plan_only or agenda.is_settled:
             return
         for run in agenda.runs:
@@ -67,12 +67,12 @@ class DagSweeper(Sweeper):
                 _prepare(run)
         try:
             if HydraConfig.get().runtime.choices["hydra/launcher"] == "basic":
-                _in_processes(agenda, settings, finished, console)
+                _in_processes(agenda, settings, finished, screen)
             else:
-                _in_waves(agenda, settings, self._launcher, console)
+                _in_waves(agenda, settings, self._launcher, screen)
         except Stopped as stopped:
             command = shlex.join(["vgg-sweep", "multirun", *_flags(self._master), *arguments])
-            console.print(
+            screen.print(
                 f"Stopped; what was done is saved. To go on: {command}", markup=False, highlight=False, soft_wrap=True
             )
             raise SystemExit(stopped.exit_code) from stopped
@@ -119,14 +119,14 @@ def _finished(agenda: Agenda) -> list[Run]:
     return [*agenda.in_state("done"), *map(read_run, beside[:TIMED_RUNS])]
 
 
-def _in_processes(agenda: Agenda, settings: Config, finished: Sequence[Run], console: Console) -> None:
+def _in_processes(agenda: Agenda, settings: Config, finished: Sequence[Run], screen: Console) -> None:
     todo = [run for run in agenda.runs if agenda.states[run.id] != "done"]
     rooms = places(settings, todo, len(os.sched_getaffinity(0)), visible_gpus())
-    with Watch(agenda, len(rooms), finished, console):
+    with Watch(agenda, len(rooms), finished, screen):
         work_off(agenda, rooms, fail_fast=settings.fail_fast)
 
 
-def _in_waves(agenda: Agenda, settings: Config, launcher: Launcher, console: Console) -> None:
+def _in_waves(agenda: Agenda, settings: Config, launcher: Launcher, screen: Console) -> None:
     """Give a launcher all runs that are ready, wait for them, and again. What became of them is read from their
     folders.
 
@@ -135,7 +135,7 @@ def _in_waves(agenda: Agenda, settings: Config, launcher: Launcher, console: Con
     """
     alone: set[str] = set()
     num_launched = 0
-    with Watch(agenda, 1, [], console):
+    with Watch(agenda, 1, [], screen):
         while not agenda.is_settled and not (settings.fail_fast and agenda.in_state(*FAILED)):
             wave = list(agenda.ready())
             suspects = [run for run in wave if run.id in alone]
