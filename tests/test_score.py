@@ -15,7 +15,7 @@ from vgg_sweep.images.sources import ImageSet, Split
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import origins
 from vgg_sweep.nets.vgg import VGG
-from vgg_sweep.passes import Pass, missing, passes
+from vgg_sweep.passes import Pass, macs, missing, passes
 from vgg_sweep.plan import Run
 from vgg_sweep.progress import Interrupted, Reporter
 from vgg_sweep.score import score
@@ -128,6 +128,34 @@ def test_what_is_there_is_not_computed_again(tmp_path: Path, monkeypatch: pytest
     scored(wider)
     assert sorted({each.Q for each in computed}) == [32, 41]  # 37 was there
     assert missing(wider.folder, wider.config) == []
+
+
+def test_a_lost_or_cut_file_is_made_again(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    scored(run)
+    before = (run.folder.posteriors / "manifest.json").read_bytes()
+    one, other = passes(run.config)
+    (run.folder.posteriors / f"{one.name}.npy").unlink()
+    whole = (run.folder.posteriors / f"{other.name}.npy").read_bytes()
+    (run.folder.posteriors / f"{other.name}.npy").write_bytes(whole[:-8])
+    assert missing(run.folder, run.config) == [one, other]
+    scored(run)
+    assert (run.folder.posteriors / f"{other.name}.npy").read_bytes() == whole
+    assert (run.folder.posteriors / "manifest.json").read_bytes() == before
+
+
+def test_the_cost_of_a_pass_is_that_of_its_views(tmp_path: Path) -> None:
+    """Net A at width 1/32 and crop 32, counted by hand: 3x3 convs on maps of 32 to 2 positions a side, then FC."""
+    config = tiny_config(tmp_path, protocol="all")
+    convs = [(32, 3, 2), (16, 2, 4), (8, 4, 8), (8, 8, 8), (4, 8, 16), (4, 16, 16), (2, 16, 16), (2, 16, 16)]
+    on_a_crop = sum(side**2 * 9 * ins * outs for side, ins, outs in convs) + 16 * 128 + 128 * 128 + 128 * 3
+    of_pass = macs(passes(config), config, 3, [(50, 60)] * 4)
+    assert of_pass[Pass("multi-crop", 37, True)] == 4 * 25 * on_a_crop
+    assert of_pass[Pass("ten-crop", 37, False)] == 4 * 5 * on_a_crop
+    assert of_pass[Pass("centre-crop", 37, False)] == 4 * on_a_crop
+    square = macs([Pass("dense", 64, False)], config, 3, [(64, 64)])[Pass("dense", 64, False)]
+    fc = 16 * 128 + 128 * 128 + 128 * 3
+    assert square == 4 * (on_a_crop - fc) + 4 * fc
 
 
 class StopAfter(Reporter):

@@ -113,6 +113,12 @@ def test_a_half_written_configuration_is_refused(tmp_path: Path) -> None:
         prepare(run)
 
 
+def test_a_protocol_grows(tmp_path: Path) -> None:
+    prepare(tiny_run(tmp_path, protocol="centre"))
+    folder = prepare(tiny_run(tmp_path, protocol="multi"))
+    assert read_run(folder).config.protocol.passes == ["dense@single", "centre-crop@single", "dense@multi"]
+
+
 def test_what_is_read_back_is_the_run_that_was_prepared(tmp_path: Path) -> None:
     run = tiny_run(tmp_path, model="E", train_scale="jitter", protocol="crops")
     prepare(run)

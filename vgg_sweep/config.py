@@ -6,10 +6,10 @@ a `Config` or raises `ConfigError` with one sentence. Defaults are the paper's v
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 PAPER_CROP_PX = 224
@@ -98,7 +98,7 @@ class Fractals:
 
     num_classes: int = 20
     train_per_class: int = 150
-    val_per_class: int = 50
+    val_per_class: int = 30
     side_px: int = 160
     seed: int = 0
 
@@ -192,10 +192,18 @@ def load_option(group: str, name: str) -> Any:
 
     Raises `ConfigError` if unknown.
     """
-    kinds = {"model": Model, "train_scale": TrainScale, "protocol": Protocol}
-    folders = [conf_dir()]
+    from hydra.core.hydra_config import HydraConfig  # slow to import, and only planning needs it
+
+    folders = (conf_dir(),)
     if HydraConfig.initialized():
-        folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+        sources = HydraConfig.get().runtime.config_sources
+        folders = tuple(Path(source.path) for source in sources if source.schema == "file")
+    return _load_option(group, name, folders)
+
+
+@cache
+def _load_option(group: str, name: str, folders: tuple[Path, ...]) -> Any:
+    kinds = {"model": Model, "train_scale": TrainScale, "protocol": Protocol}
     for folder in folders:
         if (path := folder / group / f"{name}.yaml").exists():
             return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kinds[group]), OmegaConf.load(path)))
@@ -241,7 +249,9 @@ _POSITIVE = ("crop", "width", "recipe.batch_size", "recipe.epochs", "recipe.fine
 
 def checked(raw: DictConfig) -> Config:
     """The typed configuration of `raw`, or `ConfigError` naming the first setting that cannot be."""
-    config: Config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), raw))  # type: ignore[assignment]
+    if OmegaConf.get_type(raw) is not Config:
+        raw = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(raw))  # type: ignore[assignment]
+    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
     for key, allowed in _CHOICES.items():
         value = _at(config, key)
         if value not in allowed:

@@ -1,14 +1,19 @@
 """What a protocol puts through the net: passes, each one view of every validation image (Sect. 3.2)."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from vgg_sweep.config import Config, parse_pass
 from vgg_sweep.images.views import origins, rescaled_size
 from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.store import RunFolder, read_json
+
+NPY_HEADER_BYTES = 128
+BYTES_PER_POSTERIOR = 4
+"""Of float32, in which posteriors are stored."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,12 +42,16 @@ def passes(config: Config) -> list[Pass]:
 
 
 def missing(folder: RunFolder, config: Config) -> list[Pass]:
-    """The passes of the protocol that are not on disk yet."""
-    there = {
-        (entry["method"], entry["Q"], entry["flip"])
-        for entry in read_json(folder.posteriors / "manifest.json").get("files", [])
-    }
-    return [each for each in passes(config) if (each.method, each.Q, each.flip) not in there]
+    """The passes of the protocol that are not on disk yet, or no longer whole."""
+    entries = read_json(folder.posteriors / "manifest.json").get("files", [])
+    there = {Pass(entry["method"], entry["Q"], entry["flip"]) for entry in entries if _is_whole(folder, entry)}
+    return [each for each in passes(config) if each not in there]
+
+
+def _is_whole(folder: RunFolder, entry: Mapping[str, Any]) -> bool:
+    file = folder.posteriors / entry["file"]
+    num_bytes: int = NPY_HEADER_BYTES + entry["N"] * entry["K"] * BYTES_PER_POSTERIOR
+    return file.exists() and file.stat().st_size == num_bytes
 
 
 def macs(

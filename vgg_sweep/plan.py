@@ -59,7 +59,7 @@ def plan(configs: Iterable[Config]) -> list[Run]:
             runs.setdefault(run.id, run)
         asked = chain[-1]
         if (known := runs.get(asked.id)) is not None:
-            asked = _with_passes(asked, known.config.protocol.passes)
+            asked = replace(asked, config=with_passes(asked.config, known.config.protocol.passes))
         runs[asked.id] = asked
     return list(runs.values())
 
@@ -110,12 +110,10 @@ def _run(config: Config, parent: Run | None) -> Run:
     return replace(nameless, id=f"{slug}-{digest}")
 
 
-def _with_passes(run: Run, passes: list[str]) -> Run:
-    together = list(dict.fromkeys([*passes, *run.config.protocol.passes]))
-    return replace(
-        run,
-        config=replace(run.config, protocol=replace(run.config.protocol, passes=together)),
-    )
+def with_passes(config: Config, passes: list[str]) -> Config:
+    """`config` with `passes` before those that its protocol has, each once."""
+    together = list(dict.fromkeys([*passes, *config.protocol.passes]))
+    return replace(config, protocol=replace(config.protocol, passes=together))
 
 
 def _deciding(run: Run) -> dict[str, Any]:

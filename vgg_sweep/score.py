@@ -97,7 +97,8 @@ def score(
         posteriors_NK = np.concatenate([np.load(parts / each.name / f"{start:09d}.npy") for start in starts])
         file = folder.posteriors / f"{each.name}.npy"
         _save(file, posteriors_NK)
-        manifest["files"].append(_entry(each, file, posteriors_NK))
+        others = [entry for entry in manifest["files"] if entry["file"] != file.name]
+        manifest["files"] = [*others, _entry(each, file, posteriors_NK)]
     write_json(folder.posteriors / "manifest.json", manifest)
     shutil.rmtree(parts)
 

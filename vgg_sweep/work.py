@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from vgg_sweep.config import ConfigError, RunError, checked
 from vgg_sweep.passes import missing
-from vgg_sweep.plan import Run, plan
+from vgg_sweep.plan import Run, plan, with_passes
 from vgg_sweep.progress import Diverged, Interrupted, Reporter
 from vgg_sweep.store import RunFolder, write_text
 
@@ -23,15 +23,18 @@ def prepare(run: Run) -> RunFolder:
 
     Raises `RunError` if the folder holds something else than this run.
     """
-    folder = run.folder
-    if folder.config.exists() and read_run(folder).id != folder.id:
-        raise RunError(
-            f"{folder.config} is not the configuration that {folder.id} stands for; remove the folder or give another "
-            "out=DIR."
-        )
+    folder, config = run.folder, run.config
+    if folder.config.exists():
+        there = read_run(folder)
+        if there.id != folder.id:
+            raise RunError(
+                f"{folder.config} is not the configuration that {folder.id} stands for; "
+                "remove the folder or give another out=DIR."
+            )
+        config = with_passes(config, there.config.protocol.passes)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(run.config)))
+        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
     except OSError as error:
         raise RunError(f"{folder.path} cannot be written ({error.strerror}); give another out=DIR.") from error
     return folder
