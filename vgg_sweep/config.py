@@ -194,7 +194,7 @@ def load_option(group: str, name: str) -> Any:
     """
     from hydra.core.hydra_config import HydraConfig  # slow to import, and only planning needs it
 
-    folders = (conf_dir(),)
+    folders: tuple[Path, ...] = (conf_dir(),)
     if HydraConfig.initialized():
         sources = HydraConfig.get().runtime.config_sources
         folders = tuple(Path(source.path) for source in sources if source.schema == "file")

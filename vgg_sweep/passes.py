@@ -51,7 +51,7 @@ def missing(folder: RunFolder, config: Config) -> list[Pass]:
 def _is_whole(folder: RunFolder, entry: Mapping[str, Any]) -> bool:
     file = folder.posteriors / entry["file"]
     num_bytes: int = NPY_HEADER_BYTES + entry["N"] * entry["K"] * BYTES_PER_POSTERIOR
-    return file.exists() and file.stat().st_size == num_bytes
+    return file.exists() and num_bytes == file.stat().st_size
 
 
 def macs(
