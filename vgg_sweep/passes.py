@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from vgg_sweep.config import Config, parse_pass
@@ -49,7 +50,7 @@ def missing(folder: RunFolder, config: Config) -> list[Pass]:
 
 
 def _is_whole(folder: RunFolder, entry: Mapping[str, Any]) -> bool:
-    file = folder.posteriors / entry["file"]
+    file: Path = folder.posteriors / entry["file"]
     num_bytes: int = NPY_HEADER_BYTES + entry["N"] * entry["K"] * BYTES_PER_POSTERIOR
     return file.exists() and num_bytes == file.stat().st_size
 
