@@ -127,7 +127,7 @@ def multirun(
 @app.command()
 def score(
     overrides: Overrides = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show which passes are missing; run nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the passes and what they cost; run nothing.")] = False,
     config_dir: ConfigDir = None,
     cfg: Cfg = None,
     resolve: Resolve = False,
@@ -137,7 +137,7 @@ def score(
     """Score a trained net again, under protocol=NAME."""
     from vgg_sweep import compose
 
-    task = show_missing if plan else score_config
+    task = show_passes if plan else score_config
     compose.run(task, overrides or [], compose.Flags(config_dir, cfg, resolve, package, info))
 
 
@@ -252,13 +252,13 @@ def score_config(config: "Config") -> None:
     typer.echo(f"Done: {run.folder.posteriors}")
 
 
-def show_missing(config: "Config") -> None:
-    """The passes of the protocol that the trained run of `config` has not been scored under."""
-    from vgg_sweep.passes import missing
+def show_passes(config: "Config") -> None:
+    """The passes of the run of `config` under its protocol, and what they cost; the run need not be trained."""
+    from vgg_sweep.cost import pass_table
+    from vgg_sweep.plan import plan
+    from vgg_sweep.status import console
 
-    run = trained_run(config)
-    passes = missing(run.folder, config)
-    typer.echo(f"{run.folder.path}: " + (", ".join(each.name for each in passes) if passes else "nothing is missing"))
+    console().print(pass_table(plan([config])[-1]))
 
 
 def trained_run(config: "Config") -> "Run":

@@ -125,6 +125,17 @@ def systems() -> list[System]:
     ]
 
 
+def own_systems() -> list[tuple[tuple[Net, ...], str, str]]:
+    """Nets, method and group in Table 6 of the first three rows of Table 7, all at three test scales."""
+    submission, *_, both = fusions()
+    best_net = Net("E", "jitter")  # Sect. 4.4: "our best-performing single model"
+    return [
+        (both.members, both.method, both.group),
+        ((best_net,), both.method, ""),
+        (submission.members, submission.method, submission.group),
+    ]
+
+
 def shallow_net_points() -> float:
     """Top-1 error of B-5x5 minus that of B on a centre crop (Sect. 4.1). Printed as "7% higher"; read as points."""
     return float(_paper()["shallow_net"]["value"])

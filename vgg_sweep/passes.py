@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vgg_sweep.config import Config, parse_pass
-from vgg_sweep.images.views import origins, rescaled_size
+from vgg_sweep.images.views import rescaled_size
 from vgg_sweep.nets.columns import net_macs, parse_columns
+from vgg_sweep.protocols import BOTH, FLIPS
 from vgg_sweep.store import RunFolder, read_json
+
+VIEWS = {"dense": 1, "multi-crop": 25, "ten-crop": 5, "centre-crop": 1}
+"""Views of an image in one pass, each of which goes through the net."""
 
 NPY_HEADER_BYTES = 128
 BYTES_PER_POSTERIOR = 4
@@ -32,14 +36,14 @@ class Pass:
 
 def passes(config: Config) -> list[Pass]:
     """The passes that the configuration's protocol needs, each once."""
-    wanted = {
-        Pass(method, Q, flip)
-        for name in config.protocol.passes
-        for method, scales_px in [parse_pass(name, config.train_scale.S, config.crop)]
-        for Q in scales_px
-        for flip in (False, True)
-    }
-    return sorted(wanted)
+    parsed = (parse_pass(name, config.train_scale.S, config.crop) for name in config.protocol.passes)
+    return sorted({each for method, scales_px in parsed for each in passes_of(method, scales_px)})
+
+
+def passes_of(method: str, scales_px: Iterable[int]) -> list[Pass]:
+    """The passes that `method`, or "multi-crop & dense", averages over the test scales."""
+    methods = ("dense", "multi-crop") if method == BOTH else (method,)
+    return [Pass(each, Q, flip) for Q in scales_px for each in methods for flip in FLIPS[each]]
 
 
 def missing(folder: RunFolder, config: Config) -> list[Pass]:
@@ -68,15 +72,12 @@ def macs(
     shapes = Counter(sizes_px)
 
     def of_pass(each: Pass) -> int:
+        if each.method != "dense":
+            return shapes.total() * VIEWS[each.method] * of_one(config.crop, config.crop)
         total = 0
         for (width_px, height_px), count in shapes.items():
             width, height = rescaled_size(width_px, height_px, each.Q)
-            if each.method == "dense":
-                total += count * of_one(height, width)
-            else:
-                total += (
-                    count * len(origins(each.method, height, width, config.crop)) * of_one(config.crop, config.crop)
-                )
+            total += count * of_one(height, width)
         return total
 
     return {each: of_pass(each) for each in wanted}
