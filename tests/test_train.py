@@ -9,23 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from vgg_sweep.checkpoints import checkpoint_files
 from vgg_sweep.device import Device, choose_device
 from vgg_sweep.images.loader import Batch
 from vgg_sweep.images.sources import ImageSet, open_images
 from vgg_sweep.images.statistics import Statistics, statistics
 from vgg_sweep.plan import Run, plan
 from vgg_sweep.progress import Diverged, Interrupted, Reporter
-from vgg_sweep.train import (
-    Progress,
-    build_net,
-    checkpoint_files,
-    make_optimizer,
-    set_learning_rate,
-    start,
-    train,
-    train_step,
-    validate,
-)
+from vgg_sweep.step import Learner
+from vgg_sweep.train import build_net, start, train, validate
 from vgg_sweep.work import prepare
 
 from .tiny import RECIPE, tiny_config, tiny_run
@@ -68,21 +60,24 @@ def test_the_update_is_krizhevskys(tmp_path: Path) -> None:
     run = tiny_run(tmp_path, recipe=replace(RECIPE, dropout=0.0, color_shift_std=0.1))
     net = build_net(run.config, 3)
     start(net, run)
-    optimizer = make_optimizer(net, run.config)
     figures = Statistics([0.4, 0.5, 0.6], [0.1, 0.02, 0.01], torch.eye(3).tolist())
+    learner = Learner(net, run.config, figures, choose_device(run.config))
     generator = torch.Generator().manual_seed(0)
     weights = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
     velocity = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     twin = build_net(run.config, 3)
-    progress = Progress(lr=0.02)
+    learner.lr = 0.02
     for step, lr in enumerate([0.02, 0.02, 0.002, 0.002]):
         batch = Batch(
             torch.randint(0, 256, (5, 3, 32, 32), generator=generator, dtype=torch.uint8),
             torch.randint(0, 3, (5,), generator=generator),
             torch.randn(5, 3, generator=generator),
+            rows=range(5),
+            size=5,
+            mean_S_px=37,
         )
-        set_learning_rate(optimizer, progress, lr)
-        train_step(net, optimizer, batch, step, run.config, figures, choose_device(run.config))
+        learner.set_learning_rate(lr)
+        learner.step(batch, step)
 
         shift = 0.1 * batch.alpha_NC * torch.tensor(figures.eigenvalues)
         pixels = batch.images_NCHW / 255 - torch.tensor(figures.mean_rgb)[:, None, None] + shift[:, :, None, None]
@@ -178,7 +173,8 @@ def test_validation_counts_every_image_once(tmp_path: Path) -> None:
     torch.nn.init.zeros_(net.classifier[-1].weight)
     with torch.no_grad():
         net.classifier[-1].bias.copy_(torch.tensor([0.0, 1.0, 0.0]))  # always says class 1
-    assert validate(net, run.config, images.val, figures, device) == pytest.approx(100 * 8 / 12)
+    learner = Learner(net, run.config, figures, device)
+    assert validate(learner, images.val) == pytest.approx(100 * 8 / 12)
 
 
 def test_a_missing_parent_is_named(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def traced_macs(net, images_NCHW):
                 lambda module, _, output: counts.append(module.weight.numel() * output.shape[2] * output.shape[3])
             )
     with torch.inference_mode():
-        net(images_NCHW)
+        net.eval()(images_NCHW)
     return sum(counts)
 
 

@@ -161,14 +161,29 @@ class Config:
     cache: str = "outputs/cache"
     """Folder for what is computed once from the data."""
     device: str = "auto"
+    devices: int = 1
+    """Processes that train and score a run together, a GPU each; the batch is split among them (Sect. 3.3)."""
     precision: str = "auto"
+    """`fp32`, `bf16`, `fp16` (with loss scaling), or `auto`: bf16 where the hardware multiplies it, else fp32."""
+    tf32: bool = False
+    """Let GPUs round the factors of fp32 products to 10 bits, which is faster."""
+    compile: bool = False
+    """Compile the net for training, which takes a minute and then is faster."""
+    deterministic: bool = False
+    """The same bits every time on GPUs too, at the cost of slower convolutions. On a CPU they are so anyway."""
     threads: int = 0
     """CPU threads of a run; 0 leaves torch's choice."""
     workers: int = 2
-    """Threads that prepare images."""
+    """Threads that prepare training images; 0 prepares them between the steps."""
+    data_timeout_seconds: float = 300.0
+    """How long a step waits for an image before the run fails."""
     log_every_steps: int = 10
+    logger: str = "none"
+    """Where the learning curves go beside metrics.csv: `tensorboard`, `wandb`, `mlflow` or `trackio`."""
     checkpoint_every_minutes: float = 10.0
-    """A checkpoint is also written after every epoch."""
+    """A checkpoint is also written after an epoch, unless that would cost more than 2 % of the time."""
+    checkpoint_every_steps: int = 0
+    """Steps between two checkpoints; 0 leaves it to minutes and epochs."""
     run: str | None = None
     """Folder of a prepared run to work on instead of composing one; set by the sweeper for Hydra's launchers."""
     jobs: str = "auto"
@@ -239,12 +254,14 @@ _CHOICES = {
     "train_scale.trainable": ("all", "fc"),
     "data.source": ("fractals", "folder", "imagenet"),
     "warm_start": ("paper", "none"),
-    "precision": ("auto", "fp32", "bf16"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "logger": ("none", "tensorboard", "wandb", "mlflow", "trackio"),
 }
+_NOT_NEGATIVE = ("threads", "workers", "checkpoint_every_steps")
 _POSITIVE = ("crop", "width", "recipe.batch_size", "recipe.epochs", "recipe.fine_tune_epochs", "recipe.max_steps",
-             "recipe.lr", "recipe.fine_tune_lr", "recipe.pixel_max", "workers", "log_every_steps",
-             "checkpoint_every_minutes", "data.fractals.num_classes", "data.fractals.train_per_class",
-             "data.fractals.val_per_class")  # fmt: skip
+             "recipe.lr", "recipe.fine_tune_lr", "recipe.pixel_max", "devices", "data_timeout_seconds",
+             "log_every_steps", "checkpoint_every_minutes", "data.fractals.num_classes",
+             "data.fractals.train_per_class", "data.fractals.val_per_class")  # fmt: skip
 
 
 def checked(raw: DictConfig) -> Config:
@@ -259,6 +276,9 @@ def checked(raw: DictConfig) -> Config:
     for key in _POSITIVE:
         if _at(config, key) <= 0:
             raise ConfigError(f"{key}={_at(config, key)} must be greater than 0.")
+    for key in _NOT_NEGATIVE:
+        if _at(config, key) < 0:
+            raise ConfigError(f"{key}={_at(config, key)} must not be less than 0.")
     if config.crop % 32:
         lower = max(32, config.crop // 32 * 32)
         raise ConfigError(

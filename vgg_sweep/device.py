@@ -22,7 +22,13 @@ class Device:
     name: str
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        return torch.autocast(self.place.type, torch.bfloat16, enabled=self.precision == "bf16")
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.place.type, dtype, enabled=self.precision != "fp32")
+
+    def reset_peak_memory(self) -> None:
+        """Measure anew: a process may do several runs."""
+        if self.place.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.place)
 
 
 def choose_device(config: Config) -> Device:
@@ -35,6 +41,7 @@ def choose_device(config: Config) -> Device:
         raise ConfigError(f"device={name} is not available here; use device=auto or device=cpu.") from error
     if config.threads:
         torch.set_num_threads(config.threads)
+    _set_arithmetic(config)
     precision = config.precision if config.precision != "auto" else _fast_precision(device)
     title = (
         torch.cuda.get_device_name(device)
@@ -42,6 +49,17 @@ def choose_device(config: Config) -> Device:
         else f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()}"
     )
     return Device(device, precision, title)
+
+
+def _set_arithmetic(config: Config) -> None:
+    """What torch keeps for the whole process: TF32 and determinism."""
+    fp32 = "tf32" if config.tf32 else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = fp32
+    torch.backends.cudnn.conv.fp32_precision = fp32  # type: ignore[attr-defined]
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = False
 
 
 def _fast_precision(device: torch.device) -> str:

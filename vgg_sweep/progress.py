@@ -22,6 +22,8 @@ from vgg_sweep.store import RunFolder
 
 STATUS_EVERY_SECONDS = 1.0
 PLAIN_LINE_EVERY_SECONDS = 10.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""SIGUSR1 and SIGUSR2 are the warnings of Slurm and submitit before they end a job."""
 
 
 class Interrupted(Exception):
@@ -33,12 +35,16 @@ class Diverged(Exception):
 
 
 class Reporter:
-    """Progress of one run. `live` draws it on the terminal, or prints a plain line now and then where there is none."""
+    """Progress of one run. `live` draws it on the terminal, or prints a plain line now and then where there is none.
 
-    def __init__(self, folder: RunFolder, live: bool) -> None:
+    Of several processes that work on the run, all but the first are `mute`: they only listen to signals.
+    """
+
+    def __init__(self, folder: RunFolder, live: bool, *, mute: bool = False) -> None:
         self.folder = folder
         self.stop_requested: str | None = None
-        self._live = live
+        self._live = live and not mute
+        self._mute = mute
         self._console = Console(stderr=False)
         self._bar: Progress | None = None
         self._status_at = 0.0
@@ -47,6 +53,8 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """A line for log.txt and, when live, for the terminal."""
+        if self._mute:
+            return
         with open(self.folder.log, "a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         if self._live:
@@ -54,6 +62,8 @@ class Reporter:
 
     def step(self, stage: str, done: int, total: int, **figures: float) -> None:
         """`done` of `total` steps of `stage` are done; `figures` go into status.json and onto the line."""
+        if self._mute:
+            return
         now = time.monotonic()
         if now - self._status_at >= STATUS_EVERY_SECONDS or done == total or stage != self._stage:
             self._status_at = now
@@ -75,12 +85,8 @@ class Reporter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Show progress and turn SIGINT, SIGTERM and SIGUSR1 (Slurm's warning) into a stop request; a second SIGINT
-        stops at once.
-        """
-        handlers = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-        }
+        """Show progress and turn `STOP_SIGNALS` into a stop request; a second SIGINT stops at once."""
+        handlers = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         try:
             if self._live and sys.stdout.isatty():
                 columns = (

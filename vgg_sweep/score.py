@@ -9,6 +9,7 @@ Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w place
 """
 
 import hashlib
+import io
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.passes import Pass, macs, missing
 from vgg_sweep.progress import Reporter
+from vgg_sweep.ranks import ALONE, Ranks
 from vgg_sweep.store import RunFolder, atomic_path, read_json, write_json
 
 CHUNK = 250
@@ -46,16 +48,18 @@ def score(
     statistics: Statistics,
     device: Device,
     reporter: Reporter,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Compute the missing passes of `net` over the validation images into `folder.posteriors` and enter them in its
     manifest.
+
+    Several ranks share the images, each being scored once; rank 0 gathers and writes.
 
     Raises `RunError` if the posteriors there are of other images or weights, `Interrupted` when asked to stop.
     """
     wanted = missing(folder, config)
     if not wanted:
         return
-    folder.posteriors.mkdir(exist_ok=True)
     manifest = _manifest(folder, images)
     net.to(device.place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.eval()
@@ -63,21 +67,22 @@ def score(
     num_images = len(images.val)
     starts = range(0, num_images, CHUNK)
     began, fresh = time.monotonic(), 0
-    with ThreadPoolExecutor(config.workers) as pool:
+    with ThreadPoolExecutor(max(1, config.workers)) as pool:
         for number, start in enumerate(starts):
             chunk = range(start, min(start + CHUNK, num_images))
             files = {each: parts / each.name / f"{start:09d}.npy" for each in wanted}
             todo = [each for each, file in files.items() if not file.exists()]
             if todo:
-                decoded = list(pool.map(images.val.image, chunk))
+                decoded = list(pool.map(images.val.image, ranks.share(chunk)))
                 for Q in sorted({each.Q for each in todo}):
                     images_HWC = list(pool.map(lambda image, Q=Q: rescaled(image, Q), decoded))
                     for each in todo:
                         if each.Q == Q:
-                            _save(
-                                files[each],
-                                _chunk_posteriors(net, images_HWC, each, config, statistics, device),
-                            )
+                            own_NK = _chunk_posteriors(net, images_HWC, each, config, statistics, device)
+                            own_NK = own_NK.reshape(-1, len(images.classes))  # a rank may have no image of a chunk
+                            if (posteriors_NK := ranks.gather(own_NK)) is not None:
+                                _save(files[each], posteriors_NK)
+                    ranks.share_stop(reporter)
                     reporter.check_stop()
                 fresh += 1
             left = len(starts) - number - 1
@@ -88,6 +93,8 @@ def score(
                 passes=len(wanted),
                 eta_seconds=round((time.monotonic() - began) / max(fresh, 1) * left),
             )
+    if not ranks.is_first:
+        return
     if fresh == len(starts):
         seconds = time.monotonic() - began
         sizes_px = map(images.val.size_px, range(num_images))
@@ -140,8 +147,10 @@ def _entry(each: Pass, file: Path, posteriors_NK: np.ndarray) -> dict[str, Any]:
 
 def _save(file: Path, array: np.ndarray) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(file) as temporary, open(temporary, "wb") as out:
-        np.save(out, array)
+    content = io.BytesIO()  # straight to a file, np.save would not say that the disk is full
+    np.save(content, array)
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 @torch.inference_mode()
@@ -167,7 +176,7 @@ def _chunk_posteriors(
         views_NK = posteriors(scores_NKhw.float()).cpu().numpy()
         for index, posteriors_PK in zip(indices, views_NK.reshape(len(indices), -1, views_NK.shape[1]), strict=True):
             result[index] = posteriors_PK.mean(axis=0)
-    return np.stack([row for row in result if row is not None])
+    return np.array([row for row in result if row is not None], np.float32)
 
 
 def _same_shape(

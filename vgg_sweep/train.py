@@ -4,63 +4,62 @@ Everything random is a function of the seed and of the epoch or step, so that a 
 the same steps as one that was never stopped.
 """
 
-import csv
 import json
 import math
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from vgg_sweep.config import Config, RunError, scaled_px, test_scales
+from vgg_sweep.checkpoints import Checkpoints, Progress, restore
+from vgg_sweep.config import Config, ConfigError, RunError, scaled_px, test_scales
+from vgg_sweep.curves import Window, append_row, forget_rows_after
 from vgg_sweep.device import Device, net_input
-from vgg_sweep.images.augment import color_shift, derived_seed, draw_epoch
-from vgg_sweep.images.loader import Batch, batches
+from vgg_sweep.images.augment import derived_seed, draw_epoch
+from vgg_sweep.images.loader import Batch, Loader
 from vgg_sweep.images.sources import ImageSet, Split
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import rescaled, views
+from vgg_sweep.loggers import open_logger
 from vgg_sweep.nets.start import copy_all, initialise, warm_start_from_A
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import load_state, save_weights
 from vgg_sweep.plan import Run
 from vgg_sweep.progress import Diverged, Reporter
+from vgg_sweep.provenance import provenance
+from vgg_sweep.ranks import ALONE, Ranks
 from vgg_sweep.schedule import is_over, learning_rate
-from vgg_sweep.store import RunFolder, atomic_path, write_text
+from vgg_sweep.step import Learner
 
-METRICS = (
-    "step",
-    "epoch",
-    "lr",
-    "loss",
-    "error",
-    "val_error",
-    "images_per_second",
-    "wait_share",
-)
-NUM_CHECKPOINTS = 2
-CHANCE_MARGIN = 0.02
-"""A loss within this of ln(classes) has learnt nothing."""
 CHANCE_SHARE = 0.25
-"""Share of the budget after which that is worth a warning."""
+"""Share of the budget after which a loss at chance is worth a warning."""
 
 
-@dataclass
-class Progress:
-    """Where a run is: with the weights and the momentum, all that a checkpoint holds."""
+@dataclass(frozen=True)
+class Budget:
+    """How long a run trains, in steps."""
 
-    step: int = 0
-    val_errors: list[float] = field(default_factory=list)
-    lr: float = 0.0
-    seconds: float = 0.0
+    steps_per_epoch: int
+    num_steps: int
+    validate_every: int
+
+
+def budget(run: Run, num_images: int) -> Budget:
+    """The budget of `run` on `num_images` training images."""
+    recipe = run.config.recipe
+    steps_per_epoch = math.ceil(num_images / recipe.batch_size)
+    return Budget(
+        steps_per_epoch,
+        num_steps=min(recipe.max_steps, math.ceil(run.epochs * steps_per_epoch)),
+        validate_every=max(1, round(recipe.validate_epochs * steps_per_epoch)),
+    )
 
 
 def build_net(config: Config, num_classes: int) -> VGG:
@@ -81,103 +80,139 @@ def train(
     statistics: Statistics,
     device: Device,
     reporter: Reporter,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train `run` from its start or its newest whole checkpoint to weights.safetensors and record.json.
 
     Raises `Diverged` at the first loss that is not finite and `Interrupted` when asked to stop, with a checkpoint of
     the step.
     """
-    config, recipe, folder = run.config, run.config.recipe, run.folder
+    config, folder = run.config, run.folder
+    _check_shares(len(images.train), config.recipe.batch_size, ranks)
+    device.reset_peak_memory()
     net = build_net(config, len(images.classes))
     copied = start(net, run)
     net.to(device.place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(net, config)
-    progress = restore(folder, net, optimizer, reporter) or Progress(lr=run.lr)
-    _forget_metrics_after(folder.metrics, progress.step)
-
-    steps_per_epoch = math.ceil(len(images.train) / recipe.batch_size)
-    num_steps = min(recipe.max_steps, math.ceil(run.epochs * steps_per_epoch))
-    validate_every = max(1, round(recipe.validate_epochs * steps_per_epoch))
+    learner = Learner(net, config, statistics, device, ranks, reporter.note)
+    learner.lr = run.lr
+    progress = restore(folder, learner, reporter) or Progress(lr=run.lr)
+    the_budget = budget(run, len(images.train))
     reporter.note(
         f"training {config.model.name} at S={config.train_scale.name} on {device.name}, {device.precision}, "
-        "channels-last: "
-        f"{num_steps} steps of {recipe.batch_size} images, {len(images.train)} images an epoch, from step "
-        f"{progress.step}" + (f"; {len(copied)} layers from {run.parent.id}" if run.parent else "")
+        f"channels-last, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of {config.recipe.batch_size} "
+        f"images, {len(images.train)} images an epoch, from step {progress.step}"
+        + (f"; {len(copied)} layers from {run.parent.id}" if run.parent else "")
     )
-    window = _Window()
-    step_seconds: list[float] = []
-    saved_at = time.monotonic()
-    stuck = False
-    net.train()
-    for batch in _endless(config, images.train, progress.step, steps_per_epoch):
-        share_done = progress.step / num_steps
-        if is_over(recipe, share_done, progress.val_errors):
-            break
-        set_learning_rate(
-            optimizer,
-            progress,
-            learning_rate(run.lr, recipe, share_done, progress.val_errors),
+    window, step_seconds = Window(), list[float]()
+    with closing(Checkpoints(folder, config)) as checkpoints:
+        _take_steps(run, images, learner, progress, the_budget, checkpoints, window, step_seconds, reporter)
+        if not ranks.is_first:
+            return
+        metadata = {
+            "classes": json.dumps(images.classes),
+            "statistics": json.dumps(asdict(statistics)),
+            "pixel_max": repr(config.recipe.pixel_max),
+            "data_fingerprint": images.fingerprint,
+        }
+        save_weights(net, folder.weights, metadata)
+        folder.update_record(
+            params=sum(p.numel() for p in net.parameters()),
+            train_seconds=round(progress.seconds, 2),
+            step_seconds=median(step_seconds) if step_seconds else None,
+            checkpoint_seconds=round(checkpoints.seconds, 3),
+            peak_memory_bytes=peak_memory_bytes(device),
+            device=device.place.type,
+            device_name=device.name,
+            devices=ranks.num_ranks,
+            precision=device.precision,
+            tf32=config.tf32,
+            compile=config.compile,
+            deterministic=config.deterministic,
+            layout="channels-last",
+            micro_batch=learner.micro_batch,
+            val_error=progress.val_errors[-1] if progress.val_errors else None,
+            stuck_at_chance=window.is_at_chance(len(images.classes)),
+            steps=progress.step,
+            copied=copied,
+            **provenance(),
         )
-        began = time.monotonic()
-        loss, error = train_step(net, optimizer, batch, progress.step, config, statistics, device)
-        step_seconds.append(time.monotonic() - began)
-        progress.step += 1
-        progress.seconds += window.add(loss, error, len(batch.labels_N), step_seconds[-1])
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"the loss is {loss} at step {progress.step}; lower recipe.lr or start from A (warm_start=paper)."
-            )
+        checkpoints.remove()
 
-        if progress.step % validate_every == 0 or progress.step == num_steps:
-            progress.val_errors.append(validate(net, config, images.val, statistics, device))
-            _append_metrics(folder.metrics, progress, steps_per_epoch, window, validated=True)
-        elif progress.step % config.log_every_steps == 0:
-            _append_metrics(folder.metrics, progress, steps_per_epoch, window, validated=False)
-        if share_done >= CHANCE_SHARE and not stuck and window.is_at_chance(len(images.classes)):
-            stuck = True
-            reporter.note(
-                f"after {share_done:.0%} of the budget the loss is {window.loss:.2f}, no better than guessing: "
-                "start from A (warm_start=paper), or take recipe.init=glorot or he, or a lower recipe.lr"
-            )
-        reporter.step(
-            "train",
-            progress.step,
-            num_steps,
-            loss=window.loss,
-            train_error=window.error,
-            lr=progress.lr,
-            images_per_second=window.images_per_second,
-            eta_seconds=round(progress.seconds / progress.step * (num_steps - progress.step)),
-        )
-        due = time.monotonic() - saved_at > 60 * config.checkpoint_every_minutes
-        if due or progress.step % steps_per_epoch == 0 or reporter.stop_requested:
-            save_checkpoint(folder, net, optimizer, progress)
-            saved_at = time.monotonic()
-            reporter.check_stop()
 
-    metadata = {
-        "classes": json.dumps(images.classes),
-        "statistics": json.dumps(asdict(statistics)),
-        "pixel_max": repr(recipe.pixel_max),
-        "data_fingerprint": images.fingerprint,
-    }
-    save_weights(net, folder.weights, metadata)
-    folder.update_record(
-        params=sum(p.numel() for p in net.parameters()),
-        train_seconds=round(progress.seconds, 2),
-        step_seconds=median(step_seconds) if step_seconds else None,
-        peak_memory_bytes=peak_memory_bytes(device),
-        device=device.place.type,
-        device_name=device.name,
-        precision=device.precision,
-        layout="channels-last",
-        val_error=progress.val_errors[-1] if progress.val_errors else None,
-        stuck_at_chance=window.is_at_chance(len(images.classes)),
-        steps=progress.step,
-        copied=copied,
+def _take_steps(
+    run: Run,
+    images: ImageSet,
+    learner: Learner,
+    progress: Progress,
+    budget: Budget,
+    checkpoints: Checkpoints,
+    window: Window,
+    step_seconds: list[float],
+    reporter: Reporter,
+) -> None:
+    """Train until the schedule is over; all that changes on the way is in the arguments."""
+    config, recipe, folder, ranks = run.config, run.config.recipe, run.folder, learner.ranks
+    if ranks.is_first:
+        forget_rows_after(folder.metrics, progress.step)
+    batches = _endless(config, images.train, progress.step, budget.steps_per_epoch, learner)
+    learner.net.train()
+    is_warned = False
+    with closing(batches), open_logger(run, progress.step + 1, ranks.is_first) as log:
+        while not is_over(recipe, share_done := progress.step / budget.num_steps, progress.val_errors):
+            began = time.monotonic()
+            learner.set_learning_rate(learning_rate(run.lr, recipe, share_done, progress.val_errors))
+            batch = next(batches)
+            waited = time.monotonic() - began
+            loss, error = learner.step(batch, progress.step)
+            seconds = time.monotonic() - began
+            step_seconds.append(seconds - waited)
+            window.add(loss, error, batch.mean_S_px, batch.size, waited, seconds)
+            progress.step += 1
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the loss is {loss} at step {progress.step}; lower recipe.lr or start from A (warm_start=paper)."
+                )
+            is_validated = progress.step % budget.validate_every == 0 or progress.step == budget.num_steps
+            if is_validated:
+                progress.val_errors.append(validate(learner, images.val))
+            if ranks.is_first and (is_validated or progress.step % config.log_every_steps == 0):
+                val_error = progress.val_errors[-1] if is_validated else None
+                row = window.row(progress.step, progress.step / budget.steps_per_epoch, learner.lr, val_error)
+                append_row(folder.metrics, row)
+                log(row)
+            if share_done >= CHANCE_SHARE and not is_warned and window.is_at_chance(len(images.classes)):
+                is_warned = True
+                reporter.note(
+                    f"after {share_done:.0%} of the budget the loss is {window.loss:.2f}, no better than guessing: "
+                    "start from A (warm_start=paper), or take recipe.init=glorot or he, or a lower recipe.lr"
+                )
+            progress.seconds += time.monotonic() - began
+            _report(progress, budget, learner, window, reporter)
+            ranks.share_stop(reporter)
+            must_stop = reporter.stop_requested is not None
+            epoch_ends = progress.step % budget.steps_per_epoch == 0
+            if ranks.is_first and (must_stop or checkpoints.is_due(progress.step, epoch_ends=epoch_ends)):
+                progress.lr, progress.micro_batch = learner.lr, learner.micro_batch
+                checkpoints.save(learner, progress)
+            if must_stop:
+                checkpoints.wait()
+                reporter.check_stop()
+
+
+def _report(progress: Progress, budget: Budget, learner: Learner, window: Window, reporter: Reporter) -> None:
+    reporter.step(
+        "train",
+        progress.step,
+        budget.num_steps,
+        loss=window.loss,
+        train_error=window.error,
+        lr=learner.lr,
+        S_px=window.S_px,
+        images_per_second=window.images_per_second,
+        wait_share=window.wait_share,
+        memory_gb=peak_memory_bytes(learner.device) / 1e9,
+        eta_seconds=round(progress.seconds / progress.step * (budget.num_steps - progress.step)),
     )
-    for path in checkpoint_files(folder):
-        path.unlink()
 
 
 def start(net: VGG, run: Run) -> list[str]:
@@ -198,190 +233,55 @@ def start(net: VGG, run: Run) -> list[str]:
     return list(dict.fromkeys(net.layer_names[name.rpartition(".")[0]] for name in tensors))
 
 
-def make_optimizer(net: VGG, config: Config) -> torch.optim.SGD:
-    """SGD with momentum and L2 decay on all trainable parameters, biases too (the paper does not exempt them)."""
-    if config.train_scale.trainable == "fc":
-        net.features.requires_grad_(False)
-    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    recipe = config.recipe
-    return torch.optim.SGD(
-        trainable,
-        recipe.lr,
-        recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-
-
-def set_learning_rate(optimizer: torch.optim.SGD, progress: Progress, lr: float) -> None:
-    """Set the rate of the next step.
-
-    The paper's update carries a velocity that already contains the rate (Krizhevsky et al. 2012, Sect. 5; Caffe): after
-    a drop the old velocity lives on. torch multiplies its buffer by the present rate, so the buffer is rescaled to keep
-    the velocity.
-    """
-    if lr != progress.lr:
-        for state in optimizer.state.values():
-            state["momentum_buffer"].mul_(progress.lr / lr)
-        progress.lr = lr
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-
-
-def train_step(
-    net: VGG,
-    optimizer: torch.optim.SGD,
-    batch: Batch,
-    step: int,
-    config: Config,
-    statistics: Statistics,
-    device: Device,
-) -> tuple[float, float]:
-    """One step of SGD on the batch's mean cross-entropy. Returns the loss and the error in percent."""
-    torch.manual_seed(derived_seed("dropout", config.seed, step))
-    labels_N = batch.labels_N.to(device.place, non_blocking=True)
-    shift_NC = color_shift(batch.alpha_NC.to(device.place) * config.recipe.color_shift_std, statistics)
-    images_NCHW = net_input(
-        batch.images_NCHW.to(device.place, non_blocking=True), statistics, config.recipe.pixel_max, shift_NC
-    )
-    optimizer.zero_grad()
-    with device.autocast():
-        scores_NK = net(images_NCHW).float().flatten(1)
-    loss = F.cross_entropy(scores_NK, labels_N)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    wrong = (scores_NK.detach().argmax(1) != labels_N).float().mean()
-    return loss.item(), 100 * wrong.item()
-
-
 @torch.inference_mode()
-def validate(net: VGG, config: Config, split: Split, statistics: Statistics, device: Device) -> float:
-    """Top-1 error in percent on the centre crop at the single test scale."""
+def validate(learner: Learner, split: Split) -> float:
+    """Top-1 error in percent on the centre crop at the single test scale; each rank sees its share of the images."""
+    net, config, device = learner.net, learner.config, learner.device
     Q_px = test_scales(config.train_scale.S, "single", config.crop)[0]
+    own = learner.ranks.share(range(len(split)))
+    num_wrong = 0
     net.eval()
-    wrong = 0
-    with ThreadPoolExecutor(config.workers) as pool, device.autocast():
-        for first in range(0, len(split), config.recipe.batch_size):
-            indices = range(first, min(first + config.recipe.batch_size, len(split)))
+    with ThreadPoolExecutor(max(1, config.workers)) as pool, device.autocast():
+        for first in range(0, len(own), learner.micro_batch):
+            indices = own[first : first + learner.micro_batch]
             crops = pool.map(
                 lambda index: views(rescaled(split.image(index), Q_px), "centre-crop", config.crop)[0],
                 indices,
             )
             images_NCHW = torch.from_numpy(np.stack(list(crops))).permute(0, 3, 1, 2)
             scores_NK = net(
-                net_input(images_NCHW.to(device.place, non_blocking=True), statistics, config.recipe.pixel_max)
+                net_input(images_NCHW.to(device.place), learner.statistics, config.recipe.pixel_max)
             ).flatten(1)
-            wrong += int((scores_NK.argmax(1).cpu() != torch.from_numpy(split.labels_N[first : indices.stop])).sum())
+            num_wrong += int((scores_NK.argmax(1).cpu().numpy() != split.labels_N[indices]).sum())
     net.train()
-    return 100 * wrong / len(split)
+    return 100 * learner.ranks.sum(num_wrong)[0] / len(split)
 
 
-def _endless(config: Config, split: Split, step: int, steps_per_epoch: int) -> Iterator[Batch]:
-    """Batches from `step` on, epoch after epoch."""
+def _endless(config: Config, split: Split, step: int, steps_per_epoch: int, learner: Learner) -> Generator[Batch]:
+    """This rank's part of the batches from `step` on, epoch after epoch."""
     smallest, largest = config.train_scale.S
     S_px = (scaled_px(smallest, config.crop), scaled_px(largest, config.crop))
+    loader = Loader(
+        config.recipe.batch_size,
+        config.crop,
+        config.workers,
+        config.data_timeout_seconds,
+        pin_memory=learner.device.place.type == "cuda",
+        share=learner.ranks.share,
+    )
     epoch, first = divmod(step, steps_per_epoch)
     while True:
-        draws = draw_epoch(len(split), S_px, config.seed, epoch)
-        yield from batches(split, draws, config.recipe.batch_size, first, config.crop, config.workers)
+        yield from loader.batches(split, draw_epoch(len(split), S_px, config.seed, epoch), first)
         epoch, first = epoch + 1, 0
 
 
-# Checkpoints
-
-
-def checkpoint_files(folder: RunFolder) -> list[Path]:
-    """The checkpoints of a run, newest first."""
-    return sorted(folder.checkpoints.glob("step-*.pt"), reverse=True)
-
-
-def save_checkpoint(folder: RunFolder, net: VGG, optimizer: torch.optim.SGD, progress: Progress) -> None:
-    """Save all that the next step depends on, and remove all but the newest checkpoints."""
-    folder.checkpoints.mkdir(exist_ok=True)
-    state = {
-        "progress": asdict(progress),
-        "net": net.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    with atomic_path(folder.checkpoints / f"step-{progress.step:09d}.pt") as temporary:
-        torch.save(state, temporary)
-    for path in checkpoint_files(folder)[NUM_CHECKPOINTS:]:
-        path.unlink()
-
-
-def restore(folder: RunFolder, net: VGG, optimizer: torch.optim.SGD, reporter: Reporter) -> Progress | None:
-    """Load the newest whole checkpoint, saying so of any that is not whole; None if there is none."""
-    for path in checkpoint_files(folder):
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a broken file
-            reporter.note(f"{path.name} is broken ({type(error).__name__}) and is passed over for the one before it")
-            path.unlink()
-            continue
-        net.load_state_dict(state["net"])
-        optimizer.load_state_dict(state["optimizer"])
-        return Progress(**state["progress"])
-    return None
-
-
-# Figures
-
-
-class _Window:
-    """Running means of what is shown, over about the last twenty steps."""
-
-    def __init__(self) -> None:
-        self.loss = self.error = self.images_per_second = math.nan
-        self.wait_share = 0.0
-        self._ended = time.monotonic()
-
-    def add(self, loss: float, error: float, num_images: int, step_seconds: float) -> float:
-        """Take in a step; returns the seconds since the last one."""
-        now = time.monotonic()
-        seconds, self._ended = now - self._ended, now
-        new = (loss, error, num_images / seconds, 1 - step_seconds / seconds)
-        old = (self.loss, self.error, self.images_per_second, self.wait_share)
-        keep = 0.95 if math.isfinite(self.loss) else 0.0
-        self.loss, self.error, self.images_per_second, self.wait_share = (
-            keep * before + (1 - keep) * now if keep else now for before, now in zip(old, new, strict=True)
+def _check_shares(num_images: int, batch_size: int, ranks: Ranks) -> None:
+    smallest = min(batch_size, num_images % batch_size or batch_size)
+    if smallest < ranks.num_ranks:
+        raise ConfigError(
+            f"a batch has {smallest} images (the last of an epoch may be smaller), too few for {ranks.num_ranks} "
+            f"processes; change recipe.batch_size={batch_size} or take fewer processes."
         )
-        return seconds
-
-    def is_at_chance(self, num_classes: int) -> bool:
-        return self.loss > math.log(num_classes) - CHANCE_MARGIN
-
-
-def _append_metrics(
-    path: Path,
-    progress: Progress,
-    steps_per_epoch: int,
-    window: _Window,
-    validated: bool,
-) -> None:
-    is_new = not path.exists()
-    row: dict[str, Any] = {
-        "step": progress.step,
-        "epoch": round(progress.step / steps_per_epoch, 3),
-        "lr": f"{progress.lr:.3g}",
-        "loss": f"{window.loss:.5g}",
-        "error": f"{window.error:.4g}",
-        "val_error": f"{progress.val_errors[-1]:.5g}" if validated else "",
-        "images_per_second": f"{window.images_per_second:.4g}",
-        "wait_share": f"{window.wait_share:.3f}",
-    }
-    with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, METRICS)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _forget_metrics_after(path: Path, step: int) -> None:
-    """Drop the rows of steps that will be taken again."""
-    if path.exists():
-        header, *rows = path.read_text().splitlines()
-        kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= step]
-        write_text(path, "\n".join([header, *kept]) + "\n")
 
 
 def peak_memory_bytes(device: Device) -> int:

@@ -1,8 +1,11 @@
 """One run from lock to done: train it if it is not trained, score what is not scored, and leave its state on disk."""
 
+import errno
+import os
 import sys
 import time
 import traceback
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vgg_sweep.config import ConfigError, RunError, checked
+from vgg_sweep.launch import is_first_process, launch, num_processes
 from vgg_sweep.passes import missing
 from vgg_sweep.plan import Run, plan, with_passes
 from vgg_sweep.progress import Diverged, Interrupted, Reporter
@@ -55,36 +59,64 @@ def read_run(folder: RunFolder) -> Run:
 def work(run: Run, *, live: bool) -> None:
     """Train and score `run`, whose parent is trained, unless that is done. `live` shows progress on the terminal.
 
+    With `devices` of more than 1 it is done by as many processes, unless torchrun has started these already.
+
     Raises `RunLocked` if another process works on it, `Interrupted`, `Diverged`, or whatever went wrong, after
     status.json and error.txt say so.
     """
-    folder = run.folder
-    with folder.locked():
-        reporter = Reporter(folder, live)
-        attempt = int(folder.status().get("attempt", 0)) + 1
-        folder.update_status(
-            state="running",
-            stage="start",
-            attempt=attempt,
-            started=time.time(),
-            error=None,
-        )
+    if run.config.devices > 1 and num_processes() == 1:
+        _work_in_processes(run, live=live)
+        return
+    folder, is_first = run.folder, is_first_process()
+    reporter = Reporter(folder, live, mute=not is_first)
+    with folder.locked() if is_first else nullcontext():
         try:
+            if is_first:
+                attempt = int(folder.status().get("attempt", 0)) + 1
+                folder.update_status(state="running", stage="start", attempt=attempt, started=time.time(), error=None)
             with reporter.running():
                 _train_and_score(run, reporter)
+            if is_first:
+                folder.error.unlink(missing_ok=True)
+                folder.update_status(state="done", stage="done", eta_seconds=0)
         except (Interrupted, KeyboardInterrupt) as stopped:
-            folder.update_status(state="interrupted", error=str(stopped))
+            if is_first:
+                folder.update_status(state="interrupted", error=str(stopped))
             raise
         except BaseException as error:
-            folder.update_status(
-                state="diverged" if isinstance(error, Diverged) else "failed",
-                error=_sentence(error),
-            )
-            write_text(folder.error, traceback.format_exc())
-            reporter.note(f"failed: {_sentence(error)}")
+            with suppress(OSError):  # a full disk; the state is then found from the lock that nobody holds
+                _write_down(error, reporter)
+            if _is_of_full_disk(error):
+                raise RunError(_sentence(error)) from error
             raise
-        folder.error.unlink(missing_ok=True)
-        folder.update_status(state="done", stage="done", eta_seconds=0)
+
+
+def _write_down(error: BaseException, reporter: Reporter) -> None:
+    """Leave the state and what went wrong on disk. Of several processes the first to fail does so: the others fail for
+    want of it.
+    """
+    folder = reporter.folder
+    if folder.status().get("state") == "failed":
+        return
+    folder.update_status(state="diverged" if isinstance(error, Diverged) else "failed", error=_sentence(error))
+    write_text(folder.error, traceback.format_exc())
+    reporter.note(f"failed: {_sentence(error)}")
+
+
+def _work_in_processes(run: Run, *, live: bool) -> None:
+    folder = run.folder
+    code = launch(folder.path, folder.log, run.config.devices, live=live)
+    status = folder.status()
+    if code == 0:
+        return
+    match status.get("state"):
+        case "interrupted":
+            raise Interrupted(status.get("error") or "stopped")
+        case "diverged":
+            raise Diverged(status["error"])
+        case "failed":
+            raise RunError(status["error"])
+    raise RunError(f"the processes of {run.id} ended with exit code {code}; {folder.log} has what they said.")
 
 
 def _train_and_score(run: Run, reporter: Reporter) -> None:
@@ -93,36 +125,47 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
     from vgg_sweep.images.sources import open_images
     from vgg_sweep.images.statistics import statistics
     from vgg_sweep.nets.weights import load_weights
+    from vgg_sweep.ranks import join_ranks
     from vgg_sweep.score import score
     from vgg_sweep.train import build_net, train
 
     config, folder = run.config, run.folder
     if folder.is_trained and not missing(folder, config):
         return
+    ranks = join_ranks(config.device)
     device = choose_device(config)
     images = open_images(config, lambda done, total: reporter.step("draw", done, total))
     figures = statistics(
         images,
         Path(config.cache),
-        config.workers,
+        max(1, config.workers),
         lambda done, total: reporter.step("mean", done, total),
     )
     if not folder.is_trained:
-        train(run, images, figures, device, reporter)
+        train(run, images, figures, device, reporter, ranks)
+        ranks.wait()
     net = build_net(config, len(images.classes))
     load_weights(net, folder.weights)
-    score(net, config, folder, images, figures, device, reporter)
+    score(net, config, folder, images, figures, device, reporter, ranks)
+    ranks.wait()
+
+
+def _is_of_full_disk(error: BaseException) -> bool:
+    """Some libraries raise errors of their own with the system's words in them."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _sentence(error: BaseException) -> str:
+    if _is_of_full_disk(error):
+        return f"the disk is full ({error}); free some space, and the same command goes on from the last checkpoint."
     return str(error) if isinstance(error, RunError | ConfigError | Diverged) else f"{type(error).__name__}: {error}"
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, *, live: bool = False) -> int:
     """Work on a prepared run folder in this process: what a sweep starts for each run. Returns the exit code."""
     run = read_run(RunFolder(folder))
     try:
-        work(run, live=False)
+        work(run, live=live)
     except (Interrupted, KeyboardInterrupt):
         return EXIT_CODES["interrupted"]
     except Exception as error:
@@ -132,4 +175,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), live="--live" in sys.argv))

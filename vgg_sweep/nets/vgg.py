@@ -5,11 +5,13 @@ Axes: N images, C channels, H W pixels, K classes, h w positions of the class sc
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vgg_sweep.config import PAPER_CROP_PX
 from vgg_sweep.nets.columns import STRIDE, Layer, parse_columns
+from vgg_sweep.nets.dropout import Dropout
 from vgg_sweep.nets.lrn import LRN
 
 
@@ -65,12 +67,22 @@ class VGG(nn.Module):
             if layer.has_weights and layer is not self.layers[-1]:
                 sequence.append(nn.ReLU(inplace=True))
                 if layer.kind == "fc":
-                    sequence.append(nn.Dropout(dropout))
+                    sequence.append(Dropout(dropout, layer.out_channels))
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """The class score map, scores_NKhw: one position for a crop, more for a larger image (Sect. 3.2)."""
         scores_NKhw: Tensor = self.classifier(self.features(images_NCHW))
         return scores_NKhw
+
+    def draw_dropout(self, num_images: int, rows: range, seed: int) -> None:
+        """Set the dropout masks of the images `rows` of a batch of `num_images`, for the next forward passes in
+        training. They are the same however the batch is split.
+        """
+        device = next(self.parameters()).device
+        generator = torch.Generator(device).manual_seed(seed)
+        for module in self.classifier:
+            if isinstance(module, Dropout):
+                module.draw(num_images, rows, generator)
 
 
 def _module(layer: Layer, pool_ceil: bool) -> nn.Module:

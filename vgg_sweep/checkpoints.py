@@ -1,0 +1,123 @@
+"""Checkpoints: all that the next step depends on, written in the background, whole or not at all."""
+
+import io
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vgg_sweep.config import Config
+from vgg_sweep.progress import Reporter
+from vgg_sweep.step import Learner
+from vgg_sweep.store import RunFolder, atomic_path
+
+NUM_CHECKPOINTS = 2
+MOST_OF_TIME = 0.02
+"""Share of the time that checkpoints after an epoch may take."""
+
+
+@dataclass
+class Progress:
+    """Where a run is: with the weights, the momentum and the scale of the loss, all that a checkpoint holds."""
+
+    step: int = 0
+    val_errors: list[float] = field(default_factory=list)
+    lr: float = 0.0
+    seconds: float = 0.0
+    micro_batch: int = 0
+
+
+def checkpoint_files(folder: RunFolder) -> list[Path]:
+    """The checkpoints of a run, newest first."""
+    return sorted(folder.checkpoints.glob("step-*.pt"), reverse=True)
+
+
+class Checkpoints:
+    """Writes a run's checkpoints, one after the other, and keeps the newest two."""
+
+    def __init__(self, folder: RunFolder, config: Config) -> None:
+        self.seconds = 0.0
+        """Spent on them by the training loop."""
+        self._folder, self._config = folder, config
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[float] | None = None
+        self._saved_at = time.monotonic()
+        self._cost_seconds = 0.0
+
+    def is_due(self, step: int, *, epoch_ends: bool) -> bool:
+        """Whether to save after `step` steps. When it is does not change what is learnt."""
+        since = time.monotonic() - self._saved_at
+        return (
+            since >= 60 * self._config.checkpoint_every_minutes
+            or (self._config.checkpoint_every_steps > 0 and step % self._config.checkpoint_every_steps == 0)
+            or (epoch_ends and self._cost_seconds <= MOST_OF_TIME * since)
+        )
+
+    def save(self, learner: Learner, progress: Progress) -> None:
+        """Copy the state now and write it while the training goes on.
+
+        Raises `OSError` if the one before could not be written.
+        """
+        began = time.monotonic()
+        self.wait()
+        copy = io.BytesIO()
+        state = {
+            "progress": asdict(progress),
+            "net": learner.net.state_dict(),
+            "optimizer": learner.optimizer.state_dict(),
+            "scaler": learner.scaler.state_dict(),
+        }
+        torch.save(state, copy)
+        self._saved_at = time.monotonic()
+        self._cost_seconds = self._saved_at - began
+        self.seconds += self._cost_seconds
+        self._writing = self._thread.submit(_write, self._folder, progress.step, copy)
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is on disk. Raises `OSError` if it could not be written."""
+        if self._writing is not None:
+            self._cost_seconds += self._writing.result()
+            self._writing = None
+
+    def remove(self) -> None:
+        """Remove all, of a run that needs them no more."""
+        self.wait()
+        for path in checkpoint_files(self._folder):
+            path.unlink()
+
+    def close(self) -> None:
+        """End when what is being written is on disk, or has failed."""
+        self._thread.shutdown()
+
+
+def _write(folder: RunFolder, step: int, copy: io.BytesIO) -> float:
+    began = time.monotonic()
+    folder.checkpoints.mkdir(exist_ok=True)
+    with atomic_path(folder.checkpoints / f"step-{step:09d}.pt") as temporary:
+        temporary.write_bytes(copy.getbuffer())
+    for path in checkpoint_files(folder)[NUM_CHECKPOINTS:]:
+        path.unlink()
+    return time.monotonic() - began
+
+
+def restore(folder: RunFolder, learner: Learner, reporter: Reporter) -> Progress | None:
+    """Load the newest whole checkpoint, saying so of any that is not whole; None if there is none."""
+    for path in checkpoint_files(folder):
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for a broken file
+            reporter.note(f"{path.name} is broken ({type(error).__name__}) and is passed over for the one before it")
+            if learner.ranks.is_first:
+                path.unlink()
+            continue
+        learner.net.load_state_dict(state["net"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        learner.scaler.load_state_dict(state["scaler"])
+        progress = Progress(**state["progress"])
+        learner.lr = progress.lr
+        learner.micro_batch = min(learner.micro_batch, progress.micro_batch)
+        return progress
+    return None

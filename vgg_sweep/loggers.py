@@ -1,0 +1,83 @@
+"""The learning curves, sent on: `logger=tensorboard|wandb|mlflow|trackio`, each an extra to install, none by default.
+
+Each package finds its server by its own settings (WANDB_MODE=offline, MLFLOW_TRACKING_URI, ...).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from vgg_sweep.config import ConfigError
+from vgg_sweep.plan import Run
+
+Log = Callable[[Mapping[str, float]], None]
+"""Takes a row of metrics.csv."""
+
+
+@contextmanager
+def open_logger(run: Run, first_step: int, is_first_rank: bool) -> Iterator[Log]:
+    """What takes the rows of metrics.csv of `run` from `first_step` on. Raises `ConfigError` if its package is not
+    installed.
+    """
+    name = run.config.logger
+    makers = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow, "trackio": _trackio}
+    if name == "none" or not is_first_rank:
+        yield lambda row: None
+        return
+    try:
+        log, close = makers[name](run, first_step)
+    except ImportError as error:
+        raise ConfigError(
+            f"logger={name} needs a package that is not installed ({error}); pip install 'vgg-sweep[{name}]'."
+        ) from error
+    try:
+        yield log
+    finally:
+        close()
+
+
+_Logger = tuple[Log, Callable[[], object]]
+
+
+def _tensorboard(run: Run, first_step: int) -> _Logger:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(run.folder.path / "tensorboard", purge_step=first_step)
+
+    def log(row: Mapping[str, float]) -> None:
+        for name, value in _figures(row).items():
+            writer.add_scalar(name, value, row["step"])
+
+    return log, writer.close
+
+
+def _wandb(run: Run, first_step: int) -> _Logger:
+    import wandb
+
+    project = Path(run.config.out).name
+    at_wandb = wandb.init(
+        project=project, name=run.id, id=run.id, dir=run.folder.path, config=asdict(run.config), resume="allow"
+    )
+    return lambda row: at_wandb.log(_figures(row), step=int(row["step"])), at_wandb.finish
+
+
+def _mlflow(run: Run, first_step: int) -> _Logger:
+    import mlflow
+
+    mlflow.set_experiment(Path(run.config.out).name)
+    mlflow.start_run(run_name=run.id)
+    mlflow.log_params({"model": run.config.model.name, "train_scale": run.config.train_scale.name})
+    return lambda row: mlflow.log_metrics(_figures(row), step=int(row["step"])), mlflow.end_run
+
+
+def _trackio(run: Run, first_step: int) -> _Logger:
+    import trackio
+
+    project = Path(run.config.out).name
+    at_trackio = trackio.init(project=project, name=run.id, config=asdict(run.config), resume="allow")
+    return lambda row: at_trackio.log(_figures(row), step=int(row["step"])), at_trackio.finish
+
+
+def _figures(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name != "step"}

@@ -1,0 +1,140 @@
+"""One step of SGD (Sect. 3.1): the same for a batch computed at once, in micro-batches, or by several processes."""
+
+import contextlib
+import math
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from vgg_sweep.config import Config, RunError
+from vgg_sweep.device import Device, net_input
+from vgg_sweep.images.augment import color_shift, derived_seed
+from vgg_sweep.images.loader import Batch
+from vgg_sweep.images.statistics import Statistics
+from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.ranks import ALONE, Ranks
+
+
+class Learner:
+    """The net and what changes it. `micro_batch` is the most images that go through the net at once."""
+
+    def __init__(
+        self,
+        net: VGG,
+        config: Config,
+        statistics: Statistics,
+        device: Device,
+        ranks: Ranks = ALONE,
+        note: Callable[[str], None] = print,
+    ) -> None:
+        self.net, self.config, self.statistics, self.device, self.ranks = net, config, statistics, device, ranks
+        self.optimizer = make_optimizer(net, config, device)
+        self.scaler = torch.amp.GradScaler(device.place.type, enabled=device.precision == "fp16")
+        self.lr = 0.0
+        self.micro_batch = math.ceil(config.recipe.batch_size / ranks.num_ranks)
+        self._note = note
+        self._forward = ranks.wrap(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
+        self._is_first_step = True
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Set the rate of the next step.
+
+        The paper's update carries a velocity that already contains the rate (Krizhevsky et al. 2012, Sect. 5; Caffe):
+        after a drop the old velocity lives on. torch multiplies its buffer by the present rate, so the buffer is
+        rescaled to keep the velocity.
+        """
+        if lr != self.lr:
+            for state in self.optimizer.state.values():
+                state["momentum_buffer"].mul_(self.lr / lr)
+            self.lr = lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def step(self, batch: Batch, step: int) -> tuple[float, float]:
+        """One step on the mean cross-entropy of the effective batch. Returns its loss and its error in percent.
+
+        If memory does not suffice, `micro_batch` is halved and the step taken anew. Raises `RunError` if it does not
+        suffice for one image.
+        """
+        if self._is_first_step and self.ranks.are_many:  # who has memory would wait for ever for who has not
+            while self.ranks.any(self._accumulate(batch, step, exchange=False) is None):
+                self._halve_micro_batch()
+        while (sums := self._accumulate(batch, step, exchange=True)) is None:
+            self._halve_micro_batch()
+        self._is_first_step = False
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        loss, num_wrong = self.ranks.sum(*sums)
+        return loss / batch.size, 100 * num_wrong / batch.size
+
+    def _accumulate(self, batch: Batch, step: int, *, exchange: bool) -> tuple[float, float] | None:
+        """Set the gradients to those of the batch. Returns the loss and the number of wrong answers, summed over this
+        rank's images; None if memory did not suffice.
+
+        With `exchange` the gradients become those of all ranks' images.
+        """
+        self.optimizer.zero_grad()
+        total_2 = torch.zeros(2, device=self.device.place)
+        starts = range(0, len(batch.rows), self.micro_batch)
+        try:
+            for start in starts:
+                is_last = start == starts[-1]
+                with contextlib.nullcontext() if exchange and is_last else self._without_exchange():
+                    total_2 += self._backward(batch, slice(start, start + self.micro_batch), step)
+            loss, num_wrong = total_2.tolist()
+            return loss, num_wrong
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        return None
+
+    def _backward(self, batch: Batch, own: slice, step: int) -> torch.Tensor:
+        """Add the gradients of the images `own` of this rank's. Returns their loss and wrong answers, each summed."""
+        rows = batch.rows[own]
+        self.net.draw_dropout(batch.size, rows, derived_seed("dropout", self.config.seed, step))
+        labels_N = batch.labels_N[own].to(self.device.place, non_blocking=True)
+        alpha_NC = batch.alpha_NC[own].to(self.device.place) * self.config.recipe.color_shift_std
+        images_NCHW = net_input(
+            batch.images_NCHW[own].to(self.device.place, non_blocking=True),
+            self.statistics,
+            self.config.recipe.pixel_max,
+            color_shift(alpha_NC, self.statistics),
+        )
+        with self.device.autocast():
+            scores_NK = self._forward(images_NCHW).float().flatten(1)
+        loss = F.cross_entropy(scores_NK, labels_N, reduction="sum")
+        share = self.ranks.num_ranks / batch.size  # DistributedDataParallel then divides by the number of ranks
+        self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+        return torch.stack([loss.detach(), (scores_NK.detach().argmax(1) != labels_N).sum().float()])
+
+    def _without_exchange(self) -> contextlib.AbstractContextManager[None]:
+        if isinstance(self._forward, torch.nn.parallel.DistributedDataParallel):
+            return self._forward.no_sync()
+        return contextlib.nullcontext()
+
+    def _halve_micro_batch(self) -> None:
+        if self.micro_batch == 1:
+            raise RunError("memory does not suffice for one image; take a smaller width or crop, or another device.")
+        self.micro_batch = math.ceil(self.micro_batch / 2)
+        self.optimizer.zero_grad()
+        if self.device.place.type == "cuda":
+            torch.cuda.empty_cache()
+        self._note(f"out of memory: from now on {self.micro_batch} images at a time, with the same result")
+
+
+def make_optimizer(net: VGG, config: Config, device: Device) -> torch.optim.SGD:
+    """SGD with momentum and L2 decay on all trainable parameters, biases too (the paper does not exempt them).
+
+    Fused except for fp16: if the first step overflows, torch 2.14's fused SGD starts from momentum that nobody set.
+    """
+    if config.train_scale.trainable == "fc":
+        net.features.requires_grad_(False)
+    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    recipe = config.recipe
+    fused = device.precision != "fp16"
+    return torch.optim.SGD(trainable, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
