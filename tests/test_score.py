@@ -100,6 +100,60 @@ def test_every_row_is_that_image_scored_alone(tmp_path: Path) -> None:
             np.testing.assert_allclose(posteriors_NK[index], one_by_one(net, images.image(index), each), atol=2e-6)
 
 
+@pytest.mark.parametrize("forward_px", [1, 32 * 32 * 7, 32 * 32 * 10_000])
+def test_what_goes_through_at_once_changes_no_posterior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forward_px: int
+) -> None:
+    """From single views, which splits an image's crops, to all of them."""
+    usual, other = (tiny_run(tmp_path / name, protocol="all") for name in ("usual", "other"))
+    scored(usual)
+    largest_px = 0
+
+    def watching(net: VGG, images_NCHW: torch.Tensor) -> torch.Tensor:
+        nonlocal largest_px
+        largest_px = max(largest_px, len(images_NCHW) * images_NCHW.shape[2] * images_NCHW.shape[3])
+        return forward(net, images_NCHW)
+
+    forward = VGG.forward
+    monkeypatch.setattr(VGG, "forward", watching)
+    monkeypatch.setitem(score_module.FORWARD_PX, "cpu", forward_px)
+    scored(other)
+    assert largest_px <= max(forward_px, 56 * 41)  # one whole image at the largest Q
+    for each in passes(usual.config):
+        np.testing.assert_allclose(load(other, each), load(usual, each), atol=1e-6)
+
+
+def with_memory_for(num_views: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Views that go through the net at once, of which more than `num_views` do not fit."""
+    tried: list[int] = []
+    forward = VGG.forward
+
+    def limited(net: VGG, images_NCHW: torch.Tensor) -> torch.Tensor:
+        tried.append(len(images_NCHW))
+        if len(images_NCHW) > num_views:
+            raise torch.OutOfMemoryError
+        return forward(net, images_NCHW)
+
+    monkeypatch.setattr(VGG, "forward", limited)
+    return tried
+
+
+def test_where_memory_does_not_suffice_halves_go_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roomy, tight = (tiny_run(tmp_path / name, protocol="all") for name in ("roomy", "tight"))
+    scored(roomy)
+    tried = with_memory_for(3, monkeypatch)
+    scored(tight)
+    assert max(tried) > 25
+    for each in passes(roomy.config):
+        np.testing.assert_allclose(load(tight, each), load(roomy, each), atol=1e-6)
+
+
+def test_memory_that_does_not_suffice_for_one_view_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory_for(0, monkeypatch)
+    with pytest.raises(RunError, match="one view of 37 x 37 px; score on another device, or under smaller Q"):
+        scored(tiny_run(tmp_path))
+
+
 def test_the_manifest_says_what_the_rows_are(tmp_path: Path) -> None:
     run = tiny_run(tmp_path)
     scored(run)
