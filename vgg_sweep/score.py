@@ -9,6 +9,7 @@ Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w place
 """
 
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def score(
     manifest = _manifest(folder, images)
     net.to(device.place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.eval()
-    parts = folder.posteriors / "parts"
+    parts = folder.posteriors / "parts" / _origin(manifest)
     num_images = len(images.val)
     starts = range(0, num_images, CHUNK)
     began, fresh = time.monotonic(), 0
@@ -100,7 +101,7 @@ def score(
         others = [entry for entry in manifest["files"] if entry["file"] != file.name]
         manifest["files"] = [*others, _entry(each, file, posteriors_NK)]
     write_json(folder.posteriors / "manifest.json", manifest)
-    shutil.rmtree(parts)
+    shutil.rmtree(folder.posteriors / "parts")
 
 
 def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
@@ -122,6 +123,12 @@ def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
                 f"{folder.posteriors} was made from other {what}; remove that folder to score this run anew."
             )
     return old or new
+
+
+def _origin(manifest: dict[str, Any]) -> str:
+    """Names the parts that may stand side by side: of the same weights, images and chunks."""
+    origin = [manifest["weights_fingerprint"], manifest["data_fingerprint"], CHUNK]
+    return hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:16]
 
 
 def _entry(each: Pass, file: Path, posteriors_NK: np.ndarray) -> dict[str, Any]:
