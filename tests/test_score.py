@@ -104,6 +104,23 @@ def test_every_row_is_that_image_scored_alone(tmp_path: Path) -> None:
             np.testing.assert_allclose(posteriors_NK[index], one_by_one(net, images.image(index), each), atol=2e-6)
 
 
+def test_a_mirrored_image_mirrored_again_is_the_image(tmp_path: Path) -> None:
+    """Images whose smallest side is Q, so that rescaling leaves them as they are."""
+    shapes = [(37, 37), (37, 50), (64, 37)]
+    arrays = [
+        np.random.default_rng(index).integers(0, 256, (*shape, 3), np.uint8) for index, shape in enumerate(shapes)
+    ]
+    plain, mirrored = tiny_run(tmp_path / "plain"), tiny_run(tmp_path / "mirrored")
+    for run, step in ((plain, 1), (mirrored, -1)):
+        pictures = [Image.fromarray(np.ascontiguousarray(array[:, ::step])) for array in arrays]
+        split = Split(["0", "1", "2"], np.arange(3), pictures.__getitem__)
+        scored(run, images=ImageSet(split, split, ["a", "b", "c"], "fingerprint"))
+    as_is, flipped = passes(plain.config)
+    assert (load(mirrored, flipped) == load(plain, as_is)).all()
+    assert (load(mirrored, as_is) == load(plain, flipped)).all()
+    assert (load(plain, flipped) != load(plain, as_is)).any()
+
+
 @pytest.mark.parametrize("forward_px", [1, 32 * 32 * 7, 32 * 32 * 10_000])
 def test_what_goes_through_at_once_changes_no_posterior(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forward_px: int
