@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from vgg_sweep.agenda import Agenda
 from vgg_sweep.config import Config, Protocol
-from vgg_sweep.passes import passes
+from vgg_sweep.passes import Pass, passes
 from vgg_sweep.plan import Run
 from vgg_sweep.processes import Place, Stopped, work_off
 from vgg_sweep.store import RunFolder, RunLocked, read_json, write_json
@@ -73,10 +75,17 @@ def work(folder: RunFolder) -> int:
         if end == "segfault":
             ctypes.string_at(0)
         folder.weights.touch()
-        write_json(folder.posteriors / "manifest.json", {"files": [asdict(each) for each in passes(config)]})
+        write_json(folder.posteriors / "manifest.json", {"files": [_scored(folder, each) for each in passes(config)]})
         folder.update_status(state="done")
         _log(folder, "done")
         return 0
+
+
+def _scored(folder: RunFolder, each: Pass) -> dict[str, object]:
+    """Posteriors of one image and class, and their entry in the manifest."""
+    file = folder.posteriors / f"{each.name}.npy"
+    np.save(file, np.ones((1, 1), np.float32))
+    return asdict(each) | {"file": file.name, "N": 1, "K": 1}
 
 
 def _log(folder: RunFolder, what: str) -> None:

@@ -83,6 +83,12 @@ def test_time_is_work_over_the_speed_that_the_sweep_recorded(tmp_path: Path) -> 
     layers = parse_columns(run.config.model.columns, width=1 / 32, classes=3, crop=32)
     crop_macs = net_macs(layers, 32, 32, pool_ceil=False)
     multi_crop = next(row for row in shown(run) if row[0] == "multi-crop")
+    assert multi_crop[6:10] == [
+        f"{TINY_IMAGES * 25 * crop_macs / 1e6:.1f}",
+        "M",
+        f"{(128 + 4 * 3 * 12) / 1e3:.1f}",
+        "kB",
+    ]
     hours = TINY_IMAGES * 25 * crop_macs / 2e3 / 3600
     assert int(multi_crop[-4]) == int(hours) and multi_crop[-3] == "h"
 
@@ -115,6 +121,17 @@ def test_the_views_of_the_whole_sweep_by_hand(tmp_path: Path) -> None:
     assert total_views(scored_once(configs)) == 2 * 2 + 7 + 10 * 6 + 2 * 150 + 3
     table5 = 2 * (6 + 150 + 156)
     assert total_views(scored_row_by_row(configs)) == 12 * 2 + 10 * 6 + table5 + 42 + table5 + 312 + 156 + 42 + 2
+
+
+def test_the_documented_saving_is_the_one_that_is_counted(tmp_path: Path) -> None:
+    configs = sweep_of("all", tmp_path)
+    once, row_by_row = scored_once(configs), scored_row_by_row(configs)
+    images = validation_set(configs[0])
+    times = total_macs(row_by_row, *images) / total_macs(once, *images)
+    text = " ".join((Path(__file__).parents[1] / "docs" / "protocols.md").read_text().split())
+    assert f"{total_views(once)} views of each image" in text
+    assert f"row by row would need {total_views(row_by_row)}" in text
+    assert f"in multiply-adds, {times:.1f} times less" in text
 
 
 def test_a_sweep_is_compared_by_the_rows_it_has(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """Posteriors against views made one by one; killed scoring against unkilled; refusals."""
 
+import functools
 import json
+import multiprocessing
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,18 +32,18 @@ FIGURES = Statistics([0.4, 0.5, 0.6], [0.1, 0.02, 0.01], torch.eye(3).tolist())
 NUM_IMAGES = 11
 
 
-def image_set() -> ImageSet:
+def image_set(seed: int = 0) -> ImageSet:
     """Images of several shapes, larger than any Q."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     sizes = [(96, 96), (96, 128), (130, 96)]
     arrays = [rng.integers(0, 256, (*sizes[i % 3], 3), dtype=np.uint8) for i in range(NUM_IMAGES)]
     split = Split(
         [f"val/{i}" for i in range(NUM_IMAGES)], np.arange(NUM_IMAGES) % 3, lambda i: Image.fromarray(arrays[i])
     )
-    return ImageSet(split, split, ["a", "b", "c"], "fingerprint")
+    return ImageSet(split, split, ["a", "b", "c"], f"fingerprint {seed}")
 
 
-def scored(run: Run, reporter: Reporter | None = None) -> VGG:
+def scored(run: Run, reporter: Reporter | None = None, images: ImageSet | None = None) -> VGG:
     prepare(run)
     net = build_net(run.config, 3)
     start(net, run)
@@ -48,7 +52,7 @@ def scored(run: Run, reporter: Reporter | None = None) -> VGG:
         net,
         run.config,
         run.folder,
-        image_set(),
+        images or image_set(),
         FIGURES,
         choose_device(run.config),
         reporter or Reporter(run.folder, live=False),
@@ -98,6 +102,77 @@ def test_every_row_is_that_image_scored_alone(tmp_path: Path) -> None:
         assert posteriors_NK.shape == (NUM_IMAGES, 3) and posteriors_NK.dtype == np.float32
         for index in range(NUM_IMAGES):
             np.testing.assert_allclose(posteriors_NK[index], one_by_one(net, images.image(index), each), atol=2e-6)
+
+
+def test_a_mirrored_image_mirrored_again_is_the_image(tmp_path: Path) -> None:
+    """Images whose smallest side is Q, so that rescaling leaves them as they are."""
+    shapes = [(37, 37), (37, 50), (64, 37)]
+    arrays = [
+        np.random.default_rng(index).integers(0, 256, (*shape, 3), np.uint8) for index, shape in enumerate(shapes)
+    ]
+    plain, mirrored = tiny_run(tmp_path / "plain"), tiny_run(tmp_path / "mirrored")
+    for run, step in ((plain, 1), (mirrored, -1)):
+        pictures = [Image.fromarray(np.ascontiguousarray(array[:, ::step])) for array in arrays]
+        split = Split(["0", "1", "2"], np.arange(3), pictures.__getitem__)
+        scored(run, images=ImageSet(split, split, ["a", "b", "c"], "fingerprint"))
+    as_is, flipped = passes(plain.config)
+    assert (load(mirrored, flipped) == load(plain, as_is)).all()
+    assert (load(mirrored, as_is) == load(plain, flipped)).all()
+    assert (load(plain, flipped) != load(plain, as_is)).any()
+
+
+@pytest.mark.parametrize("forward_px", [1, 32 * 32 * 7, 32 * 32 * 10_000])
+def test_what_goes_through_at_once_changes_no_posterior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forward_px: int
+) -> None:
+    """From single views, which splits an image's crops, to all of them."""
+    usual, other = (tiny_run(tmp_path / name, protocol="all") for name in ("usual", "other"))
+    scored(usual)
+    largest_px = 0
+
+    def watching(net: VGG, images_NCHW: torch.Tensor) -> torch.Tensor:
+        nonlocal largest_px
+        largest_px = max(largest_px, len(images_NCHW) * images_NCHW.shape[2] * images_NCHW.shape[3])
+        return forward(net, images_NCHW)
+
+    forward = VGG.forward
+    monkeypatch.setattr(VGG, "forward", watching)
+    monkeypatch.setitem(score_module.FORWARD_PX, "cpu", forward_px)
+    scored(other)
+    assert largest_px <= max(forward_px, 56 * 41)  # one whole image at the largest Q
+    for each in passes(usual.config):
+        np.testing.assert_allclose(load(other, each), load(usual, each), atol=1e-6)
+
+
+def with_memory_for(num_views: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Views that go through the net at once, of which more than `num_views` do not fit."""
+    tried: list[int] = []
+    forward = VGG.forward
+
+    def limited(net: VGG, images_NCHW: torch.Tensor) -> torch.Tensor:
+        tried.append(len(images_NCHW))
+        if len(images_NCHW) > num_views:
+            raise torch.OutOfMemoryError
+        return forward(net, images_NCHW)
+
+    monkeypatch.setattr(VGG, "forward", limited)
+    return tried
+
+
+def test_where_memory_does_not_suffice_halves_go_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roomy, tight = (tiny_run(tmp_path / name, protocol="all") for name in ("roomy", "tight"))
+    scored(roomy)
+    tried = with_memory_for(3, monkeypatch)
+    scored(tight)
+    assert max(tried) > 25
+    for each in passes(roomy.config):
+        np.testing.assert_allclose(load(tight, each), load(roomy, each), atol=1e-6)
+
+
+def test_memory_that_does_not_suffice_for_one_view_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory_for(0, monkeypatch)
+    with pytest.raises(RunError, match="one view of 37 x 37 px; score on another device, or under smaller Q"):
+        scored(tiny_run(tmp_path))
 
 
 def test_the_manifest_says_what_the_rows_are(tmp_path: Path) -> None:
@@ -182,6 +257,68 @@ def test_stopped_anywhere_and_repeated_gives_the_same_bytes(tmp_path: Path, monk
     for each in passes(whole.config):
         file = f"{each.name}.npy"
         assert (whole.folder.posteriors / file).read_bytes() == (pieces.folder.posteriors / file).read_bytes()
+
+
+def score_image_by_image(tmp_path: Path) -> None:
+    """What the process does that is killed."""
+    score_module.CHUNK = 1
+    scored(tiny_run(tmp_path, protocol="multi"))
+
+
+def test_killed_at_ten_random_moments_and_repeated_gives_the_same_bytes(tmp_path: Path) -> None:
+    """SIGKILL to a process of its own; one that comes to its end first starts anew."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
+    attempt = functools.partial(processes.Process, target=score_image_by_image)
+    for name in ("first", "whole"):  # the first one waits for the imports
+        unkilled = attempt(args=(tmp_path / name,))
+        began = time.monotonic()
+        unkilled.start()
+        unkilled.join()
+        seconds = time.monotonic() - began
+        assert unkilled.exitcode == 0
+
+    rng = np.random.default_rng()
+    folder = tiny_run(tmp_path / "killed", protocol="multi").folder.posteriors
+    kills = resumed = 0
+    while kills < 10:
+        killed = attempt(args=(tmp_path / "killed",))
+        killed.start()
+        killed.join(rng.uniform(0, seconds))
+        killed.kill()
+        killed.join()
+        if killed.exitcode == 0:
+            shutil.rmtree(folder)
+            continue
+        kills += 1
+        files = [path for path in folder.rglob("*.npy") if not path.name.startswith(".")]
+        resumed += bool(files)
+        for path in files:
+            assert np.load(path).shape in ((1, 3), (NUM_IMAGES, 3))
+        if (folder / "manifest.json").exists():
+            assert json.loads((folder / "manifest.json").read_text())["files"]
+    last = attempt(args=(tmp_path / "killed",))
+    last.start()
+    last.join()
+    assert last.exitcode == 0 and resumed > 0
+    whole = tiny_run(tmp_path / "whole", protocol="multi").folder.posteriors
+    assert not list(folder.rglob("parts"))
+    for path in whole.iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_parts_of_other_images_or_chunks_are_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = tiny_run(tmp_path / "fresh", protocol="multi")
+    scored(fresh, images=image_set(1))
+    mended = tiny_run(tmp_path / "mended", protocol="multi")
+    for chunk, seed in ((4, 0), (6, 1)):
+        monkeypatch.setattr(score_module, "CHUNK", chunk)
+        with pytest.raises(Interrupted):
+            scored(mended, StopAfter(mended, 4), image_set(seed))
+    monkeypatch.setattr(score_module, "CHUNK", 250)
+    scored(mended, images=image_set(1))
+    for each in passes(fresh.config):
+        assert (load(mended, each) == load(fresh, each)).all()
 
 
 def test_posteriors_of_other_weights_are_not_mixed(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@ import shlex
 from pathlib import Path
 from statistics import stdev
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from vgg_sweep.layouts import shown
 from vgg_sweep.metrics import wilson
 from vgg_sweep.results import load_results
 from vgg_sweep.tables import (
@@ -20,7 +22,7 @@ from vgg_sweep.tables import (
     table_5x5,
 )
 
-from .sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
+from .sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep, write_posteriors
 
 SMALL = Spec(num_images=20)
 
@@ -112,6 +114,29 @@ def test_a_run_stuck_at_chance_is_marked(tmp_path: Path) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(record={"stuck_at_chance": True}))
     make_run(tmp_path, "A", "256", seed=1)
     assert table3(load_results(tmp_path))["note"].iloc[0] == "stuck at chance in 1 of 2 seeds"
+
+
+def test_an_error_of_guessing_is_marked_and_a_likely_reason_is_given(tmp_path: Path) -> None:
+    """Perfect posteriors, once with the classes in another order; a constant; and a net that errs on 3 of 4 images."""
+    right_NK = np.eye(5)[np.arange(200) % 5] * 0.9 + 0.02
+    answers = {
+        "A": right_NK,
+        "B": np.roll(right_NK, 1, axis=1),
+        "C": np.full((200, 5), 0.2),
+        "D": np.where((np.arange(200) < 50)[:, None], right_NK, np.roll(right_NK, 1, axis=1)),
+        "E": np.where((np.arange(200) < 90)[:, None], right_NK, np.roll(right_NK, 1, axis=1)),
+    }
+    for net, posteriors_NK in answers.items():
+        run = make_run(tmp_path, net, "256", spec=Spec(passes=["dense@single"]))
+        write_posteriors(run, {("dense", 73, flip): posteriors_NK for flip in (False, True)}, np.arange(200) % 5)
+    frame = table3(load_results(tmp_path))
+    found = frame[frame["seeds"] > 0].set_index("config")["note"]
+    guess = "no better than chance (80 %)"
+    assert found.to_dict() == {"A": "", "B": guess, "C": guess, "D": guess, "E": ""}
+    notes = shown("3", "Title", frame).notes
+    assert "B, S = 256 is no better than chance (80 %)." in notes
+    assert any("outputs are in another order than the classes" in note for note in notes)
+    assert not any("another order" in note for note in shown("3", "Title", frame[frame["note"] == ""]).notes)
 
 
 def test_5x5_is_a_difference_on_the_centre_crop(everything: pd.DataFrame) -> None:

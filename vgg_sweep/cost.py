@@ -37,7 +37,7 @@ def pass_table(run: Run) -> RenderableType:
 
     def costs(those: Sequence[Pass]) -> list[str]:
         total = sum(cost[each] for each in those)
-        return [_giga(total), f"{len(those) * num_bytes / 1e6:.2f} MB", duration(total / speed) if speed else "-"]
+        return [_short(total), f"{_short(len(those) * num_bytes)}B", duration(total / speed) if speed else "-"]
 
     for each in wanted:
         state = Text("to do") if each in todo else Text("done", "green")
@@ -49,8 +49,10 @@ def pass_table(run: Run) -> RenderableType:
     return Group(lines, Text(f"{run.folder.path}: {len(todo)} of {len(wanted)} passes to do.{trained}"))
 
 
-def _giga(count: int) -> str:
-    return f"{count / 1e9:,.1f} G"
+def _short(count: int) -> str:
+    """12.5 G, 48.1 k."""
+    factor, prefix = next(((f, p) for f, p in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if count >= f), (1e3, "k"))
+    return f"{count / factor:.1f} {prefix}"
 
 
 def validation_set(config: Config) -> tuple[int, list[Size]]:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.config import PAPER_CROP_PX, scaled_px
+from vgg_sweep.tables import AT_CHANCE
 
 DASH = "–"
 
@@ -249,6 +250,11 @@ def _notes(name: str, frame: pd.DataFrame) -> list[str]:
         notes += dict.fromkeys(
             f"{name} is {note}." for name, note in zip(marked, measured["note"], strict=True) if note
         )
+        if measured["note"].str.startswith(AT_CHANCE).any():
+            notes.append(
+                "A net at chance has learned nothing that these images show, or its outputs are in another order than "
+                "the classes in its posteriors/manifest.json."
+            )
     if "paper_S" in frame and not frame["S"].equals(frame["paper_S"]):
         crop = int(frame["crop"].iloc[0])
         ours = (_scale(tuple(scaled_px(px, crop) for px in S)) for S in ((256, 256), (384, 384), (256, 512)))

@@ -54,29 +54,33 @@ class Posteriors:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._manifest_bytes))
-        except ValueError as error:
+            manifest = dict(json.loads(self._manifest_bytes))
+            _ = [manifest[name] for name in ("classes", "images", "labels", "files")]
+            return manifest
+        except (ValueError, KeyError, TypeError) as error:
             raise RunError(
-                f"{self.folder / 'manifest.json'} cannot be read ({error}); make it again: {self.redo}"
+                f"{self.folder / 'manifest.json'} is not a whole manifest ({error!r}); {self._anew}"
             ) from error
+
+    @property
+    def _anew(self) -> str:
+        """What to do where there is no single file to be made again."""
+        return f"remove {self.folder} and make it again: {self.redo}"
 
     @cached_property
     def labels_N(self) -> NDArray[np.int64]:
         """Raises `RunError` if there is no image or a label is not one of the classes."""
         labels_N = np.array(self.manifest["labels"], dtype=np.int64)
         if len(labels_N) == 0:
-            raise RunError(
-                f"{self.folder} holds the posteriors of 0 images; check the validation set, then: {self.redo}"
-            )
+            raise RunError(f"{self.folder} holds the posteriors of 0 images; check the validation set, {self._anew}")
         if labels_N.min() < 0 or labels_N.max() >= self.num_classes:
             raise RunError(
                 f"{self.folder} has labels {labels_N.min()} to {labels_N.max()} for {self.num_classes} classes; "
-                f"make it again: {self.redo}"
+                f"{self._anew}"
             )
         if len(labels_N) != len(self.manifest["images"]):
             raise RunError(
-                f"{self.folder} has {len(self.manifest['images'])} images and {len(labels_N)} labels; "
-                f"make it again: {self.redo}"
+                f"{self.folder} has {len(self.manifest['images'])} images and {len(labels_N)} labels; {self._anew}"
             )
         return labels_N
 

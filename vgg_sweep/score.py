@@ -10,9 +10,10 @@ Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w place
 
 import hashlib
 import io
+import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from vgg_sweep.store import RunFolder, atomic_path, read_json, write_json
 CHUNK = 250
 """Images between two points at which a killed scoring can go on."""
 FORWARD_PX = {"cpu": 64 * 64 * 128, "cuda": 224 * 224 * 512}
-"""Pixels that go through the net at once, in views of one shape.
+"""Pixels that go through the net at once, in views of one shape; fewer where memory does not suffice.
 
 On two cores of a CPU smaller and larger batches were slower.
 """
@@ -63,7 +64,7 @@ def score(
     manifest = _manifest(folder, images)
     net.to(device.place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.eval()
-    parts = folder.posteriors / "parts"
+    parts = folder.posteriors / "parts" / _origin(manifest)
     num_images = len(images.val)
     starts = range(0, num_images, CHUNK)
     began, fresh = time.monotonic(), 0
@@ -107,7 +108,7 @@ def score(
         others = [entry for entry in manifest["files"] if entry["file"] != file.name]
         manifest["files"] = [*others, _entry(each, file, posteriors_NK)]
     write_json(folder.posteriors / "manifest.json", manifest)
-    shutil.rmtree(parts)
+    shutil.rmtree(folder.posteriors / "parts")
 
 
 def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
@@ -129,6 +130,12 @@ def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
                 f"{folder.posteriors} was made from other {what}; remove that folder to score this run anew."
             )
     return old or new
+
+
+def _origin(manifest: dict[str, Any]) -> str:
+    """Names the parts that may stand side by side: of the same weights, images and chunks."""
+    origin = [manifest["weights_fingerprint"], manifest["data_fingerprint"], CHUNK]
+    return hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:16]
 
 
 def _entry(each: Pass, file: Path, posteriors_NK: np.ndarray) -> dict[str, Any]:
@@ -153,7 +160,6 @@ def _save(file: Path, array: np.ndarray) -> None:
         temporary.write_bytes(content.getbuffer())
 
 
-@torch.inference_mode()
 def _chunk_posteriors(
     net: VGG,
     images_HWC: list[np.ndarray],
@@ -166,24 +172,51 @@ def _chunk_posteriors(
 
     3.2: of posteriors, not of scores).
     """
-    result: list[np.ndarray | None] = [None] * len(images_HWC)
-    for indices, views_NHWC in _same_shape(images_HWC, each.method, config.crop, FORWARD_PX[device.place.type]):
+
+    def of_views(views_NHWC: np.ndarray) -> np.ndarray:
         pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(device.place)
         if each.flip:
             pixels_NCHW = pixels_NCHW.flip(3)
-        with device.autocast():
+        with torch.inference_mode(), device.autocast():
             scores_NKhw = net(net_input(pixels_NCHW, statistics, config.recipe.pixel_max))
-        views_NK = posteriors(scores_NKhw.float()).cpu().numpy()
+        views_NK: np.ndarray = posteriors(scores_NKhw.float()).cpu().numpy()
+        return views_NK
+
+    result: list[np.ndarray | None] = [None] * len(images_HWC)
+    forward_px = FORWARD_PX[device.place.type]
+    for indices, views_NHWC in _same_shape(images_HWC, each.method, config.crop, forward_px):
+        per_forward = max(1, forward_px // (views_NHWC.shape[1] * views_NHWC.shape[2]))
+        parts = (views_NHWC[first : first + per_forward] for first in range(0, len(views_NHWC), per_forward))
+        views_NK = np.concatenate([_halved_to_fit(of_views, part) for part in parts])
         for index, posteriors_PK in zip(indices, views_NK.reshape(len(indices), -1, views_NK.shape[1]), strict=True):
             result[index] = posteriors_PK.mean(axis=0)
     return np.array([row for row in result if row is not None], np.float32)
 
 
+def _halved_to_fit(of_views: Callable[[np.ndarray], np.ndarray], views_NHWC: np.ndarray) -> np.ndarray:
+    """`of_views` of all views, in halves where the device's memory does not suffice.
+
+    Raises `RunError` if it does not suffice for one view.
+    """
+    try:
+        return of_views(views_NHWC)
+    except torch.OutOfMemoryError as error:
+        if len(views_NHWC) == 1:
+            _, height, width, _ = views_NHWC.shape
+            raise RunError(
+                f"the device's memory does not suffice for one view of {width} x {height} px; "
+                "score on another device, or under smaller Q (protocol=single)."
+            ) from error
+    torch.cuda.empty_cache()  # out of the handler, whose traceback keeps the failed attempt's tensors
+    middle = len(views_NHWC) // 2
+    return np.concatenate([_halved_to_fit(of_views, half) for half in (views_NHWC[:middle], views_NHWC[middle:])])
+
+
 def _same_shape(
     images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """The views of the images in batches of one shape, unpadded, with the images' indices; an image's crops stay
-    together.
+    """The views of the images in groups of one shape, unpadded, with the images' indices; an image's crops stay
+    together, however many pixels they are.
     """
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, image_HWC in enumerate(images_HWC):

@@ -16,6 +16,9 @@ from vgg_sweep import commands, paper
 from vgg_sweep.config import PAPER_CROP_PX, scaled_px, test_scales
 from vgg_sweep.metrics import wilson
 
+AT_CHANCE = "no better than chance"
+"""In the `note` of a row whose 95 % interval of top-1 error reaches the error of guessing."""
+
 
 def table3(results: pd.DataFrame) -> pd.DataFrame:
     """Single test scale (Sect. 4.1): 12 rows."""
@@ -236,8 +239,15 @@ def _mean_of(found: pd.DataFrame) -> dict[str, Any]:
         low, high = wilson(error, num_images) if not math.isnan(error) else (math.nan, math.nan)
         spread = float(found[f"{name}_error"].std()) if len(found) > 1 else math.nan
         values |= {f"{name}_error": error, f"{name}_low": low, f"{name}_high": high, f"{name}_std": spread}
-    stuck = int(found["stuck_at_chance"].sum())
-    return values | {"note": f"stuck at chance in {stuck} of {len(found)} seeds" if stuck else "", "command": ""}
+    return values | {"note": _note(found, values), "command": ""}
+
+
+def _note(found: pd.DataFrame, values: Mapping[str, Any]) -> str:
+    """What to know of a net whose error is that of guessing."""
+    if stuck := int(found["stuck_at_chance"].sum()):
+        return f"stuck at chance in {stuck} of {len(found)} seeds"
+    chance = 100 * (1 - 1 / values["n_classes"])
+    return f"{AT_CHANCE} ({chance:.4g} %)" if values["top1_high"] >= chance else ""
 
 
 def _dash(command: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ MAPS_RANGE = (2, 5)
 STRETCH_RANGE = (0.3, 0.8)
 FILL_RANGE = (0.28, 0.62)
 ASPECT_MIN = 0.55
+CLASS_HUE = 0.25
 
 # What makes the images of a class differ. Sizes are shares of the image's side, greys and hues of full light.
 MAP_NOISE = 0.06
@@ -36,7 +37,7 @@ SIZE_RANGE = (0.4, 0.75)
 GREY_RANGE = (0.1, 0.3)
 CONTRAST_RANGE = (0.4, 0.6)
 GROUND_HUE = 0.15
-FIGURE_HUE = 0.3
+FIGURE_HUE = 0.15
 NUM_KNOTS = 3
 
 # How finely a figure is drawn.
@@ -55,6 +56,8 @@ class System:
 
     linear_M22: Floats
     shift_M2: Floats
+    hue_3: Floats
+    """What the class's figures add to red, green and blue on average, as leaves and petals have their colours."""
 
 
 def class_names(spec: Fractals) -> list[str]:
@@ -109,7 +112,7 @@ def render_image(system: System, spec: Fractals, split: str, label: int, index: 
     points_2N, tones_N = _play(_perturbed(system, rng), rng)
     points_2N = _rotation(rng.uniform(-ROTATION_MAX_RAD, ROTATION_MAX_RAD)) @ points_2N
     cover_HW, tone_HW = _rasterise(_placed(points_2N, spec.side_px, rng), tones_N, spec.side_px)
-    ground_3HW, (bright_311, dim_311) = _colours(spec.side_px, rng)
+    ground_3HW, (bright_311, dim_311) = _colours(system.hue_3, spec.side_px, rng)
     figure_3HW = bright_311 + tone_HW * (dim_311 - bright_311)
     image_3HW: Floats = ground_3HW + cover_HW * (figure_3HW - ground_3HW)
     return (255 * image_3HW.clip(0, 1) + 0.5).astype(np.uint8).transpose(1, 2, 0)
@@ -132,7 +135,7 @@ def _random_system(rng: np.random.Generator) -> System:
         turn, tilt = rng.uniform(-np.pi, np.pi, 2)
         stretches = rng.uniform(*STRETCH_RANGE, 2) * [1, rng.choice([-1, 1])]
         linear_22[:] = _rotation(turn) @ np.diag(stretches) @ _rotation(tilt)
-    return System(linear_M22, rng.uniform(-1, 1, (num_maps, 2)))
+    return System(linear_M22, rng.uniform(-1, 1, (num_maps, 2)), rng.uniform(-CLASS_HUE, CLASS_HUE, 3))
 
 
 def _perturbed(system: System, rng: np.random.Generator) -> System:
@@ -140,7 +143,7 @@ def _perturbed(system: System, rng: np.random.Generator) -> System:
     num_maps = len(system.linear_M22)
     noise_M22 = rng.uniform(-MAP_NOISE, MAP_NOISE, (num_maps, 2, 2))
     noise_M2 = rng.uniform(-MAP_NOISE, MAP_NOISE, (num_maps, 2))
-    return System(system.linear_M22 + noise_M22 @ system.linear_M22, system.shift_M2 + noise_M2)
+    return System(system.linear_M22 + noise_M22 @ system.linear_M22, system.shift_M2 + noise_M2, system.hue_3)
 
 
 def _play(system: System, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -191,14 +194,14 @@ def _blurred(values_HW: npt.NDArray[Any]) -> Floats:
     return blurred
 
 
-def _colours(side_px: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _colours(class_hue_3: Floats, side_px: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """A smooth dark ground [3, side_px, side_px], and two colours [2, 3, 1, 1]: a bright one and one half as bright."""
     grey = rng.uniform(*GREY_RANGE)
     knots_3KK = grey + rng.uniform(-GROUND_HUE, GROUND_HUE, (3, NUM_KNOTS, NUM_KNOTS))
     distances_HK = np.abs(np.linspace(0, NUM_KNOTS - 1, side_px)[:, None] - np.arange(NUM_KNOTS))
     weights_HK = np.cos(np.pi / 2 * distances_HK.clip(0, 1)) ** 2
     ground_3HW = weights_HK @ knots_3KK @ weights_HK.T
-    hues_23 = rng.uniform(-FIGURE_HUE, FIGURE_HUE, (2, 3))
+    hues_23 = class_hue_3 + rng.uniform(-FIGURE_HUE, FIGURE_HUE, (2, 3))
     hues_23 -= hues_23.mean(axis=1, keepdims=True)
     colours_23 = grey + rng.uniform(*CONTRAST_RANGE) * np.array([[1.0], [0.5]]) + hues_23
     return ground_3HW.astype(np.float32), colours_23[..., None, None].astype(np.float32)
