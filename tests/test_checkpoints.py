@@ -50,6 +50,17 @@ def test_two_are_kept_and_written_behind_the_training(tmp_path: Path) -> None:
     assert 0 < record["checkpoint_seconds"] < record["train_seconds"]
 
 
+def test_what_a_killed_process_left_unfinished_is_removed(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, recipe=replace(RECIPE, epochs=1.0))
+    prepare(run)
+    run.folder.checkpoints.mkdir()
+    unfinished = [run.folder.checkpoints / ".step-000000003.pt.x1", run.folder.path / ".weights.safetensors.x2"]
+    for path in unfinished:
+        path.write_bytes(b"half")
+    trained(run)
+    assert not any(path.exists() for path in unfinished)
+
+
 def full_after(monkeypatch: pytest.MonkeyPatch, name: str, num_files: int) -> None:
     """The disk takes `num_files` files with `name` in theirs, then a part of one."""
     original = Path.write_bytes

@@ -1,5 +1,6 @@
 """One run from lock to done, killed and continued as a user's would be."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from vgg_sweep.checkpoints import checkpoint_files
 from vgg_sweep.config import RunError
 from vgg_sweep.plan import Run, plan
+from vgg_sweep.progress import STOP_SIGNALS, Interrupted
 from vgg_sweep.store import RunLocked
 from vgg_sweep.work import prepare, read_run, work
 
@@ -58,12 +62,12 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_killed_or_asked_to_stop_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=100.0)
+    recipe = replace(RECIPE, epochs=200.0, lr=0.01)
     whole = tiny_run(tmp_path / "whole", recipe=recipe)
     prepare(whole)
     work(whole, live=False)
-    pieces = tiny_run(tmp_path / "pieces", recipe=recipe)
-    for number, exit_code in ((signal.SIGKILL, -9), (signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGUSR1, 130)):
+    pieces = tiny_run(tmp_path / "pieces", recipe=recipe, checkpoint_every_steps=1)  # so most kills come while saving
+    for number, exit_code in ((signal.SIGKILL, -9), (signal.SIGKILL, -9), (signal.SIGINT, 130)):
         worker = start_worker(pieces)
         wait_until_it_trains(pieces, worker)
         worker.send_signal(number)
@@ -76,6 +80,25 @@ def test_killed_or_asked_to_stop_it_goes_on_to_the_same_weights(tmp_path: Path) 
     assert equal(load_file(whole.folder.weights), load_file(pieces.folder.weights))
     for file in whole.folder.posteriors.glob("*.npy"):
         assert file.read_bytes() == (pieces.folder.posteriors / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_every_signal_that_warns_saves_the_step_and_stops(tmp_path: Path, number: signal.Signals) -> None:
+    run = tiny_run(tmp_path, recipe=replace(RECIPE, epochs=1e6))
+    prepare(run)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), number))
+    signal.setitimer(signal.ITIMER_REAL, 0.8)
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}"):
+        work(run, live=False)
+    status = run.folder.status()
+    assert status["state"] == "interrupted" and not run.folder.is_trained
+    assert checkpoint_files(run.folder)[0].name == f"step-{_last_step(run):09d}.pt"
+
+
+def _last_step(run: Run) -> int:
+    state = torch.load(checkpoint_files(run.folder)[0], weights_only=True)
+    assert state["progress"]["step"] >= run.folder.status()["step"]  # the status is written once a second
+    return int(state["progress"]["step"])
 
 
 def test_a_failure_is_a_state_a_sentence_and_a_traceback(tmp_path: Path) -> None:

@@ -93,6 +93,13 @@ class Checkpoints:
         self._thread.shutdown()
 
 
+def remove_unfinished(folder: RunFolder) -> None:
+    """Remove the parts of files that a killed process was writing. Call it with the run's lock held."""
+    for pattern in ("checkpoints/.step-*", f".{folder.weights.name}.*"):
+        for path in folder.path.glob(pattern):
+            path.unlink()
+
+
 def _write(folder: RunFolder, step: int, copy: io.BytesIO) -> float:
     began = time.monotonic()
     folder.checkpoints.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from vgg_sweep.checkpoints import Checkpoints, Progress, restore
+from vgg_sweep.checkpoints import Checkpoints, Progress, remove_unfinished, restore
 from vgg_sweep.config import Config, ConfigError, RunError, scaled_px, test_scales
 from vgg_sweep.curves import Window, append_row, forget_rows_after
 from vgg_sweep.device import Device, net_input
@@ -90,6 +90,8 @@ def train(
     config, folder = run.config, run.folder
     _check_shares(len(images.train), config.recipe.batch_size, ranks)
     device.reset_peak_memory()
+    if ranks.is_first:
+        remove_unfinished(folder)
     net = build_net(config, len(images.classes))
     copied = start(net, run)
     net.to(device.place, memory_format=torch.channels_last)  # type: ignore[call-overload]
