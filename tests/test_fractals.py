@@ -58,7 +58,8 @@ def test_the_chaos_game_draws_the_sierpinski_triangle() -> None:
     """Its attractor is known: x and y have no binary digit 1 at the same place."""
     halves_M22 = np.broadcast_to(np.eye(2) / 2, (3, 2, 2))
     corners_M2 = np.array([[0, 0], [0.5, 0], [0, 0.5]])
-    (xs_N, ys_N), tones_N = fractals._play(fractals.System(halves_M22, corners_M2, np.zeros(3)), np.random.default_rng(0))
+    triangle = fractals.System(halves_M22, corners_M2, np.zeros(3))
+    (xs_N, ys_N), tones_N = fractals._play(triangle, np.random.default_rng(0))
     digits_x, digits_y = (np.floor(values * 2**8).astype(int) for values in (xs_N, ys_N))
     assert (digits_x & digits_y == 0).all()
     assert xs_N.max() > 0.95 and ys_N.max() > 0.95 and min(xs_N.min(), ys_N.min()) >= 0

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vgg_sweep import results as results_module
+from vgg_sweep import errors as errors_module
 from vgg_sweep.config import RunError
+from vgg_sweep.errors import read_config
 from vgg_sweep.metrics import wilson
-from vgg_sweep.results import load_results, read_config
+from vgg_sweep.results import load_results
 
 from .sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posteriors
 
@@ -133,7 +134,7 @@ def test_a_spoilt_configuration_is_named(tmp_path: Path, text: str) -> None:
 
 def test_reading_a_configuration_by_parts_is_reading_it_whole(tmp_path: Path) -> None:
     text = (make_run(tmp_path, "D", "jitter") / "config.yaml").read_text()
-    assert read_config(text) == results_module.yaml.safe_load(text)
+    assert read_config(text) == errors_module.yaml.safe_load(text)
 
 
 def test_a_sweep_that_may_only_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +143,7 @@ def test_a_sweep_that_may_only_be_read_is_reported(tmp_path: Path, monkeypatch: 
     def refuse(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(results_module, "write_json", refuse)
+    monkeypatch.setattr(errors_module, "write_json", refuse)
     assert len(load_results(tmp_path)) == 14
 
 

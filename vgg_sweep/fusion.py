@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep import paper
 from vgg_sweep.config import ConfigError
+from vgg_sweep.errors import ReportedRun, Score, as_score, read_cached, storable, write_cached
 from vgg_sweep.metrics import ranks
 from vgg_sweep.protocols import (
     BOTH,
@@ -22,7 +23,6 @@ from vgg_sweep.protocols import (
     fused_posteriors,
     protocol_posteriors,
 )
-from vgg_sweep.results import ReportedRun, Score, as_score, read_cached, storable, write_cached
 
 _SEARCH_PROTOCOLS = (("multi", BOTH), ("multi", "dense"), ("single", "dense"))
 """What `best:N` compares nets under: the first that enough of them have."""

@@ -1,0 +1,233 @@
+"""The scored runs of a sweep and their errors under every protocol that the posteriors on disk allow, computed once."""
+
+import contextlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from vgg_sweep import commands
+from vgg_sweep.config import RunError, test_scales
+from vgg_sweep.metrics import Misses, ranks, top_k_misses
+from vgg_sweep.protocols import BOTH, FLIPS, Posteriors, Protocol, chunks, mean, posteriors_at
+from vgg_sweep.store import RunFolder, find_runs, write_json
+
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ERRORS_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """A run folder as the report sees it: configuration, record, posteriors; no weights."""
+
+    folder: RunFolder
+    config: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.config["model"]["name"])
+
+    @property
+    def train_scale(self) -> str:
+        return str(self.config["train_scale"]["name"])
+
+    @property
+    def slug(self) -> str:
+        """Net and train scale, such as D-jitter."""
+        return f"{self.name}-{self.train_scale}"
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    def test_scales(self, rule: str) -> tuple[int, ...]:
+        """Q in pixels at this run's crop by the rule of Sect. 4.1 (`single`) or 4.2 (`multi`)."""
+        return tuple(test_scales(self.config["train_scale"]["S"], rule, self.config["crop"]))
+
+    def protocols(self) -> list[tuple[str, Protocol]]:
+        """Every protocol that the posteriors allow, with its rule of Q: each Q alone, and those of the `multi` rule."""
+        found = []
+        for method in (*FLIPS, BOTH):
+            for Q in self.posteriors.test_scales(method):
+                rule = "single" if (Q,) == self.test_scales("single") else "other"
+                found.append((rule, Protocol(method, (Q,))))
+            multi = Protocol(method, self.test_scales("multi"))
+            if self.posteriors.has(multi):
+                found.append(("multi", multi))
+        return found
+
+    @property
+    def is_scored(self) -> bool:
+        return (self.folder.posteriors / "manifest.json").exists()
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        return self.folder.record()
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What decides the result besides net, train scale and seed, where it differs from the schema's defaults."""
+        return commands.settings(self.config)
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        return commands.settings_overrides(self.config, self.folder.path.parent)
+
+    @cached_property
+    def posteriors(self) -> Posteriors:
+        own = (f"model={self.name}", f"train_scale={self.train_scale}", f"seed={self.seed}")
+        passes = ",".join(self.config["protocol"]["passes"])
+        redo = commands.command("score", *own, *self.overrides, f"protocol.passes=[{passes}]")
+        return Posteriors(self.folder.posteriors, redo)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The errors of one net, or of several fused, under one protocol."""
+
+    runs: tuple[ReportedRun, ...]
+    rule: str
+    """`single` or `multi` (the paper's rules of Q), or `other` for one Q of its own."""
+    method: str
+    test_scales: tuple[int, ...]
+    """Every Q in pixels that was looked at."""
+    num_classes: int
+    top1: Misses
+    top5: Misses | None
+    scored_on: str
+    """Fingerprint of images, labels and classes."""
+    fusion: str = ""
+    """What the fusion is called; empty for one net."""
+
+
+def read_runs(sweep: Path) -> list[ReportedRun]:
+    """Every run folder of a sweep, scored or not. Raises `RunError` if there is none or one cannot be read."""
+    if not sweep.is_dir():
+        raise RunError(
+            f"there is no sweep folder {sweep}; run `vgg-sweep multirun` first, or name the folder of your runs."
+        )
+    runs = []
+    for folder in find_runs(sweep):
+        try:
+            run = ReportedRun(folder, read_config(folder.config.read_text()))
+            _ = run.slug, run.seed, run.test_scales("multi"), run.overrides  # all that a report needs of it
+            runs.append(run)
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{folder.config} is no run's configuration ({error!r}); remove the run folder "
+                f"and run its command again."
+            ) from error
+    if not runs:
+        raise RunError(f"{sweep} holds no run; run `vgg-sweep multirun` first, or name another folder.")
+    return runs
+
+
+def read_config(text: str) -> dict[str, Any]:
+    """The configuration in a config.yaml. A top-level part is parsed once for all runs that share it."""
+    config: dict[str, Any] = {}
+    for part in re.split(r"^(?=[^\s-])", text, flags=re.MULTILINE):
+        config |= _parsed(part) or {}
+    return config
+
+
+@cache
+def _parsed(yaml_text: str) -> Any:
+    return yaml.load(yaml_text, Loader=_YAML)
+
+
+def scored_runs(every: Sequence[ReportedRun], sweep: Path) -> list[ReportedRun]:
+    """The runs that have posteriors. Raises `RunError` if there is none, or two that are alike."""
+    runs = [run for run in every if run.is_scored]
+    if not runs:
+        raise RunError(
+            f"no run in {sweep} has been scored yet; `vgg-sweep multirun` trains and scores, "
+            f"`vgg-sweep status {sweep}` says what is going on."
+        )
+    seen: dict[str, ReportedRun] = {}
+    for run in runs:
+        same = json.dumps([run.slug, run.seed, run.settings])
+        if (twin := seen.setdefault(same, run)) is not run:
+            raise RunError(
+                f"{twin.folder.id} and {run.folder.id} are both {run.slug} with seed {run.seed} and the same settings, "
+                f"so their rows cannot be told "
+                f"apart; remove one of them or move it to another sweep folder."
+            )
+    return runs
+
+
+def run_scores(run: ReportedRun) -> list[Score]:
+    """The errors of one run under all its protocols, computed once and then read from `posteriors/errors.json`."""
+    path = run.folder.posteriors / "errors.json"
+    rows = read_cached(path, run.posteriors.fingerprint)
+    if rows is None:
+        rows = _evaluate(run)
+        write_cached(path, run.posteriors.fingerprint, rows)
+    return [as_score((run,), row) for row in rows]
+
+
+def _evaluate(run: ReportedRun) -> list[dict[str, Any]]:
+    """Errors under all of the run's protocols; every file is read once, some rows at a time."""
+    posteriors, protocols = run.posteriors, run.protocols()
+    ranks_of: list[list[NDArray[np.int64]]] = [[] for _ in protocols]
+    for rows in chunks(posteriors.num_images, posteriors.num_classes):
+        at = {
+            (method, Q): posteriors_at(posteriors, method, Q, rows)
+            for method in FLIPS
+            for Q in posteriors.test_scales(method)
+        }
+        at |= {(BOTH, Q): mean([at["dense", Q], at["multi-crop", Q]]) for Q in posteriors.test_scales(BOTH)}
+        for (_, protocol), ranks_N in zip(protocols, ranks_of, strict=True):
+            posteriors_NK = mean(at[protocol.method, Q] for Q in protocol.test_scales)
+            ranks_N.append(ranks(posteriors_NK, posteriors.labels_N[rows]))
+    return [
+        {"rule": rule, "method": protocol.method, "test_scales": protocol.test_scales}
+        | storable(np.concatenate(ranks_N), posteriors)
+        for (rule, protocol), ranks_N in zip(protocols, ranks_of, strict=True)
+    ]
+
+
+def storable(ranks_N: NDArray[np.int64], posteriors: Posteriors) -> dict[str, Any]:
+    """Top-1 and top-5 misses as JSON."""
+    num_classes = posteriors.num_classes
+    misses = {"top1": top_k_misses(ranks_N, 1, num_classes), "top5": top_k_misses(ranks_N, 5, num_classes)}
+    named = {name: wrong and asdict(wrong) for name, wrong in misses.items()}
+    return {"num_classes": num_classes, "scored_on": posteriors.scored_on} | named
+
+
+def as_score(runs: tuple[ReportedRun, ...], row: dict[str, Any], fusion: str = "") -> Score:
+    """The score of `runs` from a row that `storable` made."""
+    top1, top5 = Misses(**row["top1"]), Misses(**row["top5"]) if row["top5"] else None
+    return Score(
+        runs,
+        row["rule"],
+        row["method"],
+        tuple(row["test_scales"]),
+        row["num_classes"],
+        top1,
+        top5,
+        row["scored_on"],
+        fusion,
+    )
+
+
+def read_cached(path: Path, fingerprint: str) -> list[dict[str, Any]] | None:
+    """The errors in `path`, if they are those of the posteriors with this fingerprint."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        cached = json.loads(path.read_bytes())
+        if (cached["format"], cached["fingerprint"]) == (_ERRORS_FORMAT, fingerprint):
+            return list(cached["errors"])
+    return None
+
+
+def write_cached(path: Path, fingerprint: str, errors: list[dict[str, Any]]) -> None:
+    """Keep errors for the next report; a sweep that may only be read is reported all the same."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, {"format": _ERRORS_FORMAT, "fingerprint": fingerprint, "errors": errors})
