@@ -27,7 +27,8 @@ from .test_train import equal
 from .test_work import start_worker, wait_until_it_trains
 from .tiny import RECIPE, tiny_run
 
-LONG = replace(RECIPE, epochs=1500.0, lr=0.005)  # 6000 steps: longer than twenty processes live
+NUM_EPOCHS = {1: 1500.0, 2: 300.0}
+"""By number of processes: of 4 steps, enough for all of them to be killed before the end."""
 
 
 def worked(run: Run) -> Run:
@@ -54,8 +55,9 @@ def all_that_is_there_is_whole(run: Run) -> None:
 
 @pytest.mark.parametrize(("devices", "num_kills"), [(1, 20), (2, 4)])
 def test_killed_at_random_moments(tmp_path: Path, devices: int, num_kills: int) -> None:
-    whole = worked(tiny_run(tmp_path / "whole", recipe=LONG, devices=devices))
-    pieces = tiny_run(tmp_path / "pieces", recipe=LONG, devices=devices, checkpoint_every_steps=1)
+    recipe = replace(RECIPE, epochs=NUM_EPOCHS[devices], lr=0.005)
+    whole = worked(tiny_run(tmp_path / "whole", recipe=recipe, devices=devices))
+    pieces = tiny_run(tmp_path / "pieces", recipe=recipe, devices=devices, checkpoint_every_steps=1)
     seed = time.time_ns()
     print(f"seed {seed}")
     rng, steps, num_while_saving = random.Random(seed), [0], 0

@@ -62,7 +62,7 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_killed_or_asked_to_stop_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=200.0, lr=0.01)
+    recipe = replace(RECIPE, epochs=100.0, lr=0.01)
     whole = tiny_run(tmp_path / "whole", recipe=recipe)
     prepare(whole)
     work(whole, live=False)
