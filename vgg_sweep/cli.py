@@ -220,15 +220,16 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.config import RunError
     from vgg_sweep.plan import plan
     from vgg_sweep.status import plan_table
-    from vgg_sweep.work import main, prepare, work
+    from vgg_sweep.work import check, main, prepare, work
 
     if config.run is not None:
         if main(Path(config.run)) != 0:
             raise RunError(f"{config.run} is not done; its error.txt says why.")
         return
     runs = plan([config])
+    check(config)
     if len(runs) > 1:
-        Console().print(plan_table(Agenda(runs), seconds={}))
+        Console().print(plan_table(Agenda(runs, retries=1), seconds={}))
     for run in runs:
         prepare(run)
         work(run, live=True)

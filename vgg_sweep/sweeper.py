@@ -22,7 +22,7 @@ from vgg_sweep.points import points
 from vgg_sweep.processes import POLL_SECONDS, Stopped, places, visible_gpus, work_off
 from vgg_sweep.status import TIMED_RUNS, Watch, console, estimated_seconds, plan_table
 from vgg_sweep.store import RunFolder, find_runs, write_text
-from vgg_sweep.work import prepare, read_run
+from vgg_sweep.work import check, prepare, read_run
 
 
 def register() -> None:
@@ -52,6 +52,8 @@ class DagSweeper(Sweeper):
         """Raises `ConfigError` for what cannot be planned, `RunError` if runs failed, `SystemExit` after Ctrl-C."""
         HydraConfig.instance().set_config(self._master)  # tells where the groups' files are
         configs = points(arguments, self._loader, self._master)
+        for config in {repr((each.data, each.device)): each for each in configs}.values():
+            check(config)
         if self.force and not self.plan_only:
             for config in configs:
                 _start_over(plan([config])[-1].folder)

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from vgg_sweep.config import ConfigError, RunError, checked
+from vgg_sweep.config import Config, ConfigError, RunError, checked
+from vgg_sweep.images.sources import check_folders
 from vgg_sweep.launch import is_first_process, launch, num_processes
 from vgg_sweep.passes import missing
 from vgg_sweep.plan import Run, plan, with_passes
@@ -20,6 +21,16 @@ from vgg_sweep.progress import Diverged, Interrupted, Reporter
 from vgg_sweep.store import RunFolder, write_text
 
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "interrupted": 130}
+
+
+def check(config: Config) -> None:
+    """Raise `ConfigError` if the data or the device that `config` asks for is not here; nothing is written."""
+    if config.data.source != "fractals":
+        check_folders(config.data)
+    if config.device not in ("auto", "cpu"):
+        from vgg_sweep.device import choose_device
+
+        choose_device(config)
 
 
 def prepare(run: Run) -> RunFolder:

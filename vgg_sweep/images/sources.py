@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vgg_sweep.config import Config, ConfigError, Fractals, RunError
+from vgg_sweep.config import Config, ConfigError, Data, Fractals, RunError
 from vgg_sweep.images import fractals
 from vgg_sweep.store import atomic_path, waiting_lock
 
@@ -80,7 +80,7 @@ def open_images(config: Config, progress: Callable[[int, int], None] | None = No
     if config.data.source == "fractals":
         images = _open_fractals(config.data.fractals, Path(config.cache), progress)
     else:
-        images = _open_folders(config)
+        images = _open_folders(config.data)
     if config.classes not in (None, len(images.classes)):
         raise ConfigError(
             f"classes={config.classes}, but {config.data.name} has {len(images.classes)}; leave `classes` out to take "
@@ -116,8 +116,11 @@ def _array_split(name: str, images_NHWC: np.ndarray, labels_N: np.ndarray) -> Sp
     return Split(ids, labels_N, lambda index: Image.fromarray(images_NHWC[index]))
 
 
-def _open_folders(config: Config) -> ImageSet:
-    data = config.data
+def check_folders(data: Data) -> list[str]:
+    """The classes of a set of class folders, sorted.
+
+    Raises `ConfigError` if it is not there or not of the expected layout.
+    """
     if data.root is None:
         raise ConfigError(
             f"data={data.name} needs data.root=DIR, a folder with train/ and val/ and in each a folder a class."
@@ -127,44 +130,51 @@ def _open_folders(config: Config) -> ImageSet:
         raise ConfigError(
             f"data.root={data.root} is not a folder; give one with train/ and val/ and in each a folder a class."
         )
-    files = {split: _class_files(root, split) for split in ("train", "val")}
-    classes = sorted(files["train"])
-    if classes != sorted(files["val"]):
-        only_train, only_val = (
-            set(classes) - set(files["val"]),
-            set(files["val"]) - set(classes),
-        )
+    train, val = (_class_folders(root, split) for split in ("train", "val"))
+    if train != val:
         raise ConfigError(
-            f"{root}: train/ and val/ must have the same class folders, but {_named(only_train)} only in train/ and "
-            f"{_named(only_val)} only in val/."
+            f"{root}: train/ and val/ must have the same class folders, but {_named(train - val)} only in train/ and "
+            f"{_named(val - train)} only in val/."
         )
+    classes = sorted(train)
     if data.source == "imagenet" and (wrong := [name for name in classes if not re.fullmatch(r"n\d{8}", name)]):
         raise ConfigError(
             f"{root}: ILSVRC's class folders are wnids such as n01440764, but there is {wrong[0]}; use data=folder "
             "for other sets."
         )
-    splits = {name: _folder_split(root, by_class, classes) for name, by_class in files.items()}
-    sizes = [
-        f"{split}/{path.relative_to(root)} {path.stat().st_size}"
-        for split in files
-        for c in classes
-        for path in files[split][c]
-    ]
-    fingerprint = hashlib.sha256("\n".join([*classes, *sizes]).encode()).hexdigest()
-    return ImageSet(splits["train"], splits["val"], classes, fingerprint)
+    return classes
 
 
-def _class_files(root: Path, split: str) -> dict[str, list[Path]]:
+def _class_folders(root: Path, split: str) -> set[str]:
     folder = root / split
     if not folder.is_dir():
         raise ConfigError(f"{root} has no {split}/; data.root must hold train/ and val/ and in each a folder a class.")
-    classes = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    files = {path.name: sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS) for path in classes}
-    if not files:
+    classes = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if not classes:
         raise ConfigError(f"{folder} has no class folders; put the images of each class in a folder named after it.")
-    if empty := sorted(name for name, paths in files.items() if not paths):
-        raise ConfigError(f"{folder / empty[0]} has no images ({', '.join(EXTENSIONS)}); fill the folder or remove it.")
-    return files
+    for name in sorted(classes):
+        if not any(_images(folder / name)):
+            raise ConfigError(f"{folder / name} has no images ({', '.join(EXTENSIONS)}); fill the folder or remove it.")
+    return classes
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+
+
+def _open_folders(data: Data) -> ImageSet:
+    classes = check_folders(data)
+    root = Path(str(data.root)).expanduser()
+    files = {split: {name: sorted(_images(root / split / name)) for name in classes} for split in ("train", "val")}
+    sizes = [
+        f"{path.relative_to(root)} {path.stat().st_size}"
+        for by_class in files.values()
+        for paths in by_class.values()
+        for path in paths
+    ]
+    fingerprint = hashlib.sha256("\n".join([*classes, *sizes]).encode()).hexdigest()
+    splits = {split: _folder_split(root, by_class, classes) for split, by_class in files.items()}
+    return ImageSet(splits["train"], splits["val"], classes, fingerprint)
 
 
 def _folder_split(root: Path, by_class: dict[str, list[Path]], classes: list[str]) -> Split:
