@@ -61,13 +61,13 @@ def test_what_a_killed_process_left_unfinished_is_removed(tmp_path: Path) -> Non
     assert not any(path.exists() for path in unfinished)
 
 
-def full_after(monkeypatch: pytest.MonkeyPatch, name: str, num_files: int) -> None:
-    """The disk takes `num_files` files with `name` in theirs, then a part of one."""
+def full_after(monkeypatch: pytest.MonkeyPatch, what: str, num_files: int) -> None:
+    """The disk takes `num_files` files with `what` in their names, then a part of one."""
     original = Path.write_bytes
     written = []
 
     def write_bytes(path: Path, content: bytes) -> int:
-        if name in path.name:
+        if what in path.name:
             written.append(path)
             if len(written) > num_files:
                 original(path, bytes(content)[: len(content) // 2])
@@ -77,19 +77,19 @@ def full_after(monkeypatch: pytest.MonkeyPatch, name: str, num_files: int) -> No
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
 
 
-@pytest.mark.parametrize(("name", "num_files"), [("step-", 0), ("step-", 2), ("dense", 0)])
+@pytest.mark.parametrize(("what", "num_files"), [("step-", 0), ("step-", 2), ("000000000.npy", 1)])
 def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, num_files: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, num_files: int
 ) -> None:
     whole = trained(tiny_run(tmp_path / "whole"))
     run = tiny_run(tmp_path / "full", recipe=replace(RECIPE, batch_size=7), checkpoint_every_steps=1)
     prepare(run)
     with monkeypatch.context() as patch:
-        full_after(patch, name, num_files)
+        full_after(patch, what, num_files)
         with pytest.raises(RunError, match=r"the disk is full .*free some space, and the same command goes on"):
             work(run, live=False)
     assert run.folder.status()["state"] == "failed"
-    assert len(checkpoint_files(run.folder)) == num_files
+    assert len(checkpoint_files(run.folder)) == (num_files if what == "step-" else 0)
     assert not list(run.folder.path.rglob(".step-*"))
     work(run, live=False)
     assert run.folder.status()["state"] == "done"

@@ -63,18 +63,17 @@ class Checkpoints:
         """
         began = time.monotonic()
         self.wait()
-        copy = io.BytesIO()
         state = {
             "progress": asdict(progress),
             "net": learner.net.state_dict(),
             "optimizer": learner.optimizer.state_dict(),
             "scaler": learner.scaler.state_dict(),
         }
-        torch.save(state, copy)
+        state = _copied(state)
         self._saved_at = time.monotonic()
         self._cost_seconds = self._saved_at - began
         self.seconds += self._cost_seconds
-        self._writing = self._thread.submit(_write, self._folder, progress.step, copy)
+        self._writing = self._thread.submit(_write, self._folder, progress.step, state)
 
     def wait(self) -> None:
         """Return when the last checkpoint is on disk. Raises `OSError` if it could not be written."""
@@ -100,11 +99,25 @@ def remove_unfinished(folder: RunFolder) -> None:
             path.unlink()
 
 
-def _write(folder: RunFolder, step: int, copy: io.BytesIO) -> float:
+def _copied(state: Any) -> Any:
+    """The same dicts and lists with copies of their tensors in main memory."""
+    match state:
+        case torch.Tensor():
+            return state.to("cpu", copy=True)
+        case dict():
+            return {key: _copied(value) for key, value in state.items()}
+        case list():
+            return [_copied(value) for value in state]
+    return state
+
+
+def _write(folder: RunFolder, step: int, state: Any) -> float:
     began = time.monotonic()
     folder.checkpoints.mkdir(exist_ok=True)
+    content = io.BytesIO()  # straight to a file, torch would hide that the disk is full
+    torch.save(state, content)
     with atomic_path(folder.checkpoints / f"step-{step:09d}.pt") as temporary:
-        temporary.write_bytes(copy.getbuffer())
+        temporary.write_bytes(content.getbuffer())
     for path in checkpoint_files(folder)[NUM_CHECKPOINTS:]:
         path.unlink()
     return time.monotonic() - began
