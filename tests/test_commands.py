@@ -1,5 +1,10 @@
-from vgg_sweep.commands import _COVERS, command, flat, merged
-from vgg_sweep.config import load_option
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from vgg_sweep.commands import _COVERS, command, flat, merged, settings_overrides
+from vgg_sweep.config import Data, load_option
+
+from .test_plan import config
 
 
 def test_flat() -> None:
@@ -45,3 +50,11 @@ def test_covered_protocols_are_those_of_conf() -> None:
 
 def test_joined_commands_are_taken_apart() -> None:
     assert merged(["a model=B && a model=C", "", "a model=C"]) == ["a model=B,C"]
+
+
+def test_settings_ask_for_the_data_by_its_option_or_by_the_users_own_name() -> None:
+    folder = replace(config("A"), data=Data("flowers", "folder", root="photos"))
+    overrides = settings_overrides(asdict(folder), Path("outputs/flowers"))
+    assert {"data=folder", "data.name=flowers", "data.root=photos"} <= set(overrides)
+    overrides = settings_overrides(asdict(config("A")), Path("outputs/fractals"))
+    assert "data=fractals" in overrides and not any(text.startswith("data.name") for text in overrides)

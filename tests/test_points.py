@@ -54,7 +54,7 @@ TABLE_6 = """D/256 D/384 D/jitter-fc C/256 C/384 E/256 E/384 D/jitter E/jitter""
     [
         ("", TABLE_3),
         ("seed=7", TABLE_3),
-        ("experiment=demo", TABLE_3),
+        ("experiment=demo", f"{TABLE_3} B/256 B-5x5/256 D/jitter-fc"),  # B twice: under two protocols
         ("sweep=table4", TABLE_4),
         ("sweep=table5", "D/jitter E/jitter"),
         ("sweep=table6", TABLE_6),

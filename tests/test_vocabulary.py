@@ -33,7 +33,7 @@ def test_did_you_mean(word: str, meant: str) -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [  # as zsh and fish pass the words
-        ("", "data= experiment= hydra/sweeper= model= protocol="),
+        ("", "data= experiment= hydra/launcher= hydra/sweeper= model="),
         ("re", "recipe= retries="),
         ("mod", "model=A model=A-LRN model=B model=B-5x5 model=C model=D model=E"),
         ("model=A", "model=A model=A-LRN"),
@@ -48,7 +48,7 @@ def test_did_you_mean(word: str, meant: str) -> None:
         ("model = D,A-", "D,A-LRN"),
         ("seed = 3 train_scale = j", "jitter jitter-fc"),
         ("model = D re", "recipe= retries="),
-        ("model = D ", "data= experiment= hydra/sweeper= model= protocol="),
+        ("model = D ", "data= experiment= hydra/launcher= hydra/sweeper= model="),
     ],
 )
 def test_complete(line: str, offered: str) -> None:

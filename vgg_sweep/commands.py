@@ -55,7 +55,10 @@ def _recipe_option(name: str) -> dict[str, Any]:
 def settings_overrides(config: Mapping[str, Any], sweep: Path) -> list[str]:
     """Overrides that ask for the settings of `config` again, except for model, train scale, seed and protocol."""
     recipe = config["recipe"]["name"]
-    chosen = {"data": config["data"]["name"], "recipe": recipe, "crop": config["crop"], "width": config["width"]}
+    name, source = config["data"]["name"], config["data"]["source"]
+    chosen = {"data": name, "recipe": recipe, "crop": config["crop"], "width": config["width"]}
+    if not (conf_dir() / "data" / f"{name}.yaml").exists():  # the user's own name for a set of class folders
+        chosen |= {"data": source, "data.name": name}
     if (root := config["data"].get("root")) is not None:
         chosen["data.root"] = root
     given = schema_defaults() | _recipe_option(recipe)
