@@ -167,9 +167,11 @@ def _is_of_full_disk(error: BaseException) -> bool:
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, RunError | ConfigError | Diverged):
+        return str(error)
     if _is_of_full_disk(error):
         return f"the disk is full ({error}); free some space, and the same command goes on from the last checkpoint."
-    return str(error) if isinstance(error, RunError | ConfigError | Diverged) else f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}"
 
 
 def main(folder: Path, *, live: bool = False) -> int:
