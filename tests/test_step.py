@@ -165,3 +165,20 @@ def test_the_micro_batch_of_a_checkpoint_is_no_more_than_the_batch(tmp_path: Pat
         train(run, *materials(run), StopAt(run, 2))
     train(run, *materials(run), StopAt(run))
     assert run.folder.record()["micro_batch"] == RECIPE.batch_size
+
+
+@pytest.mark.parametrize(("keep_velocity", "factor"), [(True, 10.0), (False, 1.0)])
+def test_a_velocity_outlives_a_drop_of_the_rate_or_falls_with_it(
+    tmp_path: Path, keep_velocity: bool, factor: float
+) -> None:
+    """The velocity is the rate times torch's buffer: kept over a drop to a tenth, the buffer is ten times as large."""
+    run = tiny_run(tmp_path, recipe=replace(RECIPE, keep_velocity=keep_velocity))
+    net = build_net(run.config, 3)
+    start(net, run)
+    made = Learner(net, run.config, FIGURES, choose_device(run.config))
+    made.set_learning_rate(0.02)
+    made.step(batch(), 0)
+    before = [state["momentum_buffer"].clone() for state in made.optimizer.state.values()]
+    made.set_learning_rate(0.002)
+    for old, state in zip(before, made.optimizer.state.values(), strict=True):
+        torch.testing.assert_close(state["momentum_buffer"], factor * old)

@@ -82,6 +82,11 @@ class Recipe:
     threshold: float = 0.1
     """Smallest fall of the validation error, in points, that counts as an improvement. Not stated in the paper."""
     num_drops: int = 3
+    keep_velocity: bool = True
+    """Whether the velocity outlives a drop of the rate, as in Krizhevsky et al. and Caffe, or falls with it.
+
+    Kept, it overshoots for some ten steps after a drop, which a short budget does not make good.
+    """
     drop_fractions: list[float] = field(default_factory=lambda: [0.5, 0.75, 0.9])
     validate_epochs: float = 1.0
     """Epochs between two validations (centre crop at the single test scale; the paper does not say how it validated).

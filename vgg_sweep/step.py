@@ -42,12 +42,12 @@ class Learner:
 
         The paper's update carries a velocity that already contains the rate (Krizhevsky et al. 2012, Sect. 5; Caffe):
         after a drop the old velocity lives on. torch multiplies its buffer by the present rate, so the buffer is
-        rescaled to keep the velocity.
+        rescaled to keep the velocity, unless `recipe.keep_velocity` is off.
         """
-        if lr != self.lr:
+        if lr != self.lr and self.config.recipe.keep_velocity:
             for state in self.optimizer.state.values():
                 state["momentum_buffer"].mul_(self.lr / lr)
-            self.lr = lr
+        self.lr = lr
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
