@@ -246,6 +246,11 @@ def test_places_of_nine_runs_on_four_cores(
     assert places(config(**settings), runs, num_cores=4, gpus=gpus) == expected
 
 
+def test_a_run_of_several_gpus_is_refused_in_a_sweep(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="devices=2 in a sweep"):
+        places(config(devices=2), make_runs(tmp_path, {"A": None}), num_cores=4, gpus=["0", "1"])
+
+
 def test_no_more_places_than_runs_that_can_run_at_once(tmp_path: Path) -> None:
     chain = make_runs(tmp_path, {"A": None, "D": "A", "D-384": "D"})
     assert places(config(**SMALL), chain, num_cores=4, gpus=[]) == [Place(4)]

@@ -118,7 +118,11 @@ def multirun(
     Given again it goes on where it was.
     """
     from vgg_sweep import compose
+    from vgg_sweep.config import ConfigError
+    from vgg_sweep.launch import num_processes
 
+    if num_processes() > 1:
+        raise ConfigError("multirun under torchrun would run in every process; start it by itself, with devices=N.")
     asked = {"hydra.sweeper.plan_only=true": plan, "hydra.sweeper.force=true": force}
     overrides = [*(overrides or []), *(override for override, wanted in asked.items() if wanted)]
     compose.multirun(train_job, overrides, compose.Flags(config_dir, cfg, resolve, package, info))
@@ -218,6 +222,7 @@ def train_config(config: "Config") -> None:
 
     from vgg_sweep.agenda import Agenda
     from vgg_sweep.config import RunError
+    from vgg_sweep.launch import is_first_process
     from vgg_sweep.plan import plan
     from vgg_sweep.status import plan_table
     from vgg_sweep.work import check, main, prepare, work
@@ -228,12 +233,13 @@ def train_config(config: "Config") -> None:
         return
     runs = plan([config])
     check(config)
-    if len(runs) > 1:
+    if len(runs) > 1 and is_first_process():
         Console().print(plan_table(Agenda(runs, retries=1), seconds={}))
     for run in runs:
         prepare(run)
         work(run, live=True)
-    typer.echo(f"Done: {runs[-1].folder.path}")
+    if is_first_process():
+        typer.echo(f"Done: {runs[-1].folder.path}")
 
 
 def train_job(raw: "DictConfig") -> None:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import IO
 
 from vgg_sweep.agenda import Agenda
-from vgg_sweep.config import Config
+from vgg_sweep.config import Config, ConfigError
 from vgg_sweep.plan import Run
 from vgg_sweep.store import RunLocked, read_json, write_text
 
@@ -55,10 +55,14 @@ def places(config: Config, runs: Sequence[Run], num_cores: int, gpus: Sequence[s
 
     `jobs=auto` is a run for each GPU, or for each core if the nets are small: two processes of one thread each got
     1.2 times as much done as one of two threads. A number greater than that of the GPUs asks for runs that share
-    them.
+    them. Raises `ConfigError` for runs of several GPUs.
     """
     if config.device not in ("auto", "cuda"):  # a GPU named by the user is found by the run under the same name
         gpus = ()
+    if gpus and config.devices > 1:
+        raise ConfigError(
+            f"devices={config.devices} in a sweep: a run of a sweep has one GPU; use `vgg-sweep train` for each."
+        )
     if config.jobs != "auto":
         num_jobs = int(config.jobs)
     elif gpus:
