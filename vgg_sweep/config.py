@@ -103,7 +103,7 @@ class Fractals:
 
     num_classes: int = 20
     train_per_class: int = 150
-    val_per_class: int = 30
+    val_per_class: int = 25
     side_px: int = 160
     seed: int = 0
 
