@@ -55,7 +55,7 @@ BAD_COMMAND_LINES = {
 def test_a_bad_command_line_is_told_in_one_sentence(
     line: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(work, "work")  # rather than train by mistake
+    monkeypatch.setattr(work, "work", None)  # rather than train by mistake
     outcome = call(*line.split())
     assert outcome.exit_code == 2
     assert outcome.err.startswith("Error: ")

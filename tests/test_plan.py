@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from vgg_sweep import config as config_module
 from vgg_sweep.config import Config, ConfigError, Data, Recipe, TrainScale, load_option
@@ -123,6 +124,7 @@ def test_a_circle_of_parents_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
         (tmp_path / "train_scale" / f"{name}.yaml").write_text(f"name: {name}\nS: [256, 256]\nparent: {parent}\n")
     circular = config("A")
     monkeypatch.setattr(config_module, "conf_dir", lambda: tmp_path)
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: False)  # it is where another test called Hydra before
     circular.train_scale = TrainScale("one", [256, 256], parent="two")
     with pytest.raises(ConfigError, match="A/one.*A/two.*start from one another"):
         plan([circular])
