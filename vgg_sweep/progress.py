@@ -17,11 +17,21 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from vgg_sweep.store import RunFolder
 
 STATUS_EVERY_SECONDS = 1.0
 PLAIN_LINE_EVERY_SECONDS = 10.0
+SHORT = {
+    "train_error": "error %",
+    "S_px": "S",
+    "images_per_second": "img/s",
+    "wait_share": "wait",
+    "memory_gb": "GB",
+    "eta_seconds": "left s",
+}
+"""Figures as a line has room for them; status.json has their full names."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """SIGUSR1 and SIGUSR2 are the warnings of Slurm and submitit before they end a job."""
 
@@ -72,7 +82,8 @@ class Reporter:
             bar = self._bar.task_ids[0]
             if stage != self._stage:
                 self._bar.reset(bar, total=total)
-            self._bar.update(bar, description=stage, completed=done, figures="  ".join(_in_words(figures)))
+            shown = {name: value for name, value in figures.items() if name != "eta_seconds"}  # the bar tells it
+            self._bar.update(bar, description=stage, completed=done, figures="  ".join(_in_words(shown)))
         elif self._live and (now - self._line_at >= PLAIN_LINE_EVERY_SECONDS or done == total):
             self._line_at = now
             print(", ".join([f"{self.folder.id}: {stage} {done}/{total}", *_in_words(figures)]), flush=True)
@@ -90,16 +101,13 @@ class Reporter:
         try:
             if self._live and sys.stdout.isatty():
                 columns = (
-                    TextColumn("{task.description:>5}"),
-                    BarColumn(30),
+                    TextColumn("{task.description}"),
+                    BarColumn(12),
                     MofNCompleteColumn(),
                     TimeRemainingColumn(),
+                    TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True)),
                 )
-                with Progress(
-                    *columns,
-                    TextColumn("{task.fields[figures]}"),
-                    console=self._console,
-                ) as self._bar:
+                with Progress(*columns, console=self._console, expand=True) as self._bar:
                     self._bar.add_task("", figures="")
                     yield
             else:
@@ -116,4 +124,4 @@ class Reporter:
 
 
 def _in_words(figures: Mapping[str, float]) -> list[str]:
-    return [f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items()]
+    return [f"{SHORT.get(name, name)} {value:.3g}" for name, value in figures.items()]
