@@ -72,7 +72,8 @@ def test_killed_at_random_moments(tmp_path: Path, devices: int, num_kills: int) 
         time.sleep(rng.uniform(0, 1))
         os.kill(int(pieces.folder.status()["pid"]), signal.SIGKILL)  # the process that writes
         worker.communicate(timeout=60)
-        assert worker.returncode in ((-9,) if devices == 1 else (1,))
+        # With two processes torchrun stops the other one: it may end as failed or, if it hears in time, as interrupted.
+        assert worker.returncode in ((-9,) if devices == 1 else (1, 130))
         unfinished = list(pieces.folder.checkpoints.glob(".*"))
         assert len(unfinished) <= 1
         num_while_saving += len(unfinished)
