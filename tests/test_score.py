@@ -283,8 +283,13 @@ def test_killed_at_ten_random_moments_and_repeated_gives_the_same_bytes(tmp_path
     kills = resumed = 0
     while kills < 10:
         killed = attempt(args=(tmp_path / "killed",))
+        before = len(list(folder.rglob("*.npy")))
         killed.start()
-        killed.join(rng.uniform(0, seconds))
+        if kills % 2:  # at any moment of its life; otherwise while it scores, which is a small part of that
+            killed.join(rng.uniform(0, seconds))
+        while not kills % 2 and killed.is_alive() and len(list(folder.rglob("*.npy"))) == before:
+            time.sleep(0.001)
+        killed.join(rng.uniform(0, 0.02))
         killed.kill()
         killed.join()
         if killed.exitcode == 0:

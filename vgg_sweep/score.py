@@ -27,6 +27,7 @@ from vgg_sweep.images.sources import ImageSet
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.nets.vgg import VGG, posteriors
+from vgg_sweep.nets.weights import weights_fingerprint
 from vgg_sweep.passes import Pass, macs, missing
 from vgg_sweep.progress import Reporter
 from vgg_sweep.ranks import ALONE, Ranks
@@ -119,7 +120,7 @@ def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
         "images": images.val.ids,
         "labels": images.val.labels_N.tolist(),
         "data_fingerprint": images.fingerprint,
-        "weights_fingerprint": hashlib.sha256(folder.weights.read_bytes()).hexdigest(),
+        "weights_fingerprint": weights_fingerprint(folder.weights),
         "files": [],
     }
     old = read_json(folder.posteriors / "manifest.json")
