@@ -18,9 +18,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vgg_sweep.checkpoints import checkpoint_files
 from vgg_sweep.plan import Run
 from vgg_sweep.store import read_json
+from vgg_sweep.train.checkpoints import checkpoint_files
 from vgg_sweep.work import prepare, work
 
 from .test_train import equal

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_sweep.agenda import Agenda
 from vgg_sweep.config import Config, Protocol
-from vgg_sweep.passes import Pass, passes
 from vgg_sweep.plan import Run
-from vgg_sweep.processes import Place, Stopped, work_off
+from vgg_sweep.score.passes import Pass, passes
 from vgg_sweep.store import RunFolder, RunLocked, read_json, write_json
+from vgg_sweep.sweep.agenda import Agenda
+from vgg_sweep.sweep.processes import Place, Stopped, work_off
 from vgg_sweep.work import read_run
 
 WORKER = (sys.executable, "-m", "tests.stub", "work")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tests.stub import make_runs
-from vgg_sweep.agenda import Agenda
 from vgg_sweep.plan import Run
+from vgg_sweep.sweep.agenda import Agenda
 
 
 def ready(agenda: Agenda) -> list[str]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from vgg_sweep import checkpoints as module
-from vgg_sweep.checkpoints import Checkpoints, checkpoint_files
 from vgg_sweep.config import RunError
 from vgg_sweep.progress import Interrupted
-from vgg_sweep.train import train
+from vgg_sweep.train import checkpoints as module
+from vgg_sweep.train.checkpoints import Checkpoints, checkpoint_files
+from vgg_sweep.train.train import train
 from vgg_sweep.work import prepare, work
 
 from .test_train import StopAt, equal, materials, trained

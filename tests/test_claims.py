@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vgg_sweep.claims import claims, paper_claims, summary, verdict
-from vgg_sweep.metrics import mcnemar
-from vgg_sweep.results import load_results
+from vgg_sweep.report.claims import claims, paper_claims, summary, verdict
+from vgg_sweep.report.metrics import mcnemar
+from vgg_sweep.report.results import load_results
 
 from .sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posteriors
 

@@ -9,10 +9,11 @@ import pytest
 
 import vgg_sweep
 from tests.conftest import Outcome
-from vgg_sweep import status, work
+from vgg_sweep import work
 from vgg_sweep.config import RunError
 from vgg_sweep.plan import Run
 from vgg_sweep.progress import Interrupted
+from vgg_sweep.sweep import status
 
 Call = Callable[..., Outcome]
 

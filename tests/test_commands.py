@@ -1,8 +1,8 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from vgg_sweep.commands import _COVERS, command, flat, merged, settings_overrides
 from vgg_sweep.config import Data, load_option
+from vgg_sweep.report.commands import _COVERS, command, flat, merged, settings_overrides
 
 from .test_plan import config
 

@@ -12,7 +12,9 @@ from PIL import Image
 from rich.console import Console
 
 from vgg_sweep.config import Config, Data, conf_dir, load_option
-from vgg_sweep.cost import (
+from vgg_sweep.nets.columns import net_macs, parse_columns
+from vgg_sweep.plan import Run, plan
+from vgg_sweep.score.cost import (
     macs_per_second,
     pass_table,
     scored_once,
@@ -21,11 +23,9 @@ from vgg_sweep.cost import (
     total_views,
     validation_set,
 )
-from vgg_sweep.nets.columns import net_macs, parse_columns
-from vgg_sweep.passes import passes
-from vgg_sweep.plan import Run, plan
-from vgg_sweep.points import cells
+from vgg_sweep.score.passes import passes
 from vgg_sweep.store import write_json
+from vgg_sweep.sweep.points import cells
 
 from .tiny import tiny_config, tiny_run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vgg_sweep.curves import COLUMNS, Window, append_row, forget_rows_after
+from vgg_sweep.train.curves import COLUMNS, Window, append_row, forget_rows_after
 
 
 def test_running_means_begin_with_the_first_step_and_forget_slowly() -> None:

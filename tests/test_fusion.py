@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vgg_sweep.config import ConfigError, RunError
-from vgg_sweep.results import load_results
+from vgg_sweep.report.results import load_results
 
 from .sweeps import Spec, make_run, make_sweep, softmax, write_posteriors
 

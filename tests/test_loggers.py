@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from vgg_sweep.config import ConfigError
-from vgg_sweep.loggers import open_logger
 from vgg_sweep.plan import Run
+from vgg_sweep.train.loggers import open_logger
 
 from .test_train import trained
 from .tiny import tiny_run

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from vgg_sweep.metrics import (
+from vgg_sweep.report.metrics import (
     EXACT_BELOW,
     Misses,
     discordant,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from vgg_sweep import paper
 from vgg_sweep.config import test_scales as scales_of
+from vgg_sweep.report import paper
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "paper_tables.json"
 ERRORS = ("top1_val", "top5_val", "top5_test")

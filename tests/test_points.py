@@ -12,9 +12,9 @@ from hydra.core.singleton import Singleton
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from vgg_sweep import sweeper
 from vgg_sweep.config import Config, ConfigError, checked, conf_dir
-from vgg_sweep.points import points
+from vgg_sweep.sweep import sweeper
+from vgg_sweep.sweep.points import points
 
 Points = Callable[..., list[Config]]
 

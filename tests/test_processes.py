@@ -18,11 +18,11 @@ import pytest
 
 from tests.stub import WORKER, lines, make_runs
 from vgg_sweep import config as schema
-from vgg_sweep.agenda import Agenda
 from vgg_sweep.config import ConfigError
 from vgg_sweep.plan import Run
-from vgg_sweep.processes import Place, most_at_once, places, visible_gpus, work_off
 from vgg_sweep.store import RunFolder
+from vgg_sweep.sweep.agenda import Agenda
+from vgg_sweep.sweep.processes import Place, most_at_once, places, visible_gpus, work_off
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vgg_sweep.config import RunError
-from vgg_sweep.protocols import (
+from vgg_sweep.report.protocols import (
     BOTH,
     Posteriors,
     Protocol,

@@ -18,7 +18,7 @@ from vgg_sweep.config import ConfigError, RunError
 from vgg_sweep.plan import Run, plan
 from vgg_sweep.ranks import Ranks
 from vgg_sweep.store import read_json
-from vgg_sweep.train import _check_shares
+from vgg_sweep.train.train import _check_shares
 from vgg_sweep.work import prepare, work
 
 from .tiny import RECIPE, tiny_config, tiny_run

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vgg_sweep.claims import claims
-from vgg_sweep.commands import merged
-from vgg_sweep.layouts import DASH, Column, Shown, shown
-from vgg_sweep.render import JSON_KEYS, fitting, to_csv, to_json, to_markdown, to_rich
-from vgg_sweep.results import load_results
-from vgg_sweep.tables import lrn_cost, table3, table4, table6, table7, table_5x5
+from vgg_sweep.report.claims import claims
+from vgg_sweep.report.commands import merged
+from vgg_sweep.report.layouts import DASH, Column, Shown, shown
+from vgg_sweep.report.render import JSON_KEYS, fitting, to_csv, to_json, to_markdown, to_rich
+from vgg_sweep.report.results import load_results
+from vgg_sweep.report.tables import lrn_cost, table3, table4, table6, table7, table_5x5
 
 from .sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from vgg_sweep.config import ConfigError, RunError
-from vgg_sweep.report import DEVIATIONS, TABLES, report
+from vgg_sweep.report.report import DEVIATIONS, TABLES, report
 
 from .sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
 
@@ -107,7 +107,8 @@ def test_no_sweep_says_what_to_run(tmp_path: Path) -> None:
 
 def test_report_does_without_torch(sweep: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from rich.console import Console; from vgg_sweep.report import report\n"
+        "import sys; from pathlib import Path; from rich.console import Console\n"
+        "from vgg_sweep.report.report import report\n"
         f"report([Path({str(sweep)!r})], tables=None, formats=None, out=None, fuse=['best:2'], console=Console())\n"
         "assert not {'torch', 'torchvision'} & sys.modules.keys()"
     )

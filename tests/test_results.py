@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vgg_sweep import errors as errors_module
 from vgg_sweep.config import RunError
-from vgg_sweep.errors import read_config
-from vgg_sweep.metrics import wilson
-from vgg_sweep.results import load_results
+from vgg_sweep.report import errors as errors_module
+from vgg_sweep.report.errors import read_config
+from vgg_sweep.report.metrics import wilson
+from vgg_sweep.report.results import load_results
 
 from .sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posteriors
 
@@ -50,7 +50,7 @@ def test_chunks_do_not_change_an_error(tmp_path: Path, monkeypatch: pytest.Monke
     run = make_run(tmp_path, "D", "256")
     whole = load_results(tmp_path)
     (run / "posteriors" / "errors.json").unlink()
-    monkeypatch.setattr("vgg_sweep.protocols.CHUNK_ELEMENTS", 21)  # 3 images of 7 classes
+    monkeypatch.setattr("vgg_sweep.report.protocols.CHUNK_ELEMENTS", 21)  # 3 images of 7 classes
     assert load_results(tmp_path).equals(whole)
 
 

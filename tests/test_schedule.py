@@ -3,7 +3,7 @@
 import pytest
 
 from vgg_sweep.config import Recipe
-from vgg_sweep.schedule import is_over, learning_rate, num_drops
+from vgg_sweep.train.schedule import is_over, learning_rate, num_drops
 
 PLATEAU = Recipe(name="test", schedule="plateau", patience_epochs=2, threshold=0.1)
 

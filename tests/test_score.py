@@ -12,18 +12,18 @@ import pytest
 import torch
 from PIL import Image
 
-from vgg_sweep import score as score_module
 from vgg_sweep.config import RunError
 from vgg_sweep.device import choose_device
 from vgg_sweep.images.sources import ImageSet, Split
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import origins
 from vgg_sweep.nets.vgg import VGG
-from vgg_sweep.passes import Pass, macs, missing, passes
 from vgg_sweep.plan import Run
 from vgg_sweep.progress import Interrupted, Reporter
-from vgg_sweep.score import score
-from vgg_sweep.train import build_net, start
+from vgg_sweep.score import score as score_module
+from vgg_sweep.score.passes import Pass, macs, missing, passes
+from vgg_sweep.score.score import score
+from vgg_sweep.train.train import build_net, start
 from vgg_sweep.work import prepare
 
 from .tiny import tiny_config, tiny_run

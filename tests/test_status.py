@@ -10,11 +10,11 @@ from rich.console import Console
 
 from tests.stub import make_runs
 from tests.test_plan import config
-from vgg_sweep.agenda import Agenda
 from vgg_sweep.config import ConfigError
 from vgg_sweep.plan import plan
-from vgg_sweep.status import Watch, duration, estimated_seconds, foreseen, plan_table, read_sweep, show
 from vgg_sweep.store import RunFolder, write_json
+from vgg_sweep.sweep.agenda import Agenda
+from vgg_sweep.sweep.status import Watch, duration, estimated_seconds, foreseen, plan_table, read_sweep, show
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from vgg_sweep.images.loader import Batch
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.plan import Run
 from vgg_sweep.progress import Interrupted
-from vgg_sweep.step import Learner
-from vgg_sweep.train import build_net, start, train
+from vgg_sweep.train.step import Learner
+from vgg_sweep.train.train import build_net, start, train
 
 from .test_train import StopAt, materials, prepare, trained
 from .tiny import RECIPE, tiny_run

@@ -13,11 +13,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from tests.stub import WORKER, lines, make_runs
-from vgg_sweep import compose, sweeper
-from vgg_sweep.agenda import Agenda
+from vgg_sweep import compose
 from vgg_sweep.config import Config, RunError
-from vgg_sweep.processes import work_off
 from vgg_sweep.store import RunFolder, write_json
+from vgg_sweep.sweep import sweeper
+from vgg_sweep.sweep.agenda import Agenda
+from vgg_sweep.sweep.processes import work_off
 
 
 @pytest.fixture(autouse=True)

@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vgg_sweep.checkpoints import checkpoint_files
 from vgg_sweep.device import Device, choose_device
 from vgg_sweep.images.loader import Batch
 from vgg_sweep.images.sources import ImageSet, open_images
 from vgg_sweep.images.statistics import Statistics, statistics
 from vgg_sweep.plan import Run, plan
 from vgg_sweep.progress import Diverged, Interrupted, Reporter
-from vgg_sweep.step import Learner
-from vgg_sweep.train import build_net, start, train, validate
+from vgg_sweep.train.checkpoints import checkpoint_files
+from vgg_sweep.train.step import Learner
+from vgg_sweep.train.train import build_net, start, train, validate
 from vgg_sweep.work import prepare
 
 from .tiny import RECIPE, tiny_config, tiny_run

@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vgg_sweep.checkpoints import checkpoint_files
 from vgg_sweep.config import RunError
 from vgg_sweep.plan import Run, plan
 from vgg_sweep.progress import STOP_SIGNALS, Interrupted
 from vgg_sweep.store import RunLocked
+from vgg_sweep.train.checkpoints import checkpoint_files
 from vgg_sweep.work import prepare, read_run, work
 
 from .test_train import equal

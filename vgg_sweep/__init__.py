@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vgg_sweep.results import load_results as load_results
+    from vgg_sweep.report.results import load_results as load_results
 
 __version__ = "0.1.0"
 
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`load_results`, imported when asked for: it needs pandas, which most commands do without."""
     if name == "load_results":
-        from vgg_sweep.results import load_results
+        from vgg_sweep.report.results import load_results
 
         return load_results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

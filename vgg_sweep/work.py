@@ -15,9 +15,9 @@ from yaml import YAMLError
 from vgg_sweep.config import Config, ConfigError, RunError, checked
 from vgg_sweep.images.sources import check_folders
 from vgg_sweep.launch import is_first_process, launch, num_processes
-from vgg_sweep.passes import missing
 from vgg_sweep.plan import Run, plan, with_passes
 from vgg_sweep.progress import Diverged, Interrupted, Reporter
+from vgg_sweep.score.passes import missing
 from vgg_sweep.store import RunFolder, write_text
 
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "interrupted": 130}
@@ -137,8 +137,8 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
     from vgg_sweep.images.statistics import statistics
     from vgg_sweep.nets.weights import load_weights
     from vgg_sweep.ranks import join_ranks
-    from vgg_sweep.score import score
-    from vgg_sweep.train import build_net, train
+    from vgg_sweep.score.score import score
+    from vgg_sweep.train.train import build_net, train
 
     config, folder = run.config, run.folder
     if folder.is_trained and not missing(folder, config):

@@ -15,13 +15,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from rich.console import Console
 
-from vgg_sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.config import Config, RunError
 from vgg_sweep.plan import Run, plan
-from vgg_sweep.points import points
-from vgg_sweep.processes import POLL_SECONDS, Stopped, places, visible_gpus, work_off
-from vgg_sweep.status import TIMED_RUNS, Watch, console, estimated_seconds, plan_table
 from vgg_sweep.store import RunFolder, find_runs, write_text
+from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
+from vgg_sweep.sweep.points import points
+from vgg_sweep.sweep.processes import POLL_SECONDS, Stopped, places, visible_gpus, work_off
+from vgg_sweep.sweep.status import TIMED_RUNS, Watch, console, estimated_seconds, plan_table
 from vgg_sweep.work import check, prepare, read_run
 
 

@@ -8,13 +8,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep import paper
 from vgg_sweep.config import Config, test_scales
 from vgg_sweep.images.sources import open_images
-from vgg_sweep.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, VIEWS, Pass, macs, missing, passes, passes_of
 from vgg_sweep.plan import Run
-from vgg_sweep.status import duration
+from vgg_sweep.report import paper
+from vgg_sweep.score.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, VIEWS, Pass, macs, missing, passes, passes_of
 from vgg_sweep.store import find_runs
+from vgg_sweep.sweep.status import duration
 
 Size = tuple[int, int]
 """Width and height in pixels."""

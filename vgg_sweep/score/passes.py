@@ -10,7 +10,7 @@ from typing import Any
 from vgg_sweep.config import Config, parse_pass
 from vgg_sweep.images.views import rescaled_size
 from vgg_sweep.nets.columns import net_macs, parse_columns
-from vgg_sweep.protocols import BOTH, FLIPS
+from vgg_sweep.report.protocols import BOTH, FLIPS
 from vgg_sweep.store import RunFolder, read_json
 
 VIEWS = {"dense": 1, "multi-crop": 25, "ten-crop": 5, "centre-crop": 1}

@@ -11,8 +11,8 @@ import torch
 
 from vgg_sweep.config import Config
 from vgg_sweep.progress import Reporter
-from vgg_sweep.step import Learner
 from vgg_sweep.store import RunFolder, atomic_path
+from vgg_sweep.train.step import Learner
 
 NUM_CHECKPOINTS = 2
 MOST_OF_TIME = 0.02

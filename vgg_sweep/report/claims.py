@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vgg_sweep import paper
-from vgg_sweep.metrics import Z95, discordant, mcnemar, normal_p, paired_difference
-from vgg_sweep.protocols import BOTH
-from vgg_sweep.tables import by_settings, find
+from vgg_sweep.report import paper
+from vgg_sweep.report.metrics import Z95, discordant, mcnemar, normal_p, paired_difference
+from vgg_sweep.report.protocols import BOTH
+from vgg_sweep.report.tables import by_settings, find
 
 ALPHA = 0.05
 """A difference with a smaller p decides a claim."""

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.layouts import Column, Shown
+from vgg_sweep.report.layouts import Column, Shown
 
 JSON_KEYS = (
     *("table", "config", "train_scale", "test_scales", "method", "seeds", "n_images"),

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from vgg_sweep import commands
 from vgg_sweep.config import scaled_px
-from vgg_sweep.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
-from vgg_sweep.fusion import fused_scores
-from vgg_sweep.metrics import Misses, wilson
-from vgg_sweep.protocols import check_same_images
+from vgg_sweep.report import commands
+from vgg_sweep.report.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
+from vgg_sweep.report.fusion import fused_scores
+from vgg_sweep.report.metrics import Misses, wilson
+from vgg_sweep.report.protocols import check_same_images
 
 _COSTS = ("params", "train_seconds", "step_seconds", "peak_memory_bytes", "device_name", "precision")
 

@@ -18,16 +18,13 @@ from statistics import median
 import numpy as np
 import torch
 
-from vgg_sweep.checkpoints import Checkpoints, Progress, remove_unfinished, restore
 from vgg_sweep.config import Config, ConfigError, RunError, scaled_px, test_scales
-from vgg_sweep.curves import Window, append_row, forget_rows_after
 from vgg_sweep.device import Device, net_input
 from vgg_sweep.images.augment import derived_seed, draw_epoch
 from vgg_sweep.images.loader import Batch, Loader
 from vgg_sweep.images.sources import ImageSet, Split
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import rescaled, views
-from vgg_sweep.loggers import open_logger
 from vgg_sweep.nets.start import copy_all, initialise, warm_start_from_A
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import load_state, save_weights
@@ -35,8 +32,11 @@ from vgg_sweep.plan import Run
 from vgg_sweep.progress import Diverged, Reporter
 from vgg_sweep.provenance import provenance
 from vgg_sweep.ranks import ALONE, Ranks
-from vgg_sweep.schedule import is_over, learning_rate
-from vgg_sweep.step import Learner
+from vgg_sweep.train.checkpoints import Checkpoints, Progress, remove_unfinished, restore
+from vgg_sweep.train.curves import Window, append_row, forget_rows_after
+from vgg_sweep.train.loggers import open_logger
+from vgg_sweep.train.schedule import is_over, learning_rate
+from vgg_sweep.train.step import Learner
 
 CHANCE_SHARE = 0.25
 """Share of the budget after which a loss at chance is worth a warning."""

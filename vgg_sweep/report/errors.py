@@ -13,10 +13,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from vgg_sweep import commands
 from vgg_sweep.config import RunError, test_scales
-from vgg_sweep.metrics import Misses, ranks, top_k_misses
-from vgg_sweep.protocols import BOTH, FLIPS, Posteriors, Protocol, chunks, mean, posteriors_at
+from vgg_sweep.report import commands
+from vgg_sweep.report.metrics import Misses, ranks, top_k_misses
+from vgg_sweep.report.protocols import BOTH, FLIPS, Posteriors, Protocol, chunks, mean, posteriors_at
 from vgg_sweep.store import RunFolder, find_runs, write_json
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

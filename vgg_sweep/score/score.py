@@ -28,9 +28,9 @@ from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.nets.weights import weights_fingerprint
-from vgg_sweep.passes import Pass, macs, missing
 from vgg_sweep.progress import Reporter
 from vgg_sweep.ranks import ALONE, Ranks
+from vgg_sweep.score.passes import Pass, macs, missing
 from vgg_sweep.store import RunFolder, atomic_path, read_json, write_json
 
 CHUNK = 250

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_sweep import paper
 from vgg_sweep.config import ConfigError
-from vgg_sweep.errors import ReportedRun, Score, as_score, read_cached, storable, write_cached
-from vgg_sweep.metrics import ranks
-from vgg_sweep.protocols import (
+from vgg_sweep.report import paper
+from vgg_sweep.report.errors import ReportedRun, Score, as_score, read_cached, storable, write_cached
+from vgg_sweep.report.metrics import ranks
+from vgg_sweep.report.protocols import (
     BOTH,
     Posteriors,
     Protocol,

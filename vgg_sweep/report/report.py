@@ -8,16 +8,26 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from vgg_sweep.claims import claims, summary
-from vgg_sweep.commands import merged
 from vgg_sweep.config import ConfigError
-from vgg_sweep.errors import ReportedRun, read_runs, run_scores, scored_runs
-from vgg_sweep.fusion import fused_scores
-from vgg_sweep.layouts import Shown, shown
-from vgg_sweep.render import to_csv, to_json, to_markdown, to_rich
-from vgg_sweep.results import results_frame
+from vgg_sweep.report.claims import claims, summary
+from vgg_sweep.report.commands import merged
+from vgg_sweep.report.errors import ReportedRun, read_runs, run_scores, scored_runs
+from vgg_sweep.report.fusion import fused_scores
+from vgg_sweep.report.layouts import Shown, shown
+from vgg_sweep.report.render import to_csv, to_json, to_markdown, to_rich
+from vgg_sweep.report.results import results_frame
+from vgg_sweep.report.tables import (
+    deviations,
+    fusion_table,
+    lrn_cost,
+    table3,
+    table4,
+    table5,
+    table6,
+    table7,
+    table_5x5,
+)
 from vgg_sweep.store import write_text
-from vgg_sweep.tables import deviations, fusion_table, lrn_cost, table3, table4, table5, table6, table7, table_5x5
 
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "3": ("Table 3. A single test scale: dense, image and flip", table3),

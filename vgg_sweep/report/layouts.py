@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.config import PAPER_CROP_PX, scaled_px
-from vgg_sweep.tables import AT_CHANCE
+from vgg_sweep.report.tables import AT_CHANCE
 
 DASH = "–"
 

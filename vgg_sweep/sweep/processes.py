@@ -15,10 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from vgg_sweep.agenda import Agenda
 from vgg_sweep.config import Config, ConfigError
 from vgg_sweep.plan import Run
 from vgg_sweep.store import RunLocked, read_json, write_text
+from vgg_sweep.sweep.agenda import Agenda
 
 WORKER = (sys.executable, "-m", "vgg_sweep.work")
 POLL_SECONDS = 0.05

@@ -17,11 +17,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.agenda import FAILED, SETTLED, Agenda, found_state
 from vgg_sweep.config import ConfigError
 from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.plan import Run
 from vgg_sweep.store import RunFolder, find_runs
+from vgg_sweep.sweep.agenda import FAILED, SETTLED, Agenda, found_state
 
 REFRESH_SECONDS = 1.0
 PAGE_WIDTH = 160

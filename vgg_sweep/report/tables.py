@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from vgg_sweep import commands, paper
 from vgg_sweep.config import PAPER_CROP_PX, scaled_px, test_scales
-from vgg_sweep.metrics import wilson
+from vgg_sweep.report import commands, paper
+from vgg_sweep.report.metrics import wilson
 
 AT_CHANCE = "no better than chance"
 """In the `note` of a row whose 95 % interval of top-1 error reaches the error of guessing."""

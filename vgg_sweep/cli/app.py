@@ -1,0 +1,122 @@
+"""The program: its options, those that several commands share, and what becomes of errors."""
+
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vgg_sweep import __version__
+
+app = typer.Typer(
+    name="vgg-sweep",
+    rich_markup_mode=None,  # errors and help as plain text, to be copied and searched
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+
+@dataclass
+class Program:
+    """What the options before the command say."""
+
+    debug: bool = False
+
+
+def complete_override(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """Shell completion of KEY=VALUE."""
+    from vgg_sweep.vocabulary import complete
+
+    return complete(context.params.get("overrides") or args, incomplete)
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE", help="Settings, such as model=D train_scale=jitter.", autocompletion=complete_override
+    ),
+]
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="A folder with options of your own, such as model/mine.yaml."),
+]
+Cfg = Annotated[
+    Literal["job", "hydra", "all"] | None,
+    typer.Option("--cfg", "-c", help="Show the configuration instead of running: ours, Hydra's or both."),
+]
+Resolve = Annotated[bool, typer.Option("--resolve", help="With --cfg: fill in the ${...} of the values.")]
+Package = Annotated[str | None, typer.Option(help="With --cfg: show only this part, such as recipe.")]
+Info = Annotated[
+    Literal["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"] | None,
+    typer.Option(help="Show how Hydra comes to the configuration instead of running."),
+]
+Sweeps = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="SWEEP", help="Folders of sweeps; by itself the most recent one under outputs/."),
+]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """The VGG paper (Simonyan & Zisserman, ICLR 2015) as an experiment-sweep tool.
+
+    Exit codes: 0 all done, 1 something failed, 2 the command line or the configuration is wrong.
+    """
+    context.obj.debug = debug
+
+
+def newest_sweep() -> Path:
+    """The sweep under outputs/ in which something was written last. Raises `ConfigError` if there is none."""
+    from vgg_sweep.config import ConfigError
+
+    written = {file: file.stat().st_mtime for file in Path("outputs").glob("*/*/status.json")}
+    if not written:
+        raise ConfigError(
+            "there is no run under outputs/ yet; start with `vgg-sweep multirun`, or name a sweep's folder."
+        )
+    sweep = max(written, key=lambda file: written[file]).parents[1]
+    typer.echo(f"The most recent sweep: {sweep}", err=True)
+    return sweep
+
+
+def main() -> None:
+    """Run the command line; an error is one sentence, with its traceback if --debug is given."""
+    program = Program()
+    try:
+        app(obj=program)
+    except Exception as error:
+        if program.debug:
+            traceback.print_exception(error)
+        sentence, exit_code = _verdict(error)
+        typer.echo(f"Error: {sentence}", err=True)
+        sys.exit(exit_code)
+
+
+def _verdict(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    from vgg_sweep.config import ConfigError, RunError
+    from vgg_sweep.progress import Diverged, Interrupted
+
+    match error:
+        case ConfigError():
+            return str(error), 2
+        case Interrupted():
+            return str(error), 130
+        case RunError() | Diverged():
+            return str(error), 1
+    return f"{type(error).__name__}: {error} (`vgg-sweep --debug ...` shows where.)", 1

@@ -1,0 +1,148 @@
+"""Commands that make runs: train, multirun, score, status."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vgg_sweep.cli.app import Cfg, ConfigDir, Info, Overrides, Package, Resolve, Sweeps, app, newest_sweep
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from vgg_sweep.config import Config
+    from vgg_sweep.plan import Run
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    cfg: Cfg = None,
+    resolve: Resolve = False,
+    package: Package = None,
+    info: Info = None,
+) -> None:
+    """Train and score one net, after those that it starts from."""
+    from vgg_sweep import compose
+
+    compose.run(train_config, overrides or [], compose.Flags(config_dir, cfg, resolve, package, info))
+
+
+@app.command()
+def multirun(
+    overrides: Overrides = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the runs and what is done of them; run nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start finished runs afresh.")] = False,
+    config_dir: ConfigDir = None,
+    cfg: Cfg = None,
+    resolve: Resolve = False,
+    package: Package = None,
+    info: Info = None,
+) -> None:
+    """Train and score many nets, in parallel where they fit.
+
+    Give sweep=NAME or lists such as model=A,B; by itself it makes the twelve runs of Table 3.
+    Given again it goes on where it was.
+    """
+    from vgg_sweep import compose
+    from vgg_sweep.config import ConfigError
+    from vgg_sweep.launch import num_processes
+
+    if num_processes() > 1:
+        raise ConfigError("multirun under torchrun would run in every process; start it by itself, with devices=N.")
+    asked = {"hydra.sweeper.plan_only=true": plan, "hydra.sweeper.force=true": force}
+    overrides = [*(overrides or []), *(override for override, wanted in asked.items() if wanted)]
+    compose.multirun(train_job, overrides, compose.Flags(config_dir, cfg, resolve, package, info))
+
+
+@app.command()
+def score(
+    overrides: Overrides = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the passes and what they cost; run nothing.")] = False,
+    config_dir: ConfigDir = None,
+    cfg: Cfg = None,
+    resolve: Resolve = False,
+    package: Package = None,
+    info: Info = None,
+) -> None:
+    """Score a trained net again, under protocol=NAME."""
+    from vgg_sweep import compose
+
+    task = show_passes if plan else score_config
+    compose.run(task, overrides or [], compose.Flags(config_dir, cfg, resolve, package, info))
+
+
+@app.command()
+def status(
+    sweeps: Sweeps = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it until nothing runs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
+) -> None:
+    """What a sweep is doing: done, running, failed, waiting."""
+    from vgg_sweep.sweep.status import show
+
+    show(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
+
+
+def train_config(config: "Config") -> None:
+    """Train and score the run of `config`, after its parents; or the prepared run in the folder `config.run`."""
+    from rich.console import Console
+
+    from vgg_sweep.config import RunError
+    from vgg_sweep.launch import is_first_process
+    from vgg_sweep.plan import plan
+    from vgg_sweep.sweep.agenda import Agenda
+    from vgg_sweep.sweep.status import plan_table
+    from vgg_sweep.work import check, main, prepare, work
+
+    if config.run is not None:
+        if main(Path(config.run)) != 0:
+            raise RunError(f"{config.run} is not done; its error.txt says why.")
+        return
+    runs = plan([config])
+    check(config)
+    if len(runs) > 1 and is_first_process():
+        Console().print(plan_table(Agenda(runs, retries=1), seconds={}))
+    for run in runs:
+        prepare(run)
+        work(run, live=True)
+    if is_first_process():
+        typer.echo(f"Done: {runs[-1].folder.path}")
+
+
+def train_job(raw: "DictConfig") -> None:
+    """A run of a sweep, in whatever process Hydra's launcher starts it."""
+    from vgg_sweep.config import checked
+
+    train_config(checked(raw))
+
+
+def score_config(config: "Config") -> None:
+    """Score the trained run of `config`."""
+    from vgg_sweep.work import prepare, work
+
+    run = trained_run(config)
+    prepare(run)
+    work(run, live=True)
+    typer.echo(f"Done: {run.folder.posteriors}")
+
+
+def show_passes(config: "Config") -> None:
+    """The passes of the run of `config` under its protocol, and what they cost; the run need not be trained."""
+    from vgg_sweep.plan import plan
+    from vgg_sweep.score.cost import pass_table
+    from vgg_sweep.sweep.status import console
+
+    console().print(pass_table(plan([config])[-1]))
+
+
+def trained_run(config: "Config") -> "Run":
+    """The run of `config`. Raises `RunError` if it is not trained."""
+    from vgg_sweep.config import RunError
+    from vgg_sweep.plan import plan
+
+    run = plan([config])[-1]
+    if not run.folder.is_trained:
+        raise RunError(f"{run.folder.path} holds no finished net; give `vgg-sweep train` the same settings first.")
+    return run

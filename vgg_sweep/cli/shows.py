@@ -1,0 +1,75 @@
+"""Commands that show: report, describe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vgg_sweep.cli.app import ConfigDir, Overrides, Sweeps, app, newest_sweep
+
+if TYPE_CHECKING:
+    from vgg_sweep.config import Config
+
+
+@app.command()
+def report(
+    sweeps: Sweeps = None,
+    table: Annotated[list[str] | None, typer.Option(help="Only this table, such as 3; may be repeated.")] = None,
+    format: Annotated[list[str] | None, typer.Option(help="rich, md, csv, json, or a list such as md,csv.")] = None,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder to write md, csv and json into.")] = None,
+    fuse: Annotated[
+        list[str] | None, typer.Option(help="Nets to average: D-jitter+E-jitter, or best:3; may be repeated.")
+    ] = None,
+) -> None:
+    """The paper's tables, ours beside the paper's.
+
+    Made from the posteriors on disk: no GPU, no torch.
+    """
+    from rich.console import Console
+
+    from vgg_sweep.report.report import report
+
+    report(
+        sweeps or [newest_sweep()],
+        tables=_words(table),
+        formats=_words(format),
+        out=out,
+        fuse=fuse or [],
+        console=Console(),
+    )
+
+
+@app.command()
+def describe(
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
+    image_px: Annotated[int | None, typer.Option(min=1, help="Side of a larger image, for dense evaluation.")] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Tables 1 and 2, from the nets themselves.
+
+    By itself at the paper's size; data=fractals or width=, classes= and crop= give another. With model=NAME one net,
+    layer by layer.
+    """
+    from vgg_sweep import compose
+
+    given = {override.partition("=")[0] for override in overrides or []}
+    at_paper_size = [] if given & {"data", "experiment"} else ["data=imagenet"]
+
+    def task(config: "Config") -> None:
+        from rich.console import Console
+
+        from vgg_sweep.config import load_option
+        from vgg_sweep.description import show
+        from vgg_sweep.vocabulary import groups
+
+        one = "model" in given
+        models = [config.model] if one else [load_option("model", name) for name in groups(config_dir)["model"]]
+        show(config, models, layer_by_layer=one, as_json=as_json, image_px=image_px, console=Console())
+
+    compose.run(task, [*at_paper_size, *(overrides or [])], compose.Flags(config_dir))
+
+
+def _words(given: list[str] | None) -> list[str]:
+    """--format md,csv --format json -> md, csv, json."""
+    return [word for text in given or [] for word in text.split(",")]
