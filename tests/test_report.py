@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from vgg_sweep.config import ConfigError, RunError
-from vgg_sweep.report.report import DEVIATIONS, TABLES, report
+from vgg_sweep.report.contents import DEVIATIONS, TABLES
+from vgg_sweep.report.report import report
 
 from .sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
 

@@ -39,10 +39,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, body: bytes) -> None:
+    """Write a whole file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(body)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text)
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

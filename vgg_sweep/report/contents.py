@@ -1,0 +1,99 @@
+"""What a report says, whatever its format: sweeps, runs, tables as data and as text, and what is missing."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from vgg_sweep.report.claims import claims
+from vgg_sweep.report.commands import merged
+from vgg_sweep.report.errors import ReportedRun, read_runs, run_scores, scored_runs
+from vgg_sweep.report.fusion import fused_scores
+from vgg_sweep.report.layouts import Shown, shown
+from vgg_sweep.report.results import results_frame
+from vgg_sweep.report.tables import (
+    deviations,
+    fusion_table,
+    lrn_cost,
+    table3,
+    table4,
+    table5,
+    table6,
+    table7,
+    table_5x5,
+)
+
+TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
+    "3": ("Table 3. A single test scale: dense, image and flip", table3),
+    "4": ("Table 4. Three test scales: dense, image and flip", table4),
+    "5": ("Table 5. Dense, multi-crop (50 crops a scale) and both, at three test scales", table5),
+    "6": ("Table 6. Several nets: the mean of their posteriors, at three test scales", table6),
+    "7": ("Table 7. Beside the published systems, whose errors are on ILSVRC", table7),
+    "5x5": ("Sect. 4.1. One 5x5 convolution in place of two 3x3: a centre crop, no flip", table_5x5),
+    "lrn": ("Sect. 4.1. What local response normalisation costs in training", lrn_cost),
+    "fusion": ("Fusions asked for", fusion_table),
+    "claims": ("Claims of the paper, in this sweep", claims),
+}
+"""Titles and tables, in the order in which they are shown."""
+
+DEVIATIONS = "deviations"
+"""The first table: it describes runs, not results."""
+
+TITLES = {DEVIATIONS: "Settings that differ from the paper's"} | {name: title for name, (title, _) in TABLES.items()}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep, scored or not, and the results of those that are."""
+
+    name: str
+    """As it was asked for: the folder's path."""
+    runs: list[ReportedRun]
+    results: pd.DataFrame
+    """That of `load_results`."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that a format may show."""
+
+    sweeps: list[Sweep]
+    frames: dict[str, pd.DataFrame]
+    """The tables by name, in the order in which they are shown; no empty ones."""
+    shown: list[Shown]
+    """The same tables as text."""
+    summary: list[str]
+    """How much of each sweep is there, and which runs are not and why."""
+    commands: list[str]
+    """What would fill the dashes of all tables."""
+
+
+def read_sweep(folder: Path, fuse: Sequence[str]) -> Sweep:
+    """Raises `RunError` where there is nothing to report, `ConfigError` for an unknown net in `fuse`."""
+    runs = read_runs(folder)
+    scores = [score for run in scored_runs(runs, folder) for score in run_scores(run)]
+    return Sweep(str(folder), runs, results_frame(folder, scores + fused_scores(folder, scores, fuse)))
+
+
+def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:
+    """The tables called `names` of some sweeps."""
+    results = pd.concat([sweep.results for sweep in sweeps], ignore_index=True)
+    configs = [run.config for sweep in sweeps for run in sweep.runs]
+    frames = {DEVIATIONS: deviations(configs, results["n_classes"].unique())} if DEVIATIONS in names else {}
+    frames |= {name: table(results) for name, (_, table) in TABLES.items() if name in names}
+    frames = {name: frame for name, frame in frames.items() if len(frame)}
+    tables = [shown(name, TITLES[name], frame) for name, frame in frames.items()]
+    missing = merged(command for table in tables for command in table.commands)
+    return Contents(sweeps, frames, tables, [line for sweep in sweeps for line in _summary(sweep)], missing)
+
+
+def _summary(sweep: Sweep) -> list[str]:
+    without = [run for run in sweep.runs if not run.is_scored]
+    lines = [f"{sweep.name}: {len(sweep.runs) - len(without)} of {len(sweep.runs)} runs scored."]
+    lines += [
+        f"  not scored: {run.folder.id} ({run.folder.status().get('state', 'not started')})" for run in without[:10]
+    ]
+    if len(without) > 10:
+        lines.append(f"  and {len(without) - 10} more; see `vgg-sweep status {sweep.name}`")
+    return lines
