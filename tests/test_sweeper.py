@@ -1,7 +1,6 @@
-"""The Hydra sweeper: a command line twice, with failures, by force, and by a launcher that loses jobs."""
+"""The Hydra sweeper: a command line twice, with failures, and by force."""
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -10,14 +9,12 @@ from pathlib import Path
 import pytest
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
-from rich.console import Console
 
-from tests.stub import WORKER, lines, make_runs
+from tests.stub import WORKER, lines
 from vgg_sweep import compose
-from vgg_sweep.config import Config, RunError
+from vgg_sweep.config import RunError
 from vgg_sweep.store import RunFolder, write_json
 from vgg_sweep.sweep import sweeper
-from vgg_sweep.sweep.agenda import Agenda
 from vgg_sweep.sweep.processes import work_off
 
 
@@ -97,28 +94,3 @@ def test_force_does_again_what_was_asked_for_but_not_its_parents(
     multirun("model=B")
     multirun("model=B hydra.sweeper.force=true")
     assert names(lines(tmp_path, "done")) == ["A-256", "B-256", "B-256"]
-
-
-class PoolThatBreaks:
-    """A launcher like joblib's: a job that is killed takes with it those that were not done."""
-
-    def __init__(self) -> None:
-        self.launched: list[list[str]] = []
-
-    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[object]:
-        folders = [override.removeprefix("run='").removesuffix("'") for [override] in jobs]
-        self.launched.append([Path(folder).name for folder in folders])
-        for folder in folders:
-            if subprocess.run([*WORKER, folder]).returncode < 0:
-                raise RuntimeError("the pool is broken")
-        return []
-
-
-def test_waves_for_a_launcher_that_loses_jobs(tmp_path: Path) -> None:
-    parents = {"A": None, "bad": None, "innocent": None, "B": "A", "C": "bad"}
-    agenda = Agenda(make_runs(tmp_path, parents, {"bad": {"ends": ["kill"]}}))
-    launcher = PoolThatBreaks()
-    sweeper._in_waves(agenda, Config(), launcher, Console(quiet=True))  # type: ignore[arg-type]
-    assert agenda.states == {"A": "done", "bad": "failed", "innocent": "done", "B": "done", "C": "blocked"}
-    assert launcher.launched == [["A", "bad", "innocent"], ["bad"], ["innocent"], ["B"]]
-    assert RunFolder(tmp_path / "bad").status()["error"] == "the launcher reports RuntimeError: the pool is broken"

@@ -3,13 +3,10 @@
 import os
 import shlex
 import shutil
-import time
 from collections.abc import Sequence
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -17,11 +14,12 @@ from rich.console import Console
 
 from vgg_sweep.config import Config, RunError
 from vgg_sweep.plan import Run, plan
-from vgg_sweep.store import RunFolder, find_runs, write_text
+from vgg_sweep.store import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.points import points
-from vgg_sweep.sweep.processes import POLL_SECONDS, Stopped, places, visible_gpus, work_off
+from vgg_sweep.sweep.processes import Stopped, places, visible_gpus, work_off
 from vgg_sweep.sweep.status import TIMED_RUNS, Watch, console, estimated_seconds, plan_table
+from vgg_sweep.sweep.waves import in_waves
 from vgg_sweep.work import check, prepare, read_run
 
 
@@ -71,7 +69,8 @@ class DagSweeper(Sweeper):
             if HydraConfig.get().runtime.choices["hydra/launcher"] == "basic":
                 _in_processes(agenda, settings, finished, screen)
             else:
-                _in_waves(agenda, settings, self._launcher, screen)
+                with Watch(agenda, 1, [], screen):
+                    in_waves(agenda, self._launcher, fail_fast=settings.fail_fast)
         except Stopped as stopped:
             command = shlex.join(["vgg-sweep", "multirun", *_flags(self._master), *arguments])
             screen.print(
@@ -126,52 +125,6 @@ def _in_processes(agenda: Agenda, settings: Config, finished: Sequence[Run], scr
     rooms = places(settings, todo, len(os.sched_getaffinity(0)), visible_gpus())
     with Watch(agenda, len(rooms), finished, screen):
         work_off(agenda, rooms, fail_fast=settings.fail_fast)
-
-
-def _in_waves(agenda: Agenda, settings: Config, launcher: Launcher, screen: Console) -> None:
-    """Give a launcher all runs that are ready, wait for them, and again. What became of them is read from their
-    folders.
-
-    A launcher may lose runs that are not to blame, as joblib does with a whole pool when one worker is killed. So
-    those that ended without a word are given to it once more, one by one.
-    """
-    alone: set[str] = set()
-    num_launched = 0
-    with Watch(agenda, 1, [], screen):
-        while not agenda.is_settled and not (settings.fail_fast and agenda.in_state(*FAILED)):
-            wave = list(agenda.ready())
-            suspects = [run for run in wave if run.id in alone]
-            wave = suspects[:1] or wave
-            if not wave:
-                time.sleep(POLL_SECONDS)
-                continue
-            for run in wave:
-                agenda.starts(run)
-            message = _launch(launcher, wave, num_launched)
-            num_launched += len(wave)
-            while any(run.folder.is_locked() for run in wave):  # a launcher may give up on all when one has failed
-                time.sleep(POLL_SECONDS)
-            for run in wave:
-                if found_state(run) in ("new", "interrupted") and len(wave) > 1:
-                    alone.add(run.id)
-                    agenda.gives_back(run)
-                    continue
-                if found_state(run) in ("new", "interrupted"):
-                    write_text(run.folder.error, message)
-                    run.folder.update_status(state="failed", error=message)
-                agenda.ends(run)
-
-
-def _launch(launcher: Launcher, runs: Sequence[Run], first_number: int) -> str:
-    """Launch `runs` and wait for them. Returns what the launcher said of those that did not end well."""
-    jobs = [[f"run='{run.folder.path.absolute()}'"] for run in runs]
-    try:
-        returned: Sequence[JobReturn] = launcher.launch(jobs, initial_job_idx=first_number)
-        for job in returned:
-            _ = job.return_value  # raises what the job raised
-    except (Exception, SystemExit) as error:
-        return f"the launcher reports {type(error).__name__}: {error}"
-    return "the launcher's job ended without a word"
 
 
 def _report(agenda: Agenda) -> None:
