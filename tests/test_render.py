@@ -2,16 +2,18 @@ import csv
 import io
 import json
 import math
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
+from vgg_sweep.config import ConfigError
 from vgg_sweep.report.claims import claims
 from vgg_sweep.report.commands import merged
 from vgg_sweep.report.layouts import DASH, Column, Shown, shown
-from vgg_sweep.report.render import JSON_KEYS, fitting, to_csv, to_json, to_markdown, to_rich
+from vgg_sweep.report.render import JSON_KEYS, fitting, to_csv, to_json, to_markdown, to_parquet, to_rich
 from vgg_sweep.report.results import load_results
 from vgg_sweep.report.tables import lrn_cost, table3, table4, table6, table7, table_5x5
 
@@ -143,3 +145,9 @@ def test_a_missing_row_is_null_in_json_and_empty_in_csv(tmp_path: Path) -> None:
     )
     assert list(csv.DictReader(io.StringIO(to_csv(frame))))[-1]["top1_error"] == ""
     assert math.isnan(frame["top1_error"].iloc[-1])
+
+
+def test_parquet_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"pip install 'vgg-sweep\[parquet\]'"):
+        to_parquet(pd.DataFrame({"config": ["A"]}))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -51,6 +52,20 @@ def test_files_in_a_folder_are_the_same_tables(sweep: Path, tmp_path: Path) -> N
     assert (tmp_path / "new" / "report" / "report.json").read_text() == reported([sweep], formats=["json"])
 
 
+def test_parquet_holds_what_csv_holds_in_its_types(sweep: Path, tmp_path: Path) -> None:
+    reported([sweep], formats=["parquet", "csv"], out=tmp_path)
+    parquet, csv = pd.read_parquet(tmp_path / "table3.parquet"), pd.read_csv(tmp_path / "table3.csv")
+    assert list(parquet.columns) == list(csv.columns)
+    assert parquet["top1_error"].tolist() == pytest.approx(csv["top1_error"].tolist())
+    assert parquet["test_scales"].iloc[0].tolist() == [73] and parquet["seeds"].dtype == "Int64"
+    assert {path.stem for path in tmp_path.glob("*.parquet")} == {path.stem for path in tmp_path.glob("*.csv")}
+
+
+def test_printed_latex_is_one_document(sweep: Path) -> None:
+    text = reported([sweep], formats=["latex"])
+    assert text.count(r"\documentclass") == text.count(r"\caption{Table 3.") == 1
+
+
 def test_a_second_report_is_the_same_byte_for_byte(sweep: Path) -> None:
     assert reported([sweep], formats=["md"]) == reported([sweep], formats=["md"])
 
@@ -93,6 +108,7 @@ def test_fusions_asked_for_are_shown(sweep: Path) -> None:
     [
         ({"tables": ["33"]}, "there is no table '33'; did you mean 3"),
         ({"formats": ["mdd"]}, "there is no format 'mdd'; did you mean md"),
+        ({"formats": ["parquet"]}, "--format parquet makes files; name a folder for them with --out DIR"),
         ({"fuse": ["F-jitter"]}, "no scored run is called 'F-jitter'"),
     ],
 )

@@ -1,5 +1,6 @@
-"""Tables for people and programs: the terminal, Markdown, CSV and JSON, all from the same DataFrames."""
+"""Tables for people and programs: the terminal, Markdown, CSV, JSON, Parquet, all from the same DataFrames."""
 
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from vgg_sweep.config import ConfigError
 from vgg_sweep.report.layouts import Column, Shown
 
 JSON_KEYS = (
@@ -56,6 +58,17 @@ def to_markdown(table: Shown) -> str:
 def to_csv(frame: pd.DataFrame) -> str:
     """All columns of a DataFrame; lists of pixels with spaces between."""
     return frame.map(lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else value).to_csv(index=False)
+
+
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    """All columns of a DataFrame, in their types. Raises `ConfigError` without pyarrow."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("--format parquet needs pyarrow: pip install 'vgg-sweep[parquet]'.") from error
+    file = io.BytesIO()
+    frame.to_parquet(file, engine="pyarrow", index=False)
+    return file.getvalue()
 
 
 def to_json(frames: Sequence[pd.DataFrame]) -> str:

@@ -10,7 +10,8 @@ from rich.text import Text
 from vgg_sweep.config import ConfigError
 from vgg_sweep.report.claims import summary
 from vgg_sweep.report.contents import DEVIATIONS, TABLES, Contents, contents, read_sweep
-from vgg_sweep.report.render import to_csv, to_json, to_markdown, to_rich
+from vgg_sweep.report.latex import document, to_latex
+from vgg_sweep.report.render import to_csv, to_json, to_markdown, to_parquet, to_rich
 from vgg_sweep.store import write_bytes
 
 Files = Mapping[str, str | bytes]
@@ -39,10 +40,12 @@ def report(
     said = contents([read_sweep(sweep, fuse) for sweep in sweeps], names)
     if "rich" in chosen:
         show(said, console)
-    files = {name: body for format in chosen if format != "rich" for name, body in FORMATS[format](said).items()}
+    made = [FORMATS[format](said) for format in chosen if format != "rich"]
     if out is None:
-        console.file.write("\n".join(body for body in files.values() if isinstance(body, str)))
-    elif files:
+        console.file.write("\n".join(text for files in made for text in _printed(files)))
+        return
+    files = {name: body for each in made for name, body in each.items()}
+    if files:
         write(files, out)
         console.print(Text(f"Written to {out}: {', '.join(files)}"))
 
@@ -54,6 +57,12 @@ def _known(kind: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
             hint = f"did you mean {near[0]}? " if near else ""
             raise ConfigError(f"there is no {kind} '{name}'; {hint}choose of {', '.join(known)}.")
     return list(dict.fromkeys(asked))
+
+
+def _printed(files: Files) -> list[str]:
+    """The whole report where one file holds it, else all files."""
+    texts = {name: body for name, body in files.items() if isinstance(body, str)}
+    return [text for name, text in texts.items() if name.startswith("report.")] or list(texts.values())
 
 
 def write(files: Files, out: Path) -> None:
@@ -101,6 +110,15 @@ def _json(said: Contents) -> Files:
     return {"report.json": to_json(list(said.frames.values()))}
 
 
+def _latex(said: Contents) -> Files:
+    alone = {"report.tex": document(said.shown, said.summary, said.commands)}
+    return alone | {f"{file_stem(table.name)}.tex": to_latex(table) for table in said.shown}
+
+
+def _parquet(said: Contents) -> Files:
+    return {f"{file_stem(name)}.parquet": to_parquet(frame) for name, frame in said.frames.items()}
+
+
 def file_stem(table: str) -> str:
     """What the files of a table are called: table3, claims."""
     return f"table{table}" if table.isdigit() else table
@@ -110,11 +128,13 @@ FORMATS: dict[str, Callable[[Contents], Files]] = {
     "md": _markdown,
     "csv": _csv,
     "json": _json,
+    "latex": _latex,
+    "parquet": _parquet,
 }
 """What makes the files of each format. `rich`, the terminal's, makes none."""
 
 FILES = ("md", "csv", "json")
 """What `out` receives where no format is named."""
 
-PRINTABLE = ("rich", "md", "csv", "json")
+PRINTABLE = ("rich", "md", "csv", "json", "latex")
 """The formats that may be printed; others need `out`."""
