@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -47,15 +49,30 @@ def load_weights(net: VGG, path: Path) -> dict[str, str]:
     return metadata
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a weight file, empty if this program did not write it. Raises `RunError` if it cannot be read."""
+    with _opened(path) as file:
+        return _metadata(file)
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+            yield file
     except (OSError, SafetensorError) as error:
         raise RunError(
             f"{path} cannot be read as weights ({error}); train the net again or give another file."
         ) from error
+
+
+def _metadata(file: Any) -> dict[str, str]:
+    return dict(json.loads((file.metadata() or {}).get(METADATA_KEY, "{}")))
 
 
 def weights_fingerprint(path: Path) -> str:

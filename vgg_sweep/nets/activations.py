@@ -1,0 +1,56 @@
+"""The activations of any layer, for images of any size that the net can see.
+
+Axes: N images, C channels, H W pixels, h w positions of the layer.
+"""
+
+import difflib
+
+import torch
+from torch import Tensor, nn
+
+from vgg_sweep.config import ConfigError
+from vgg_sweep.nets.columns import output_sides
+from vgg_sweep.nets.vgg import VGG
+
+
+def activations(net: VGG, images_NCHW: Tensor, layer: str, *, before_relu: bool = False) -> Tensor:
+    """The activations_NChw of `layer`, named as in the released models: conv5_3, pool5, fc7.
+
+    They are those after the ReLU, which are what the next layer sees and how we read the "activations" of Appendix B;
+    `before_relu` gives those before it. The FC layers slide over what is larger than the crop: fc7 has one position for
+    a crop and more for a larger image (Sect. 3.2). What comes after `layer` is not computed. No gradient is kept.
+
+    Raises `ConfigError` for a layer that the net has not, a ReLU that follows no such layer, or images too small.
+    """
+    modules = _up_to(net, layer, before_relu=before_relu)
+    names = [each.name for each in net.layers]
+    pool_ceil = any(isinstance(module, nn.MaxPool2d) and module.ceil_mode for module in net.features)
+    for side_px in images_NCHW.shape[2:]:
+        output_sides(net.layers[: names.index(layer) + 1], side_px, pool_ceil=pool_ceil)
+    with torch.no_grad():
+        activations_NChw = images_NCHW
+        for module in modules:
+            activations_NChw = module(activations_NChw)
+    return activations_NChw
+
+
+def _up_to(net: VGG, layer: str, *, before_relu: bool) -> list[nn.Module]:
+    """The modules of `net` through `layer`, with its ReLU or without; a batch normalisation belongs to its conv."""
+    named = [
+        (net.layer_names.get(f"{part}.{index}"), module)
+        for part in ("features", "classifier")
+        for index, module in enumerate(getattr(net, part))
+    ]
+    names = [name for name, _ in named]
+    if layer not in names:
+        layers = [each.name for each in net.layers]
+        near = difflib.get_close_matches(layer, layers, n=3) or layers
+        raise ConfigError(f"the net has no layer {layer}; choose one of {', '.join(near)}.")
+    modules = [module for _, module in named]
+    end = names.index(layer) + 1
+    while end < len(modules) and isinstance(modules[end], nn.BatchNorm2d):
+        end += 1
+    has_relu = end < len(modules) and isinstance(modules[end], nn.ReLU)
+    if before_relu and not has_relu:
+        raise ConfigError(f"no ReLU follows {layer}; leave before_relu out.")
+    return modules[: end + (has_relu and not before_relu)]
