@@ -14,6 +14,7 @@ from PIL import Image
 
 from vgg_sweep.config import RunError
 from vgg_sweep.device import choose_device
+from vgg_sweep.images.preprocessing import own_preprocessing
 from vgg_sweep.images.sources import ImageSet, Split
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import origins
@@ -53,7 +54,7 @@ def scored(run: Run, reporter: Reporter | None = None, images: ImageSet | None =
         run.config,
         run.folder,
         images or image_set(),
-        FIGURES,
+        own_preprocessing(FIGURES, run.config.recipe.pixel_max),
         choose_device(run.config),
         reporter or Reporter(run.folder, live=False),
     )

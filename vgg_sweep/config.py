@@ -118,6 +118,40 @@ class Data:
 
 
 @dataclass
+class Imported:
+    """Weights trained elsewhere, which a run has instead of training; `vgg-sweep import` fills this in."""
+
+    sha256: str | None = None
+    """Of the file; null where a run trains."""
+    source: str | None = None
+    """What wrote the file: torchvision, timm, oxford, caffe or keras."""
+    class_order: str = "ilsvrc"
+    """The order of the net's outputs: `ilsvrc` (sorted wnids, as in Caffe, torchvision, timm and Keras), `devkit` (the
+    ILSVRC2012_ID of its development kit), or a text file with a class a line.
+    """
+    mirrored: bool | None = None
+    """Whether kernels lie mirrored, as Theano's convolution has them; null where the file's layout says it."""
+
+
+@dataclass
+class Preprocessing:
+    """What an image becomes before it enters an imported net; it belongs to the weights.
+
+    A net of our own is given the training set's mean RGB and `recipe.pixel_max` instead (Sect. 2.1).
+    """
+
+    name: str = "own"
+    channel_order: str = "RGB"
+    pixel_max: float = 255.0
+    """Pixels run from 0 to this before the mean is subtracted."""
+    mean: list[float] = field(default_factory=list)
+    """In units of `pixel_max` and in `channel_order`, as `std`."""
+    std: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
+    interpolation: str = "bilinear"
+    """Filter of the rescaling to Q, with antialiasing."""
+
+
+@dataclass
 class Protocol:
     """Which posteriors to compute (Sect. 3.2)."""
 
@@ -146,6 +180,8 @@ class Config:
     recipe: Recipe = field(default_factory=Recipe)
     data: Data = field(default_factory=Data)
     protocol: Protocol = field(default_factory=Protocol)
+    imported: Imported = field(default_factory=Imported)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     crop: int = PAPER_CROP_PX
     """Side of the net's input in pixels, a multiple of 32. S and Q scale with it."""
     width: float = 1.0
@@ -258,13 +294,16 @@ _CHOICES = {
     "recipe.schedule": ("plateau", "fractions"),
     "train_scale.trainable": ("all", "fc"),
     "data.source": ("fractals", "folder", "imagenet"),
+    "preprocessing.channel_order": ("RGB", "BGR"),
+    "preprocessing.interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
     "warm_start": ("paper", "none"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "logger": ("none", "tensorboard", "wandb", "mlflow", "trackio"),
 }
 _NOT_NEGATIVE = ("threads", "workers", "checkpoint_every_steps")
 _POSITIVE = ("crop", "width", "recipe.batch_size", "recipe.epochs", "recipe.fine_tune_epochs", "recipe.max_steps",
-             "recipe.lr", "recipe.fine_tune_lr", "recipe.pixel_max", "devices", "data_timeout_seconds",
+             "recipe.lr", "recipe.fine_tune_lr", "recipe.pixel_max", "preprocessing.pixel_max",
+             "devices", "data_timeout_seconds",
              "log_every_steps", "checkpoint_every_minutes", "data.fractals.num_classes",
              "data.fractals.train_per_class", "data.fractals.val_per_class")  # fmt: skip
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vgg_sweep.config import Config, ConfigError
-from vgg_sweep.images.statistics import Statistics
+from vgg_sweep.config import Config, ConfigError, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,13 @@ def _fast_precision(device: torch.device) -> str:
 
 
 def net_input(
-    images_NCHW: torch.Tensor,
-    statistics: Statistics,
-    pixel_max: float,
-    shift_NC: torch.Tensor | None = None,
+    images_NCHW: torch.Tensor, preprocessing: Preprocessing, shift_NC: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """uint8 pixels to the net's input: the training set's mean RGB subtracted (Sect.
-
-    2.1), the colour shift added, [0, pixel_max] units.
+    """uint8 RGB pixels to the net's input: the mean RGB subtracted (Sect. 2.1), the colour shift, which is in [0, 1]
+    units, added, in units of `pixel_max`, divided by the standard deviation.
     """
-    mean_C = torch.tensor(statistics.mean_rgb, device=images_NCHW.device)
+    pixel_max, std = preprocessing.pixel_max, preprocessing.std
+    mean_C = torch.tensor([mean / pixel_max for mean in preprocessing.mean], device=images_NCHW.device)
+    gain_C = torch.tensor([pixel_max / each for each in std], device=images_NCHW.device)
     offset_NC = -mean_C[None] if shift_NC is None else shift_NC - mean_C
-    return (images_NCHW.float().div_(255).add_(offset_NC[:, :, None, None])).mul_(pixel_max)
+    return images_NCHW.float().div_(255).add_(offset_NC[:, :, None, None]).mul_(gain_C[:, None, None])

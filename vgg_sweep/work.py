@@ -133,6 +133,7 @@ def _work_in_processes(run: Run, *, live: bool) -> None:
 def _train_and_score(run: Run, reporter: Reporter) -> None:
     # Imported here so that a plan can be made and a sweep driven without torch.
     from vgg_sweep.device import choose_device
+    from vgg_sweep.images.preprocessing import own_preprocessing
     from vgg_sweep.images.sources import open_images
     from vgg_sweep.images.statistics import statistics
     from vgg_sweep.nets.weights import load_weights
@@ -157,7 +158,8 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
         ranks.wait()
     net = build_net(config, len(images.classes))
     load_weights(net, folder.weights)
-    score(net, config, folder, images, figures, device, reporter, ranks)
+    preprocessing = own_preprocessing(figures, config.recipe.pixel_max)
+    score(net, config, folder, images, preprocessing, device, reporter, ranks)
     ranks.wait()
 
 

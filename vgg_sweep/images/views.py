@@ -15,12 +15,13 @@ def rescaled_size(width: int, height: int, smallest_px: int) -> tuple[int, int]:
     return round(width * smallest_px / shorter), round(height * smallest_px / shorter)
 
 
-def rescaled(image: Image.Image, Q_px: int) -> np.ndarray:
-    """`image` rescaled to smallest side Q, as uint8 HWC.
+def rescaled(image: Image.Image, Q_px: int, interpolation: str = "bilinear") -> np.ndarray:
+    """`image` rescaled to smallest side Q, as uint8 HWC, with antialiasing.
 
-    Bilinear with antialiasing (the paper does not name its filter).
+    Bilinear if nothing else is asked for (the paper does not name its filter).
     """
-    return np.asarray(image.resize(rescaled_size(image.width, image.height, Q_px), Image.Resampling.BILINEAR))
+    size = rescaled_size(image.width, image.height, Q_px)
+    return np.asarray(image.resize(size, Image.Resampling[interpolation.upper()]))
 
 
 def origins(method: str, height: int, width: int, crop: int) -> list[tuple[int, int]]:

@@ -15,16 +15,16 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vgg_sweep.config import Config, RunError
+from vgg_sweep.config import Config, Preprocessing, RunError
 from vgg_sweep.device import Device, net_input
 from vgg_sweep.images.sources import ImageSet
-from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.nets.weights import weights_fingerprint
@@ -47,7 +47,7 @@ def score(
     config: Config,
     folder: RunFolder,
     images: ImageSet,
-    statistics: Statistics,
+    preprocessing: Preprocessing,
     device: Device,
     reporter: Reporter,
     ranks: Ranks = ALONE,
@@ -67,7 +67,7 @@ def score(
     net.eval()
     parts = folder.posteriors / "parts" / _origin(manifest)
     num_images = len(images.val)
-    starts = range(0, num_images, CHUNK)
+    starts, filter = range(0, num_images, CHUNK), preprocessing.interpolation
     began, fresh = time.monotonic(), 0
     with ThreadPoolExecutor(max(1, config.workers)) as pool:
         for number, start in enumerate(starts):
@@ -77,10 +77,10 @@ def score(
             if todo:
                 decoded = list(pool.map(images.val.image, ranks.share(chunk)))
                 for Q in sorted({each.Q for each in todo}):
-                    images_HWC = list(pool.map(lambda image, Q=Q: rescaled(image, Q), decoded))
+                    images_HWC = list(pool.map(partial(rescaled, Q_px=Q, interpolation=filter), decoded))
                     for each in todo:
                         if each.Q == Q:
-                            own_NK = _chunk_posteriors(net, images_HWC, each, config, statistics, device)
+                            own_NK = _chunk_posteriors(net, images_HWC, each, config, preprocessing, device)
                             own_NK = own_NK.reshape(-1, len(images.classes))  # a rank may have no image of a chunk
                             if (posteriors_NK := ranks.gather(own_NK)) is not None:
                                 _save(files[each], posteriors_NK)
@@ -166,7 +166,7 @@ def _chunk_posteriors(
     images_HWC: list[np.ndarray],
     each: Pass,
     config: Config,
-    statistics: Statistics,
+    preprocessing: Preprocessing,
     device: Device,
 ) -> np.ndarray:
     """Posteriors [N, K] of one pass: the mean over an image's views where it has several (Sect.
@@ -179,7 +179,7 @@ def _chunk_posteriors(
         if each.flip:
             pixels_NCHW = pixels_NCHW.flip(3)
         with torch.inference_mode(), device.autocast():
-            scores_NKhw = net(net_input(pixels_NCHW, statistics, config.recipe.pixel_max))
+            scores_NKhw = net(net_input(pixels_NCHW, preprocessing))
         views_NK: np.ndarray = posteriors(scores_NKhw.float()).cpu().numpy()
         return views_NK
 

@@ -11,6 +11,7 @@ from vgg_sweep.config import Config, RunError
 from vgg_sweep.device import Device, net_input
 from vgg_sweep.images.augment import color_shift, derived_seed
 from vgg_sweep.images.loader import Batch
+from vgg_sweep.images.preprocessing import own_preprocessing
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.ranks import ALONE, Ranks
@@ -29,6 +30,7 @@ class Learner:
         note: Callable[[str], None] = print,
     ) -> None:
         self.net, self.config, self.statistics, self.device, self.ranks = net, config, statistics, device, ranks
+        self.preprocessing = own_preprocessing(statistics, config.recipe.pixel_max)
         self.optimizer = make_optimizer(net, config, device)
         self.scaler = torch.amp.GradScaler(device.place.type, enabled=device.precision == "fp16")
         self.lr = 0.0
@@ -97,8 +99,7 @@ class Learner:
         alpha_NC = batch.alpha_NC[own].to(self.device.place) * self.config.recipe.color_shift_std
         images_NCHW = net_input(
             batch.images_NCHW[own].to(self.device.place, non_blocking=True),
-            self.statistics,
-            self.config.recipe.pixel_max,
+            self.preprocessing,
             color_shift(alpha_NC, self.statistics),
         )
         with self.device.autocast():

@@ -251,9 +251,7 @@ def validate(learner: Learner, split: Split) -> float:
                 indices,
             )
             images_NCHW = torch.from_numpy(np.stack(list(crops))).permute(0, 3, 1, 2)
-            scores_NK = net(
-                net_input(images_NCHW.to(device.place), learner.statistics, config.recipe.pixel_max)
-            ).flatten(1)
+            scores_NK = net(net_input(images_NCHW.to(device.place), learner.preprocessing)).flatten(1)
             num_wrong += int((scores_NK.argmax(1).cpu().numpy() != split.labels_N[indices]).sum())
     net.train()
     return 100 * learner.ranks.sum(num_wrong)[0] / len(split)
