@@ -5,12 +5,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from vgg_sweep.config import RunError
 from vgg_sweep.images.augment import draw_epoch
 from vgg_sweep.images.loader import Batch, Loader
-from vgg_sweep.images.sources import Split
+from vgg_sweep.images.splits import Split
 from vgg_sweep.ranks import ALONE, Ranks
 
 NUM_IMAGES = 23
@@ -23,7 +22,7 @@ def split() -> Split:
     return Split(
         [str(i) for i in range(NUM_IMAGES)],
         np.arange(NUM_IMAGES),
-        lambda i: Image.fromarray(arrays[i]),
+        arrays.__getitem__,
     )
 
 
@@ -73,7 +72,7 @@ def test_mean_S_is_that_of_the_batch(split: Split) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_that_cannot_be_read_is_named(split: Split, workers: int) -> None:
-    def fail(index: int) -> Image.Image:
+    def fail(index: int) -> np.ndarray:
         raise OSError("gone")
 
     broken = Split(split.ids, split.labels_N, fail)
@@ -82,7 +81,7 @@ def test_an_image_that_cannot_be_read_is_named(split: Split, workers: int) -> No
 
 
 def test_an_image_that_never_comes_is_named_and_does_not_keep_the_process(split: Split) -> None:
-    def hang(index: int) -> Image.Image:
+    def hang(index: int) -> np.ndarray:
         time.sleep(1000)
         raise AssertionError
 

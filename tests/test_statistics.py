@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from vgg_sweep.images.sources import ImageSet, Split
+from vgg_sweep.images.splits import ImageSet, Split
 from vgg_sweep.images.statistics import statistics
 
 
@@ -14,7 +13,7 @@ def image_set(arrays: list[np.ndarray]) -> ImageSet:
     split = Split(
         [str(i) for i in range(len(arrays))],
         np.zeros(len(arrays), dtype=np.int64),
-        lambda i: Image.fromarray(arrays[i]),
+        arrays.__getitem__,
     )
     return ImageSet(split, split, ["one"], "fingerprint-of-this")
 
@@ -31,7 +30,6 @@ def test_they_are_those_of_all_pixels(tmp_path: Path) -> None:
 
 
 def test_they_are_computed_once(tmp_path: Path) -> None:
-    images = image_set([np.zeros((4, 4, 3), dtype=np.uint8)])
-    first = statistics(images, tmp_path, workers=1)
-    images.train._decoded[0] = Image.new("RGB", (4, 4), (255, 255, 255))
-    assert statistics(images, tmp_path, workers=1) == first
+    black, white = (image_set([np.full((4, 4, 3), level, dtype=np.uint8)]) for level in (0, 255))
+    first = statistics(black, tmp_path, workers=1)
+    assert statistics(white, tmp_path, workers=1) == first

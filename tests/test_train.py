@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from vgg_sweep.device import Device, choose_device
 from vgg_sweep.images.loader import Batch
-from vgg_sweep.images.sources import ImageSet, open_images
+from vgg_sweep.images.sources import open_images
+from vgg_sweep.images.splits import ImageSet
 from vgg_sweep.images.statistics import Statistics, statistics
 from vgg_sweep.plan import Run, plan
 from vgg_sweep.progress import Diverged, Interrupted, Reporter

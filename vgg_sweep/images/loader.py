@@ -15,7 +15,7 @@ import torch
 
 from vgg_sweep.config import RunError
 from vgg_sweep.images.augment import Draws, training_view
-from vgg_sweep.images.sources import Split
+from vgg_sweep.images.splits import Split
 
 BATCHES_AHEAD = 2
 

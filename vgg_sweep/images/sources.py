@@ -4,75 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from vgg_sweep.config import Config, ConfigError, Data, Fractals, RunError
+from vgg_sweep.config import Config, ConfigError, Data, Fractals
 from vgg_sweep.images import fractals
+from vgg_sweep.images.splits import ImageSet, Split
 from vgg_sweep.store import atomic_path, waiting_lock
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
-DECODED_BYTES = 2 * 1024**3
-"""Decoded images of a split are kept in memory up to this size."""
-
-
-@dataclass
-class Split:
-    """The images of one split, in a fixed order."""
-
-    ids: list[str]
-    labels_N: np.ndarray
-    _open: Callable[[int], Image.Image]
-    """Opens an image without decoding it."""
-    _decoded: dict[int, Image.Image] = field(default_factory=dict)
-    _decoded_bytes: int = 0
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def size_px(self, index: int) -> tuple[int, int]:
-        """Width and height of the image at `index`, from its header. Raises `RunError` as `image` does."""
-        with self._opened(index) as image:
-            return image.size
-
-    def image(self, index: int) -> Image.Image:
-        """The RGB image at `index`, at its own size, EXIF rotation ignored as is the practice for ImageNet.
-
-        Raises `RunError` naming an image that cannot be read.
-        """
-        if (known := self._decoded.get(index)) is not None:
-            return known
-        with self._opened(index) as opened:
-            image = opened.convert("RGB")
-        if self._decoded_bytes < DECODED_BYTES:
-            self._decoded[index] = image
-            self._decoded_bytes += 3 * image.width * image.height
-        return image
-
-    @contextmanager
-    def _opened(self, index: int) -> Iterator[Image.Image]:
-        try:
-            with self._open(index) as image:
-                yield image
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise RunError(
-                f"{self.ids[index]} cannot be read as an image ({error}); mend it or remove it from the set."
-            ) from error
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """What a net is trained and scored on."""
-
-    train: Split
-    val: Split
-    classes: list[str]
-    fingerprint: str
-    """Identifies the data: hash of the classes, ids and file sizes, or of the formula's settings."""
 
 
 def open_images(config: Config, progress: Callable[[int, int], None] | None = None) -> ImageSet:
@@ -113,7 +55,7 @@ def _open_fractals(spec: Fractals, cache: Path, progress: Callable[[int, int], N
 
 def _array_split(name: str, images_NHWC: np.ndarray, labels_N: np.ndarray) -> Split:
     ids = [f"{name}/{index}" for index in range(len(labels_N))]
-    return Split(ids, labels_N, lambda index: Image.fromarray(images_NHWC[index]))
+    return Split(ids, labels_N, images_NHWC.__getitem__)
 
 
 def check_folders(data: Data) -> list[str]:
@@ -180,11 +122,7 @@ def _open_folders(data: Data) -> ImageSet:
 def _folder_split(root: Path, by_class: dict[str, list[Path]], classes: list[str]) -> Split:
     paths = [path for name in classes for path in by_class[name]]
     labels_N = np.repeat(np.arange(len(classes)), [len(by_class[name]) for name in classes])
-    return Split(
-        [str(path.relative_to(root)) for path in paths],
-        labels_N,
-        lambda index: Image.open(paths[index]),
-    )
+    return Split([str(path.relative_to(root)) for path in paths], labels_N, paths.__getitem__)
 
 
 def _named(names: set[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_sweep.images.sources import ImageSet
+from vgg_sweep.images.splits import ImageSet
 from vgg_sweep.store import read_json, waiting_lock, write_json
 
 

@@ -24,7 +24,7 @@ import torch
 
 from vgg_sweep.config import Config, Preprocessing, RunError
 from vgg_sweep.device import Device, net_input
-from vgg_sweep.images.sources import ImageSet
+from vgg_sweep.images.splits import ImageSet
 from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.nets.weights import weights_fingerprint

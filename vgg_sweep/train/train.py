@@ -22,7 +22,7 @@ from vgg_sweep.config import Config, ConfigError, RunError, scaled_px, test_scal
 from vgg_sweep.device import Device, net_input
 from vgg_sweep.images.augment import derived_seed, draw_epoch
 from vgg_sweep.images.loader import Batch, Loader
-from vgg_sweep.images.sources import ImageSet, Split
+from vgg_sweep.images.splits import ImageSet, Split
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.nets.start import copy_all, initialise, warm_start_from_A
