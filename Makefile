@@ -1,6 +1,7 @@
 # make demo    set up, make the twelve runs of Table 3 at small size on the embedded data, and report
 # make test    set up, and check style, types and behaviour
 # make soak    kill runs at random moments and fill their disk, for some minutes
+# make bench-report    time and memory of reports on up to 1,000 synthetic runs
 # make clean   remove the environment; outputs/ stays
 # PYTHON=... names the Python to set up with; else the first of these that is 3.11 or newer.
 PYTHON := python3 python3.14 python3.13 python3.12 python3.11
@@ -9,7 +10,7 @@ BIN := .venv/bin
 READY := .venv/ready
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: demo test soak clean
+.PHONY: demo test soak bench-report clean
 
 demo: $(READY)
 	$(BIN)/vgg-sweep multirun experiment=demo
@@ -24,6 +25,9 @@ test: $(READY)
 
 soak: $(READY)
 	$(BIN)/pytest -s tests/soak.py
+
+bench-report: $(READY)
+	$(BIN)/python -m tests.bench_report
 
 clean:
 	rm -rf .venv

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from vgg_sweep.config import RunError
 from vgg_sweep.report import errors as errors_module
 from vgg_sweep.report.errors import read_config
 from vgg_sweep.report.metrics import wilson
+from vgg_sweep.report.protocols import Posteriors
 from vgg_sweep.report.results import load_results
 
 from .sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posteriors
@@ -65,11 +68,53 @@ def test_a_second_report_reads_no_posteriors_until_they_change(tmp_path: Path) -
     assert load_results(tmp_path)["top1_error"].tolist() == [25]
 
 
-def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ['{"format": 1, "finger', "[]", "{}", '{"format": 1}'])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, text: str) -> None:
     run = make_run(tmp_path, "A", "256")
     first = load_results(tmp_path)
-    (run / "posteriors" / "errors.json").write_text('{"format": 1, "finger')
+    (run / "posteriors" / "errors.json").write_text(text)
     assert load_results(tmp_path).equals(first)
+
+
+def test_a_second_report_reads_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path, "A", "256")
+    first = load_results(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Posteriors, "_manifest_bytes", property(lambda _: pytest.fail("the manifest was read")))
+        assert load_results(tmp_path).equals(first)
+
+
+def test_a_manifest_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+    manifest = make_run(tmp_path, "A", "256") / "posteriors" / "manifest.json"
+    first, stat = load_results(tmp_path), manifest.stat()
+    swapped = json.loads(manifest.read_text())
+    swapped["labels"].reverse()
+    manifest.write_text(json.dumps(swapped))
+    os.utime(manifest, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (manifest.stat().st_size, manifest.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert not load_results(tmp_path).equals(first)
+
+
+def test_a_copied_sweep_keeps_its_errors(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "one", "A", "256")
+    first = load_results(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    for _ in range(2):
+        for file in (tmp_path / "two" / run.name / "posteriors").glob("*.npy"):
+            file.unlink()
+        assert load_results(tmp_path / "two")["top1_error"].equals(first["top1_error"])
+
+
+@pytest.mark.parametrize("where", [0, 200, -1])
+def test_a_flipped_bit_is_one_sentence(tmp_path: Path, where: int) -> None:
+    """In the header's magic, among the first rows, and in the last byte of the last image's last class."""
+    file = make_run(tmp_path, "A", "256") / "posteriors" / "dense-Q73-flip1.npy"
+    body = bytearray(file.read_bytes())
+    body[where] ^= 1
+    file.write_bytes(body)
+    with pytest.raises(RunError, match=r"dense-Q73-flip1.npy is (not the file that was scored|cut off)[^\n]*vgg-sweep"):
+        load_results(tmp_path)
+    assert not (file.parent / "errors.json").exists()
 
 
 def test_top_5_of_few_classes_is_not_a_number(tmp_path: Path) -> None:

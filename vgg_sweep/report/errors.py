@@ -164,11 +164,12 @@ def scored_runs(every: Sequence[ReportedRun], sweep: Path) -> list[ReportedRun]:
 
 def run_scores(run: ReportedRun) -> list[Score]:
     """The errors of one run under all its protocols, computed once and then read from `posteriors/errors.json`."""
-    path = run.folder.posteriors / "errors.json"
-    rows = read_cached(path, run.posteriors.fingerprint)
-    if rows is None:
-        rows = _evaluate(run)
-        write_cached(path, run.posteriors.fingerprint, rows)
+    posteriors = run.posteriors
+    rows = _cached(posteriors.remembered, posteriors.fingerprint)
+    if rows is None or posteriors.remembered.get("manifest_stat") != posteriors.manifest_stat:
+        rows = _evaluate(run) if rows is None else rows
+        path = posteriors.folder / "errors.json"
+        write_cached(path, posteriors.fingerprint, rows, manifest_stat=posteriors.manifest_stat)
     return [as_score((run,), row) for row in rows]
 
 
@@ -219,15 +220,19 @@ def as_score(runs: tuple[ReportedRun, ...], row: dict[str, Any], fusion: str = "
 
 def read_cached(path: Path, fingerprint: str) -> list[dict[str, Any]] | None:
     """The errors in `path`, if they are those of the posteriors with this fingerprint."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        cached = json.loads(path.read_bytes())
-        if (cached["format"], cached["fingerprint"]) == (_ERRORS_FORMAT, fingerprint):
-            return list(cached["errors"])
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return _cached(dict(json.loads(path.read_bytes())), fingerprint)
     return None
 
 
-def write_cached(path: Path, fingerprint: str, errors: list[dict[str, Any]]) -> None:
+def _cached(file: dict[str, Any], fingerprint: str) -> list[dict[str, Any]] | None:
+    if (file.get("format"), file.get("fingerprint")) == (_ERRORS_FORMAT, fingerprint):
+        return list(file["errors"])
+    return None
+
+
+def write_cached(path: Path, fingerprint: str, errors: list[dict[str, Any]], **also: Any) -> None:
     """Keep errors for the next report; a sweep that may only be read is reported all the same."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
-        write_json(path, {"format": _ERRORS_FORMAT, "fingerprint": fingerprint, "errors": errors})
+        write_json(path, {"format": _ERRORS_FORMAT, "fingerprint": fingerprint, **also, "errors": errors})

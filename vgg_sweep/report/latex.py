@@ -58,7 +58,8 @@ def to_latex(table: Shown) -> str:
     label = f"tab:vgg-{re.sub('[^A-Za-z0-9]', '', table.name)}"
     pages = []
     for number, part in enumerate(parts, start=1):
-        caption = escaped(table.title) + (f" ({number} of {len(parts)})" if len(parts) > 1 else "")
+        part_of = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+        caption = escaped(re.sub(r"^(?=Table \d)", "The paper's ", table.title) + part_of)
         notes = (
             [rf"  \par\smallskip\parbox{{\linewidth}}{{\footnotesize {_noted(table.notes)}}}"] if table.notes else []
         )

@@ -4,6 +4,7 @@ Soft-max posteriors are averaged, never logits, level by level: over the image a
 equal weight, over dense and multi-crop, over nets.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,8 +48,23 @@ class Posteriors:
         return (self.folder / "manifest.json").read_bytes()
 
     @cached_property
+    def manifest_stat(self) -> list[int]:
+        """Tells the manifest from any that takes its place, without reading it: it names every image."""
+        stat = (self.folder / "manifest.json").stat()
+        return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+    @cached_property
+    def remembered(self) -> dict[str, Any]:
+        """`errors.json`, which the last report left; empty if it is not there or damaged."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return dict(json.loads((self.folder / "errors.json").read_bytes()))
+        return {}
+
+    @cached_property
     def fingerprint(self) -> str:
         """Of the manifest, which holds the hashes of all posteriors."""
+        if self.remembered.get("manifest_stat") == self.manifest_stat:
+            return str(self.remembered.get("fingerprint"))
         return hashlib.sha256(self._manifest_bytes).hexdigest()
 
     @cached_property
@@ -103,6 +119,15 @@ class Posteriors:
         """(method, Q, flip) -> file name."""
         return {(entry["method"], entry["Q"], entry["flip"]): entry["file"] for entry in self.manifest["files"]}
 
+    @cached_property
+    def _sha256(self) -> dict[str, str]:
+        return {entry["file"]: entry["sha256"] for entry in self.manifest["files"]}
+
+    @cached_property
+    def _hashed(self) -> dict[str, tuple[Any, int]]:
+        """File name -> the hash of what was read of it from its beginning, and how many rows these are."""
+        return {}
+
     def test_scales(self, method: str) -> list[int]:
         """The Q in pixels at which `method` can be evaluated: all its halves are there."""
         methods = ("dense", "multi-crop") if method == BOTH else (method,)
@@ -113,7 +138,9 @@ class Posteriors:
         return set(protocol.test_scales) <= set(self.test_scales(protocol.method))
 
     def read(self, method: str, Q: int, flip: bool, rows: slice) -> NDArray[np.float64]:
-        """Some rows of one file, [rows, K]. Raises `RunError` if it is missing, cut off or of another shape."""
+        """Some rows of one file, [rows, K]. Raises `RunError` if it is missing, cut off or of another shape, and, once
+        all rows were read in their order, if it is not the file that was scored.
+        """
         path = self.folder / self.files[method, Q, flip]
         try:
             posteriors_NK = np.load(path, mmap_mode="r")
@@ -129,7 +156,25 @@ class Posteriors:
                 f"{path} is {posteriors_NK.shape}, not {expected} (images, classes); "
                 f"remove it and make it again: {self.redo}"
             )
-        return np.asarray(posteriors_NK[rows], dtype=np.float64)
+        some_NK = posteriors_NK[rows]
+        self._verify(path, some_NK, rows, header_bytes=posteriors_NK.offset)
+        return np.asarray(some_NK, dtype=np.float64)
+
+    def _verify(self, path: Path, some_NK: NDArray[np.floating], rows: slice, header_bytes: int) -> None:
+        """Hash a file while it is read for its posteriors anyway, and compare at its end."""
+        if rows.start == 0:
+            with open(path, "rb") as file:
+                self._hashed[path.name] = hashlib.sha256(file.read(header_bytes)), 0
+        sha256, num_rows = self._hashed.get(path.name, (None, -1))
+        if num_rows != rows.start:
+            return
+        sha256.update(some_NK)
+        self._hashed[path.name] = sha256, rows.stop
+        if rows.stop == self.num_images and sha256.hexdigest() != self._sha256[path.name]:
+            raise RunError(
+                f"{path} is not the file that was scored: its sha256 is not that in manifest.json; "
+                f"remove it and make it again: {self.redo}"
+            )
 
 
 def mean(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -155,15 +155,21 @@ def deviations(configs: Iterable[Mapping[str, Any]], num_classes: Iterable[int] 
 
 
 def by_settings(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    """The results of each sweep and each group of settings in it: only these are compared with one another."""
+    """The results of each sweep and each group of settings in it, as `find` looks them up: only these are compared with
+    one another.
+    """
     for (sweep, settings), group in results.groupby(["sweep", "settings"], sort=False):
-        yield {"sweep": str(sweep), "settings": str(settings)}, group
+        looked_up = group.set_index(_KEY, drop=False).rename_axis([None] * len(_KEY)).sort_index(kind="stable")
+        yield {"sweep": str(sweep), "settings": str(settings)}, looked_up
+
+
+_KEY = ["members", "rule", "method", "fusion"]
 
 
 def find(group: pd.DataFrame, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> pd.DataFrame:
     """The rows, one a seed, of a net or of a fusion under a protocol."""
-    found = group[group["members"] == " + ".join(sorted(net.slug for net in members))]
-    return found[(found["rule"] == rule) & (found["method"] == method) & (found["fusion"] == fusion)]
+    key = (" + ".join(sorted(net.slug for net in members)), rule, method, fusion)
+    return group.iloc[slice(*group.index.slice_locs(key, key))]
 
 
 def _single_nets(table: str, results: pd.DataFrame) -> pd.DataFrame:
