@@ -111,8 +111,8 @@ def work_off(
     Returns when all are settled; how is in `agenda`. After SIGINT or SIGTERM the runs save and stop, then `Stopped`
     is raised; a second one kills them. `fail_fast` stops the same way after the first failure, but returns.
     """
-    free, children = list(places), list[_Child]()
-    with _signals() as signals:
+    free, children = list(places), list[Child]()
+    with signals() as came:
         try:
             while True:
                 for child in [child for child in children if child.has_ended()]:
@@ -120,10 +120,10 @@ def work_off(
                     free.append(child.place)
                     child.explain_silent_death()
                     agenda.ends(child.run)
-                stopping = bool(signals) or (fail_fast and bool(agenda.in_state("failed", "diverged")))
+                stopping = bool(came) or (fail_fast and bool(agenda.in_state("failed", "diverged")))
                 if stopping:
                     for child in children:
-                        child.stop(at_once=len(signals) > 1)
+                        child.stop(at_once=len(came) > 1)
                         agenda.stops(child.run)
                 elif free:
                     children += _start(agenda, free, command)
@@ -133,11 +133,11 @@ def work_off(
         finally:  # only an error of the driver itself leaves children here
             for child in children:
                 child.stop(at_once=False)
-    if signals:
-        raise Stopped(signals[0])
+    if came:
+        raise Stopped(came[0])
 
 
-def _start(agenda: Agenda, free: list[Place], command: Sequence[str]) -> Iterator["_Child"]:
+def _start(agenda: Agenda, free: list[Place], command: Sequence[str]) -> Iterator["Child"]:
     """Start runs until no place is free or no run is ready."""
     for run in agenda.ready():
         held = next(((place, lock) for place in free for lock in _hold(place)), None)
@@ -146,12 +146,12 @@ def _start(agenda: Agenda, free: list[Place], command: Sequence[str]) -> Iterato
         place, lock = held
         free.remove(place)
         agenda.starts(run)
-        yield _Child(run, place, lock, command)
+        yield Child(run, place, lock, command)
         if not free:
             return
 
 
-class _Child:
+class Child:
     """The process of one run. It leads a session of its own, so that Ctrl-C reaches it only through the driver."""
 
     def __init__(self, run: Run, place: Place, gpu_lock: IO[str] | None, command: Sequence[str]) -> None:
@@ -182,6 +182,11 @@ class _Child:
         elif not self._was_asked_to_stop:
             self._process.send_signal(signal.SIGINT)
         self._was_asked_to_stop = True
+
+    def pass_on(self, number: int) -> None:
+        """Hand on a signal by which a scheduler asks for a stop; the process may have had it from there as well."""
+        self._was_asked_to_stop = True
+        self._process.send_signal(number)
 
     def explain_silent_death(self) -> None:
         """Write down what is known of an end that the run itself could not write down."""
@@ -222,7 +227,7 @@ def _hold(place: Place) -> Iterator[IO[str] | None]:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals() -> Iterator[list[int]]:
     """The SIGINTs and SIGTERMs that came, in a list that grows."""
     came: list[int] = []
 

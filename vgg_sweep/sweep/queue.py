@@ -1,0 +1,261 @@
+"""Runs as jobs of submitit's, on Slurm or on this machine: each is queued as soon as its parent is done.
+
+Hydra's launcher for submitit would wait for all jobs that it is given, for ever if one was cancelled where Slurm keeps
+no accounts. So only its settings are used. The queue outlives its driver: a job's id lies in the run's folder, where
+the next driver finds it.
+"""
+
+import getpass
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra.plugins.launcher import Launcher
+
+from vgg_sweep.config import ConfigError, RunError
+from vgg_sweep.plan import Run
+from vgg_sweep.progress import STOP_SIGNALS
+from vgg_sweep.store import RunFolder, RunLocked, read_json, write_text
+from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
+from vgg_sweep.sweep.processes import POLL_SECONDS, WORKER, Child, Place, Stopped, signals
+from vgg_sweep.work import read_run
+
+LOOK_SECONDS = 3.0
+"""How often the queue is asked what became of jobs; what became of runs is in their folders at once."""
+MAX_ARRAY = 1000
+"""Jobs in one array: Slurm's own default limit."""
+STOPPED = ("CANCELLED", "TIMEOUT", "DEADLINE")
+"""Ends of jobs by someone's or something's wish: their runs are interrupted, not failed."""
+NOT_ITS_FAULT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")
+"""Ends after which a run is queued again, where Slurm has not done so by itself."""
+ENDED = (*STOPPED, *NOT_ITS_FAULT, "COMPLETED", "FAILED", "OUT_OF_MEMORY")
+
+
+def is_submitit(launcher: Launcher) -> bool:
+    """Whether Hydra was asked for `submitit_slurm`, `submitit_local`, or a configuration made of one."""
+    return type(launcher).__module__.startswith("hydra_plugins.hydra_submitit_launcher.")
+
+
+def by_queue(agenda: Agenda, launcher: Launcher, *, fail_fast: bool = False, command: Sequence[str] = WORKER) -> None:
+    """Do every run of `agenda` as a job of its own; jobs that an earlier driver has queued are taken over.
+
+    Returns when all are settled; how is in `agenda`. After SIGINT or SIGTERM the jobs are cancelled, in which they save
+    and stop, then `Stopped` is raised; a second one kills them. Raises `ConfigError` if the queue refuses the first
+    jobs, `RunError` if it refuses later ones.
+    """
+    queue, at_work = Queue(launcher, Job(command)), dict[str, str]()  # the job of each run
+    with signals() as came:
+        while True:
+            for run in agenda.in_state("running", "stopping"):
+                end = queue.end_of(at_work[run.id])
+                if end is not None or found_state(run) == "done":
+                    job = at_work.pop(run.id)
+                    if found_state(run) != "done" and _is_to_be_queued_again(run, job, end or "", queue):
+                        agenda.gives_back(run)
+                    else:
+                        agenda.ends(run)
+            stopping = bool(came) or (fail_fast and bool(agenda.in_state(*FAILED)))
+            if stopping:
+                queue.cancel(list(at_work.values()), at_once=len(came) > 1)
+                for run in agenda.in_state("running"):
+                    agenda.stops(run)
+            elif ready := list(agenda.ready()):
+                for run in ready:
+                    agenda.starts(run)
+                at_work |= queue.take(ready)
+            if not at_work and (stopping or agenda.is_settled):
+                break
+            time.sleep(POLL_SECONDS)
+    if came:
+        raise Stopped(came[0])
+
+
+def _is_to_be_queued_again(run: Run, job: str, end: str, queue: "Queue") -> bool:
+    """Write down why a run whose job is gone is not done, unless it has done so itself or its job just has to start
+    again.
+    """
+    folder = run.folder
+    with suppress(RunLocked), folder.locked():  # locked: another driver's job has the run now
+        own_word = read_json(folder.path / "status.json").get("state", "new")
+        if own_word in ("done", *FAILED):
+            return False
+        if end in NOT_ITS_FAULT:
+            return True
+        message = f"its job, {job}, has ended{f' as {end}' * bool(end)}"
+        if end in STOPPED:
+            folder.update_status(state="interrupted", error=message)
+        elif own_word != "interrupted":
+            write_text(folder.error, f"{message}.\n{queue.last_words(job)}")
+            folder.update_status(state="failed", error=f"{message} without a word of the run")
+    return False
+
+
+class Queue:
+    """The jobs of one of submitit's executors, set up as `launcher` is. A job's name is its cluster and id: slurm 7_2.
+
+    Raises `ConfigError` if there is no such queue here or `launcher` has a setting that it does not know.
+    """
+
+    def __init__(self, launcher: Launcher, job: "Job") -> None:
+        from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+        from submitit import AutoExecutor
+
+        settings = dict(launcher.params)  # type: ignore[attr-defined]
+        self._cluster: str = launcher._EXECUTOR  # type: ignore[attr-defined]
+        self._folder: str = settings.pop("submitit_folder")
+        self._job = job
+        everywhere = {each.name for each in fields(BaseQueueConf)}
+        named = {name if name in everywhere else f"{self._cluster}_{name}": settings[name] for name in settings}
+        limits = {name: named.pop(name) for name in list(named) if name.endswith("_max_num_timeout")}
+        try:
+            self._executor = AutoExecutor(self._folder, cluster=self._cluster, **limits)
+            self._executor.update_parameters(**named)
+        except RuntimeError as error:
+            raise ConfigError(
+                "Slurm is not on this machine (there is no srun); start the sweep on a login node of the cluster, "
+                "or leave hydra/launcher out."
+            ) from error
+        except (AssertionError, NameError, ValueError) as error:
+            raise ConfigError(f"hydra.launcher: {' '.join(str(error).split())}") from error
+        self._of_this_driver: dict[str, Any] = {}
+        self._states: dict[str, str] = {}
+        self._answers = True
+        self._looked_at = 0.0
+        self._cancelled: set[tuple[str, bool]] = set()
+
+    def take(self, runs: Sequence[Run]) -> dict[str, str]:
+        """The job of each of `runs`: that which an earlier driver has queued, or a new one, in an array if many are."""
+        self._look()
+        queued = {run.id: name for run in runs if self._is_alive(name := job_file(run.folder))}
+        new = [run for run in runs if run.id not in queued]
+        for first in range(0, len(new), MAX_ARRAY):
+            array = new[first : first + MAX_ARRAY]
+            for run, name in zip(array, self._submit(array), strict=True):
+                write_text(run.folder.path / "job.txt", name)
+                queued[run.id] = name
+        return queued
+
+    def end_of(self, name: str) -> str | None:
+        """How a job ended in Slurm's words, empty if that is forgotten; None while it is queued or runs, and as long as
+        the queue does not answer.
+        """
+        if time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._look()
+        return self._states.get(name, "") if self._answers and not self._is_alive(name) else None
+
+    def cancel(self, names: Sequence[str], *, at_once: bool) -> None:
+        """Ask jobs, once, to save and stop, or to end `at_once`."""
+        names = [name for name in names if (name, at_once) not in self._cancelled]
+        self._cancelled |= {(name, at_once) for name in names}
+        if self._cluster == "slurm" and names:
+            how = ["--signal=KILL"] if at_once else []
+            subprocess.run(["scancel", *how, *(name.split()[1] for name in names)], check=False)
+        for name in names:
+            if self._cluster != "slurm" and name in self._of_this_driver:
+                self._of_this_driver[name].cancel(check=False)
+
+    def last_words(self, name: str) -> str:
+        """The end of what a job said on stderr."""
+        from submitit.core.utils import JobPaths
+
+        with suppress(OSError):
+            return JobPaths(self._folder, name.split()[1]).stderr.read_text(errors="replace")[-4000:]
+        return ""
+
+    def _submit(self, runs: Sequence[Run]) -> list[str]:
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        folders = [run.folder.path.absolute() for run in runs]
+        try:
+            jobs = self._executor.map_array(self._job, folders)
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            kind = RunError if self._of_this_driver else ConfigError
+            words = "; ".join(line.strip() for line in str(error).splitlines() if "error:" in line) or str(error)
+            raise kind(f"Slurm refuses the jobs ({words}); see hydra.launcher's settings, docs/slurm.md.") from error
+        named = {f"{self._cluster} {job.job_id}": job for job in jobs}
+        self._of_this_driver |= named
+        self._looked_at = -LOOK_SECONDS  # what was seen before says nothing of these
+        return list(named)
+
+    def _is_alive(self, name: str) -> bool:
+        return self._states.get(name, "FAILED") not in ENDED
+
+    def _look(self) -> None:
+        self._looked_at = time.monotonic()
+        if self._cluster != "slurm":
+            self._states = {
+                name: "COMPLETED" if job.done() else "RUNNING" for name, job in self._of_this_driver.items()
+            }
+            return
+        words = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--user={getpass.getuser()}"]
+        answer = subprocess.run(words, capture_output=True, text=True)
+        pairs = (line.split() for line in answer.stdout.splitlines())
+        self._states = {f"slurm {id}": state for id, state in pairs}
+        self._answers = answer.returncode == 0
+
+
+def job_file(folder: RunFolder) -> str:
+    """The job that a run was last given to; empty if none."""
+    try:
+        return (folder.path / "job.txt").read_text()
+    except FileNotFoundError:
+        return ""
+
+
+class Job:
+    """What a job does: the run of a folder, in a process of its own, and back into the queue when its time is up."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command
+
+    def __call__(self, path: Path) -> None:
+        """Raises `RunError` if the run is not done, so that the queue shows the job as failed."""
+        run = read_run(RunFolder(path))
+        if run.folder.is_locked() or found_state(run) == "done":
+            return  # another driver's job was quicker
+        came: list[int] = []
+        num_cores = int(os.environ.get("SLURM_CPUS_PER_TASK", 1))
+        threads = run.config.threads or max(1, num_cores // run.config.devices)
+        child = Child(run, Place(threads), None, self.command)
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            came.append(number)
+            child.pass_on(number)
+
+        handlers = {int(number): signal.signal(number, pass_on) for number in STOP_SIGNALS}
+        while not child.has_ended() or run.folder.is_locked():
+            time.sleep(POLL_SECONDS)
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+        child.explain_silent_death()
+        state = found_state(run)
+        if state in ("new", "interrupted"):
+            for number in came:
+                if number in (signal.SIGUSR1, signal.SIGUSR2) and callable(handlers[number]):
+                    _put_back(run, number)
+        if state != "done":
+            raise RunError(f"{run.id} is {state}")
+
+    def checkpoint(self, path: Path) -> Any:
+        """For submitit: what to do when the job starts again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, path)
+
+
+def _put_back(run: Run, number: int) -> None:
+    """Let submitit, which would have had the signal, put this job back into the queue; that ends this process."""
+    from submitit.core.utils import UncompletedJobError
+
+    try:
+        signal.raise_signal(number)
+    except UncompletedJobError:
+        run.folder.update_status(error="its time was up more often than hydra.launcher.max_num_timeout allows")
+        raise
