@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_sweep.config import Config, Protocol
+from vgg_sweep.config import Config, Protocol, load_option
 from vgg_sweep.plan import Run
 from vgg_sweep.score.passes import Pass, passes
 from vgg_sweep.store import RunFolder, RunLocked, read_json, write_json
@@ -31,7 +31,7 @@ def make_runs(sweep: Path, parents: Mapping[str, str | None], orders: Mapping[st
     """Runs named by the keys of `parents`, in that order, in the folder `sweep`; one without orders ends well."""
     runs: dict[str, Run] = {}
     for id, parent in parents.items():
-        config = Config(out=str(sweep), protocol=Protocol("none", []))
+        config = Config(model=load_option("model", "A"), out=str(sweep), protocol=Protocol("none", []))
         runs[id] = Run(id, config, runs[parent] if parent is not None else None)
         folder = sweep / id
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,32 @@ def make_runs(sweep: Path, parents: Mapping[str, str | None], orders: Mapping[st
         if orders and id in orders:
             write_json(folder / "orders.json", orders[id])
     return list(runs.values())
+
+
+EVERY_STATE = {
+    "A": "done",
+    "B": "new",
+    "C": "blocked",
+    "D": "blocked",
+    "bad": "failed",
+    "cut": "interrupted",
+    "new": "new",
+}
+
+
+def make_every_state(sweep: Path) -> list[Run]:
+    """Runs in the states of `EVERY_STATE`; `cut` is one whose process died."""
+    parents = {"A": None, "bad": None, "B": "A", "C": "bad", "D": "C", "cut": None, "new": None}
+    runs = make_runs(sweep, parents)
+    for run in runs[:5]:
+        run.folder.update_status(state="new", parent=parents[run.id])
+    RunFolder(sweep / "A").update_status(state="done")
+    RunFolder(sweep / "A").weights.touch()
+    RunFolder(sweep / "bad").update_status(state="failed", error="out of luck\nsecond line")
+    RunFolder(sweep / "cut").update_status(
+        state="running", stage="train", step=30, num_steps=40, loss=1.25, train_error=40.0
+    )
+    return runs
 
 
 def lines(sweep: Path, word: str) -> list[str]:

@@ -17,6 +17,7 @@ from vgg_sweep.images.sources import check_folders
 from vgg_sweep.launch import is_first_process, launch, num_processes
 from vgg_sweep.plan import Run, plan, with_passes
 from vgg_sweep.progress import Diverged, Interrupted, Reporter
+from vgg_sweep.provenance import changes, made_with
 from vgg_sweep.score.passes import missing
 from vgg_sweep.store import RunFolder, write_text
 
@@ -83,8 +84,7 @@ def work(run: Run, *, live: bool) -> None:
     with folder.locked() if is_first else nullcontext():
         try:
             if is_first:
-                attempt = int(folder.status().get("attempt", 0)) + 1
-                folder.update_status(state="running", stage="start", attempt=attempt, started=time.time(), error=None)
+                _begin(reporter)
             with reporter.running():
                 _train_and_score(run, reporter)
             if is_first:
@@ -100,6 +100,19 @@ def work(run: Run, *, live: bool) -> None:
             if _is_of_full_disk(error):
                 raise RunError(_sentence(error)) from error
             raise
+
+
+def _begin(reporter: Reporter) -> None:
+    """Write down that the run is at work and with what; and if it goes on with other code or versions than before."""
+    folder = reporter.folder
+    before, now = folder.status(), made_with()
+    if not folder.is_trained and (changed := changes(before.get("made_with", now), now)):
+        reporter.note(f"goes on with other versions or code: {'; '.join(changed)}")
+        folder.update_record(begun_with=[*folder.record().get("begun_with", []), before["made_with"]])
+    attempt = int(before.get("attempt", 0)) + 1
+    folder.update_status(
+        state="running", stage="start", attempt=attempt, started=time.time(), error=None, made_with=now
+    )
 
 
 def _write_down(error: BaseException, reporter: Reporter) -> None:
@@ -146,6 +159,9 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
         return
     ranks = join_ranks(config.device)
     device = choose_device(config)
+    if ranks.is_first:
+        gpus = _gpus(device.place.index or 0, ranks.num_ranks) if device.place.type == "cuda" else []
+        folder.update_status(device=device.place.type, gpus=gpus)
     images = open_images(config, lambda done, total: reporter.step("draw", done, total))
     figures = statistics(
         images,
@@ -161,6 +177,13 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
     preprocessing = own_preprocessing(figures, config.recipe.pixel_max)
     score(net, config, folder, images, preprocessing, device, reporter, ranks)
     ranks.wait()
+
+
+def _gpus(first: int, num_ranks: int) -> list[str]:
+    """The GPUs of a run as CUDA_VISIBLE_DEVICES names them, or else by their numbers."""
+    numbers = range(first, first + num_ranks)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [visible.split(",")[number] for number in numbers] if visible else [str(number) for number in numbers]
 
 
 def _is_of_full_disk(error: BaseException) -> bool:

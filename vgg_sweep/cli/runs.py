@@ -93,7 +93,7 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.launch import is_first_process
     from vgg_sweep.plan import plan
     from vgg_sweep.sweep.agenda import Agenda
-    from vgg_sweep.sweep.status import plan_table
+    from vgg_sweep.sweep.forecast import Forecast, plan_table
     from vgg_sweep.work import check, main, prepare, work
 
     if config.run is not None:
@@ -103,7 +103,7 @@ def train_config(config: "Config") -> None:
     runs = plan([config])
     check(config)
     if len(runs) > 1 and is_first_process():
-        Console().print(plan_table(Agenda(runs, retries=1), seconds={}))
+        Console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, [])))
     for run in runs:
         prepare(run)
         work(run, live=True)

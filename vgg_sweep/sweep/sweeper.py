@@ -16,11 +16,17 @@ from vgg_sweep.config import Config, RunError
 from vgg_sweep.plan import Run, plan
 from vgg_sweep.store import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
+from vgg_sweep.sweep.differences import notes
+from vgg_sweep.sweep.forecast import Forecast, plan_table
 from vgg_sweep.sweep.points import points
 from vgg_sweep.sweep.processes import Stopped, places, visible_gpus, work_off
-from vgg_sweep.sweep.status import TIMED_RUNS, Watch, console, estimated_seconds, plan_table
+from vgg_sweep.sweep.status import console
+from vgg_sweep.sweep.watch import Watch
 from vgg_sweep.sweep.waves import in_waves
 from vgg_sweep.work import check, prepare, read_run
+
+TIMED_RUNS = 20
+"""As many finished runs are looked at to estimate how long another takes."""
 
 
 def register() -> None:
@@ -59,7 +65,7 @@ class DagSweeper(Sweeper):
         agenda = Agenda(plan(configs), retries=settings.retries)
         finished = _finished(agenda)
         screen = console()
-        screen.print(plan_table(agenda, estimated_seconds(agenda.runs, finished)))
+        screen.print(plan_table(agenda, Forecast.of(agenda.runs, finished), notes(agenda.runs)))
         if self.plan_only or agenda.is_settled:
             return
         for run in agenda.runs:
@@ -69,7 +75,7 @@ class DagSweeper(Sweeper):
             if HydraConfig.get().runtime.choices["hydra/launcher"] == "basic":
                 _in_processes(agenda, settings, finished, screen)
             else:
-                with Watch(agenda, 1, [], screen):
+                with Watch(agenda, None, [], screen):
                     in_waves(agenda, self._launcher, fail_fast=settings.fail_fast)
         except Stopped as stopped:
             command = shlex.join(["vgg-sweep", "multirun", *_flags(self._master), *arguments])
