@@ -1,5 +1,4 @@
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from vgg_sweep.config import Data, load_option
 from vgg_sweep.report.commands import _COVERS, command, flat, merged, settings_overrides
@@ -54,7 +53,7 @@ def test_joined_commands_are_taken_apart() -> None:
 
 def test_settings_ask_for_the_data_by_its_option_or_by_the_users_own_name() -> None:
     folder = replace(config("A"), data=Data("flowers", "folder", root="photos"))
-    overrides = settings_overrides(asdict(folder), Path("outputs/flowers"))
+    overrides = settings_overrides(asdict(folder), "outputs/flowers")
     assert {"data=folder", "data.name=flowers", "data.root=photos"} <= set(overrides)
-    overrides = settings_overrides(asdict(config("A")), Path("outputs/fractals"))
+    overrides = settings_overrides(asdict(config("A")), "outputs/fractals")
     assert "data=fractals" in overrides and not any(text.startswith("data.name") for text in overrides)

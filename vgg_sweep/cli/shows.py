@@ -5,21 +5,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_sweep.cli.app import ConfigDir, Overrides, Sweeps, app, newest_sweep
+from vgg_sweep.cli.app import ConfigDir, Overrides, app, newest_sweep
 
 if TYPE_CHECKING:
     from vgg_sweep.config import Config
 
 
+Reported = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="SWEEP",
+        help="Folders of sweeps, or bundles; several are compared. By itself the most recent folder under outputs/.",
+    ),
+]
+
+
 @app.command()
 def report(
-    sweeps: Sweeps = None,
+    sweeps: Reported = None,
     table: Annotated[list[str] | None, typer.Option(help="Only this table, such as 3; may be repeated.")] = None,
-    format: Annotated[list[str] | None, typer.Option(help="rich, md, csv, json, or a list such as md,csv.")] = None,
-    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder to write md, csv and json into.")] = None,
+    format: Annotated[
+        list[str] | None,
+        typer.Option(help="rich, md, csv, json, latex, parquet, html, svg, pdf, or a list such as md,csv."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder to write into; md, csv and json if no format is named.")
+    ] = None,
     fuse: Annotated[
         list[str] | None, typer.Option(help="Nets to average: D-jitter+E-jitter, or best:3; may be repeated.")
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Pack what a reader needs to check the tables into a zip."),
+    ] = None,
+    errors_only: Annotated[
+        bool, typer.Option("--errors-only", help="With --bundle: which images were wrong in place of the posteriors.")
+    ] = False,
 ) -> None:
     """The paper's tables, ours beside the paper's.
 
@@ -36,6 +57,8 @@ def report(
         out=out,
         fuse=fuse or [],
         console=Console(),
+        bundle=bundle,
+        errors_only=errors_only,
     )
 
 

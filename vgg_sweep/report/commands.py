@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -52,7 +51,7 @@ def _recipe_option(name: str) -> dict[str, Any]:
     return flat(OmegaConf.to_container(OmegaConf.load(path)), "recipe.") if path.exists() else {}  # type: ignore[arg-type]
 
 
-def settings_overrides(config: Mapping[str, Any], sweep: Path) -> list[str]:
+def settings_overrides(config: Mapping[str, Any], sweep: str) -> list[str]:
     """Overrides that ask for the settings of `config` again, except for model, train scale, seed and protocol."""
     recipe = config["recipe"]["name"]
     name, source = config["data"]["name"], config["data"]["source"]
@@ -65,8 +64,8 @@ def settings_overrides(config: Mapping[str, Any], sweep: Path) -> list[str]:
     for name, value in flat({part: config[part] for part in DECIDING if part in config}).items():
         if name not in (*_NOT_A_SETTING, "data.name", "crop", "width") and value != given.get(name):
             chosen[name] = value
-    if str(sweep) != f"outputs/{config['data']['name']}":
-        chosen["out"] = str(sweep)
+    if sweep != f"outputs/{config['data']['name']}":
+        chosen["out"] = sweep
     return [f"{name}={_value(value)}" for name, value in chosen.items()]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from vgg_sweep.report.claims import claims
 from vgg_sweep.report.commands import merged
-from vgg_sweep.report.errors import ReportedRun, read_runs, run_scores, scored_runs
+from vgg_sweep.report.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
 from vgg_sweep.report.fusion import fused_scores
 from vgg_sweep.report.layouts import Shown, shown
 from vgg_sweep.report.results import results_frame
@@ -44,14 +44,44 @@ TITLES = {DEVIATIONS: "Settings that differ from the paper's"} | {name: title fo
 
 
 @dataclass(frozen=True)
+class Bundle:
+    """What is known of a bundle besides its sweeps."""
+
+    file: Path
+    version: str
+    """Of the vgg-sweep that packed it."""
+    has_posteriors: bool
+
+    def __str__(self) -> str:
+        content = "posteriors" if self.has_posteriors else "errors, without the posteriors"
+        return f"the bundle {self.file} (packed by vgg-sweep {self.version}, with {content})"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder with the runs of a sweep, as it was made or from a bundle."""
+
+    folder: Path
+    name: str
+    fuse: tuple[str, ...] = ()
+    """Fusions that were asked for when the bundle was packed."""
+    bundle: Bundle | None = None
+
+
+@dataclass(frozen=True)
 class Sweep:
     """The runs of a sweep, scored or not, and the results of those that are."""
 
     name: str
-    """As it was asked for: the folder's path."""
+    """As it was asked for: the folder's path; in a bundle, that of where it was packed."""
+    folder: Path
     runs: list[ReportedRun]
+    scores: list[Score]
+    """Of each run that is scored under each of its protocols, and of fusions."""
     results: pd.DataFrame
-    """That of `load_results`."""
+    """The scores as `load_results` gives them."""
+    bundle: Bundle | None
+    """What it was read from, if not from its own folder."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +99,13 @@ class Contents:
     """What would fill the dashes of all tables."""
 
 
-def read_sweep(folder: Path, fuse: Sequence[str]) -> Sweep:
+def read_sweep(source: Source, fuse: Sequence[str]) -> Sweep:
     """Raises `RunError` where there is nothing to report, `ConfigError` for an unknown net in `fuse`."""
-    runs = read_runs(folder)
-    scores = [score for run in scored_runs(runs, folder) for score in run_scores(run)]
-    return Sweep(str(folder), runs, results_frame(folder, scores + fused_scores(folder, scores, fuse)))
+    has_posteriors = source.bundle is None or source.bundle.has_posteriors
+    runs = read_runs(source.folder, source.name, has_posteriors)
+    scores = [score for run in scored_runs(runs, source.name) for score in run_scores(run)]
+    scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])))
+    return Sweep(source.name, source.folder, runs, scores, results_frame(source.name, scores), source.bundle)
 
 
 def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:

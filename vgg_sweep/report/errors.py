@@ -29,6 +29,10 @@ class ReportedRun:
 
     folder: RunFolder
     config: dict[str, Any]
+    sweep: str
+    """What its sweep is called: the folder's path, where it was made."""
+    has_posteriors: bool = True
+    """Whether the files are there that its manifest names; a bundle may hold their errors alone."""
 
     @property
     def name(self) -> str:
@@ -68,6 +72,17 @@ class ReportedRun:
         return (self.folder.posteriors / "manifest.json").exists()
 
     @cached_property
+    def errors(self) -> list[dict[str, Any]]:
+        """Under each protocol, as `storable` writes them: computed once and then read from `posteriors/errors.json`."""
+        posteriors = self.posteriors
+        rows = _cached(posteriors.remembered, posteriors.fingerprint)
+        if rows is None or posteriors.remembered.get("manifest_stat") != posteriors.manifest_stat:
+            rows = _evaluate(self) if rows is None else rows
+            path = posteriors.folder / "errors.json"
+            write_cached(path, posteriors.fingerprint, rows, manifest_stat=posteriors.manifest_stat)
+        return rows
+
+    @cached_property
     def record(self) -> dict[str, Any]:
         return self.folder.record()
 
@@ -78,14 +93,14 @@ class ReportedRun:
 
     @cached_property
     def overrides(self) -> list[str]:
-        return commands.settings_overrides(self.config, self.folder.path.parent)
+        return commands.settings_overrides(self.config, self.sweep)
 
     @cached_property
     def posteriors(self) -> Posteriors:
         own = (f"model={self.name}", f"train_scale={self.train_scale}", f"seed={self.seed}")
         passes = ",".join(self.config["protocol"]["passes"])
         redo = commands.command("score", *own, *self.overrides, f"protocol.passes=[{passes}]")
-        return Posteriors(self.folder.posteriors, redo)
+        return Posteriors(self.folder.posteriors, redo if self.has_posteriors else f"{redo}, and pack them in a bundle")
 
 
 @dataclass(frozen=True)
@@ -105,10 +120,14 @@ class Score:
     """Fingerprint of images, labels and classes."""
     fusion: str = ""
     """What the fusion is called; empty for one net."""
+    kept_in: Path | None = None
+    """The file that keeps the errors of a fusion."""
 
 
-def read_runs(sweep: Path) -> list[ReportedRun]:
-    """Every run folder of a sweep, scored or not. Raises `RunError` if there is none or one cannot be read."""
+def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[ReportedRun]:
+    """Every run folder of the sweep called `name`, scored or not. Raises `RunError` if there is none or one cannot be
+    read.
+    """
     if not sweep.is_dir():
         raise RunError(
             f"there is no sweep folder {sweep}; run `vgg-sweep multirun` first, or name the folder of your runs."
@@ -116,7 +135,7 @@ def read_runs(sweep: Path) -> list[ReportedRun]:
     runs = []
     for folder in find_runs(sweep):
         try:
-            run = ReportedRun(folder, read_config(folder.config.read_text()))
+            run = ReportedRun(folder, read_config(folder.config.read_text()), name, has_posteriors)
             _ = run.slug, run.seed, run.test_scales("multi"), run.overrides  # all that a report needs of it
             runs.append(run)
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
@@ -142,7 +161,7 @@ def _parsed(yaml_text: str) -> Any:
     return yaml.load(yaml_text, Loader=_YAML)
 
 
-def scored_runs(every: Sequence[ReportedRun], sweep: Path) -> list[ReportedRun]:
+def scored_runs(every: Sequence[ReportedRun], sweep: str) -> list[ReportedRun]:
     """The runs that have posteriors. Raises `RunError` if there is none, or two that are alike."""
     runs = [run for run in every if run.is_scored]
     if not runs:
@@ -163,14 +182,8 @@ def scored_runs(every: Sequence[ReportedRun], sweep: Path) -> list[ReportedRun]:
 
 
 def run_scores(run: ReportedRun) -> list[Score]:
-    """The errors of one run under all its protocols, computed once and then read from `posteriors/errors.json`."""
-    posteriors = run.posteriors
-    rows = _cached(posteriors.remembered, posteriors.fingerprint)
-    if rows is None or posteriors.remembered.get("manifest_stat") != posteriors.manifest_stat:
-        rows = _evaluate(run) if rows is None else rows
-        path = posteriors.folder / "errors.json"
-        write_cached(path, posteriors.fingerprint, rows, manifest_stat=posteriors.manifest_stat)
-    return [as_score((run,), row) for row in rows]
+    """The errors of one run under all its protocols."""
+    return [as_score((run,), row) for row in run.errors]
 
 
 def _evaluate(run: ReportedRun) -> list[dict[str, Any]]:
@@ -202,7 +215,9 @@ def storable(ranks_N: NDArray[np.int64], posteriors: Posteriors) -> dict[str, An
     return {"num_classes": num_classes, "scored_on": posteriors.scored_on} | named
 
 
-def as_score(runs: tuple[ReportedRun, ...], row: dict[str, Any], fusion: str = "") -> Score:
+def as_score(
+    runs: tuple[ReportedRun, ...], row: dict[str, Any], fusion: str = "", kept_in: Path | None = None
+) -> Score:
     """The score of `runs` from a row that `storable` made."""
     top1, top5 = Misses(**row["top1"]), Misses(**row["top5"]) if row["top5"] else None
     return Score(
@@ -215,6 +230,7 @@ def as_score(runs: tuple[ReportedRun, ...], row: dict[str, Any], fusion: str = "
         top5,
         row["scored_on"],
         fusion,
+        kept_in,
     )
 
 
@@ -235,4 +251,9 @@ def write_cached(path: Path, fingerprint: str, errors: list[dict[str, Any]], **a
     """Keep errors for the next report; a sweep that may only be read is reported all the same."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
-        write_json(path, {"format": _ERRORS_FORMAT, "fingerprint": fingerprint, **also, "errors": errors})
+        write_json(path, as_file(fingerprint, errors) | also)
+
+
+def as_file(fingerprint: str, errors: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `read_cached` reads."""
+    return {"format": _ERRORS_FORMAT, "fingerprint": fingerprint, "errors": errors}

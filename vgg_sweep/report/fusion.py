@@ -4,8 +4,9 @@ import difflib
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from vgg_sweep.report.protocols import (
     protocol_posteriors,
 )
 
+_Member = tuple[Posteriors, Protocol]
+"""The posteriors of a net, and what of them enters a fusion."""
+
 _SEARCH_PROTOCOLS = (("multi", BOTH), ("multi", "dense"), ("single", "dense"))
 """What `best:N` compares nets under: the first that enough of them have."""
 
@@ -37,7 +41,7 @@ def fused_scores(sweep: Path, scores: Sequence[Score], fuse: Sequence[str]) -> l
     runs = list({score.runs[0].folder.id: score.runs[0] for score in scores}.values())
     fused = _table6(sweep, runs, has)
     for spec in fuse:
-        fused += _best(spec, scores) if spec.startswith("best:") else _named(sweep, spec, runs, has)
+        fused += _best(sweep, spec, scores) if spec.startswith("best:") else _named(sweep, spec, runs, has)
     return fused
 
 
@@ -93,18 +97,35 @@ def find_run(name: str, runs: Sequence[ReportedRun]) -> ReportedRun:
 def _fuse(sweep: Path, runs: Sequence[ReportedRun], rule: str, method: str, name: str) -> Score:
     """The score of a fusion, computed once and then read from the sweep's `fusions/`."""
     members = [(run.posteriors, Protocol(method, run.test_scales(rule))) for run in runs]
+
+    def computed() -> list[dict[str, Any]]:
+        return [_row(members, rule, method) | storable(_ranks(members), members[0][0])]
+
+    path, rows = _kept(sweep, members, [], computed)
+    return as_score(tuple(runs), rows[0], name, path)
+
+
+def _kept(
+    sweep: Path, members: Sequence[_Member], asked: Sequence[str], computed: Callable[[], list[dict[str, Any]]]
+) -> tuple[Path, list[dict[str, Any]]]:
+    """The file in `fusions/` for what was `asked` of these members, and the rows in it; `computed` if it has none."""
     parts = sorted([posteriors.fingerprint, protocol.method, protocol.test_scales] for posteriors, protocol in members)
-    fingerprint = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    fingerprint = hashlib.sha256(json.dumps([*parts, *asked]).encode()).hexdigest()
     path = sweep / "fusions" / f"{fingerprint[:16]}.json"
     rows = read_cached(path, fingerprint)
     if rows is None:
-        scales = sorted({Q for _, protocol in members for Q in protocol.test_scales})
-        rows = [{"rule": rule, "method": method, "test_scales": scales} | storable(_ranks(members), members[0][0])]
+        rows = computed()
         write_cached(path, fingerprint, rows)
-    return as_score(tuple(runs), rows[0], name)
+    return path, rows
 
 
-def _ranks(members: Sequence[tuple[Posteriors, Protocol]]) -> NDArray[np.int64]:
+def _row(members: Sequence[_Member], rule: str, method: str) -> dict[str, Any]:
+    """What names a fusion's errors: its protocol and every Q that one of its nets looks at."""
+    scales = sorted({Q for _, protocol in members for Q in protocol.test_scales})
+    return {"rule": rule, "method": method, "test_scales": scales}
+
+
+def _ranks(members: Sequence[_Member]) -> NDArray[np.int64]:
     check_same_images([posteriors for posteriors, _ in members])
     first = members[0][0]
     return np.concatenate(
@@ -115,7 +136,7 @@ def _ranks(members: Sequence[tuple[Posteriors, Protocol]]) -> NDArray[np.int64]:
     )
 
 
-def _best(spec: str, scores: Sequence[Score]) -> list[Score]:
+def _best(sweep: Path, spec: str, scores: Sequence[Score]) -> list[Score]:
     """`best:N`: nets added one by one, each time the one that lowers the top-1 error most on a random half of the
     images.
 
@@ -126,8 +147,19 @@ def _best(spec: str, scores: Sequence[Score]) -> list[Score]:
     if not number.isdigit() or number == "0":
         raise ConfigError(f"--fuse {spec} is not understood; write best:N with the number of nets, such as best:2.")
     rule, method, candidates = _candidates(spec, int(number), scores)
-    runs = [score.runs[0] for score in candidates]
-    members = [(run.posteriors, Protocol(method, run.test_scales(rule))) for run in runs]
+    runs = {score.runs[0].folder.id: score.runs[0] for score in candidates}
+    members = [(run.posteriors, Protocol(method, run.test_scales(rule))) for run in runs.values()]
+
+    def searched() -> list[dict[str, Any]]:
+        return _searched(spec, int(number), list(runs), members, rule, method)
+
+    path, rows = _kept(sweep, members, [*runs, spec], searched)
+    return [as_score(tuple(runs[id] for id in row["runs"]), row, row["name"], path) for row in rows]
+
+
+def _searched(
+    spec: str, number: int, ids: Sequence[str], members: Sequence[_Member], rule: str, method: str
+) -> list[dict[str, Any]]:
     check_same_images([posteriors for posteriors, _ in members])
     num_images = members[0][0].num_images
     if num_images < 2:
@@ -136,21 +168,19 @@ def _best(spec: str, scores: Sequence[Score]) -> list[Score]:
     chosen_on_N[np.random.default_rng(0).permutation(num_images)[: num_images // 2]] = True
     chosen: list[int] = []
     found = []
-    for size in range(1, int(number) + 1):
+    for size in range(1, number + 1):
         errors = _errors_with_each(members, chosen, chosen_on_N)
-        chosen.append(min((index for index in range(len(runs)) if index not in chosen), key=errors.__getitem__))
+        chosen.append(min((index for index in range(len(ids)) if index not in chosen), key=errors.__getitem__))
         picked = [members[index] for index in chosen]
-        row = {
-            "rule": rule,
-            "method": method,
-            "test_scales": sorted({Q for _, protocol in picked for Q in protocol.test_scales}),
-        }
         measured_N = _ranks(picked)[~chosen_on_N]
-        row |= storable(measured_N, members[0][0])
         name = (
-            f"best {size} of {len(runs)}, chosen on {chosen_on_N.sum()} images, measured on the other {len(measured_N)}"
+            f"best {size} of {len(ids)}, chosen on {chosen_on_N.sum()} images, measured on the other {len(measured_N)}"
         )
-        found.append(as_score(tuple(runs[index] for index in chosen), row, name))
+        found.append(
+            {"name": name, "runs": [ids[index] for index in chosen]}
+            | _row(picked, rule, method)
+            | storable(measured_N, members[0][0])
+        )
     return found
 
 
@@ -166,9 +196,7 @@ def _candidates(spec: str, number: int, scores: Sequence[Score]) -> tuple[str, s
     )
 
 
-def _errors_with_each(
-    members: Sequence[tuple[Posteriors, Protocol]], chosen: Sequence[int], on_N: NDArray[np.bool_]
-) -> list[int]:
+def _errors_with_each(members: Sequence[_Member], chosen: Sequence[int], on_N: NDArray[np.bool_]) -> list[int]:
     """Top-1 errors on some images of the `chosen` nets fused with each of all. A sum ranks classes as the mean does."""
     errors = [0] * len(members)
     first = members[0][0]

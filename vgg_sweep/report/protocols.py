@@ -72,6 +72,9 @@ class Posteriors:
         try:
             manifest = dict(json.loads(self._manifest_bytes))
             _ = [manifest[name] for name in ("classes", "images", "labels", "files")]
+            for entry in manifest["files"]:
+                if Path(entry["file"]).name != entry["file"]:
+                    raise ValueError(f"{entry['file']!r} is in another folder")
             return manifest
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vgg_sweep.config import ConfigError
+from vgg_sweep.report.bundle import opened, pack
 from vgg_sweep.report.claims import summary
 from vgg_sweep.report.contents import DEVIATIONS, TABLES, Contents, contents, read_sweep
 from vgg_sweep.report.latex import document, to_latex
@@ -26,21 +27,36 @@ def report(
     out: Path | None,
     fuse: Sequence[str],
     console: Console,
+    bundle: Path | None = None,
+    errors_only: bool = False,
 ) -> None:
-    """Show the tables of `sweeps` on `console`, or write them into the folder `out`.
+    """Show the tables of `sweeps`, folders or bundles, on `console`, or write them into the folder `out`.
 
     `tables` names some of them (all if empty), `formats` some of rich and `FORMATS`. Without `out` everything is
-    printed, as rich if no format is named; with it, `FILES` are written. `fuse` names nets to be averaged. Raises
-    `ConfigError` for an unknown table, format or net, `RunError` where there is nothing to report.
+    printed, as rich if no format is named; with it, `FILES` are written. `fuse` names nets to be averaged.
+    `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`. Raises `ConfigError` for an
+    unknown table, format or net, `RunError` where there is nothing to report.
     """
     names = _known("table", tables or [], [DEVIATIONS, *TABLES]) or [DEVIATIONS, *TABLES]
     chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
     if out is None and (unprintable := [name for name in chosen if name not in PRINTABLE]):
         raise ConfigError(f"--format {unprintable[0]} makes files; name a folder for them with --out DIR.")
-    said = contents([read_sweep(sweep, fuse) for sweep in sweeps], names)
-    if "rich" in chosen:
+    if errors_only and bundle is None:
+        raise ConfigError("--errors-only says what goes into a bundle; name its file with --bundle FILE.")
+    with opened(sweeps) as sources:
+        said = contents([read_sweep(source, fuse) for source in sources], names)
+        deliver(said, chosen, out, console)
+        if bundle is not None:
+            specs = dict.fromkeys([*(spec for source in sources for spec in source.fuse), *fuse])
+            pack(bundle, said.sweeps, list(specs), with_posteriors=not errors_only)
+            console.print(Text(f"Packed in {bundle}, {bundle.stat().st_size / 1e6:.1f} MB"))
+
+
+def deliver(said: Contents, formats: Sequence[str], out: Path | None, console: Console) -> None:
+    """Show or write what is said, in each format."""
+    if "rich" in formats:
         show(said, console)
-    made = [FORMATS[format](said) for format in chosen if format != "rich"]
+    made = [FORMATS[format](said) for format in formats if format != "rich"]
     if out is None:
         console.file.write("\n".join(text for files in made for text in _printed(files)))
         return
@@ -74,6 +90,8 @@ def write(files: Files, out: Path) -> None:
 
 def show(said: Contents, console: Console) -> None:
     """A report for the terminal."""
+    for bundle in dict.fromkeys(sweep.bundle for sweep in said.sweeps if sweep.bundle):
+        console.print(Text(f"Read from {bundle}."))
     for line in said.summary:
         console.print(Text(line))
     noted: set[str] = set()

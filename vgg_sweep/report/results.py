@@ -25,13 +25,12 @@ def load_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
     `top5_misses` hold which images were wrong, for paired tests. Raises `RunError` where there is nothing to report or
     runs of the same settings cannot be compared, `ConfigError` for an unknown run in `fuse`.
     """
-    sweep = Path(sweep)
-    runs = scored_runs(read_runs(sweep), sweep)
+    runs = scored_runs(read_runs(Path(sweep), str(sweep)), str(sweep))
     scores = [score for run in runs for score in run_scores(run)]
-    return results_frame(sweep, scores + fused_scores(sweep, scores, fuse))
+    return results_frame(str(sweep), scores + fused_scores(Path(sweep), scores, fuse))
 
 
-def results_frame(sweep: Path, scores: Sequence[Score]) -> pd.DataFrame:
+def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
     """The DataFrame of `load_results`. Raises `RunError` if runs of one sort were scored on different images."""
     labels = _settings_labels({run.folder.id: run for score in scores for run in score.runs}.values())
     first: dict[str, Score] = {}
@@ -41,7 +40,7 @@ def results_frame(sweep: Path, scores: Sequence[Score]) -> pd.DataFrame:
         other = first.setdefault(settings, score)
         if other.scored_on != score.scored_on:
             check_same_images([other.runs[0].posteriors, score.runs[0].posteriors])
-        rows.append({"sweep": str(sweep), "settings": settings} | _row(score))
+        rows.append({"sweep": sweep, "settings": settings} | _row(score))
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
