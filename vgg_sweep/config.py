@@ -112,8 +112,21 @@ class Fractals:
 class Data:
     name: str = MISSING
     source: str = MISSING
-    """`fractals`, `folder` (train/ and val/ with a folder a class) or `imagenet` (the same, keyed by wnid)."""
+    """`fractals`; `folder` (train/ and val/ with a folder a class); `imagenet`, in every layout; or a published set."""
     root: str | None = None
+    """The folder that holds the set, or the archive's folder in it."""
+    download: bool = False
+    """Fetch a published set into `root` if it is not there."""
+    val_share: float | None = None
+    """Share of the training images of each class that is held out as val; null takes the set's own val."""
+    split_seed: int = 0
+    """Draws what is held out."""
+    labels: str | None = None
+    """File that labels ILSVRC's validation images; null looks for the development kit or a list beside them."""
+    labels_order: str = "auto"
+    """What numbers in it mean: `sorted` places in the sorted wnids from 0, `devkit` ILSVRC2012_IDs from 1, or `auto`:
+    devkit if a line is a number alone, else sorted.
+    """
     fractals: Fractals = field(default_factory=Fractals)
 
 
@@ -208,6 +221,14 @@ class Config:
     """`fp32`, `bf16`, `fp16` (with loss scaling), or `auto`: bf16 where the hardware multiplies it, else fp32."""
     tf32: bool = False
     """Let GPUs round the factors of fp32 products to 10 bits, which is faster."""
+    layout: str = "auto"
+    """Order of an activation's axes in memory: `channels-last`, `nchw`, or `auto`, which is nchw to train in bf16 on a
+    CPU, else channels-last.
+    """
+    micro_batch: int = 0
+    """Images that go through the net at once in training, with the same result; 0 chooses: all of a batch on a GPU, as
+    many as are fast on a CPU.
+    """
     compile: bool = False
     """Compile the net for training, which takes a minute and then is faster."""
     deterministic: bool = False
@@ -259,7 +280,7 @@ def load_option(group: str, name: str) -> Any:
 
 @cache
 def _load_option(group: str, name: str, folders: tuple[Path, ...]) -> Any:
-    kinds = {"model": Model, "train_scale": TrainScale, "protocol": Protocol}
+    kinds = {"model": Model, "train_scale": TrainScale, "protocol": Protocol, "preprocessing": Preprocessing}
     for folder in folders:
         if (path := folder / group / f"{name}.yaml").exists():
             return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kinds[group]), OmegaConf.load(path)))
@@ -293,14 +314,17 @@ _CHOICES = {
     "recipe.init": ("normal", "literal", "glorot", "he"),
     "recipe.schedule": ("plateau", "fractions"),
     "train_scale.trainable": ("all", "fc"),
-    "data.source": ("fractals", "folder", "imagenet"),
+    "data.source": ("fractals", "folder", "imagenet", "cifar10", "cifar100", "stl10", "tiny-imagenet", "caltech101",
+                    "flowers102", "food101", "imagenette", "imagenette-320", "imagenette-160"),
+    "data.labels_order": ("auto", "sorted", "devkit"),
     "preprocessing.channel_order": ("RGB", "BGR"),
     "preprocessing.interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
     "warm_start": ("paper", "none"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
+    "layout": ("auto", "channels-last", "nchw"),
     "logger": ("none", "tensorboard", "wandb", "mlflow", "trackio"),
 }
-_NOT_NEGATIVE = ("threads", "workers", "checkpoint_every_steps")
+_NOT_NEGATIVE = ("threads", "workers", "micro_batch", "checkpoint_every_steps")
 _POSITIVE = ("crop", "width", "recipe.batch_size", "recipe.epochs", "recipe.fine_tune_epochs", "recipe.max_steps",
              "recipe.lr", "recipe.fine_tune_lr", "recipe.pixel_max", "preprocessing.pixel_max",
              "devices", "data_timeout_seconds",
@@ -331,8 +355,14 @@ def checked(raw: DictConfig) -> Config:
         )
     if not 0 <= config.recipe.dropout < 1:
         raise ConfigError(f"recipe.dropout={config.recipe.dropout} must be at least 0 and less than 1.")
+    if config.data.val_share is not None and not 0 < config.data.val_share < 1:
+        raise ConfigError(f"data.val_share={config.data.val_share} must be greater than 0 and less than 1, or null.")
     if config.jobs != "auto" and not (config.jobs.isdigit() and int(config.jobs) > 0):
         raise ConfigError(f"jobs={config.jobs} is neither `auto` nor a positive number.")
+    if "BN" in config.model.columns and config.imported.sha256 is None:
+        raise ConfigError(
+            f"model={config.model.name} has BN, which is for imported nets only: the paper trains without it."
+        )
     _check_scales(config)
     return config
 

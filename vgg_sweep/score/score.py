@@ -63,7 +63,7 @@ def score(
     if not wanted:
         return
     manifest = _manifest(folder, images)
-    net.to(device.place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(device.place, memory_format=device.memory_format(training=False))  # type: ignore[call-overload]
     net.eval()
     parts = folder.posteriors / "parts" / _origin(manifest)
     num_images = len(images.val)
@@ -80,7 +80,7 @@ def score(
                     images_HWC = list(pool.map(partial(rescaled, Q_px=Q, interpolation=filter), decoded))
                     for each in todo:
                         if each.Q == Q:
-                            own_NK = _chunk_posteriors(net, images_HWC, each, config, preprocessing, device)
+                            own_NK = pass_posteriors(net, images_HWC, each, config, preprocessing, device)
                             own_NK = own_NK.reshape(-1, len(images.classes))  # a rank may have no image of a chunk
                             if (posteriors_NK := ranks.gather(own_NK)) is not None:
                                 _save(files[each], posteriors_NK)
@@ -161,7 +161,7 @@ def _save(file: Path, array: np.ndarray) -> None:
         temporary.write_bytes(content.getbuffer())
 
 
-def _chunk_posteriors(
+def pass_posteriors(
     net: VGG,
     images_HWC: list[np.ndarray],
     each: Pass,
@@ -179,7 +179,7 @@ def _chunk_posteriors(
         if each.flip:
             pixels_NCHW = pixels_NCHW.flip(3)
         with torch.inference_mode(), device.autocast():
-            scores_NKhw = net(net_input(pixels_NCHW, preprocessing))
+            scores_NKhw = net(device.laid_out(net_input(pixels_NCHW, preprocessing), training=False))
         views_NK: np.ndarray = posteriors(scores_NKhw.float()).cpu().numpy()
         return views_NK
 

@@ -16,6 +16,9 @@ from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.ranks import ALONE, Ranks
 
+CPU_MICRO_BATCH_PX = 16 * 224**2
+"""Pixels that go through the net at once on a CPU: more were slower there, and took more memory."""
+
 
 class Learner:
     """The net and what changes it. `micro_batch` is the most images that go through the net at once."""
@@ -34,7 +37,7 @@ class Learner:
         self.optimizer = make_optimizer(net, config, device)
         self.scaler = torch.amp.GradScaler(device.place.type, enabled=device.precision == "fp16")
         self.lr = 0.0
-        self.micro_batch = math.ceil(config.recipe.batch_size / ranks.num_ranks)
+        self.micro_batch = _micro_batch(config, device, ranks)
         self._note = note
         self._forward = ranks.wrap(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
         self._is_first_step = True
@@ -102,6 +105,7 @@ class Learner:
             self.preprocessing,
             color_shift(alpha_NC, self.statistics),
         )
+        images_NCHW = self.device.laid_out(images_NCHW, training=True)
         with self.device.autocast():
             scores_NK = self._forward(images_NCHW).float().flatten(1)
         loss = F.cross_entropy(scores_NK, labels_N, reduction="sum")
@@ -122,6 +126,12 @@ class Learner:
         if self.device.place.type == "cuda":
             torch.cuda.empty_cache()
         self._note(f"out of memory: from now on {self.micro_batch} images at a time, with the same result")
+
+
+def _micro_batch(config: Config, device: Device, ranks: Ranks) -> int:
+    own = math.ceil(config.recipe.batch_size / ranks.num_ranks)
+    fast = max(1, CPU_MICRO_BATCH_PX // config.crop**2) if device.place.type == "cpu" else own
+    return min(own, config.micro_batch or fast)
 
 
 def make_optimizer(net: VGG, config: Config, device: Device) -> torch.optim.SGD:

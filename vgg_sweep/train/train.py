@@ -94,15 +94,15 @@ def train(
         remove_unfinished(folder)
     net = build_net(config, len(images.classes))
     copied = start(net, run)
-    net.to(device.place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(device.place, memory_format=device.memory_format(training=True))  # type: ignore[call-overload]
     learner = Learner(net, config, statistics, device, ranks, reporter.note)
     learner.lr = run.lr
     progress = restore(folder, learner, reporter) or Progress(lr=run.lr)
     the_budget = budget(run, len(images.train))
     reporter.note(
         f"training {config.model.name} at S={config.train_scale.name} on {device.name}, {device.precision}, "
-        f"channels-last, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of {config.recipe.batch_size} "
-        f"images, {len(images.train)} images an epoch, from step {progress.step}"
+        f"{device.layout_name(training=True)}, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of "
+        f"{config.recipe.batch_size} images, {len(images.train)} images an epoch, from step {progress.step}"
         + (f"; {len(copied)} layers from {run.parent.id}" if run.parent else "")
     )
     window, step_seconds = Window(), list[float]()
@@ -130,7 +130,7 @@ def train(
             tf32=config.tf32,
             compile=config.compile,
             deterministic=config.deterministic,
-            layout="channels-last",
+            layout=device.layout_name(training=True),
             micro_batch=learner.micro_batch,
             val_error=progress.val_errors[-1] if progress.val_errors else None,
             stuck_at_chance=window.is_at_chance(len(images.classes)),

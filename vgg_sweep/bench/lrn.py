@@ -1,0 +1,55 @@
+"""`bench lrn`: the local response normalisation of A-LRN beside `torch.nn.LocalResponseNorm`."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from vgg_sweep.bench.timing import Progress, Row, peak_memory, take_turns
+from vgg_sweep.config import Config
+from vgg_sweep.device import choose_device
+from vgg_sweep.nets.lrn import ALPHA, BETA, LRN, K, N
+
+IMAGES, CHANNELS = 16, 64
+"""As they leave conv1_1 at the paper's width, in a batch that fits a laptop."""
+
+
+def bench_lrn(config: Config, seconds: float, progress: Progress) -> list[Row]:
+    """Forward and backward on what conv1_1 gives at this crop, in both layouts, and the memory both take beyond their
+    input.
+    """
+    device = choose_device(config)
+    rows = []
+    for layout, memory_format in (("channels-last", torch.channels_last), ("nchw", torch.contiguous_format)):
+        progress(f"LRN, {layout}")
+        activations_NCHW = torch.randn(IMAGES, CHANNELS, config.crop, config.crop, device=device.place).relu_()
+        activations_NCHW = activations_NCHW.to(memory_format=memory_format).requires_grad_()
+        layers = {"ours": LRN(), "torch.nn.LocalResponseNorm": nn.LocalResponseNorm(N, ALPHA * N, BETA, K)}
+        works = {what: _both_ways(layer, activations_NCHW) for what, layer in layers.items()}
+        times = take_turns(works, device.place, seconds)
+        slowest = times["torch.nn.LocalResponseNorm"]
+        rows += [
+            Row(
+                bench="lrn",
+                what=what,
+                config="A-LRN",
+                image_px=config.crop,
+                batch=IMAGES,
+                micro_batch=None,
+                precision="fp32",
+                layout=layout,
+                compile=False,
+                device=device.name,
+                seconds=times[what],
+                images_per_second=IMAGES / times[what],
+                peak_memory_bytes=peak_memory(works[what], device.place),
+                speedup=slowest / times[what],
+            )
+            for what in works
+        ]
+    return rows
+
+
+def _both_ways(layer: nn.Module, activations_NCHW: Tensor) -> Callable[[], object]:
+    gradient_NCHW = torch.ones_like(activations_NCHW)
+    return lambda: torch.autograd.grad(layer(activations_NCHW), activations_NCHW, gradient_NCHW)
