@@ -223,7 +223,7 @@ class Job:
         came: list[int] = []
         num_cores = int(os.environ.get("SLURM_CPUS_PER_TASK", 1))
         threads = run.config.threads or max(1, num_cores // run.config.devices)
-        child = Child(run, Place(threads), None, self.command)
+        child = Child(run, Place(threads), (), self.command)
 
         def pass_on(number: int, frame: FrameType | None) -> None:
             came.append(number)

@@ -20,6 +20,7 @@ from vgg_sweep.sweep.differences import notes
 from vgg_sweep.sweep.forecast import Forecast, plan_table
 from vgg_sweep.sweep.points import points
 from vgg_sweep.sweep.processes import Stopped, places, visible_gpus, work_off
+from vgg_sweep.sweep.queue import by_queue, is_submitit
 from vgg_sweep.sweep.status import console
 from vgg_sweep.sweep.watch import Watch
 from vgg_sweep.sweep.waves import in_waves
@@ -76,7 +77,8 @@ class DagSweeper(Sweeper):
                 _in_processes(agenda, settings, finished, screen)
             else:
                 with Watch(agenda, None, [], screen):
-                    in_waves(agenda, self._launcher, fail_fast=settings.fail_fast)
+                    drive = by_queue if is_submitit(self._launcher) else in_waves
+                    drive(agenda, self._launcher, fail_fast=settings.fail_fast)
         except Stopped as stopped:
             command = shlex.join(["vgg-sweep", "multirun", *_flags(self._master), *arguments])
             screen.print(
@@ -145,9 +147,10 @@ def _report(agenda: Agenda) -> None:
         elif state in FAILED:
             lines.append(f"  {run.id}: {state}, see {run.folder.error}")
         else:
-            lines.append(f"  {run.id}: {state}")
+            reason = run.folder.status().get("error")
+            lines.append(f"  {run.id}: {state}{f', {reason}' if reason else ''}")
     raise RunError(
         f"{len(undone)} of {len(agenda.runs)} runs are not done:\n"
         + "\n".join(lines)
-        + "\nThe same command with retries=1 tries the failed ones again, from their last checkpoint."
+        + "\nThe same command goes on with interrupted runs; retries=1 tries failed ones again, from their last checkpoint."
     )
