@@ -3,13 +3,18 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vgg_sweep.loading import load as load
     from vgg_sweep.report.results import load_results as load_results
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`load_results`, imported when asked for: it needs pandas, which most commands do without."""
+    """`load` and `load_results`, imported when asked for: most commands do without their torch and pandas."""
+    if name == "load":
+        from vgg_sweep.loading import load
+
+        return load
     if name == "load_results":
         from vgg_sweep.report.results import load_results
 

@@ -1,0 +1,53 @@
+"""What trained nets are for: predict."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vgg_sweep.cli.app import app, run_folder
+
+
+@app.command()
+def predict(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Folder of a run, its id in the most recent sweep, or a .safetensors.")
+    ],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Images, or folders of them.")],
+    protocol: Annotated[
+        Literal["single", "multi", "centre", "crops", "all"],
+        typer.Option(help="How to look at an image: dense at one Q or several, a centre crop, or crops and dense."),
+    ] = "single",
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
+    csv: Annotated[Path | None, typer.Option(dir_okay=False, help="File to write as well, a row a class.")] = None,
+    map_class: Annotated[
+        str | None,
+        typer.Option("--map", metavar="CLASS", help="Draw where the net sees this class; `top` for the image's best."),
+    ] = None,
+    map_Q_px: Annotated[
+        int | None,
+        typer.Option(
+            "--map-q", min=1, metavar="PX", help="Smallest side for the map; by itself the largest Q of multi."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the maps.")] = Path("maps"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+) -> None:
+    """Classify images with a trained net.
+
+    An image that cannot be read is told of, and the exit code is then 1.
+    """
+    from vgg_sweep.config import RunError
+    from vgg_sweep.device import choose_device
+    from vgg_sweep.loading import load
+    from vgg_sweep.predict import find_images, protocols
+    from vgg_sweep.predictions import Wishes, show
+
+    paths = find_images(images)
+    loaded = load(run if Path(run).is_file() else run_folder(run).path)
+    where = choose_device(replace(loaded.config, device=device))
+    wishes = Wishes(protocols(loaded, protocol), top, as_json, csv, map_class, map_Q_px, out)
+    if num_unreadable := show(loaded, paths, where, wishes):
+        raise RunError(f"{num_unreadable} of {len(paths)} images could not be read; the others are done.")

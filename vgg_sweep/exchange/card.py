@@ -1,0 +1,209 @@
+"""The model card of an exported net: what it is, how to use it, how good it is, and where it comes from."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_sweep import __version__
+from vgg_sweep.config import Config, scaled_px
+from vgg_sweep.images.wnids import shown
+from vgg_sweep.loading import Loaded
+from vgg_sweep.plan import Run
+from vgg_sweep.report import commands
+from vgg_sweep.report.errors import ReportedRun, read_config, run_scores
+from vgg_sweep.report.metrics import Misses, wilson
+from vgg_sweep.store import RunFolder
+from vgg_sweep.work import read_run
+
+LICENCES = {
+    "fractals": "The images are drawn by this program by formula; nobody else has rights in them.",
+    "imagenet": "The images of ILSVRC are for non-commercial research and education (ImageNet's terms of access); "
+    "what follows for weights trained on them is for you to judge.",
+    "folder": "This program does not know whose the images are and under which licence: write it here before you pass "
+    "the net on.",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """An exported file, as its card tells of it."""
+
+    path: Path
+    """Where it goes."""
+    num_bytes: int
+    sha256: str
+    to: str
+    example: list[str]
+    """Lines of code that make posteriors_NK of pixels_NCHW."""
+    sees_larger: bool
+    difference: float
+
+
+def model_card(folder: RunFolder, loaded: Loaded, file: File) -> str:
+    """The card in Markdown. Raises `RunError` if the run's configuration or posteriors cannot be read."""
+    run = read_run(folder)
+    reported = ReportedRun(folder, read_config(folder.config.read_text()), str(folder.path.parent))
+    sections = [
+        _head(run, loaded, file),
+        _use(loaded, file),
+        _errors(reported),
+        _training(run, reported),
+        _data(run.config, loaded),
+        _made_with(run, reported, file, folder),
+        _classes(loaded),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _head(run: Run, loaded: Loaded, file: File) -> list[str]:
+    config, net = run.config, loaded.net
+    num_params = sum(parameter.numel() for parameter in net.parameters())
+    return [
+        f"# VGG net {config.model.name}: {run.id}",
+        "",
+        "A net of Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition (ICLR 2015, "
+        "arXiv 1409.1556), made with vgg-sweep.",
+        "",
+        *_table(
+            ("", ""),
+            ("file", f"`{file.path.name}`, for {file.to}, {file.num_bytes / 1e6:.1f} MB"),
+            ("SHA-256", f"`{file.sha256}`"),
+            ("net", f"{config.model.name}: {', '.join(layer.word for layer in net.layers)}"),
+            ("size", f"crop {config.crop} px, width {config.width:g}, {num_params:,} parameters"),
+            (
+                "agreement",
+                f"its log-posteriors in {file.to} are within {file.difference:.0e} (relative) of vgg-sweep's",
+            ),
+        ),
+    ]
+
+
+def _use(loaded: Loaded, file: File) -> list[str]:
+    config = loaded.config
+    Q_px, crop = loaded.test_scale_px, config.crop
+    crops = [
+        f"left, top = (image.width - {crop}) // 2, (image.height - {crop}) // 2",
+        f"image = image.crop((left, top, left + {crop}, top + {crop}))  # the net sees {crop} px here",
+    ]
+    return [
+        "## Use",
+        "",
+        "```python",
+        "import numpy as np",
+        "from PIL import Image",
+        "",
+        'image = Image.open("image.jpg").convert("RGB")',
+        f"size = [round(side * {Q_px} / min(image.size)) for side in image.size]  # the smallest side becomes Q",
+        f"image = image.resize(size, Image.Resampling.{loaded.preprocessing.interpolation.upper()})",
+        *([] if file.sees_larger else crops),
+        "pixels_NCHW = np.asarray(image).transpose(2, 0, 1)[None]",
+        "",
+        *file.example,
+        "```",
+        "",
+        f"That is one view of the image: {'the whole, unflipped' if file.sees_larger else 'the centre crop'}. The "
+        "columns of `posteriors_NK` are the classes at the end of this card.",
+    ]
+
+
+def _errors(run: ReportedRun) -> list[str]:
+    heading = ["## Errors", ""]
+    if not run.is_scored:
+        return [*heading, f"Not measured. `{run.posteriors.redo}` measures them."]
+    scores = run_scores(run)
+    rows = [
+        (
+            score.method,
+            ", ".join(map(str, score.test_scales)),
+            *_error(score.top1),
+            *_error(score.top5),
+        )
+        for score in scores
+    ]
+    return [
+        *heading,
+        f"In percent of the {scores[0].top1.num_images} validation images of {run.config['data']['name']}, with 95 % "
+        "intervals (Wilson). Posteriors are averaged over the image and its flip, and over the Q given.",
+        "",
+        *_table(("method", "Q, px", "top-1", "95 %", "top-5", "95 %"), *rows),
+    ]
+
+
+def _error(misses: Misses | None) -> tuple[str, str]:
+    if misses is None:
+        return "-", "-"
+    low, high = wilson(misses.error, misses.num_images)
+    return f"{misses.error:.1f}", f"{low:.1f}–{high:.1f}"
+
+
+def _training(run: Run, reported: ReportedRun) -> list[str]:
+    config, recipe = run.config, run.config.recipe
+    if config.imported.sha256 is not None:
+        return [
+            "## Training",
+            "",
+            f"Not trained here: imported from a file of {config.imported.source} with SHA-256 "
+            f"`{config.imported.sha256}`.",
+        ]
+    record = reported.record
+    parents: list[str] = []
+    parent = run.parent
+    while parent is not None:
+        parents.insert(0, parent.id)
+        parent = parent.parent
+    smallest, largest = (scaled_px(S, config.crop) for S in config.train_scale.S)
+    rows = [
+        ("S, px", str(smallest) if smallest == largest else f"[{smallest};{largest}]"),
+        ("started from", " -> ".join(f"`{id}`" for id in parents) or f"random weights ({recipe.init})"),
+        ("layers copied", ", ".join(record["copied"]) or "none"),
+        ("length", f"{record['steps']} steps of {recipe.batch_size} images, at most {run.epochs:g} epochs"),
+        ("rate", f"{run.lr:g}, {recipe.schedule}, {recipe.num_drops} drops"),
+        ("momentum, weight decay, dropout", f"{recipe.momentum:g}, {recipe.weight_decay:g}, {recipe.dropout:g}"),
+        ("seed", str(config.seed)),
+        ("where", f"{record['device_name']}, {record['precision']}, {record['train_seconds'] / 60:.1f} min"),
+    ]
+    return ["## Training", "", *_table(("", ""), *rows)]
+
+
+def _data(config: Config, loaded: Loaded) -> list[str]:
+    own = loaded.preprocessing
+    mean, std = (", ".join(f"{value:.6g}" for value in each) for each in (own.mean, own.std))
+    return [
+        "## Data",
+        "",
+        *_table(
+            ("", ""),
+            ("set", f"{config.data.name}, {len(loaded.classes)} classes"),
+            ("licence", LICENCES[config.data.source]),
+            ("rescaling", f"the smallest side to Q, {own.interpolation}, with antialiasing"),
+            ("pixels", f"RGB, 0 to {own.pixel_max:g}, minus {mean}, divided by {std}"),
+        ),
+    ]
+
+
+def _classes(loaded: Loaded) -> list[str]:
+    lines = [f"{index} {shown(name)}" for index, name in enumerate(loaded.classes)]
+    return ["## Classes", "", "```text", *lines, "```"]
+
+
+def _made_with(run: Run, reported: ReportedRun, file: File, folder: RunFolder) -> list[str]:
+    config = run.config
+    own = (f"model={config.model.name}", f"train_scale={config.train_scale.name}", f"seed={config.seed}")
+    versions = {"vgg-sweep": __version__} | reported.record.get("versions", {})
+    return [
+        "## Made with",
+        "",
+        "```shell",
+        commands.command("train", *own, *reported.overrides),
+        shlex.join(["vgg-sweep", "export", str(folder.path), "--to", file.to, "--out", str(file.path)]),
+        "```",
+        "",
+        ", ".join(f"{name} {version}" for name, version in versions.items())
+        + (f"; commit {reported.record['commit']}" if reported.record.get("commit") else "")
+        + ".",
+    ]
+
+
+def _table(head: tuple[str, ...], *rows: tuple[str, ...]) -> list[str]:
+    lines = [head, ("---",) * len(head), *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]

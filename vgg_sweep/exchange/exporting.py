@@ -1,0 +1,169 @@
+"""Trained nets in the formats of other libraries: each is written, read again by that library, and compared with ours
+before the file is there. A model card (`card.py`) goes beside it.
+"""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from omegaconf import OmegaConf
+
+from vgg_sweep.config import ConfigError, RunError
+from vgg_sweep.exchange.card import File, model_card
+from vgg_sweep.loading import CONFIG_KEY, Loaded, load
+from vgg_sweep.nets.weights import save_weights, weights_fingerprint
+from vgg_sweep.store import RunFolder, atomic_path, write_text
+
+To = Literal["torchvision", "timm", "safetensors", "onnx", "keras", "torchscript", "pt2"]
+
+TOLERANCE = 1e-5
+"""How far log-posteriors of the exported net may be from ours, as `_difference` measures it."""
+SMALLEST = 1e-30
+"""Posteriors below this are as good as 0."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format and its library."""
+
+    ending: str
+    save: Callable[[Loaded, Path], None]
+    example: Callable[[Loaded, str], list[str]]
+    """Lines of code that make posteriors_NK of pixels_NCHW (uint8, RGB) with the file of that name. The card shows
+    them, and the export runs them.
+    """
+    sees_larger: bool = True
+    """Whether the library evaluates images larger than the crop densely, as we do."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export has made."""
+
+    file: Path
+    card: Path
+    difference: float
+    """Of the file in its library from ours, as `_difference` measures it."""
+
+
+def export(folder: RunFolder, to: To, out: Path | None = None, *, force: bool = False) -> Exported:
+    """Write the net of `folder` for another library to `out`, a file or a folder (by itself the current one), and its
+    model card beside it.
+
+    Raises `ConfigError` if the file is there and not `force`, the library is not installed, or it has no such net;
+    `RunError` if the exported net does not agree with ours.
+    """
+    path = out or Path()
+    format = _format(to, path)
+    if path.is_dir():
+        path = path / f"{folder.id}{format.ending}"
+    if path.exists() and not force:
+        raise ConfigError(f"{path} is there already; give --force to write it anew, or another --out.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent} is not a folder; make it first, or give another --out.")
+    loaded = load(folder.path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as room:
+        temporary = Path(room) / path.name  # libraries look at a file's ending
+        format.save(loaded, temporary)
+        difference = _difference(loaded, format, temporary)
+        if not difference <= TOLERANCE:
+            raise RunError(
+                f"{folder.id} as {to} gives other posteriors than ours (log-posteriors differ by {difference:.1e}, "
+                f"more than {TOLERANCE:.0e}); nothing was written."
+            )
+        file = File(
+            path=path,
+            num_bytes=temporary.stat().st_size,
+            sha256=weights_fingerprint(temporary),
+            to=to,
+            example=format.example(loaded, path.name),
+            sees_larger=format.sees_larger,
+            difference=difference,
+        )
+        card = path.with_name(f"{path.name}.md")
+        write_text(card, model_card(folder, loaded, file))
+        with atomic_path(path) as whole:
+            os.replace(temporary, whole)
+    return Exported(path, card, difference)
+
+
+def _format(to: To, path: Path) -> Format:
+    """Raises `ConfigError` if the library is not installed."""
+    from vgg_sweep.exchange import graphs, state_dicts
+
+    try:
+        match to:
+            case "torchvision":
+                return Format(".torchvision.pth", state_dicts.save_torchvision, state_dicts.torchvision_example, False)
+            case "timm":
+                import timm as timm
+
+                return Format(".timm.pth", state_dicts.save_timm, state_dicts.timm_example)
+            case "safetensors":
+                return Format(".safetensors", save_safetensors, safetensors_example)
+            case "pt2":
+                return Format(".pt2", graphs.save_pt2, graphs.pt2_example)
+            case "torchscript":
+                return Format(".torchscript.pt", graphs.save_torchscript, graphs.torchscript_example)
+            case "onnx":
+                import onnxruntime as onnxruntime
+
+                from vgg_sweep.exchange import onnx_graph
+
+                return Format(".onnx", onnx_graph.save_onnx, onnx_graph.onnx_example)
+            case "keras":
+                from vgg_sweep.exchange import keras_net
+
+                if path.suffix == ".h5":
+                    return Format(".h5", keras_net.save_h5, keras_net.h5_example, sees_larger=False)
+                return Format(".keras", keras_net.save_keras, keras_net.keras_example)
+    except ImportError as error:
+        raise ConfigError(
+            f"--to {to} needs a package that is not installed ({error}); pip install 'vgg-sweep[{to}]'."
+        ) from error
+
+
+def save_safetensors(loaded: Loaded, path: Path) -> None:
+    """Write the weights with all that `vgg_sweep.load` needs in the file's metadata."""
+    save_weights(loaded.net, path, loaded.metadata | {CONFIG_KEY: OmegaConf.to_yaml(loaded.config)})
+
+
+def safetensors_example(loaded: Loaded, file: str) -> list[str]:
+    """See `Format`."""
+    return [
+        "import vgg_sweep",
+        "",
+        f"loaded = vgg_sweep.load({file!r})",
+        "posteriors_NK = loaded.posteriors(pixels_NCHW)",
+    ]
+
+
+def _difference(loaded: Loaded, format: Format, path: Path) -> float:
+    """The largest difference of log-posteriors, relative to the largest of them if that is above 1, on noise: two crops
+    and, where the library can, a larger image. Posteriors themselves would hide much where one is near 1.
+    """
+    crop, generator = loaded.config.crop, np.random.default_rng(0)
+    shapes = [(2, 3, crop, crop)] + ([(1, 3, crop + 64, crop + 33)] if format.sees_larger else [])
+    code = compile("\n".join(format.example(loaded, str(path))), str(path), "exec")
+    differences = []
+    for shape in shapes:
+        pixels_NCHW = generator.integers(0, 256, shape, np.uint8)
+        variables: dict[str, Any] = {"np": np, "pixels_NCHW": pixels_NCHW}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a library's deprecations are not the net's
+            exec(code, variables)
+        theirs_NK = _log(variables["posteriors_NK"])
+        ours_NK = _log(loaded.posteriors(pixels_NCHW))
+        difference_NK = np.where(np.isnan(ours_NK) & np.isnan(theirs_NK), 0, np.abs(ours_NK - theirs_NK))
+        differences.append(difference_NK.max() / max(1, np.abs(ours_NK).max()))
+    return float(np.max(differences))
+
+
+def _log(posteriors_NK: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return np.log(np.maximum(np.asarray(posteriors_NK, np.float64), SMALLEST))
