@@ -177,8 +177,8 @@ class Queue:
             jobs = self._executor.map_array(self._job, folders)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             kind = RunError if self._of_this_driver else ConfigError
-            words = "; ".join(line.strip() for line in str(error).splitlines() if "error:" in line) or str(error)
-            raise kind(f"Slurm refuses the jobs ({words}); see hydra.launcher's settings, docs/slurm.md.") from error
+            words = "; ".join(line.removeprefix("sbatch: error: ") for line in str(error).strip().splitlines())
+            raise kind(f"Slurm refuses the jobs ({words}); change hydra.launcher's settings.") from error
         named = {f"{self._cluster} {job.job_id}": job for job in jobs}
         self._of_this_driver |= named
         self._looked_at = -LOOK_SECONDS  # what was seen before says nothing of these
