@@ -152,5 +152,5 @@ def _report(agenda: Agenda) -> None:
     raise RunError(
         f"{len(undone)} of {len(agenda.runs)} runs are not done:\n"
         + "\n".join(lines)
-        + "\nThe same command goes on with interrupted runs, and retries=1 with failed ones, from their last checkpoint."
+        + "\nThe same command goes on with interrupted runs, retries=1 with failed ones, from their last checkpoint."
     )
