@@ -192,13 +192,13 @@ def test_what_is_there_is_not_computed_again(tmp_path: Path, monkeypatch: pytest
     scored(tiny_run(tmp_path))
     wider = tiny_run(tmp_path, protocol="multi")
     computed: list[Pass] = []
-    original = score_module._chunk_posteriors
+    original = score_module.pass_posteriors
 
     def counting(net: VGG, images_HWC: list[np.ndarray], each: Pass, *rest: object) -> np.ndarray:
         computed.append(each)
         return original(net, images_HWC, each, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(score_module, "_chunk_posteriors", counting)
+    monkeypatch.setattr(score_module, "pass_posteriors", counting)
     scored(wider)
     assert sorted({each.Q for each in computed}) == [32, 41]  # 37 was there
     assert missing(wider.folder, wider.config) == []
