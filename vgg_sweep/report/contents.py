@@ -8,6 +8,7 @@ import pandas as pd
 
 from vgg_sweep.report.claims import claims
 from vgg_sweep.report.commands import merged
+from vgg_sweep.report.compare import comparison, differences
 from vgg_sweep.report.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
 from vgg_sweep.report.fusion import fused_scores
 from vgg_sweep.report.layouts import Shown, shown
@@ -25,6 +26,7 @@ from vgg_sweep.report.tables import (
 )
 
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
+    "comparison": ("The sweeps side by side", comparison),
     "3": ("Table 3. A single test scale: dense, image and flip", table3),
     "4": ("Table 4. Three test scales: dense, image and flip", table4),
     "5": ("Table 5. Dense, multi-crop (50 crops a scale) and both, at three test scales", table5),
@@ -35,12 +37,18 @@ TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "fusion": ("Fusions asked for", fusion_table),
     "claims": ("Claims of the paper, in this sweep", claims),
 }
-"""Titles and tables, in the order in which they are shown."""
+"""Titles and tables of results."""
 
-DEVIATIONS = "deviations"
-"""The first table: it describes runs, not results."""
+DEVIATIONS, DIFFERENCES = "deviations", "differences"
+"""The first tables: they describe runs, not results."""
 
-TITLES = {DEVIATIONS: "Settings that differ from the paper's"} | {name: title for name, (title, _) in TABLES.items()}
+NAMES = (DEVIATIONS, DIFFERENCES, *TABLES)
+"""What tables are called, in the order in which they are shown."""
+
+TITLES = {
+    DEVIATIONS: "Settings that differ from the paper's",
+    DIFFERENCES: "What differs between the sweeps",
+} | {name: title for name, (title, _) in TABLES.items()}
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,8 @@ def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:
     results = pd.concat([sweep.results for sweep in sweeps], ignore_index=True)
     configs = [run.config for sweep in sweeps for run in sweep.runs]
     frames = {DEVIATIONS: deviations(configs, results["n_classes"].unique())} if DEVIATIONS in names else {}
+    if DIFFERENCES in names:
+        frames[DIFFERENCES] = differences([(sweep.name, sweep.runs) for sweep in sweeps])
     frames |= {name: table(results) for name, (_, table) in TABLES.items() if name in names}
     frames = {name: frame for name, frame in frames.items() if len(frame)}
     tables = [shown(name, TITLES[name], frame) for name, frame in frames.items()]

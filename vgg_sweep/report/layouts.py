@@ -6,10 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from vgg_sweep.config import PAPER_CROP_PX, scaled_px
-from vgg_sweep.report.tables import AT_CHANCE
-
-DASH = "–"
+from vgg_sweep.report.notes import DASH, notes, scale_px, spans_columns
 
 Cell = Callable[[pd.Series], str]
 
@@ -44,9 +41,11 @@ class Shown:
 
 def shown(name: str, title: str, frame: pd.DataFrame) -> Shown:
     """The cells, notes and commands of one table."""
-    where = [_column(frame, key, _text(key), wrap=24) for key in ("sweep", "settings") if _differs(frame, key)]
+    keys = () if name == "differences" else ("sweep", "settings", "other_sweep", "other_settings")
+    headings = {"other_sweep": "compared with", "other_settings": "of settings"}
+    where = [_column(frame, headings.get(key, key), _text(key), wrap=24) for key in keys if _differs(frame, key)]
     columns = [*where, *_LAYOUTS.get(name, _errors_layout)(frame)]
-    return Shown(name, title, columns, _notes(name, frame), list(frame["command"]) if "command" in frame else [])
+    return Shown(name, title, columns, notes(name, frame), list(frame["command"]) if "command" in frame else [])
 
 
 # --- cells ---
@@ -86,11 +85,6 @@ def _interval(name: str, sign: str = "") -> Cell:
         return DASH if pd.isna(low) else f"{low:{sign}.1f}{to}{high:{sign}.1f}"
 
     return cell
-
-
-def _scale(S: Any) -> str:
-    """S as the paper writes it: 256, or [256;512]."""
-    return DASH if not isinstance(S, tuple) else str(S[0]) if S[0] == S[1] else f"[{S[0]};{S[1]}]"
 
 
 def _scales(key: str) -> Cell:
@@ -135,10 +129,10 @@ def _errors(frame: pd.DataFrame) -> list[Column]:
 def _errors_layout(frame: pd.DataFrame) -> list[Column]:
     columns = [_column(frame, "config", _text("config"))]
     if "S" in frame:
-        columns.append(_column(frame, "S", lambda row: _scale(row["S"])))
+        columns.append(_column(frame, "S", lambda row: scale_px(row["S"])))
     columns.append(_column(frame, "Q", _scales("test_scales")))
     if "paper_S" in frame and not frame["S"].equals(frame["paper_S"]):
-        columns.append(_column(frame, "paper's S", lambda row: _scale(row["paper_S"]), drop=5))
+        columns.append(_column(frame, "paper's S", lambda row: scale_px(row["paper_S"]), drop=5))
         columns.append(_column(frame, "paper's Q", _scales("paper_test_scales"), drop=5))
     if _differs(frame, "method"):
         columns.append(_column(frame, "method", _text("method")))
@@ -164,7 +158,7 @@ def _fusion_layout(frame: pd.DataFrame) -> list[Column]:
 
 def _table7_layout(frame: pd.DataFrame) -> list[Column]:
     def starred(key: str) -> Cell:
-        return lambda row: _number(key)(row) + ("*" if _spans_columns(row) and not pd.isna(row[key]) else "")
+        return lambda row: _number(key)(row) + ("*" if spans_columns(row) and not pd.isna(row[key]) else "")
 
     return [
         _column(frame, "system", _text("system"), wrap=44),
@@ -214,6 +208,42 @@ def _deviations_layout(frame: pd.DataFrame) -> list[Column]:
     return [_column(frame, heading, _text(heading), wrap=40) for heading in ("setting", "paper", "here")]
 
 
+def _differences_layout(frame: pd.DataFrame) -> list[Column]:
+    """A line for each setting, a column for each sweep."""
+    by_sweep = {str(sweep): part for sweep, part in frame.groupby("sweep", sort=False)}
+    settings = _column(next(iter(by_sweep.values())), "setting", _text("setting"), wrap=24)
+    return [settings, *(_column(part, sweep, _text("value"), wrap=30) for sweep, part in by_sweep.items())]
+
+
+def _comparison_layout(frame: pd.DataFrame) -> list[Column]:
+    sweeps = [str(frame[key].iloc[0]) for key in ("sweep", "other_sweep")]
+    names = ["the first", "the other"] if _differs(frame, "other_sweep") else _shortened(sweeps)
+
+    def net(row: pd.Series) -> str:
+        return row["config"] if pd.isna(row["train_scale"]) else f"{row['config']}-{row['train_scale']}"
+
+    return [
+        _column(frame, "net", net, wrap=24),
+        _column(frame, "Q", lambda row: "multiple" if row["rule"] == "multi" else "single", drop=2),
+        _column(frame, "method", _text("method"), wrap=18, drop=1),
+        *(
+            _column(frame, f"{name}\n{top}", _number(f"{prefix}{key}_error"), is_number=True, drop=drop)
+            for key, top, drop in (("top1", "top-1", 0), ("top5", "top-5", 4))
+            for prefix, name in zip(("", "other_"), names, strict=True)
+        ),
+        _column(frame, "points", _number("points", sign="+"), is_number=True),
+        _column(frame, "95 %", _interval("points", "+"), is_number=True),
+        _column(frame, "p", _p, is_number=True, drop=3),
+        _column(frame, "test", _text("test"), drop=3),
+    ]
+
+
+def _shortened(names: list[str], width: int = 16) -> list[str]:
+    """The ends of long paths, unless that is where they are alike."""
+    ends = [name if len(name) <= width else f"…{name[1 - width :]}" for name in names]
+    return ends if len(set(ends)) == len(names) else names
+
+
 _LAYOUTS: dict[str, Callable[[pd.DataFrame], list[Column]]] = {
     "6": _table6_layout,
     "7": _table7_layout,
@@ -222,64 +252,6 @@ _LAYOUTS: dict[str, Callable[[pd.DataFrame], list[Column]]] = {
     "claims": _claims_layout,
     "fusion": _fusion_layout,
     "deviations": _deviations_layout,
+    "differences": _differences_layout,
+    "comparison": _comparison_layout,
 }
-
-
-# --- notes under a table ---
-
-
-def _spans_columns(row: pd.Series) -> bool:
-    return "across the val and test columns" in row["paper_note"]
-
-
-def _notes(name: str, frame: pd.DataFrame) -> list[str]:
-    notes = []
-    if "top1_error" in frame and len(measured := frame[frame["seeds"] > 0]):
-        counts = " or ".join(f"{count:,}" for count in sorted(set(measured["n_images"])))
-        notes.append(f"Errors in percent of {counts} images; 95 %: their interval over images.")
-        if (frame["seeds"] > 1).any():
-            notes[0] += " Mean ± standard deviation over seeds."
-        if measured["top5_error"].isna().all():
-            notes.append("Top-5 error means nothing with fewer than five classes.")
-        elif (measured["n_classes"] == 5).all():
-            notes.append("With five classes the top-5 error is 0 by definition.")
-        marked = (
-            f"{row['config']}, S = {row['train_scale']}" if "S" in frame else row["config"]
-            for _, row in measured.iterrows()
-        )
-        notes += dict.fromkeys(
-            f"{name} is {note}." for name, note in zip(marked, measured["note"], strict=True) if note
-        )
-        if measured["note"].str.startswith(AT_CHANCE).any():
-            notes.append(
-                "A net at chance has learned nothing that these images show, or its outputs are in another order than "
-                "the classes in its posteriors/manifest.json."
-            )
-    if "paper_S" in frame and not frame["S"].equals(frame["paper_S"]):
-        crop = int(frame["crop"].iloc[0])
-        ours = (_scale(tuple(scaled_px(px, crop) for px in S)) for S in ((256, 256), (384, 384), (256, 512)))
-        notes.append(
-            f"S and Q scale with the crop, {crop} px here and {PAPER_CROP_PX} px in the paper: "
-            f"its S = 256, 384, [256;512] are {', '.join(ours)} px."
-        )
-    if name == "6":
-        notes.append("The submission's D-jitter-fc has only its FC layers fine-tuned with scale jitter (Sect. 4.4).")
-    if name == "7" and any(_spans_columns(row) for _, row in frame.iterrows()):
-        notes.append("* One value is printed across the validation and test columns.")
-    if name == "claims":
-        notes += _claims_notes(frame)
-    return notes
-
-
-def _claims_notes(frame: pd.DataFrame) -> list[str]:
-    notes = [
-        "Points: top-1 error of what the paper finds worse, minus that of the better, on the same images; "
-        "pairs: how many of those compared go the paper's way."
-    ]
-    if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
-        notes.append("* Some of the pairs that the paper compares are not in this sweep.")
-    if (frame["seeds"] == 1).any():
-        notes.append(
-            "With one seed a verdict is about these trained nets; it cannot say what training again would give."
-        )
-    return notes

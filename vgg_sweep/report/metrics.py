@@ -100,6 +100,19 @@ def paired_difference(difference_N: NDArray[np.floating], seed_variance: float =
     return 100 * total / len(difference_N), middle - reach, middle + reach
 
 
+def unpaired_difference(
+    error_a: float, num_images_a: int, error_b: float, num_images_b: int, seed_variance: float = 0.0
+) -> tuple[float, float, float]:
+    """Error of a minus error of b in points, and its 95 % interval, on different images (Newcombe 1998: from the two
+    Wilson intervals). `seed_variance` is as in `paired_difference`.
+    """
+    (low_a, high_a), (low_b, high_b) = wilson(error_a, num_images_a), wilson(error_b, num_images_b)
+    points, spread = error_a - error_b, Z95**2 * seed_variance
+    low = points - math.sqrt((error_a - low_a) ** 2 + (high_b - error_b) ** 2 + spread)
+    high = points + math.sqrt((high_a - error_a) ** 2 + (error_b - low_b) ** 2 + spread)
+    return points, low, high
+
+
 def normal_p(z: float) -> float:
     """Two-sided p of a standard normal `z`."""
     return math.erfc(abs(z) / math.sqrt(2))

@@ -38,7 +38,13 @@ def to_rich(table: Shown, width: int) -> Group:
     columns = fitting(table, width)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column.is_number else "left"
-        laid_out.add_column(Text(column.heading), justify=justify, no_wrap=not column.wrap, max_width=column.wrap)
+        laid_out.add_column(
+            Text(column.heading),
+            justify=justify,
+            no_wrap=not column.wrap,
+            max_width=column.wrap,
+            overflow="fold" if column.wrap else "ellipsis",
+        )
     for cells in zip(*(column.cells for column in columns), strict=True):
         laid_out.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in cells))
     return Group(Text(table.title, style="bold"), laid_out)

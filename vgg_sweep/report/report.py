@@ -10,7 +10,7 @@ from rich.text import Text
 from vgg_sweep.config import ConfigError
 from vgg_sweep.report.bundle import opened, pack
 from vgg_sweep.report.claims import summary
-from vgg_sweep.report.contents import DEVIATIONS, TABLES, Contents, contents, read_sweep
+from vgg_sweep.report.contents import NAMES, Contents, contents, read_sweep
 from vgg_sweep.report.latex import document, to_latex
 from vgg_sweep.report.render import to_csv, to_json, to_markdown, to_parquet, to_rich
 from vgg_sweep.store import write_bytes
@@ -37,7 +37,7 @@ def report(
     `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`. Raises `ConfigError` for an
     unknown table, format or net, `RunError` where there is nothing to report.
     """
-    names = _known("table", tables or [], [DEVIATIONS, *TABLES]) or [DEVIATIONS, *TABLES]
+    names = _known("table", tables or [], NAMES) or NAMES
     chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
     if out is None and (unprintable := [name for name in chosen if name not in PRINTABLE]):
         raise ConfigError(f"--format {unprintable[0]} makes files; name a folder for them with --out DIR.")

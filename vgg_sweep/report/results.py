@@ -81,6 +81,7 @@ def _row(score: Score) -> dict[str, Any]:
         **_errors("top5", score.top5),
         "stuck_at_chance": any(bool(each.record.get("stuck_at_chance")) for each in runs),
         **{name: record.get(name) if len(runs) == 1 else None for name in _COSTS},
+        "scored_on": score.scored_on,
         "overrides": run.overrides,
     }
 
