@@ -1,6 +1,9 @@
 # make demo    set up, make the twelve runs of Table 3 at small size on the embedded data, and report
 # make test    set up, and check style, types and behaviour
 # make soak    kill runs at random moments and fill their disk, for some minutes
+# make bench   how fast this machine is beside what people use instead, a table each (an hour; let nothing else run)
+# make bench-demo     the demo's runs by vgg-sweep and written plainly
+# make bench-growth   time and memory against images, classes and depth
 # make bench-report    time and memory of reports on up to 1,000 synthetic runs
 # make clean   remove the environment; outputs/ stays
 # PYTHON=... names the Python to set up with; else the first of these that is 3.11 or newer.
@@ -10,7 +13,7 @@ BIN := .venv/bin
 READY := .venv/ready
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: demo test soak bench-report clean
+.PHONY: demo test soak bench bench-demo bench-growth bench-report clean
 
 demo: $(READY)
 	$(BIN)/vgg-sweep multirun experiment=demo
@@ -21,10 +24,25 @@ test: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	$(BIN)/python -m tests.bench_guard
 
 soak: $(READY)
 	$(BIN)/pytest -s tests/soak.py
+
+bench: $(READY)
+	$(BIN)/vgg-sweep bench train score model=D
+	$(BIN)/vgg-sweep bench train model=A
+	$(BIN)/vgg-sweep bench train model=E
+	$(BIN)/vgg-sweep bench lrn
+	$(BIN)/vgg-sweep bench sweep
+	$(MAKE) bench-data bench-sweep bench-report bench-growth bench-demo
+
+bench-demo: $(READY)
+	$(BIN)/python -m tests.bench_demo
+
+bench-growth: $(READY)
+	$(BIN)/python -m tests.bench_growth
 
 bench-report: $(READY)
 	$(BIN)/python -m tests.bench_report
