@@ -7,14 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from vgg_sweep import __version__
 
 if TYPE_CHECKING:
     from vgg_sweep.store import RunFolder
 
+ORDER = ("train", "multirun", "status", "score", "report", "describe", "predict", "import", "export", "data", "bench")
+"""In which `--help` lists the commands: first what makes the tables."""
+
+
+class InOrder(TyperGroup):
+    """The commands as a newcomer meets them, not as their modules are imported."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 app = typer.Typer(
     name="vgg-sweep",
+    cls=InOrder,
     rich_markup_mode=None,  # errors and help as plain text, to be copied and searched
     pretty_exceptions_enable=False,
     no_args_is_help=True,

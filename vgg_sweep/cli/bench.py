@@ -25,7 +25,9 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0, help="At least so long for what is compared with one another.")] = 10,
     config_dir: ConfigDir = None,
 ) -> None:
-    """How fast this machine trains, scores and reads, beside how it is usually done, and which settings to take.
+    """How fast this machine is, and which settings suit it.
+
+    Training, scoring, reading and sweeping beside how they are usually done.
 
     By itself net D at the paper's size; model=, crop=, width= or data=fractals give another. Let nothing else run.
     """
