@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from vgg_sweep.config import Config, parse_pass
+from vgg_sweep.config import Config, load_option, parse_pass
 
 S_AT_224 = {"256": [256, 256], "384": [384, 384], "jitter": [256, 512], "jitter-fc": [256, 512]}
 
@@ -65,7 +65,7 @@ def make_run(sweep: Path, model: str, train_scale: str, seed: int = 0, spec: Spe
     digest = hashlib.sha256(repr((model, train_scale, seed, spec.settings)).encode()).hexdigest()
     folder = sweep / f"{model}-{train_scale}-s{seed}-{digest[:8]}"
     config = OmegaConf.structured(Config())
-    config.model.name, config.model.columns = model, ["conv3-64"]
+    config.model = load_option("model", model)
     config.train_scale.name, config.train_scale.S = train_scale, S_AT_224[train_scale]
     config.recipe.name, config.protocol.name, config.protocol.passes = "paper", "test", list(spec.passes)
     config.data.name, config.data.source, config.crop, config.seed = "fractals", "fractals", spec.crop, seed

@@ -136,6 +136,11 @@ def own_systems() -> list[tuple[tuple[Net, ...], str, str]]:
     ]
 
 
+def params_millions() -> dict[str, int]:
+    """Table 2: parameters of each net, in millions."""
+    return dict(_paper()["params_millions"])
+
+
 def shallow_net_points() -> float:
     """Top-1 error of B-5x5 minus that of B on a centre crop (Sect. 4.1). Printed as "7% higher"; read as points."""
     return float(_paper()["shallow_net"]["value"])

@@ -137,6 +137,24 @@ def _parquet(said: Contents) -> Files:
     return {f"{file_stem(name)}.parquet": to_parquet(frame) for name, frame in said.frames.items()}
 
 
+def _html(said: Contents) -> Files:
+    from vgg_sweep.report.page import to_html  # with matplotlib, which only the page and the figures need
+
+    return {"report.html": to_html(said)}
+
+
+def _svg(said: Contents) -> Files:
+    from vgg_sweep.report.figures import svg_files
+
+    return svg_files(said)
+
+
+def _pdf(said: Contents) -> Files:
+    from vgg_sweep.report.figures import pdf_files
+
+    return pdf_files(said)
+
+
 def file_stem(table: str) -> str:
     """What the files of a table are called: table3, claims."""
     return f"table{table}" if table.isdigit() else table
@@ -148,11 +166,14 @@ FORMATS: dict[str, Callable[[Contents], Files]] = {
     "json": _json,
     "latex": _latex,
     "parquet": _parquet,
+    "html": _html,
+    "svg": _svg,
+    "pdf": _pdf,
 }
 """What makes the files of each format. `rich`, the terminal's, makes none."""
 
 FILES = ("md", "csv", "json")
 """What `out` receives where no format is named."""
 
-PRINTABLE = ("rich", "md", "csv", "json", "latex")
+PRINTABLE = ("rich", "md", "csv", "json", "latex", "html")
 """The formats that may be printed; others need `out`."""
