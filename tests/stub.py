@@ -1,7 +1,8 @@
 """Runs without nets, to test what drives runs. `python -m tests.stub work FOLDER` stands for `vgg_sweep.work`.
 
-Each run obeys its orders.json: {"seconds": how long an attempt takes, "ends": how attempts end, the last for all
-later ones}. Every attempt that begins or is completed adds a line to work.log beside the run folders.
+Each run obeys its orders.json: {"seconds": how long an attempt takes, "after": the run that has to be done before it
+ends, "ends": how attempts end, the last for all later ones}. Every attempt that begins or is completed adds a line to
+work.log beside the run folders.
 """
 
 import ctypes
@@ -86,6 +87,8 @@ def work(folder: RunFolder) -> int:
         _log(folder, "began")
         try:
             time.sleep(orders.get("seconds", 0))
+            while "after" in orders and orders["after"] not in lines(folder.path.parent, "done"):
+                time.sleep(0.02)
         except KeyboardInterrupt:
             folder.update_status(state="interrupted")
             return 130
@@ -119,12 +122,12 @@ def _log(folder: RunFolder, what: str) -> None:
         log.write(f"{folder.id} {what}\n")
 
 
-def drive(sweep: Path, retries: int, gpu: str) -> int:
+def drive(sweep: Path, retries: int, gpus: str) -> int:
     """Work on the runs that `parents.json` in `sweep` names, as a driver with two places does; prints the states."""
     runs = make_runs(sweep, json.loads((sweep / "parents.json").read_text()))
     agenda = Agenda(runs, retries=retries)
     try:
-        work_off(agenda, [Place(1, gpu or None)] * 2, command=WORKER)
+        work_off(agenda, [Place(1, tuple(gpus.split()))] * 2, command=WORKER)
     except Stopped as stopped:
         return stopped.exit_code
     finally:

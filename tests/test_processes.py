@@ -6,13 +6,14 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import pytest
 
@@ -22,7 +23,7 @@ from vgg_sweep.config import ConfigError
 from vgg_sweep.plan import Run
 from vgg_sweep.store import RunFolder
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.processes import Place, most_at_once, places, visible_gpus, work_off
+from vgg_sweep.sweep.processes import Child, Place, _held, most_at_once, places, visible_gpus, work_off
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -34,7 +35,7 @@ def do(runs: list[Run], *, num_places: int = 2, retries: int = 0, fail_fast: boo
 
 
 class Drive(Protocol):
-    def __call__(self, sweep: Path, *, retries: int = 0, gpu: str = "") -> subprocess.Popen[str]: ...
+    def __call__(self, sweep: Path, *, retries: int = 0, gpus: str = "") -> subprocess.Popen[str]: ...
 
 
 @pytest.fixture
@@ -42,8 +43,8 @@ def drive() -> Iterator[Drive]:
     """Starts a driver with two places in a process of its own; parents.json in the sweep's folder names the runs."""
     drivers: list[subprocess.Popen[str]] = []
 
-    def start(sweep: Path, *, retries: int = 0, gpu: str = "") -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.stub", "drive", str(sweep), str(retries), gpu]
+    def start(sweep: Path, *, retries: int = 0, gpus: str = "") -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.stub", "drive", str(sweep), str(retries), gpus]
         drivers.append(subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True))
         return drivers[-1]
 
@@ -72,7 +73,7 @@ def test_a_run_starts_when_its_parent_is_done_and_not_before(tmp_path: Path) -> 
 
 def test_a_child_does_not_wait_for_the_whole_generation(tmp_path: Path) -> None:
     runs = make_runs(
-        tmp_path, {"slow": None, "quick": None, "child": "quick"}, {"slow": {"seconds": 3, "ends": ["done"]}}
+        tmp_path, {"slow": None, "quick": None, "child": "quick"}, {"slow": {"after": "child", "ends": ["done"]}}
     )
     do(runs)
     assert lines(tmp_path, "done") == ["quick", "child", "slow"]
@@ -233,9 +234,14 @@ SMALL = {"crop": 64, "width": 0.125}
         ({**SMALL, "jobs": "2"}, [], [Place(2)] * 2),
         ({**SMALL, "threads": 2}, [], [Place(2)] * 2),
         ({}, [], [Place(4)]),
-        ({}, ["0", "1"], [Place(2, "0"), Place(2, "1")]),
-        ({"jobs": "1"}, ["0", "1"], [Place(4, "0")]),
-        ({"jobs": "4"}, ["3", "5"], [Place(1, gpu, shared=True) for gpu in ("3", "5", "3", "5")]),
+        ({}, ["0", "1"], [Place(2, ("0",)), Place(2, ("1",))]),
+        ({"jobs": "1"}, ["0", "1"], [Place(4, ("0",))]),
+        ({"jobs": "4"}, ["3", "5"], [Place(1, (gpu,), shared=True) for gpu in ("3", "5", "3", "5")]),
+        ({"devices": 2}, ["0", "1", "2", "3", "4"], [Place(1, ("0", "1")), Place(1, ("2", "3"))]),
+        ({"devices": 2}, ["6", "7"], [Place(2, ("6", "7"))]),
+        ({"devices": 2, "jobs": "2"}, ["6", "7"], [Place(1, ("6", "7"), shared=True)] * 2),
+        ({**SMALL, "devices": 2}, [], [Place(1), Place(1)]),
+        ({"devices": 2}, [], [Place(2)]),
         ({**SMALL, "device": "cpu"}, ["0"], [Place(1)] * 4),
         ({"device": "cuda:1"}, ["0", "1"], [Place(4)]),
     ],
@@ -247,9 +253,15 @@ def test_places_of_nine_runs_on_four_cores(
     assert places(config(**settings), runs, num_cores=4, gpus=gpus) == expected
 
 
-def test_a_run_of_several_gpus_is_refused_in_a_sweep(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="devices=2 in a sweep"):
-        places(config(devices=2), make_runs(tmp_path, {"A": None}), num_cores=4, gpus=["0", "1"])
+def test_a_run_of_more_gpus_than_there_are_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="devices=3 is more than the 2 GPUs here; use devices=2"):
+        places(config(devices=3), make_runs(tmp_path, {"A": None}), num_cores=4, gpus=["0", "1"])
+
+
+def test_a_run_sees_the_gpus_of_its_place() -> None:
+    assert Place(2, ("3", "5")).environment["CUDA_VISIBLE_DEVICES"] == "3,5"
+    assert "CUDA_VISIBLE_DEVICES" not in Place(2).environment
+    assert Place(2).environment["OMP_NUM_THREADS"] == "2"
 
 
 def test_no_more_places_than_runs_that_can_run_at_once(tmp_path: Path) -> None:
@@ -274,16 +286,18 @@ def test_gpus_are_those_that_cuda_shows(tmp_path: Path, monkeypatch: pytest.Monk
     assert visible_gpus() == ["0", "1"]
 
 
+@pytest.mark.parametrize(("one", "other"), [("7", "7"), ("6 7", "7 8")])
 def test_two_drivers_never_give_one_gpu_to_two_runs(
-    tmp_path: Path, drive: Drive, monkeypatch: pytest.MonkeyPatch
+    one: str, other: str, tmp_path: Path, drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Not even if their groups of GPUs have only one in common."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    sweeps = [tmp_path / "one", tmp_path / "other"]
+    sweeps = {tmp_path / "one": one, tmp_path / "other": other}
     for sweep in sweeps:
         orders = {"seconds": 0.5, "ends": ["done"]}
         make_runs(sweep, {f"{sweep.name}{i}": None for i in range(3)}, {f"{sweep.name}{i}": orders for i in range(3)})
         (sweep / "parents.json").write_text(json.dumps({f"{sweep.name}{i}": None for i in range(3)}))
-    drivers = [drive(sweep, gpu="7") for sweep in sweeps]
+    drivers = [drive(sweep, gpus=gpus) for sweep, gpus in sweeps.items()]
     for each in drivers:
         each.communicate(timeout=60)
         assert each.returncode == 0
@@ -294,3 +308,20 @@ def test_two_drivers_never_give_one_gpu_to_two_runs(
     )
     assert len(spans) == 6
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+
+
+def test_the_gpus_of_a_run_are_kept_while_any_of_its_processes_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With devices=2 the run's own process may be killed while those that it started go on."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    place = Place(1, ("6", "7"))
+    [run] = make_runs(tmp_path, {"A": None})
+    survivor = "import subprocess; subprocess.Popen(['sleep', '2'], close_fds=False)"
+    child = Child(run, place, _held(place) or [], [sys.executable, "-c", survivor])
+    wait_until(child.has_ended)
+    assert _held(place) is None and _held(Place(1, ("7", "8"))) is None
+    locks: list[IO[str]] = []
+    wait_until(lambda: locks.extend(_held(place) or []) or locks)
+    for lock in locks:
+        lock.close()

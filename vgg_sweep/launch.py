@@ -28,7 +28,7 @@ def launch(folder: Path, log: Path, num_devices: int, *, live: bool) -> int:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_devices}"]
     words += ["-m", "vgg_sweep.work", str(folder), *(["--live"] if live else [])]
     with open(log, "ab") as errors:
-        process = subprocess.Popen(words, stderr=errors)
+        process = subprocess.Popen(words, stderr=errors, close_fds=False)  # it keeps the GPUs if this process is killed
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         process.send_signal(signal.SIGTERM)

@@ -37,45 +37,44 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Room for one run at a time: some CPU threads, and a GPU that it has alone unless `shared`."""
+    """Room for one run at a time: CPU threads for each of its processes, and GPUs that it has alone unless `shared`."""
 
     threads: int
-    gpu: str | None = None
+    gpus: tuple[str, ...] = ()
     shared: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
         limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self.threads))
-        return limits if self.gpu is None else limits | {"CUDA_VISIBLE_DEVICES": self.gpu}
+        return limits | {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else limits
 
 
 def places(config: Config, runs: Sequence[Run], num_cores: int, gpus: Sequence[str]) -> list[Place]:
-    """Where the `runs` that are left to do go on a machine with `num_cores` and `gpus`; `config` has `jobs`, `device`
-    and `threads`.
+    """Where the `runs` that are left to do go on a machine with `num_cores` and `gpus`; `config` has `jobs`, `device`,
+    `devices` and `threads`.
 
-    `jobs=auto` is a run for each GPU, or for each core if the nets are small: two processes of one thread each got
-    1.2 times as much done as one of two threads. A number greater than that of the GPUs asks for runs that share
-    them. Raises `ConfigError` for runs of several GPUs.
+    `jobs=auto` is a run for each GPU, or for each `devices` GPUs, or for each core if the nets are small: two processes
+    of one thread each got 1.2 times as much done as one of two threads. A greater number asks for runs that share GPUs.
+    Raises `ConfigError` if a run wants more GPUs than there are.
     """
     if config.device not in ("auto", "cuda"):  # a GPU named by the user is found by the run under the same name
         gpus = ()
-    if gpus and config.devices > 1:
-        raise ConfigError(
-            f"devices={config.devices} in a sweep: a run of a sweep has one GPU; use `vgg-sweep train` for each."
-        )
+    if gpus and config.devices > len(gpus):
+        raise ConfigError(f"devices={config.devices} is more than the {len(gpus)} GPUs here; use devices={len(gpus)}.")
+    groups = [tuple(gpus[first : first + config.devices]) for first in range(0, len(gpus), config.devices)]
+    groups = [group for group in groups if len(group) == config.devices] or [()]
     if config.jobs != "auto":
         num_jobs = int(config.jobs)
     elif gpus:
-        num_jobs = len(gpus)
+        num_jobs = len(groups)
     elif config.device in ("auto", "cpu") and config.width * config.crop < SMALL_NET_PX:
-        num_jobs = max(1, num_cores // max(1, config.threads))
+        num_jobs = max(1, num_cores // (max(1, config.threads) * config.devices))
     else:
         num_jobs = 1
     num_jobs = min(num_jobs, most_at_once(runs))
-    threads = config.threads or max(1, num_cores // num_jobs)
-    if not gpus:
-        return [Place(threads)] * num_jobs
-    return [Place(threads, gpus[job % len(gpus)], shared=num_jobs > len(gpus)) for job in range(num_jobs)]
+    threads = config.threads or max(1, num_cores // (num_jobs * config.devices))
+    shared = bool(gpus) and num_jobs > len(groups)
+    return [Place(threads, groups[job % len(groups)], shared) for job in range(num_jobs)]
 
 
 def most_at_once(runs: Sequence[Run]) -> int:
@@ -140,13 +139,13 @@ def work_off(
 def _start(agenda: Agenda, free: list[Place], command: Sequence[str]) -> Iterator["Child"]:
     """Start runs until no place is free or no run is ready."""
     for run in agenda.ready():
-        held = next(((place, lock) for place in free for lock in _hold(place)), None)
+        held = next(((place, locks) for place in free if (locks := _held(place)) is not None), None)
         if held is None:
             return
-        place, lock = held
+        place, locks = held
         free.remove(place)
         agenda.starts(run)
-        yield Child(run, place, lock, command)
+        yield Child(run, place, locks, command)
         if not free:
             return
 
@@ -154,7 +153,7 @@ def _start(agenda: Agenda, free: list[Place], command: Sequence[str]) -> Iterato
 class Child:
     """The process of one run. It leads a session of its own, so that Ctrl-C reaches it only through the driver."""
 
-    def __init__(self, run: Run, place: Place, gpu_lock: IO[str] | None, command: Sequence[str]) -> None:
+    def __init__(self, run: Run, place: Place, gpu_locks: Sequence[IO[str]], command: Sequence[str]) -> None:
         self.run, self.place = run, place
         self._was_asked_to_stop = False
         self._began = time.time()
@@ -167,10 +166,10 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=[gpu_lock.fileno()] if gpu_lock else [],
+                pass_fds=[lock.fileno() for lock in gpu_locks],
             )
-        if gpu_lock:
-            gpu_lock.close()  # the process holds it now, and gives it back however it ends
+        for lock in gpu_locks:
+            lock.close()  # the process holds it now, and gives it back however it ends
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
@@ -212,18 +211,19 @@ class Child:
         return f"{killed}, perhaps because memory ran out" if -code == signal.SIGKILL else killed
 
 
-def _hold(place: Place) -> Iterator[IO[str] | None]:
-    """What keeps others off the GPU of `place`: a locked file, or None if it has no GPU; nothing if another has it."""
-    if place.gpu is None:
-        yield None
-        return
-    name = f"vgg-sweep-{os.getuid()}-gpu-{place.gpu.replace('/', '_')}.lock"
-    file = open(Path(tempfile.gettempdir()) / name, "w")
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if place.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        yield file
-    except BlockingIOError:
-        file.close()
+def _held(place: Place) -> list[IO[str]] | None:
+    """The locked files that keep others off the GPUs of `place`; None if another has one of them."""
+    locks: list[IO[str]] = []
+    for gpu in place.gpus:
+        name = f"vgg-sweep-{os.getuid()}-gpu-{gpu.replace('/', '_')}.lock"
+        locks.append(open(Path(tempfile.gettempdir()) / name, "w"))
+        try:
+            fcntl.flock(locks[-1], (fcntl.LOCK_SH if place.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            for lock in locks:
+                lock.close()
+            return None
+    return locks
 
 
 @contextmanager
