@@ -81,7 +81,7 @@ def _chain(config: Config) -> list[Run]:
 
 
 def _parent_config(config: Config) -> Config | None:
-    if config.warm_start == "none":
+    if config.warm_start == "none" or config.imported.sha256 is not None:
         return None
     single = load_option("protocol", "single")
     if config.train_scale.parent is not None:
@@ -102,11 +102,8 @@ def _place(config: Config) -> str:
 def _run(config: Config, parent: Run | None) -> Run:
     nameless = Run("", config, parent)
     digest = hashlib.sha256(json.dumps(_deciding(nameless), sort_keys=True).encode()).hexdigest()[:8]
-    slug = re.sub(
-        r"[^A-Za-z0-9.-]+",
-        "_",
-        f"{config.model.name}-{config.train_scale.name}-s{config.seed}",
-    )
+    which = f"s{config.seed}" if config.imported.sha256 is None else config.imported.sha256[:8]
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{config.model.name}-{config.train_scale.name}-{which}")
     return replace(nameless, id=f"{slug}-{digest}")
 
 
@@ -129,12 +126,12 @@ def _deciding(run: Run) -> dict[str, Any]:
         for key, value in _changed(config).items()
         if key in ("crop", "width", "classes", "pool_ceil", "seed")
     }
+    top |= {"columns": config.model.columns, "S": config.train_scale.S, "data": data}
+    if config.imported.sha256 is not None:
+        return top | {"imported": _changed(config.imported), "preprocessing": _changed(config.preprocessing)}
     return top | {
-        "columns": config.model.columns,
-        "S": config.train_scale.S,
         "trainable": config.train_scale.trainable,
         "recipe": {key: value for key, value in recipe.items() if key not in unused},
-        "data": data,
         "parent": run.parent.id if run.parent else None,
     }
 

@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +22,7 @@ from vgg_sweep.provenance import changes, made_with
 from vgg_sweep.score.passes import missing
 from vgg_sweep.store import RunFolder, write_text
 
+WAYS_OF_WORKING = ("cache", "device", "devices", "precision", "tf32", "threads", "workers", "data_timeout_seconds")
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "interrupted": 130}
 
 
@@ -66,6 +68,20 @@ def read_run(folder: RunFolder) -> Run:
         raise RunError(
             f"{folder.config} is not a whole configuration ({error}); remove {folder.path} and start again."
         ) from error
+
+
+def run_in_folder(config: Config) -> Run:
+    """The run in the folder `config.run`, with the protocol of `config`, its place of the data if it names one, and its
+    way of working: what does not decide a result.
+
+    Raises `RunError` if there is none.
+    """
+    folder = RunFolder(Path(str(config.run)))
+    there = read_run(folder).config
+    root = there.data.root if config.data.root is None else config.data.root
+    ways = {name: getattr(config, name) for name in WAYS_OF_WORKING}
+    asked = replace(there, **ways, data=replace(there.data, root=root), out=str(folder.path.parent))
+    return plan([with_passes(asked, config.protocol.passes)])[-1]
 
 
 def work(run: Run, *, live: bool) -> None:
@@ -146,11 +162,12 @@ def _work_in_processes(run: Run, *, live: bool) -> None:
 def _train_and_score(run: Run, reporter: Reporter) -> None:
     # Imported here so that a plan can be made and a sweep driven without torch.
     from vgg_sweep.device import choose_device
-    from vgg_sweep.images.preprocessing import own_preprocessing
+    from vgg_sweep.images.preprocessing import in_rgb, own_preprocessing
     from vgg_sweep.images.sources import open_images
     from vgg_sweep.images.statistics import statistics
     from vgg_sweep.nets.weights import load_weights
     from vgg_sweep.ranks import join_ranks
+    from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
     from vgg_sweep.score.score import score
     from vgg_sweep.train.train import build_net, train
 
@@ -162,19 +179,27 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
     if ranks.is_first:
         gpus = _gpus(device.place.index or 0, ranks.num_ranks) if device.place.type == "cuda" else []
         folder.update_status(device=device.place.type, gpus=gpus)
+    is_imported = config.imported.sha256 is not None
     images = open_images(config, lambda done, total: reporter.step("draw", done, total))
-    figures = statistics(
-        images,
-        Path(config.cache),
-        max(1, config.workers),
-        lambda done, total: reporter.step("mean", done, total),
-    )
-    if not folder.is_trained:
-        train(run, images, figures, device, reporter, ranks)
-        ranks.wait()
+    if is_imported:
+        images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)
+    else:
+        figures = statistics(
+            images,
+            Path(config.cache),
+            max(1, config.workers),
+            lambda done, total: reporter.step("mean", done, total),
+        )
+        preprocessing = own_preprocessing(figures, config.recipe.pixel_max)
+        if not folder.is_trained:
+            train(run, images, figures, device, reporter, ranks)
+            ranks.wait()
     net = build_net(config, len(images.classes))
     load_weights(net, folder.weights)
-    preprocessing = own_preprocessing(figures, config.recipe.pixel_max)
+    if is_imported:
+        sanity = check_sanity(net, config, images, device)
+        if ranks.is_first:
+            folder.update_record(sanity=sanity)
     score(net, config, folder, images, preprocessing, device, reporter, ranks)
     ranks.wait()
 

@@ -66,7 +66,10 @@ def score(
     package: Package = None,
     info: Info = None,
 ) -> None:
-    """Score a trained net again, under protocol=NAME."""
+    """Score a trained net again, under protocol=NAME.
+
+    The net is the one that the settings make, or that in the folder run=DIR.
+    """
     from vgg_sweep import compose
 
     task = show_passes if plan else score_config
@@ -130,19 +133,25 @@ def score_config(config: "Config") -> None:
 
 def show_passes(config: "Config") -> None:
     """The passes of the run of `config` under its protocol, and what they cost; the run need not be trained."""
-    from vgg_sweep.plan import plan
     from vgg_sweep.score.cost import pass_table
     from vgg_sweep.sweep.status import console
 
-    console().print(pass_table(plan([config])[-1]))
+    console().print(pass_table(asked_run(config)))
+
+
+def asked_run(config: "Config") -> "Run":
+    """The run of `config`, or that in the folder `config.run`."""
+    from vgg_sweep.plan import plan
+    from vgg_sweep.work import run_in_folder
+
+    return plan([config])[-1] if config.run is None else run_in_folder(config)
 
 
 def trained_run(config: "Config") -> "Run":
-    """The run of `config`. Raises `RunError` if it is not trained."""
+    """The run that is asked for. Raises `RunError` if it is not trained."""
     from vgg_sweep.config import RunError
-    from vgg_sweep.plan import plan
 
-    run = plan([config])[-1]
+    run = asked_run(config)
     if not run.folder.is_trained:
         raise RunError(f"{run.folder.path} holds no finished net; give `vgg-sweep train` the same settings first.")
     return run

@@ -22,13 +22,19 @@ CONV = re.compile(r"conv([1-9]\d*)-([1-9]\d*)")
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a net. A ReLU follows every conv and FC layer but the last and is not a layer of its own."""
+    """One layer of a net.
 
-    kind: Literal["conv", "lrn", "maxpool", "fc"]
+    A ReLU follows every conv and FC layer but the last, behind a conv's batch normalisation if it has one, and is not a
+    layer of its own.
+    """
+
+    kind: Literal["conv", "bn", "lrn", "maxpool", "fc"]
     name: str
-    """As in the released models: conv1_1, norm1, pool1, fc6."""
+    """As in the released models: conv1_1, norm1, pool1, fc6; bn1_1 for the batch normalisation of conv1_1."""
     word: str
-    """As in Table 1: conv3-64, LRN, maxpool, FC-4096. It does not change with the width."""
+    """As in Table 1: conv3-64, LRN, maxpool, FC-4096; or BN, which no net of the paper has. It does not change with the
+    width.
+    """
     kernel: int
     """Side of what one output position sees of the layer's input, in positions; fc6 sees all of it on a crop."""
     in_channels: int
@@ -74,6 +80,8 @@ def _feature_layers(columns: Sequence[str], width: float) -> list[Layer]:
         if word == "maxpool":
             layers.append(Layer("maxpool", f"pool{stage}", word, STRIDE, channels, channels))
             stage, place = stage + 1, 0
+        elif word == "BN" and layers and layers[-1].kind == "conv":
+            layers.append(Layer("bn", f"bn{stage}_{place}", word, 1, channels, channels))
         elif word == "LRN":
             layers.append(Layer("lrn", f"norm{stage}", word, 1, channels, channels))
         elif (conv := CONV.fullmatch(word)) and int(conv[1]) % 2:
@@ -83,7 +91,8 @@ def _feature_layers(columns: Sequence[str], width: float) -> list[Layer]:
             channels = out_channels
         else:
             raise ConfigError(
-                f"'{word}' is not a layer of Table 1; use maxpool, LRN or conv<odd side>-<channels>, such as conv3-64."
+                f"'{word}' is not a layer of Table 1; use maxpool, LRN or conv<odd side>-<channels>, such as conv3-64, "
+                "or BN right after a conv, as nets of other people have it."
             )
     return layers
 
@@ -105,7 +114,9 @@ def _map_side(crop: int) -> int:
 
 
 def num_params(layer: Layer) -> int:
-    """Weights and biases."""
+    """Weights and biases, or the scale and shift of a batch normalisation."""
+    if layer.kind == "bn":
+        return 2 * layer.out_channels
     if not layer.has_weights:
         return 0
     return layer.kernel**2 * layer.in_channels * layer.out_channels + layer.out_channels
@@ -141,7 +152,7 @@ def macs(layer: Layer, height: int, width: int) -> int:
     """Multiply-adds for an output of height x width positions.
 
     Counted: one for each weight of a conv or FC layer at each output position, also where it meets padding. Not
-    counted: biases, ReLU, LRN, pooling, dropout, soft-max.
+    counted: biases, ReLU, LRN, batch normalisation, pooling, dropout, soft-max.
     """
     if not layer.has_weights:
         return 0

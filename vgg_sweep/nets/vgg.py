@@ -4,6 +4,7 @@ Axes: N images, C channels, H W pixels, K classes, h w positions of the class sc
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -59,12 +60,14 @@ class VGG(nn.Module):
         self.layer_names: dict[str, str] = {}
         self.features = nn.Sequential()
         self.classifier = nn.Sequential()
-        for layer in self.layers:
+        for layer, below in pairwise([*self.layers, None]):
+            assert layer is not None
             part = "classifier" if layer.kind == "fc" else "features"
             sequence = getattr(self, part)
             self.layer_names[f"{part}.{len(sequence)}"] = layer.name
             sequence.append(_module(layer, pool_ceil))
-            if layer.has_weights and layer is not self.layers[-1]:
+            is_whole = below is not None and below.kind != "bn"
+            if (layer.has_weights or layer.kind == "bn") and is_whole:
                 sequence.append(nn.ReLU(inplace=True))
                 if layer.kind == "fc":
                     sequence.append(Dropout(dropout, layer.out_channels))
@@ -74,7 +77,7 @@ class VGG(nn.Module):
         scores_NKhw: Tensor = self.classifier(self.features(images_NCHW))
         return scores_NKhw
 
-    def draw_dropout(self, num_images: int, rows: range, seed: int) -> None:
+    def draw_dropout(self, num_images: int, rows: Sequence[int], seed: int) -> None:
         """Set the dropout masks of the images `rows` of a batch of `num_images`, for the next forward passes in
         training. They are the same however the batch is split.
         """
@@ -89,6 +92,8 @@ def _module(layer: Layer, pool_ceil: bool) -> nn.Module:
     match layer.kind:
         case "conv":
             return nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, padding=layer.padding)
+        case "bn":
+            return nn.BatchNorm2d(layer.out_channels)
         case "lrn":
             return LRN()
         case "maxpool":

@@ -61,7 +61,7 @@ def validation_set(config: Config) -> tuple[int, list[Size]]:
         spec = config.data.fractals
         return spec.num_classes, [(spec.side_px, spec.side_px)] * (spec.num_classes * spec.val_per_class)
     images = open_images(config)
-    return len(images.classes), [images.val.size_px(index) for index in range(len(images.val))]
+    return config.classes or len(images.classes), [images.val.size_px(index) for index in range(len(images.val))]
 
 
 def macs_per_second(sweep: Path) -> float | None:

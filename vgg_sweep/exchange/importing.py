@@ -1,0 +1,186 @@
+"""`vgg-sweep import`: weights of others become a run like any other, with all that belongs to them.
+
+Preprocessing, rounding of pooled sizes, order of the classes and training scale are no part of a file of weights. Where
+the file's maker is known, so are they; where not, the command asks for an option.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence, Set
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vgg_sweep.config import Config, ConfigError, Preprocessing, TrainScale, load_option
+from vgg_sweep.exchange.reading import Weights, read_weights
+from vgg_sweep.exchange.recognise import Found, recognise, with_rgb_input
+from vgg_sweep.images.wnids import devkit_order, sorted_order
+from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.nets.weights import save_weights, weights_fingerprint
+from vgg_sweep.plan import Run, plan
+from vgg_sweep.provenance import provenance
+from vgg_sweep.vocabulary import groups
+from vgg_sweep.work import prepare
+
+OXFORD = {"00b39a1b", "d01eb7cb"}
+"""SHA-256, first eight digits, of J. Johnson's conversions of Oxford's D and E, as their file names have it."""
+TORCHVISION_OF_2017 = {"bbd30ac9", "c768596a"}
+"""The same of torchvision's first vgg11 and vgg13; what it has now, its own `weights` entries say."""
+
+
+def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[str], None]) -> Run:
+    """Make a run of the weights in `path`, in the folder of `config.out`, and say through `note` what was found.
+
+    `given` are the settings of `config` that the user chose; the others follow from the file. A file imported before
+    with the same settings is left as it is. Raises `ConfigError` for what the user must say, `RunError` for a file
+    that is damaged or no VGG.
+    """
+    told = {name.partition(".")[0] for name in given}
+    weights = read_weights(path, mirrored=config.imported.mirrored)
+    sha256 = weights_fingerprint(path)
+    models = [load_option("model", name) for name in groups()["model"]]
+    if config.model.name not in groups()["model"]:
+        models.append(config.model)  # the user's own
+    found = recognise(weights.tensors, models, config.model.name if "model" in told else None)
+    classes, class_order = _classes(path, config.imported.class_order, found.classes)
+    config = replace(
+        config,
+        model=found.model,
+        width=found.width,
+        crop=found.crop,
+        classes=found.classes,
+        preprocessing=config.preprocessing if "preprocessing" in told else _preprocessing(path, weights, found, sha256),
+    )
+    source = _source(weights, found)
+    config = replace(
+        config,
+        train_scale=config.train_scale if "train_scale" in told else _train_scale(config, found),
+        pool_ceil=config.pool_ceil if "pool_ceil" in told else config.preprocessing.name == "caffe",
+        imported=replace(config.imported, sha256=sha256, source=source, class_order=class_order),
+    )
+    run = plan([config])[-1]
+    _say(path, run, found, weights, note)
+    _write(run, path, found, classes)
+    return run
+
+
+def _classes(path: Path, order: str, num_classes: int) -> tuple[list[str], str]:
+    """The classes in the order of the net's outputs, and what that order is called; a list is called by its hash."""
+    orders = {"ilsvrc": sorted_order, "devkit": devkit_order}
+    classes = orders[order]() if order in orders else _read_classes(Path(order))
+    if len(classes) != num_classes:
+        whose = "ILSVRC" if order in orders else order
+        raise ConfigError(
+            f"{path} has {num_classes} classes and {whose} has {len(classes)}; give imported.class_order=FILE, a text "
+            "file with a class a line in the order of the net's outputs, named as the folders of your images."
+        )
+    if order in orders:
+        return classes, order
+    return classes, f"{Path(order).stem}-{hashlib.sha256(json.dumps(classes).encode()).hexdigest()[:8]}"
+
+
+def _read_classes(path: Path) -> list[str]:
+    try:
+        classes = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"imported.class_order={path} is not `ilsvrc`, `devkit` or a text file with a class a line ({error})."
+        ) from error
+    if len(set(classes)) < len(classes):
+        raise ConfigError(f"imported.class_order={path} names a class twice; use wnids, which are unique.")
+    return classes
+
+
+def _preprocessing(path: Path, weights: Weights, found: Found, sha256: str) -> Preprocessing:
+    """What the file's maker is known to do. Raises `ConfigError` where that may be one of several."""
+    start = sha256[:8]
+    if weights.format != "state dict" or found.scheme.source == "oxford" or start in OXFORD:
+        name = "caffe"
+    elif not found.classifies:
+        name = "torchvision-features"
+    elif found.scheme.source in ("timm", "pretrained-models") or start in TORCHVISION_OF_2017 | _torchvision_files():
+        name = "torchvision"
+    else:
+        raise ConfigError(
+            f"{path} has {found.scheme.source}'s names, which weights of Oxford's are given too, and is none of the "
+            "files known by checksum: say preprocessing=torchvision (RGB, 0 to 1, mean and deviation) or "
+            "preprocessing=caffe (BGR, 0 to 255, the paper's mean)."
+        )
+    option: Preprocessing = load_option("preprocessing", name)
+    return option
+
+
+def _torchvision_files() -> set[str]:
+    """SHA-256, first eight digits, of all of torchvision's VGG files, as their addresses have it."""
+    from torchvision.models import get_model_weights, list_models
+
+    urls = [each.url for name in list_models(include="vgg*") for each in get_model_weights(name)]
+    return {url.rpartition("-")[2].partition(".")[0] for url in urls}
+
+
+def _source(weights: Weights, found: Found) -> str:
+    return {"caffemodel": "caffe", "Keras h5": "keras"}.get(weights.format, found.scheme.source)
+
+
+def _train_scale(config: Config, found: Found) -> TrainScale:
+    """Oxford released its D and E trained with scale jitter; nets of others know no S, and are tested as at S = 256."""
+    is_oxfords = config.preprocessing.name == "caffe" and found.model.name in ("D", "E") and found.classes == 1000
+    option: TrainScale = load_option("train_scale", "jitter" if is_oxfords else "256")
+    return option
+
+
+def _say(path: Path, run: Run, found: Found, weights: Weights, note: Callable[[str], None]) -> None:
+    config, pre = run.config, run.config.preprocessing
+    num_params = sum(tensor.numel() for name, tensor in found.state.items() if name.endswith(("weight", "bias")))
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))
+    scale = config.train_scale
+    note(
+        f"{path}: {found.model.name}, {num_params:,} parameters, {found.classes} classes; a {weights.format} in "
+        f"{found.scheme.source}'s names; SHA-256 {config.imported.sha256}"
+    )
+    note(f"  images: {pre.channel_order}, 0 to {pre.pixel_max:g}, mean {mean}, deviation {std}, {pre.interpolation}")
+    rounding, order = "up" if config.pool_ceil else "down", config.imported.class_order
+    note(f"  pooled sizes rounded {rounding}; order of the classes: {order}")
+    note(f"  tested as train_scale={scale.name}, S = {scale.S}")
+    if pre.channel_order == "BGR":
+        note("  the first layer is put in the order R, G, B")
+    if not found.classifies:
+        note("  the FC layers are not numbers (NaN), as in IMAGENET1K_FEATURES: features up to pool5 only, no scores")
+
+
+def _write(run: Run, path: Path, found: Found, classes: list[str]) -> None:
+    folder, config = prepare(run), run.config
+    with folder.locked():
+        if folder.is_trained:
+            return
+        is_rgb = config.preprocessing.channel_order == "RGB"
+        with torch.device("meta"):
+            net = VGG(found.model.columns, width=found.width, classes=found.classes, crop=found.crop)
+        net.load_state_dict(found.state if is_rgb else with_rgb_input(found.state), assign=True)
+        imported = {
+            "file": path.name,
+            **asdict(config.imported),
+            "preprocessing": asdict(config.preprocessing),
+            "pool_ceil": config.pool_ceil,
+            "classifies": found.classifies,
+        }
+        save_weights(net, folder.weights, {"classes": json.dumps(classes), "imported": json.dumps(imported)})
+        params: dict[str, Any] = {"params": sum(parameter.numel() for parameter in net.parameters())}
+        folder.update_record(imported=imported, **params, **provenance())
+        folder.update_status(state="done", stage="done", error=None)
+
+
+def score_imported(runs: Sequence[Run]) -> None:
+    """Score imported runs and show the tables of their sweeps."""
+    from rich.console import Console
+
+    from vgg_sweep.report.report import report
+    from vgg_sweep.work import check, work
+
+    check(runs[0].config)
+    for run in runs:
+        work(run, live=True)
+    sweeps = list(dict.fromkeys(run.folder.path.parent for run in runs))
+    report(sweeps, tables=None, formats=None, out=None, fuse=[], console=Console())

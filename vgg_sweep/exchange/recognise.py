@@ -1,0 +1,198 @@
+"""Which net a file holds, and who made it: from the names and shapes of its tensors, all of which must fit.
+
+A scheme is a way to name the layers of a net. Each net of Table 1, and each with batch normalisation, is tried; the
+only one that fits is it. What fits several or none is said, not guessed.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vgg_sweep.config import PAPER_CROP_PX, ConfigError, Model, RunError
+from vgg_sweep.nets.columns import FC_CHANNELS, STAGES, STRIDE, parse_columns
+from vgg_sweep.nets.vgg import VGG
+
+SHOWN = 12
+"""Tensors that a refusal names; it counts the others."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a program names the layers of a VGG."""
+
+    source: str
+    fc: tuple[str, str, str]
+    """fc6, fc7, fc8."""
+    features: str | None = "features"
+    """What comes before the index of a module in torchvision's order; None where layers have the paper's names."""
+
+    def name(self, module: str, layer: str) -> str:
+        """The file's name for the module of `VGG` that is `layer` of the paper."""
+        if layer in ("fc6", "fc7", "fc8"):
+            return self.fc[("fc6", "fc7", "fc8").index(layer)]
+        return layer if self.features is None else module.replace("features", self.features, 1)
+
+
+SCHEMES = (
+    Scheme("torchvision", ("classifier.0", "classifier.3", "classifier.6")),
+    Scheme("torchvision before 0.2", ("classifier.1", "classifier.4", "classifier.6")),
+    Scheme("timm", ("pre_logits.fc1", "pre_logits.fc2", "head.fc")),
+    Scheme("pretrained-models", ("linear0", "linear1", "last_linear"), features="_features"),
+    Scheme("oxford", ("fc6", "fc7", "fc8"), features=None),
+)
+"""The second is that of torchvision until its dropout moved (pytorch/vision#107) and of conversions from Caffe of that
+time; the fourth that of Cadene's pretrained-models.pytorch; the last the paper's own names, Caffe's and Keras's too."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A net in a file."""
+
+    scheme: Scheme
+    model: Model
+    width: float
+    crop: int
+    classes: int
+    state: dict[str, Tensor]
+    """Under the names and shapes of `VGG`, in float32."""
+    classifies: bool
+    """Whether the FC layers hold numbers: in torchvision's IMAGENET1K_FEATURES they are NaN."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What a file has too little, too much and of another shape for one net."""
+
+    scheme: Scheme
+    model: Model
+    size: tuple[float, int, int]
+    names: Mapping[str, str]
+    """Tensor of `VGG` -> tensor of the file."""
+    missing: list[str]
+    left_over: list[str]
+    misshapen: list[str]
+
+    @property
+    def num_misfits(self) -> int:
+        return len(self.missing) + len(self.left_over) + len(self.misshapen)
+
+
+def recognise(tensors: Mapping[str, Tensor], models: Iterable[Model], asked: str | None = None) -> Found:
+    """The one net of `models`, or of these with batch normalisation, that has exactly these tensors: `asked` by name,
+    or whichever it is.
+
+    Raises `RunError`, with a list, where none has, and for damaged numbers; `ConfigError` where several have or it is
+    not the one asked for.
+    """
+    scheme = _scheme(tensors)
+    candidates = [each for model in models for each in (model, _normalised(model)) if each is not None]
+    fits = [_fit(tensors, scheme, model) for model in candidates]
+    exact = [fit for fit in fits if fit.num_misfits == 0]
+    if not exact:
+        raise RunError(_misfit(min(fits, key=lambda fit: fit.num_misfits)))
+    by_name = {fit.model.name: fit for fit in exact}
+    if asked is not None and asked not in by_name:
+        raise ConfigError(f"the file holds {' or '.join(by_name)}, not {asked}; leave model={asked} out.")
+    if asked is None and len(exact) > 1:
+        raise ConfigError(
+            f"the tensors of {' and '.join(by_name)} look alike; say which they are with "
+            f"{' or '.join(f'model={name}' for name in by_name)}."
+        )
+    return _found(tensors, by_name[asked or exact[0].model.name])
+
+
+def _scheme(tensors: Mapping[str, Tensor]) -> Scheme:
+    def has_fc(scheme: Scheme) -> int:
+        return sum(f"{name}.weight" in tensors for name in scheme.fc)
+
+    best = max(SCHEMES, key=has_fc)
+    if not has_fc(best):
+        raise RunError(
+            f"no FC layer under a name that torchvision, timm, Oxford, Caffe or Keras give it ({_few(tensors)}); files "
+            "without the classifier, or of nets other than VGG, cannot be imported."
+        )
+    return best
+
+
+def _normalised(model: Model) -> Model | None:
+    """`model` with batch normalisation after every convolution; None where LRN does that already."""
+    if "LRN" in model.columns or "BN" in model.columns:
+        return None
+    columns = [part for word in model.columns for part in ([word] if word == "maxpool" else [word, "BN"])]
+    return Model(f"{model.name}-BN", columns)
+
+
+def _size(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model) -> tuple[float, int, int]:
+    """Width, crop and number of classes, from the FC layers; the paper's where these do not say it."""
+    shapes = [tensors[f"{name}.weight"].shape for name in scheme.fc if f"{name}.weight" in tensors]
+    if len(shapes) < 3:
+        return 1.0, PAPER_CROP_PX, 1000
+    fc6, _, fc8 = shapes
+    width = fc6[0] / FC_CHANNELS
+    channels = parse_columns(model.columns, width=width, classes=fc8[0], crop=PAPER_CROP_PX)[-3].in_channels
+    side = max(1, round(math.sqrt(math.prod(fc6[1:]) / channels)))
+    return width, side * STRIDE**STAGES, fc8[0]
+
+
+def _fit(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model) -> _Fit:
+    width, crop, classes = size = _size(tensors, scheme, model)
+    with torch.device("meta"):
+        net = VGG(model.columns, width=width, crop=crop, classes=classes)
+    names, missing, misshapen = {}, [], []
+    for own, expected in net.state_dict().items():
+        module, _, key = own.rpartition(".")
+        theirs = f"{scheme.name(module, net.layer_names[module])}.{key}"
+        names[own] = theirs
+        if theirs in tensors:
+            shape = _as_matrix(theirs, tensors[theirs], own).shape
+            if shape != expected.shape:
+                misshapen.append(f"{theirs} {list(tensors[theirs].shape)} instead of {list(expected.shape)}")
+        elif key != "num_batches_tracked":  # which torchvision's files of before 2018 do not have
+            missing.append(theirs)
+    left_over = [name for name in tensors if name not in names.values()]
+    return _Fit(scheme, model, size, names, missing, left_over, misshapen)
+
+
+def _as_matrix(theirs: str, tensor: Tensor, own: str) -> Tensor:
+    """An FC layer's weight as a matrix, also where it is kept as a convolution (Sect. 3.2)."""
+    is_fc = own.startswith("classifier.") and own.endswith(".weight")
+    return tensor.flatten(1) if is_fc and tensor.ndim > 1 else tensor
+
+
+def _found(tensors: Mapping[str, Tensor], fit: _Fit) -> Found:
+    state = {}
+    for own, theirs in fit.names.items():
+        if theirs in tensors:
+            tensor = _as_matrix(theirs, tensors[theirs], own)
+            state[own] = (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
+        else:
+            state[own] = torch.tensor(0)
+    unusable = [own for own, tensor in state.items() if not tensor.isfinite().all()]
+    if broken := [fit.names[own] for own in unusable if own.startswith("features.")]:
+        raise RunError(f"{_few(broken)} hold numbers that are not finite; the file is damaged: fetch it again.")
+    width, crop, classes = fit.size
+    return Found(fit.scheme, fit.model, width, crop, classes, state, classifies=not unusable)
+
+
+def _misfit(fit: _Fit) -> str:
+    parts = {"lacks": fit.missing, "has left over": fit.left_over, "has of another shape": fit.misshapen}
+    said = "; it ".join(f"{verb} {_few(names)}" for verb, names in parts.items() if names)
+    return (
+        f"no net of Table 1 has exactly these tensors. The nearest is {fit.model.name} in {fit.scheme.source}'s names: "
+        f"the file {said}. Every tensor must have its place."
+    )
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def with_rgb_input(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A net whose first layer takes B, G, R, for images in R, G, B: the same sums in another order."""
+    first = next(iter(state))
+    return {**state, first: state[first].flip(1).contiguous()}
