@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vgg_sweep.config import Config, ConfigError, RunError, checked
-from vgg_sweep.images.sources import check_folders
+from vgg_sweep.images.sources import check_source, is_here
 from vgg_sweep.launch import is_first_process, launch, num_processes
 from vgg_sweep.plan import Run, plan, with_passes
 from vgg_sweep.progress import Diverged, Interrupted, Reporter
@@ -28,8 +28,8 @@ EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "interrupted": 130}
 
 def check(config: Config) -> None:
     """Raise `ConfigError` if the data or the device that `config` asks for is not here; nothing is written."""
-    if config.data.source != "fractals":
-        check_folders(config.data)
+    if not config.data.download or is_here(config.data):
+        check_source(config.data)
     if config.device not in ("auto", "cpu"):
         from vgg_sweep.device import choose_device
 

@@ -1,9 +1,8 @@
-"""Image sets: a training and a validation split with their classes, from class folders or made by formula."""
+"""Where image sets come from: made by formula, arrays of pixels, or files that an index lists."""
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,24 +10,92 @@ import numpy as np
 
 from vgg_sweep.config import Config, ConfigError, Data, Fractals
 from vgg_sweep.images import fractals
-from vgg_sweep.images.splits import ImageSet, Split
+from vgg_sweep.images.arrays import ARRAY_SOURCES, array_split, find_package, open_arrays
+from vgg_sweep.images.downloads import download
+from vgg_sweep.images.folders import check_folders, scan_folders
+from vgg_sweep.images.imagenet import find_layout, scan_imagenet
+from vgg_sweep.images.index import Index, Listing, ProgressCallback, hold_out, indexed
+from vgg_sweep.images.published import find_published, scan_published
+from vgg_sweep.images.splits import ImageSet
 from vgg_sweep.store import atomic_path, waiting_lock
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 
+def open_images(config: Config, progress: Callable[[int, int], None] | None = None, *, again: bool = False) -> ImageSet:
+    """The image set that `config.data` names, fetched and indexed if need be, or `again`.
 
-def open_images(config: Config, progress: Callable[[int, int], None] | None = None) -> ImageSet:
-    """The image set that `config.data` names. Raises `ConfigError` if it is not there or not of the expected layout."""
-    if config.data.source == "fractals":
-        images = _open_fractals(config.data.fractals, Path(config.cache), progress)
+    Raises `ConfigError` if it is not there or not of the expected layout.
+    """
+    data, cache = config.data, Path(config.cache)
+    _fetch_if_asked(data, cache)
+    if data.source == "fractals":
+        images = _open_fractals(data.fractals, cache, progress)
+    elif data.source in ARRAY_SOURCES:
+        images = open_arrays(data, cache, again=again)
     else:
-        images = _open_folders(config.data)
-    if config.classes not in (None, len(images.classes)):
+        images = open_index(config, progress, again=again).image_set()
+    is_imported = config.imported.sha256 is not None  # such a net may know more classes than the images show
+    if not is_imported and config.classes not in (None, len(images.classes)):
         raise ConfigError(
-            f"classes={config.classes}, but {config.data.name} has {len(images.classes)}; leave `classes` out to take "
-            "the data's."
+            f"classes={config.classes}, but {data.name} has {len(images.classes)}; leave `classes` out to take the "
+            "data's."
         )
-    return images
+    return images.read_as(data)
+
+
+def check_source(data: Data) -> None:
+    """Look for what `data` names, without reading any image.
+
+    Raises `ConfigError` if it is not there or not of the expected layout.
+    """
+    match data.source:
+        case "fractals":
+            pass
+        case "folder":
+            check_folders(data)
+        case "imagenet":
+            find_layout(data)
+        case source if source in ARRAY_SOURCES:
+            find_package(data)
+        case _:
+            find_published(data)
+
+
+def is_here(data: Data) -> bool:
+    """Whether a published set is in `data.root`."""
+    try:
+        check_source(data)
+    except ConfigError:
+        return False
+    return True
+
+
+def open_index(config: Config, progress: ProgressCallback | None = None, *, again: bool = False) -> Index:
+    """The index of a set of files, made if there is none in the cache, if it is stale, or `again`."""
+    data = config.data
+
+    def scan() -> Listing:
+        told = progress or (lambda done, total: None)
+        if data.source == "folder":
+            listing = scan_folders(data, told)
+        elif data.source == "imagenet":
+            listing = scan_imagenet(data, told)
+        else:
+            listing = scan_published(data, told)
+        if data.val_share is not None:
+            hold_out(listing, data.val_share, data.split_seed)
+        return listing
+
+    root = str(Path(str(data.root)).expanduser().resolve())
+    key = [1, data.source, root, data.val_share, data.split_seed, data.labels, data.labels_order]
+    name = f"index-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
+    return indexed(Path(config.cache) / name, scan, again=again)
+
+
+def _fetch_if_asked(data: Data, cache: Path) -> None:
+    if data.download and data.source != "fractals":
+        with waiting_lock(cache / f"download-{data.source}.lock"):
+            if not is_here(data):
+                download(data)
 
 
 def _open_fractals(spec: Fractals, cache: Path, progress: Callable[[int, int], None] | None) -> ImageSet:
@@ -49,83 +116,5 @@ def _open_fractals(spec: Fractals, cache: Path, progress: Callable[[int, int], N
                 ):
                     with atomic_path(file) as temporary, open(temporary, "wb") as out:
                         np.save(out, array)
-            splits[name] = _array_split(name, np.load(images_file, mmap_mode="r"), np.load(labels_file))
+            splits[name] = array_split(name, np.load(images_file, mmap_mode="r"), np.load(labels_file))
     return ImageSet(splits["train"], splits["val"], fractals.class_names(spec), fingerprint)
-
-
-def _array_split(name: str, images_NHWC: np.ndarray, labels_N: np.ndarray) -> Split:
-    ids = [f"{name}/{index}" for index in range(len(labels_N))]
-    return Split(ids, labels_N, images_NHWC.__getitem__)
-
-
-def check_folders(data: Data) -> list[str]:
-    """The classes of a set of class folders, sorted.
-
-    Raises `ConfigError` if it is not there or not of the expected layout.
-    """
-    if data.root is None:
-        raise ConfigError(
-            f"data={data.name} needs data.root=DIR, a folder with train/ and val/ and in each a folder a class."
-        )
-    root = Path(data.root).expanduser()
-    if not root.is_dir():
-        raise ConfigError(
-            f"data.root={data.root} is not a folder; give one with train/ and val/ and in each a folder a class."
-        )
-    train, val = (_class_folders(root, split) for split in ("train", "val"))
-    if train != val:
-        raise ConfigError(
-            f"{root}: train/ and val/ must have the same class folders, but {_named(train - val)} only in train/ and "
-            f"{_named(val - train)} only in val/."
-        )
-    classes = sorted(train)
-    if data.source == "imagenet" and (wrong := [name for name in classes if not re.fullmatch(r"n\d{8}", name)]):
-        raise ConfigError(
-            f"{root}: ILSVRC's class folders are wnids such as n01440764, but there is {wrong[0]}; use data=folder "
-            "for other sets."
-        )
-    return classes
-
-
-def _class_folders(root: Path, split: str) -> set[str]:
-    folder = root / split
-    if not folder.is_dir():
-        raise ConfigError(f"{root} has no {split}/; data.root must hold train/ and val/ and in each a folder a class.")
-    classes = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    if not classes:
-        raise ConfigError(f"{folder} has no class folders; put the images of each class in a folder named after it.")
-    for name in sorted(classes):
-        if not any(_images(folder / name)):
-            raise ConfigError(f"{folder / name} has no images ({', '.join(EXTENSIONS)}); fill the folder or remove it.")
-    return classes
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-
-
-def _open_folders(data: Data) -> ImageSet:
-    classes = check_folders(data)
-    root = Path(str(data.root)).expanduser()
-    files = {split: {name: sorted(_images(root / split / name)) for name in classes} for split in ("train", "val")}
-    sizes = [
-        f"{path.relative_to(root)} {path.stat().st_size}"
-        for by_class in files.values()
-        for paths in by_class.values()
-        for path in paths
-    ]
-    fingerprint = hashlib.sha256("\n".join([*classes, *sizes]).encode()).hexdigest()
-    splits = {split: _folder_split(root, by_class, classes) for split, by_class in files.items()}
-    return ImageSet(splits["train"], splits["val"], classes, fingerprint)
-
-
-def _folder_split(root: Path, by_class: dict[str, list[Path]], classes: list[str]) -> Split:
-    paths = [path for name in classes for path in by_class[name]]
-    labels_N = np.repeat(np.arange(len(classes)), [len(by_class[name]) for name in classes])
-    return Split([str(path.relative_to(root)) for path in paths], labels_N, paths.__getitem__)
-
-
-def _named(names: set[str]) -> str:
-    shown = sorted(names)[:3]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (", ".join(shown) or "none") + more + (" is" if len(names) <= 1 else " are")
