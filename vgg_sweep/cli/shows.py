@@ -41,6 +41,12 @@ def report(
     errors_only: Annotated[
         bool, typer.Option("--errors-only", help="With --bundle: which images were wrong in place of the posteriors.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Show it and write it anew whenever a run has come further, until none is at work."
+        ),
+    ] = False,
 ) -> None:
     """The paper's tables, ours beside the paper's.
 
@@ -59,6 +65,7 @@ def report(
         console=Console(),
         bundle=bundle,
         errors_only=errors_only,
+        watch=watch,
     )
 
 

@@ -24,6 +24,7 @@ from vgg_sweep.report.tables import (
     table7,
     table_5x5,
 )
+from vgg_sweep.report.unfinished import how_far, mark, waiting
 
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "comparison": ("The sweeps side by side", comparison),
@@ -125,6 +126,10 @@ def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:
         frames[DIFFERENCES] = differences([(sweep.name, sweep.runs) for sweep in sweeps])
     frames |= {name: table(results) for name, (_, table) in TABLES.items() if name in names}
     frames = {name: frame for name, frame in frames.items() if len(frame)}
+    unscored = {
+        key: states for sweep in sweeps for key, states in waiting(sweep.name, sweep.runs, sweep.results).items()
+    }
+    frames = {name: mark(name, frame, unscored) for name, frame in frames.items()}
     tables = [shown(name, TITLES[name], frame) for name, frame in frames.items()]
     missing = merged(command for table in tables for command in table.commands)
     return Contents(sweeps, frames, tables, [line for sweep in sweeps for line in _summary(sweep)], missing)
@@ -133,9 +138,7 @@ def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:
 def _summary(sweep: Sweep) -> list[str]:
     without = [run for run in sweep.runs if not run.is_scored]
     lines = [f"{sweep.name}: {len(sweep.runs) - len(without)} of {len(sweep.runs)} runs scored."]
-    lines += [
-        f"  not scored: {run.folder.id} ({run.folder.status().get('state', 'not started')})" for run in without[:10]
-    ]
+    lines += [f"  not scored: {run.folder.id} ({how_far(run.folder)})" for run in without[:10]]
     if len(without) > 10:
         lines.append(f"  and {len(without) - 10} more; see `vgg-sweep status {sweep.name}`")
     return lines

@@ -31,6 +31,7 @@ _COMMANDS = {
     "`": r"\textasciigrave{}",
     "–": r"\textendash{}",
     "±": r"$\pm$",
+    "†": r"\textdagger{}",
     "×": r"$\times$",
     "…": r"\ldots{}",
 }

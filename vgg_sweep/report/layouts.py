@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from vgg_sweep.report.notes import DASH, notes, scale_px, spans_columns
+from vgg_sweep.report.notes import DASH, UNFINISHED, notes, scale_px, spans_columns
 
 Cell = Callable[[pd.Series], str]
 
@@ -68,11 +68,11 @@ def _text(key: str) -> Cell:
 
 
 def _error(name: str) -> Cell:
-    """The error, and its spread where there are several seeds."""
+    """The error, its spread where there are several seeds, and a mark where runs of the row are still to come."""
 
     def cell(row: pd.Series) -> str:
         spread = row[f"{name}_std"]
-        error = _number(f"{name}_error")(row)
+        error = _number(f"{name}_error")(row) + (UNFINISHED if row.get("unfinished") else "")
         return error if pd.isna(spread) else f"{error} ± {spread:.1f}"
 
     return cell

@@ -7,7 +7,7 @@ import pandas as pd
 from vgg_sweep.config import PAPER_CROP_PX, scaled_px
 from vgg_sweep.report.tables import AT_CHANCE
 
-DASH = "–"
+DASH, UNFINISHED = "–", "†"
 
 
 def scale_px(S: Any) -> str:
@@ -51,6 +51,8 @@ def notes(name: str, frame: pd.DataFrame) -> list[str]:
             f"S and Q scale with the crop, {crop} px here and {PAPER_CROP_PX} px in the paper: "
             f"its S = 256, 384, [256;512] are {', '.join(ours)} px."
         )
+    if "unfinished" in frame and (frame["unfinished"] != "").any():
+        lines.append(f"{UNFINISHED} Some runs of this row are not scored yet, so its errors may change.")
     if name == "6":
         lines.append("The submission's D-jitter-fc has only its FC layers fine-tuned with scale jitter (Sect. 4.4).")
     if name == "7" and any(spans_columns(row) for _, row in frame.iterrows()):

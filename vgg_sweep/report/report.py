@@ -7,12 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from vgg_sweep.config import ConfigError
+from vgg_sweep.config import ConfigError, RunError
 from vgg_sweep.report.bundle import opened, pack
 from vgg_sweep.report.claims import summary
 from vgg_sweep.report.contents import NAMES, Contents, contents, read_sweep
 from vgg_sweep.report.latex import document, to_latex
 from vgg_sweep.report.render import to_csv, to_json, to_markdown, to_parquet, to_rich
+from vgg_sweep.report.unfinished import refreshes
 from vgg_sweep.store import write_bytes
 
 Files = Mapping[str, str | bytes]
@@ -29,13 +30,15 @@ def report(
     console: Console,
     bundle: Path | None = None,
     errors_only: bool = False,
+    watch: bool = False,
 ) -> None:
     """Show the tables of `sweeps`, folders or bundles, on `console`, or write them into the folder `out`.
 
     `tables` names some of them (all if empty), `formats` some of rich and `FORMATS`. Without `out` everything is
     printed, as rich if no format is named; with it, `FILES` are written. `fuse` names nets to be averaged.
-    `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`. Raises `ConfigError` for an
-    unknown table, format or net, `RunError` where there is nothing to report.
+    `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`. `watch` goes on, and shows and
+    writes everything anew whenever a run has come further, until none is at work. Raises `ConfigError` for an unknown
+    table, format or net, `RunError` where there is nothing to report.
     """
     names = _known("table", tables or [], NAMES) or NAMES
     chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
@@ -43,13 +46,43 @@ def report(
         raise ConfigError(f"--format {unprintable[0]} makes files; name a folder for them with --out DIR.")
     if errors_only and bundle is None:
         raise ConfigError("--errors-only says what goes into a bundle; name its file with --bundle FILE.")
+    if watch and out is None and chosen != ["rich"]:
+        raise ConfigError(
+            "--watch shows the report anew, or writes its files anew; name a folder for them with --out DIR."
+        )
     with opened(sweeps) as sources:
-        said = contents([read_sweep(source, fuse) for source in sources], names)
-        deliver(said, chosen, out, console)
-        if bundle is not None:
+
+        def fresh() -> Contents:
+            said = contents([read_sweep(source, fuse) for source in sources], names)
+            deliver(said, chosen, out, console)
+            return said
+
+        said = _watched([source.folder for source in sources], fresh, console) if watch else fresh()
+        if bundle is not None and said is not None:
             specs = dict.fromkeys([*(spec for source in sources for spec in source.fuse), *fuse])
             pack(bundle, said.sweeps, list(specs), with_posteriors=not errors_only)
             console.print(Text(f"Packed in {bundle}, {bundle.stat().st_size / 1e6:.1f} MB"))
+
+
+def _watched(folders: Sequence[Path], fresh: Callable[[], Contents], console: Console) -> Contents | None:
+    """The last of many reports; None if Ctrl-C ended them. What fails while runs are at work may succeed later."""
+    said: Contents | None = None
+    failure: RunError | None = None
+    try:
+        for _ in refreshes(folders):
+            if console.is_terminal:
+                console.clear()
+            try:
+                said, failure = fresh(), None
+            except RunError as error:
+                said, failure = None, error
+                console.print(Text(str(error)))
+    except KeyboardInterrupt:
+        console.print(Text("No longer watched; the runs go on."))
+        return None
+    if failure:
+        raise failure
+    return said
 
 
 def deliver(said: Contents, formats: Sequence[str], out: Path | None, console: Console) -> None:
