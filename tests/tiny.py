@@ -1,10 +1,19 @@
 """A run that takes about a second: the whole line on a few small fractals."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from vgg_sweep.config import Config, Data, Fractals, Recipe, load_option
+import torch
+
+from vgg_sweep.config import Config, Data, Fractals, Imported, Model, Preprocessing, Recipe, load_option
+from vgg_sweep.images.statistics import Statistics
+from vgg_sweep.nets.start import initialise
+from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan import Run, plan
+from vgg_sweep.store import RunFolder
+from vgg_sweep.train.train import build_net
+from vgg_sweep.work import prepare
 
 FRACTALS = Fractals(num_classes=3, train_per_class=8, val_per_class=4, side_px=64)
 RECIPE = Recipe(
@@ -44,3 +53,47 @@ def tiny_config(
 def tiny_run(tmp_path: Path, **settings: object) -> Run:
     """The last run of the chain of `tiny_config`."""
     return plan([tiny_config(tmp_path, **settings)])[-1]  # type: ignore[arg-type]
+
+
+CLASSES = ["crane", "daisy", "drake", "koala", "wolf", "zebra"]
+MEAN_RGB = [0.5, 0.4, 0.3]
+
+
+IMPORTED = {
+    "imported": Imported(sha256="0" * 64, source="oxford"),
+    "preprocessing": Preprocessing(name="caffe", channel_order="BGR", mean=[103.939, 116.779, 123.68]),
+}
+"""The settings of a run that was imported, as BGR; its own weights are RGB."""
+
+
+def with_batch_norm(model: str) -> Model:
+    """A net of the paper with a batch normalisation after every convolution, which only imported nets may have."""
+    columns = load_option("model", model).columns
+    return Model(f"{model}-BN", [word for each in columns for word in ([each, "BN"] if "conv" in each else [each])])
+
+
+def random_run(tmp_path: Path, model: str | Model = "D", **settings: object) -> RunFolder:
+    """A run of random weights and biases for six classes, as if it had been trained, at crop 64: fc6 sees 2x2."""
+    config = replace(tiny_config(tmp_path, warm_start="none", crop=64), **settings)  # type: ignore[arg-type]
+    config = replace(config, model=model if isinstance(model, Model) else load_option("model", model))
+    run = plan([config])[-1]
+    folder = prepare(run)
+    net = build_net(config, len(CLASSES))
+    generator = torch.Generator().manual_seed(config.seed)
+    initialise(net, "he", generator)
+    with torch.no_grad():
+        for tensor in net.state_dict().values():
+            if tensor.is_floating_point() and tensor.dim() == 1:  # biases, and all of a batch normalisation
+                tensor.uniform_(0.1, 0.5, generator=generator)
+    statistics = Statistics(MEAN_RGB, [1.0, 1.0, 1.0], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    metadata = {
+        "classes": json.dumps(CLASSES),
+        "statistics": json.dumps(asdict(statistics)),
+        "pixel_max": repr(config.recipe.pixel_max),
+        "data_fingerprint": "none",
+    }
+    save_weights(net, folder.weights, metadata)
+    folder.update_record(
+        steps=12, train_seconds=60.0, device_name="a CPU", precision="fp32", copied=[], versions={"torch": "2"}
+    )
+    return folder

@@ -61,7 +61,7 @@ class Loaded:
     def posteriors(self, pixels_NCHW: np.ndarray) -> Tensor:
         """Class posteriors_NK of RGB images in uint8 by dense evaluation at their own size, unflipped (Sect. 3.2)."""
         with torch.no_grad():
-            return posteriors(self.net(net_input(torch.from_numpy(pixels_NCHW), self.preprocessing)))
+            return posteriors(self.net(net_input(torch.tensor(pixels_NCHW), self.preprocessing)))
 
     def features(
         self,
@@ -86,10 +86,10 @@ def load(run_or_file: str | Path) -> Loaded:
     Raises `ConfigError` if there is nothing of the kind, `RunError` if the run is not trained or cannot be read.
     """
     path = Path(run_or_file)
-    folder = RunFolder(path)
+    folder = RunFolder(path.parent if path.name == RunFolder(path.parent).weights.name else path)
     if folder.config.exists():
         if not folder.is_trained:
-            raise RunError(f"{path} holds no finished net; `vgg-sweep status {path.parent}` says how far it is.")
+            raise RunError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
         return _load(folder.weights, folder.config.read_text())
     if path.is_file():
         if (text := read_metadata(path).get(CONFIG_KEY)) is None:

@@ -96,7 +96,7 @@ def _use(loaded: Loaded, file: File) -> list[str]:
         f"size = [round(side * {Q_px} / min(image.size)) for side in image.size]  # the smallest side becomes Q",
         f"image = image.resize(size, Image.Resampling.{loaded.preprocessing.interpolation.upper()})",
         *([] if file.sees_larger else crops),
-        "pixels_NCHW = np.asarray(image).transpose(2, 0, 1)[None]",
+        "pixels_NCHW = np.array(image).transpose(2, 0, 1)[None]",
         "",
         *file.example,
         "```",

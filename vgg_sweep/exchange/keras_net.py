@@ -55,12 +55,12 @@ def save_h5(loaded: Loaded, path: Path) -> None:
     names = {module: _h5_name(name) for module, name in net.layer_names.items() if f"{module}.weight" in state}
     with h5py.File(path, "w") as file:
         file.attrs["backend"], file.attrs["keras_version"] = "tensorflow", "2.0.0"  # the layout of kernels
-        file.attrs["layer_names"] = [name.encode() for name in names.values()]
+        file.attrs["layer_names"] = np.array([*names.values()], "S")
         for module, name in names.items():
             kernel = _h5_kernel(net.get_submodule(module), state[f"{module}.weight"])
             arrays = {f"{name}/kernel:0": kernel, f"{name}/bias:0": state[f"{module}.bias"]}
             group = file.create_group(name)
-            group.attrs["weight_names"] = [key.encode() for key in arrays]
+            group.attrs["weight_names"] = np.array([*arrays], "S")
             for key, tensor in arrays.items():
                 group[key] = _array(tensor)
 

@@ -25,6 +25,7 @@ NAMES: dict[Channels, str] = {
 }
 """What both call the columns A, B, D and E."""
 
+_NO_WEIGHTS = ['with torch.device("meta"):  # random weights would take longer than all the rest']
 _TIMM_FC = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
 
 
@@ -66,7 +67,7 @@ def _with_weights(loaded: Loaded, file: str) -> list[str]:
         "        module.ceil_mode = True  # for images larger than the crop",
     ]
     return [
-        f"net.load_state_dict(torch.load({file!r}, weights_only=True))",
+        f"net.load_state_dict(torch.load({file!r}, weights_only=True), assign=True)",
         *(rounding if ceil else []),
         *input_lines(loaded),
         "with torch.no_grad():",
@@ -119,18 +120,20 @@ def _torchvision_model(net: VGG) -> list[str]:
             "import torch",
             "import torchvision",
             "",
-            f"net = torchvision.models.{name}(num_classes={fc8.out_channels})",
+            *_NO_WEIGHTS,
+            f"    net = torchvision.models.{name}(num_classes={fc8.out_channels})",
         ]
     return [
         "import torch",
         "from torch import nn",
         "from torchvision.models.vgg import VGG, make_layers",
         "",
-        f"net = VGG(make_layers({list(_channels(net) or ())}, batch_norm={_has_batch_norm(net)}))",
-        f"net.avgpool = nn.Identity()  # the last feature map of a crop is {fc6.kernel} x {fc6.kernel}",
-        f"net.classifier[0] = nn.Linear({fc6.in_channels * fc6.kernel**2}, {fc6.out_channels})",
-        f"net.classifier[3] = nn.Linear({fc7.in_channels}, {fc7.out_channels})",
-        f"net.classifier[6] = nn.Linear({fc8.in_channels}, {fc8.out_channels})",
+        *_NO_WEIGHTS,
+        f"    net = VGG(make_layers({list(_channels(net) or ())}, batch_norm={_has_batch_norm(net)}))",
+        f"    net.avgpool = nn.Identity()  # the last feature map of a crop is {fc6.kernel} x {fc6.kernel}",
+        f"    net.classifier[0] = nn.Linear({fc6.in_channels * fc6.kernel**2}, {fc6.out_channels})",
+        f"    net.classifier[3] = nn.Linear({fc7.in_channels}, {fc7.out_channels})",
+        f"    net.classifier[6] = nn.Linear({fc8.in_channels}, {fc8.out_channels})",
     ]
 
 
@@ -138,7 +141,13 @@ def _timm_model(net: VGG) -> list[str]:
     """Lines that make the net of timm's parts, without its weights."""
     fc6, _, fc8 = net.layers[-3:]
     if (name := paper_name(net)) is not None:
-        return ["import timm", "import torch", "", f'net = timm.create_model("{name}", num_classes={fc8.out_channels})']
+        return [
+            "import timm",
+            "import torch",
+            "",
+            *_NO_WEIGHTS,
+            f'    net = timm.create_model("{name}", num_classes={fc8.out_channels})',
+        ]
     norm = ", norm_layer=nn.BatchNorm2d" if _has_batch_norm(net) else ""
     return [
         "import torch",
@@ -146,9 +155,10 @@ def _timm_model(net: VGG) -> list[str]:
         "from timm.models.vgg import VGG, ConvMlp",
         "from torch import nn",
         "",
-        f"net = VGG({list(_channels(net) or ())}{norm})",
-        f"net.pre_logits = ConvMlp({fc6.in_channels}, {fc6.out_channels}, kernel_size={fc6.kernel})",
-        f"net.head = ClassifierHead({fc8.in_channels}, {fc8.out_channels})",
+        *_NO_WEIGHTS,
+        f"    net = VGG({list(_channels(net) or ())}{norm})",
+        f"    net.pre_logits = ConvMlp({fc6.in_channels}, {fc6.out_channels}, kernel_size={fc6.kernel})",
+        f"    net.head = ClassifierHead({fc8.in_channels}, {fc8.out_channels})",
     ]
 
 
