@@ -199,7 +199,7 @@ def test_deviations_name_the_paper_s_value_and_every_other(tmp_path: Path) -> No
         tmp_path, "A", "256", spec=Spec(settings={"width": 0.25, "recipe.dropout": 0.0, "seed": 4, "device": "cpu"})
     )
     make_run(tmp_path, "A", "256", spec=Spec(settings={"width": 0.5, "train_scale.S": [224, 224]}))
-    frame = deviations([run.config for run in read_runs(tmp_path)], [7])
+    frame = deviations([run.config for run in read_runs(tmp_path, "sweep")], [7])
     found = {
         row.setting: (row.paper, set(row.here.split(", "))) for row in frame.itertuples() if "S of" not in row.setting
     }
@@ -217,4 +217,4 @@ def test_the_paper_s_own_settings_do_not_deviate(tmp_path: Path) -> None:
     from vgg_sweep.report.errors import read_runs
 
     make_run(tmp_path, "A", "256", spec=Spec(crop=224, settings={"data.name": "imagenet"}))
-    assert deviations([run.config for run in read_runs(tmp_path)], [1000]).empty
+    assert deviations([run.config for run in read_runs(tmp_path, "sweep")], [1000]).empty
