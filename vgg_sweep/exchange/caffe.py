@@ -30,6 +30,11 @@ _FIELDS = {
 }  # fmt: skip
 """Message -> (name, number, type) of its fields; all are read as repeated."""
 
+_NOT_ONE = (
+    "{} is none of safetensors, a pickled state dict, Keras's .h5 and a whole .caffemodel; it may be cut short: fetch "
+    "it again."
+)
+
 
 def read_caffemodel(path: Path) -> dict[str, Tensor]:
     """The weights of each layer of `path`, conv1_1.weight and so on, in float32. The first layer takes B, G, R.
@@ -40,16 +45,13 @@ def read_caffemodel(path: Path) -> dict[str, Tensor]:
     try:
         net.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise RunError(
-            f"{path} is none of safetensors, a pickled state dict, Keras's .h5 and a whole .caffemodel ({error}); it "
-            "may be cut short: fetch it again."
-        ) from error
+        raise RunError(_NOT_ONE.format(path)) from error
     tensors = {}
     for layer in [*net.layers, *net.layer]:
         for key, blob in zip(("weight", "bias", "blob 3", "blob 4"), layer.blobs, strict=False):
             tensors[f"{''.join(layer.name)}.{key}"] = _tensor(blob, f"{path}: {''.join(layer.name)}", key)
     if not tensors:
-        raise RunError(f"{path} is none of safetensors, a pickled state dict, Keras's .h5 and a .caffemodel.")
+        raise RunError(_NOT_ONE.format(path))
     return tensors
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vgg_sweep.config import RunError
-from vgg_sweep.nets.weights import load_state
 
 _ZIP, _PICKLE, _HDF5 = b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n"
 
@@ -41,7 +42,8 @@ def read_weights(path: Path, *, mirrored: bool | None) -> Weights:
     with _sentence(path), open(path, "rb") as file:
         start = file.read(9)
     if start[8:] == b"{":
-        return Weights("state dict", load_state(path))
+        with _sentence(path):
+            return Weights("state dict", load_file(path))
     if start.startswith((_ZIP, _PICKLE)):
         return Weights("state dict", _without_wrappers(path, _unpickled(path)))
     if start.startswith(_HDF5):
@@ -64,7 +66,7 @@ def _unpickled(path: Path) -> Any:
                 "the state dict by itself: torch.save(net.state_dict(), FILE)."
             ) from error
         raise RunError(_unreadable(path, error)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # of any kind, as half a pickle is any program
         raise RunError(_unreadable(path, error)) from error
 
 
@@ -90,7 +92,7 @@ def _sentence(path: Path) -> Iterator[None]:
     """Turn the errors of files that are not there or not whole into a `RunError`."""
     try:
         yield
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, SafetensorError) as error:
         raise RunError(_unreadable(path, error)) from error
 
 
