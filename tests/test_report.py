@@ -88,6 +88,16 @@ def test_runs_that_are_not_scored_are_named_with_their_state(tmp_path: Path) -> 
     assert "1 of 2 runs scored." in text and f"not scored: {failed.name} (diverged)" in text
 
 
+def test_images_that_cannot_be_decoded_are_counted(tmp_path: Path) -> None:
+    make_run(tmp_path, "A", "256", spec=Spec(20, record={"bad_val_images": ["val/a.jpg"]}))
+    make_run(tmp_path, "B", "256", spec=Spec(20, record={"bad_val_images": ["val/a.jpg", "val/b.jpg"]}))
+    make_run(tmp_path, "C", "256", spec=SMALL)
+    for format in ("rich", "md"):
+        text = " ".join(reported([tmp_path], tables=["3"], formats=[format]).split())
+        assert "2 of its runs did without val images that cannot be decoded, up to 2, such as val/a.jpg" in text
+        assert "train images that cannot" not in text
+
+
 def test_what_would_fill_the_dashes_is_said_once_and_without_repeats(tmp_path: Path) -> None:
     spec = Spec(num_images=20, passes=["dense@single", "dense@multi"])
     make_sweep(tmp_path, [net for net in EVERYTHING if net not in (("E", "jitter"), ("D", "jitter-fc"))], spec=spec)

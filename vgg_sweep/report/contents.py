@@ -141,4 +141,12 @@ def _summary(sweep: Sweep) -> list[str]:
     lines += [f"  not scored: {run.folder.id} ({how_far(run.folder)})" for run in without[:10]]
     if len(without) > 10:
         lines.append(f"  and {len(without) - 10} more; see `vgg-sweep status {sweep.name}`")
+    for kind in ("train", "val"):
+        bad = {run.folder.id: images for run in sweep.runs if (images := run.record.get(f"bad_{kind}_images"))}
+        if bad:
+            most = max(bad.values(), key=len)
+            lines.append(
+                f"  {len(bad)} of its runs did without {kind} images that cannot be decoded, "
+                f"up to {len(most)}, such as {most[0]} (data.on_bad_image)."
+            )
     return lines
