@@ -14,7 +14,7 @@ from torch import nn
 import vgg_sweep
 from tests.tiny import CLASSES, IMPORTED, random_run, with_batch_norm
 from vgg_sweep import exchange
-from vgg_sweep.config import ConfigError, RunError
+from vgg_sweep.config import ConfigError, RunError, load_option
 from vgg_sweep.exchange import exporting, graphs, state_dicts
 from vgg_sweep.exchange.exporting import export
 
@@ -308,3 +308,70 @@ def test_class_names_travel_with_onnx(tmp_path):
     model = onnx.load(exported.file)
     assert {entry.key: entry.value for entry in model.metadata_props}["classes"] == str(CLASSES).replace("'", '"')
     assert [node.name for node in model.graph.node[:5]] == ["gain", "offset", "conv1_1", "relu1_1", "conv1_2"]
+
+
+def assert_same_tensors(file, other):
+    ours, theirs = (torch.load(each, weights_only=True) for each in (file, other))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert ours[name].dtype == tensor.dtype
+        assert torch.equal(ours[name], tensor), name
+
+
+@pytest.mark.parametrize("to", ["torchvision", "timm"])
+@pytest.mark.parametrize("model", ["A", "B", "D", "E", "D-BN"])
+def test_what_was_imported_goes_out_as_it_came(model, to, tmp_path, monkeypatch):
+    pytest.importorskip("timm")
+    from tests.foreign import timm_net, torchvision_net
+
+    monkeypatch.chdir(tmp_path)
+    make = {"torchvision": torchvision_net, "timm": timm_net}[to]
+    net = make(model.removesuffix("-BN"), batch_norm=model.endswith("-BN"))
+    torch.save(net.state_dict(), "in.pth")
+    folder = imported("in.pth", preprocessing=load_option("preprocessing", "torchvision"))
+    assert_same_tensors(export(folder, to, Path("out.pth")).file, "in.pth")
+
+
+def test_so_does_what_came_in_the_order_blue_green_red(tmp_path, monkeypatch):
+    pytest.importorskip("timm")
+    from tests.foreign import torchvision_net
+
+    monkeypatch.chdir(tmp_path)
+    torch.save(torchvision_net("A").state_dict(), "in.pth")
+    folder = imported("in.pth", preprocessing=load_option("preprocessing", "caffe"))
+    exported = export(folder, "torchvision", Path("out.pth"))
+    assert_same_tensors(exported.file, "in.pth")
+    card = exported.card.read_text()
+    assert "images_NCHW = pixels_NCHW[:, ::-1] * np.float32(255.0 / 255) - mean_C11  # BGR" in card
+    assert "vgg-sweep import in.pth preprocessing=caffe" in card
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
+def test_so_does_an_h5(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    from tests.foreign import torchvision_net
+    from tests.test_importing import oxfords
+    from tests.test_keras import keras_layers, write_keras_2
+
+    monkeypatch.chdir(tmp_path)
+    write_keras_2(Path("in.h5"), keras_layers(oxfords(torchvision_net("D"))), "/")
+    exported = export(imported("in.h5"), "keras", Path("out.h5"))
+
+    def datasets(path):
+        found = {}
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda name, item: found.update({name: item[...]} if isinstance(item, h5py.Dataset) else {})
+            )
+        return found
+
+    ours, theirs = datasets(exported.file), datasets("in.h5")
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array, name)
+
+
+def imported(file, **settings):
+    from tests.test_importing import imported
+
+    return imported(file, **settings)

@@ -188,13 +188,21 @@ def _classes(loaded: Loaded) -> list[str]:
 
 def _made_with(run: Run, reported: ReportedRun, file: File, folder: RunFolder) -> list[str]:
     config = run.config
-    own = (f"model={config.model.name}", f"train_scale={config.train_scale.name}", f"seed={config.seed}")
+    if config.imported.sha256 is not None:
+        origin: tuple[str, ...] = (
+            "import",
+            reported.record["imported"]["file"],
+            f"preprocessing={config.preprocessing.name}",
+        )
+    else:
+        own = (f"model={config.model.name}", f"train_scale={config.train_scale.name}", f"seed={config.seed}")
+        origin = ("train", *own, *reported.overrides)
     versions = {"vgg-sweep": __version__} | reported.record.get("versions", {})
     return [
         "## Made with",
         "",
         "```shell",
-        commands.command("train", *own, *reported.overrides),
+        commands.command(*origin),
         shlex.join(["vgg-sweep", "export", str(folder.path), "--to", file.to, "--out", str(file.path)]),
         "```",
         "",
