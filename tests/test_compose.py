@@ -2,6 +2,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 
 from vgg_sweep import compose
 from vgg_sweep.config import Config, ConfigError
@@ -92,6 +94,23 @@ def test_a_launcher_without_a_sweep_is_warned_of(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == (
         "Warning: hydra/launcher=basic has no effect here; only `vgg-sweep multirun` uses launchers.\n"
     )
+
+
+def test_a_sweep_shown_with_its_launcher_is_not_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    compose.multirun(lambda raw: None, ["hydra/launcher=basic"], compose.Flags(cfg="hydra", package="hydra.launcher"))
+    said = capsys.readouterr()
+    assert "BasicLauncher" in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(("launcher", "lacks"), [("slurm", "submitit_slurm"), ("pool", "joblib")])
+def test_a_launcher_whose_extra_is_not_installed_is_told(
+    launcher: str, lacks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Plugins.instance()
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{lacks}.yaml", raising=False)
+    with pytest.raises(ConfigError, match=rf"hydra/launcher={lacks} is not installed; `pip install 'vgg-sweep\["):
+        compose.multirun(lambda raw: None, [f"hydra/launcher={launcher}"], compose.Flags(cfg="hydra"))
 
 
 def test_every_setting_of_a_wrong_type_is_told_in_words() -> None:

@@ -1,11 +1,14 @@
-"""Waves of runs by Hydra's launchers: one that loses jobs."""
+"""Hydra's launchers: one that loses jobs, and those of the extras by the real command."""
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.stub import WORKER, make_runs
-from vgg_sweep.store import RunFolder
+from vgg_sweep.store import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import Agenda
 from vgg_sweep.sweep.waves import in_waves
 
@@ -33,3 +36,18 @@ def test_waves_for_a_launcher_that_loses_jobs(tmp_path: Path) -> None:
     assert agenda.states == {"A": "done", "bad": "failed", "innocent": "done", "B": "done", "C": "blocked"}
     assert launcher.launched == [["A", "bad", "innocent"], ["bad"], ["innocent"], ["B"]]
     assert RunFolder(tmp_path / "bad").status()["error"] == "the launcher reports RuntimeError: the pool is broken"
+
+
+TINY = """data=fractals data.fractals.num_classes=2 data.fractals.train_per_class=4 data.fractals.val_per_class=2
+    data.fractals.side_px=32 crop=32 width=0.03125 recipe.max_steps=2 device=cpu threads=1 protocol=centre""".split()
+
+
+@pytest.mark.parametrize("launcher", ["pool", "submitit_local"])
+def test_the_launchers_of_the_extras(tmp_path: Path, launcher: str) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{'submitit' if 'submitit' in launcher else 'joblib'}_launcher")
+    command = [Path(sys.executable).parent / "vgg-sweep", "multirun", *TINY, f"hydra/launcher={launcher}"]
+    command += [f"out={tmp_path}/runs", f"cache={tmp_path}/cache", "model=A"]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert (said.returncode, said.stderr) == (0, "")
+    [run] = find_runs(tmp_path / "runs")
+    assert run.status()["state"] == "done"

@@ -24,6 +24,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from vgg_sweep.config import Config, ConfigError, checked, conf_dir
 from vgg_sweep.vocabulary import did_you_mean, groups, settings
 
+EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "joblib": "joblib"}
+"""Launchers that come with an extra of ours."""
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -58,6 +61,9 @@ def run(task: Callable[[Config], None], overrides: list[str], flags: Flags) -> N
         except Exception as error:
             failures.append(error)
 
+    for text in overrides:
+        if text.startswith("hydra/launcher="):
+            print(f"Warning: {text} has no effect here; only `vgg-sweep multirun` uses launchers.", file=sys.stderr)
     with _errors_in_a_sentence():
         _call_hydra(job, [*flags.argv(), *_read(overrides, flags, many=False)])
         if failures:
@@ -98,8 +104,6 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
             raise ConfigError(f"{key or text} is not a setting; {did_you_mean(key)}")
         if key in options and override.value() is None and not override.is_delete():
             raise ConfigError(f"{text} chooses nothing; choose one of {', '.join(options[key])}, or leave it out.")
-        if key == "hydra/launcher" and not many:
-            print(f"Warning: {text} has no effect here; only `vgg-sweep multirun` uses launchers.", file=sys.stderr)
     return [_with_option_names_quoted(text) if text.partition("=")[0] in options else text for text in overrides]
 
 
@@ -136,6 +140,8 @@ def _sentence(error: Exception) -> str:
     match error, cause:
         case MissingConfigException(missing_cfg_file=str(wanted)), _:
             group, _, option = wanted.rpartition("/")
+            if group == "hydra/launcher" and option in EXTRAS:
+                return f"{group}={option} is not installed; `pip install 'vgg-sweep[{EXTRAS[option]}]'` does so."
             known = ", ".join(error.options or groups().get(group, []))
             return f"{group}={option} does not exist; choose one of {known}."
         case _, ConfigKeyError(full_key=str(key)) | ConfigAttributeError(full_key=str(key)):

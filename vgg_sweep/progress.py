@@ -32,8 +32,9 @@ SHORT = {
     "eta_seconds": "left s",
 }
 """Figures as a line has room for them; status.json has their full names."""
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""SIGUSR1 and SIGUSR2 are the warnings of Slurm and submitit before they end a job."""
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+"""What Slurm and submitit send before they end a job."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
 
 
 class Interrupted(Exception):

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,11 +20,10 @@ from hydra.plugins.launcher import Launcher
 
 from vgg_sweep.config import ConfigError, RunError
 from vgg_sweep.plan import Run
-from vgg_sweep.progress import STOP_SIGNALS
+from vgg_sweep.progress import STOP_SIGNALS, WARNINGS
 from vgg_sweep.store import RunFolder, RunLocked, read_json, write_text
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.processes import POLL_SECONDS, WORKER, Child, Place, Stopped, signals
-from vgg_sweep.work import read_run
 
 LOOK_SECONDS = 3.0
 """How often the queue is asked what became of jobs; what became of runs is in their folders at once."""
@@ -73,6 +71,7 @@ def by_queue(agenda: Agenda, launcher: Launcher, *, fail_fast: bool = False, com
             if not at_work and (stopping or agenda.is_settled):
                 break
             time.sleep(POLL_SECONDS)
+        queue.wait()
     if came:
         raise Stopped(came[0])
 
@@ -133,7 +132,7 @@ class Queue:
     def take(self, runs: Sequence[Run]) -> dict[str, str]:
         """The job of each of `runs`: that which an earlier driver has queued, or a new one, in an array if many are."""
         self._look()
-        queued = {run.id: name for run in runs if self._is_alive(name := job_file(run.folder))}
+        queued = {run.id: name for run in runs if self._is_alive(name := job_name(run.folder))}
         new = [run for run in runs if run.id not in queued]
         for first in range(0, len(new), MAX_ARRAY):
             array = new[first : first + MAX_ARRAY]
@@ -161,6 +160,11 @@ class Queue:
             if self._cluster != "slurm" and name in self._of_this_driver:
                 self._of_this_driver[name].cancel(check=False)
 
+    def wait(self) -> None:
+        """Wait for the last steps of jobs on this machine, so that none outlives a driver that has ended well."""
+        while self._cluster != "slurm" and not all(job.done() for job in self._of_this_driver.values()):
+            time.sleep(POLL_SECONDS)
+
     def last_words(self, name: str) -> str:
         """The end of what a job said on stderr."""
         from submitit.core.utils import JobPaths
@@ -172,9 +176,8 @@ class Queue:
     def _submit(self, runs: Sequence[Run]) -> list[str]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        folders = [run.folder.path.absolute() for run in runs]
         try:
-            jobs = self._executor.map_array(self._job, folders)
+            jobs = self._executor.map_array(self._job, runs)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             kind = RunError if self._of_this_driver else ConfigError
             words = "; ".join(line.removeprefix("sbatch: error: ") for line in str(error).strip().splitlines())
@@ -201,7 +204,7 @@ class Queue:
         self._answers = answer.returncode == 0
 
 
-def job_file(folder: RunFolder) -> str:
+def job_name(folder: RunFolder) -> str:
     """The job that a run was last given to; empty if none."""
     try:
         return (folder.path / "job.txt").read_text()
@@ -210,14 +213,13 @@ def job_file(folder: RunFolder) -> str:
 
 
 class Job:
-    """What a job does: the run of a folder, in a process of its own, and back into the queue when its time is up."""
+    """What a job does: a run, in a process of its own; and back into the queue when its time is up."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command
 
-    def __call__(self, path: Path) -> None:
+    def __call__(self, run: Run) -> None:
         """Raises `RunError` if the run is not done, so that the queue shows the job as failed."""
-        run = read_run(RunFolder(path))
         if run.folder.is_locked() or found_state(run) == "done":
             return  # another driver's job was quicker
         came: list[int] = []
@@ -238,16 +240,16 @@ class Job:
         state = found_state(run)
         if state in ("new", "interrupted"):
             for number in came:
-                if number in (signal.SIGUSR1, signal.SIGUSR2) and callable(handlers[number]):
+                if number in WARNINGS and callable(handlers[number]):
                     _put_back(run, number)
         if state != "done":
             raise RunError(f"{run.id} is {state}")
 
-    def checkpoint(self, path: Path) -> Any:
+    def checkpoint(self, run: Run) -> Any:
         """For submitit: what to do when the job starts again."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, path)
+        return DelayedSubmission(self, run)
 
 
 def _put_back(run: Run, number: int) -> None:
@@ -257,5 +259,6 @@ def _put_back(run: Run, number: int) -> None:
     try:
         signal.raise_signal(number)
     except UncompletedJobError:
-        run.folder.update_status(error="its time was up more often than hydra.launcher.max_num_timeout allows")
+        too_often = "its time was up more often than hydra.launcher.max_num_timeout allows"
+        run.folder.update_status(state="interrupted", error=too_often)
         raise
