@@ -40,6 +40,7 @@ def batch(num_images: int = 8) -> Batch:
         torch.randn(num_images, 3, generator=generator),
         rows=range(num_images),
         size=num_images,
+        num_images=num_images,
         mean_S_px=37,
     )
 

@@ -75,6 +75,7 @@ def test_the_update_is_krizhevskys(tmp_path: Path) -> None:
             torch.randn(5, 3, generator=generator),
             rows=range(5),
             size=5,
+            num_images=5,
             mean_S_px=37,
         )
         learner.set_learning_rate(lr)

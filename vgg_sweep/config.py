@@ -127,6 +127,21 @@ class Data:
     """What numbers in it mean: `sorted` places in the sorted wnids from 0, `devkit` ILSVRC2012_IDs from 1, or `auto`:
     devkit if a line is a number alone, else sorted.
     """
+    exif_rotation: bool = False
+    """Set images upright as their EXIF data say. ImageNet practice ignores it."""
+    on_bad_image: str = "error"
+    """What an image that cannot be decoded means: `error`; `skip`, train and score without it; `substitute`, train on
+    the next image of the split in its place and score without it.
+    """
+    decode: str = "exact"
+    """`scaled`: a training image of more than twice the size that S needs is decoded at a half, a quarter or an eighth
+    of its size; docs/loader.md has what that changes. Test images are always decoded exactly.
+    """
+    cache: str = "auto"
+    """`auto`: decoded images stay in memory if all of the split take a small share of it; `memory`: they stay;
+    `none`; `packed`: training images are read from a few large files, made once, in which none is much larger than S
+    needs. docs/loader.md has what that changes.
+    """
     fractals: Fractals = field(default_factory=Fractals)
 
 
@@ -317,6 +332,9 @@ _CHOICES = {
     "data.source": ("fractals", "folder", "imagenet", "cifar10", "cifar100", "stl10", "tiny-imagenet", "caltech101",
                     "flowers102", "food101", "imagenette", "imagenette-320", "imagenette-160"),
     "data.labels_order": ("auto", "sorted", "devkit"),
+    "data.on_bad_image": ("error", "skip", "substitute"),
+    "data.decode": ("exact", "scaled"),
+    "data.cache": ("auto", "memory", "none", "packed"),
     "preprocessing.channel_order": ("RGB", "BGR"),
     "preprocessing.interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
     "warm_start": ("paper", "none"),

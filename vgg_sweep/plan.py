@@ -118,7 +118,11 @@ def _deciding(run: Run) -> dict[str, Any]:
     config = run.config
     recipe = _changed(config.recipe)
     unused = {"name", "epochs", "lr"} if run.fine_tunes else {"name", "fine_tune_epochs", "fine_tune_lr"}
-    data = {"name": config.data.name, "source": config.data.source}
+    data = {"name": config.data.name, "source": config.data.source} | {
+        key: value
+        for key, value in _changed(config.data).items()
+        if key in ("val_share", "split_seed", "exif_rotation", "on_bad_image", "decode") or value == "packed"
+    }
     if config.data.source == "fractals":
         data |= _changed(config.data.fractals)
     top = {

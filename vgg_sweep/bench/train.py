@@ -85,7 +85,7 @@ def _own_step(config: Config, num_classes: int) -> Callable[[], object]:
     learner.set_learning_rate(1e-6)
     images_NHWC = torch.randint(0, 256, (BATCH, config.crop, config.crop, 3), dtype=torch.uint8)
     labels_N = torch.randint(0, num_classes, (BATCH,))
-    batch = Batch(images_NHWC.permute(0, 3, 1, 2), labels_N, torch.randn(BATCH, 3), range(BATCH), BATCH, 0.0)
+    batch = Batch(images_NHWC.permute(0, 3, 1, 2), labels_N, torch.randn(BATCH, 3), range(BATCH), BATCH, BATCH, 0.0)
     return lambda: learner.step(batch, 0)
 
 

@@ -50,24 +50,19 @@ def derived_seed(purpose: str, *numbers: int) -> int:
     return int.from_bytes(hashlib.sha256(repr((purpose, *numbers)).encode()).digest()[:8]) >> 1
 
 
-def training_view(image: Image.Image, S_px: int, place_2: tuple[float, float], flip: bool, crop: int) -> np.ndarray:
+def training_view(
+    image: Image.Image, size_px: tuple[int, int], S_px: int, place_2: tuple[float, float], flip: bool, crop: int
+) -> np.ndarray:
     """A `crop` x `crop` uint8 HWC crop of `image` rescaled to smallest side S.
 
     Only the crop's box is rescaled: the pixels are those of a crop of the whole rescaled image. Bilinear with
-    antialiasing (the paper does not name its filter).
+    antialiasing (the paper does not name its filter). `size_px` is the image's own width and height, of which `image`
+    may be a reduced copy.
     """
-    width, height = rescaled_size(image.width, image.height, S_px)
-    top, left = (
-        int(place_2[0] * (height - crop + 1)),
-        int(place_2[1] * (width - crop + 1)),
-    )
+    width, height = rescaled_size(*size_px, S_px)
+    top, left = int(place_2[0] * (height - crop + 1)), int(place_2[1] * (width - crop + 1))
     x_scale, y_scale = image.width / width, image.height / height
-    box = (
-        left * x_scale,
-        top * y_scale,
-        (left + crop) * x_scale,
-        (top + crop) * y_scale,
-    )
+    box = (left * x_scale, top * y_scale, (left + crop) * x_scale, (top + crop) * y_scale)
     view_HWC = np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
     return view_HWC[:, ::-1] if flip else view_HWC
 

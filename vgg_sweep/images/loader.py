@@ -1,11 +1,14 @@
 """Batches of training views, prepared by threads while the net computes.
 
-Pillow decodes and rescales outside Python's lock.
+Threads suffice: Pillow reads, decodes and rescales outside Python's lock. They share the decoded images, and need
+neither /dev/shm nor a copy of the index for each of them. What was measured is in docs/loader.md.
+
+Axes: N images of a batch that fall to this process, C = 3 colours, H W pixels.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -15,7 +18,9 @@ import torch
 
 from vgg_sweep.config import RunError
 from vgg_sweep.images.augment import Draws, training_view
+from vgg_sweep.images.decode import BadImage
 from vgg_sweep.images.splits import Split
+from vgg_sweep.ranks import ALONE, Ranks
 
 BATCHES_AHEAD = 2
 
@@ -28,24 +33,39 @@ class Batch:
     """uint8, in channels-last memory."""
     labels_N: torch.Tensor
     alpha_NC: torch.Tensor
-    rows: range
+    rows: Sequence[int]
     """Places of these images in the effective batch."""
     size: int
-    """Images of the effective batch."""
+    """Places of the effective batch."""
+    num_images: int
+    """Images of the effective batch: fewer than its places where some could not be decoded and are left out."""
     mean_S_px: float
     """Of the effective batch."""
 
 
 @dataclass(frozen=True)
+class _Ordered:
+    """A batch in the making."""
+
+    images_NHWC: torch.Tensor
+    indices: torch.Tensor
+    """Of the effective batch."""
+    rows: Sequence[int]
+    shown_N: list[Future[int | None]]
+    """The image that each view is of, once the view is there; None where there is none."""
+
+
+@dataclass(frozen=True)
 class Loader:
-    """How batches are made: `share` is the part of a batch's rows that falls to this process."""
+    """How batches are made."""
 
     batch_size: int
     crop: int
     workers: int
     timeout_seconds: float
-    pin_memory: bool
-    share: Callable[[range], range]
+    pin_memory: bool = False
+    ranks: Ranks = ALONE
+    """Who share the rows of a batch."""
 
     def batches(self, split: Split, draws: Draws, first: int) -> Iterator[Batch]:
         """The epoch's batches from number `first` on, in the order of the draws; the last one may be smaller.
@@ -53,41 +73,61 @@ class Loader:
         Raises `RunError` naming an image that cannot be read, or not in time.
         """
         pool = _Threads(self.workers)
-        ahead: deque[tuple[torch.Tensor, range, list[Future[np.ndarray]]]] = deque()
+        ahead: deque[_Ordered] = deque()
         try:
             for start in range(first * self.batch_size, len(split), self.batch_size):
-                indices = draws.order_N[start : start + self.batch_size]
-                rows = self.share(range(len(indices)))
-                own = indices[rows.start : rows.stop].tolist()
-                ahead.append((indices, rows, [pool.submit(_view, split, draws, index, self.crop) for index in own]))
+                ahead.append(self._order(split, draws, draws.order_N[start : start + self.batch_size], pool))
                 if len(ahead) > BATCHES_AHEAD:
-                    yield self._batch(split, draws, *ahead.popleft())
+                    yield self._batch(split, draws, ahead.popleft())
             while ahead:
-                yield self._batch(split, draws, *ahead.popleft())
+                yield self._batch(split, draws, ahead.popleft())
         finally:
             pool.close()
 
-    def _batch(self, split: Split, draws: Draws, indices: torch.Tensor, rows: range, views: "_Views") -> Batch:
-        own = indices[rows.start : rows.stop]
-        images_NHWC = torch.from_numpy(np.stack([self._view(*pair, split) for pair in zip(own, views, strict=True)]))
-        labels_N = torch.from_numpy(split.labels_N[own.numpy()])
-        if self.pin_memory:
-            images_NHWC, labels_N = images_NHWC.pin_memory(), labels_N.pin_memory()
-        mean_S_px = float(draws.S_N[indices].double().mean())
-        return Batch(images_NHWC.permute(0, 3, 1, 2), labels_N, draws.alpha_NC[own], rows, len(indices), mean_S_px)
+    def _order(self, split: Split, draws: Draws, indices: torch.Tensor, pool: "_Threads") -> _Ordered:
+        """Have the views of this process made, each straight into its place in memory."""
+        rows = self.ranks.share(range(len(indices)))
+        shape = (len(rows), self.crop, self.crop, 3)
+        images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
+        shown_N = [
+            pool.submit(_draw, view_HWC, split, draws, int(indices[row]))
+            for view_HWC, row in zip(images_NHWC.numpy(), rows, strict=True)
+        ]
+        return _Ordered(images_NHWC, indices, rows, shown_N)
 
-    def _view(self, index: torch.Tensor, view: Future[np.ndarray], split: Split) -> np.ndarray:
+    def _batch(self, split: Split, draws: Draws, ordered: _Ordered) -> Batch:
+        own = ordered.indices[list(ordered.rows)]
+        shown_N = [self._result(future, split.ids[i]) for future, i in zip(ordered.shown_N, own.tolist(), strict=True)]
+        there = [place for place, image in enumerate(shown_N) if image is not None]
+        if not there:
+            raise RunError(
+                f"none of {len(own)} images of a batch can be decoded: `vgg-sweep data check` lists them; mend some, "
+                "or use data.on_bad_image=substitute."
+            )
+        images_NHWC, rows, num_images = ordered.images_NHWC, ordered.rows, len(ordered.indices)
+        if len(there) < len(own):
+            images_NHWC, own, rows = images_NHWC[there], own[there], [ordered.rows[place] for place in there]
+        if split.settings.on_bad_image == "skip":
+            num_images = round(self.ranks.sum(len(there))[0])
+        labels_N = torch.from_numpy(split.labels_N[[image for image in shown_N if image is not None]])
+        return Batch(
+            images_NHWC.permute(0, 3, 1, 2),
+            labels_N.pin_memory() if self.pin_memory else labels_N,
+            draws.alpha_NC[own],
+            rows,
+            len(ordered.indices),
+            num_images,
+            mean_S_px=float(draws.S_N[ordered.indices].double().mean()),
+        )
+
+    def _result(self, shown: Future[int | None], id: str) -> int | None:
         try:
-            return view.result(self.timeout_seconds)
+            return shown.result(self.timeout_seconds)
         except TimeoutError as error:
             raise RunError(
-                f"{split.ids[int(index)]} was not there after {self.timeout_seconds:g} s: its disk may hang; copy the "
-                "set to a local disk, or allow more by data_timeout_seconds. The same command goes on from the last "
-                "checkpoint."
+                f"{id} was not there after {self.timeout_seconds:g} s: its disk may hang; copy the set to a local "
+                "disk, or allow more by data_timeout_seconds. The same command goes on from the last checkpoint."
             ) from error
-
-
-_Views = list[Future[np.ndarray]]
 
 
 class _Threads:
@@ -102,9 +142,9 @@ class _Threads:
         for _ in range(num_threads):
             threading.Thread(target=self._work, daemon=True).start()
 
-    def submit(self, function: Callable[..., np.ndarray], *arguments: object) -> Future[np.ndarray]:
+    def submit(self, function: Callable[..., int | None], *arguments: object) -> Future[int | None]:
         """Have a thread call the function; without threads it is called at once."""
-        future: Future[np.ndarray] = Future()
+        future: Future[int | None] = Future()
 
         def task() -> None:
             try:
@@ -127,12 +167,26 @@ class _Threads:
                 task()
 
 
-def _view(split: Split, draws: Draws, index: int, crop: int) -> np.ndarray:
-    y, x = draws.place_N2[index].tolist()
-    return training_view(
-        split.image(index),
-        int(draws.S_N[index]),
-        (y, x),
-        bool(draws.flip_N[index]),
-        crop,
-    )
+def _draw(view_HWC: np.ndarray, split: Split, draws: Draws, index: int) -> int | None:
+    """Put the view of image `index` into `view_HWC`. Returns the image that is seen: another one where a substitute
+    stands in, None if the image is left out.
+    """
+    for candidate in _candidates(split, index):
+        if candidate in split.bad:
+            continue
+        try:
+            image, size_px = split.image_for(candidate, int(draws.S_N[index]))
+        except BadImage as error:
+            split.leave_out(candidate, error)
+            continue
+        place_2 = (float(draws.place_N2[index, 0]), float(draws.place_N2[index, 1]))
+        flip, crop = bool(draws.flip_N[index]), view_HWC.shape[0]
+        view_HWC[:] = training_view(image, size_px, int(draws.S_N[index]), place_2, flip, crop)
+        return candidate
+    return None
+
+
+def _candidates(split: Split, index: int) -> Iterator[int]:
+    yield index
+    if split.settings.on_bad_image == "substitute":
+        yield from ((index + step) % len(split) for step in range(1, len(split)))

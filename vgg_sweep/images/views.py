@@ -6,6 +6,11 @@ Axes: H W pixels, C colours, P crops.
 import numpy as np
 from PIL import Image
 
+from vgg_sweep.config import RunError
+
+MOST_PX = 2**26
+"""Of a rescaled image: 8192 x 8192."""
+
 
 def rescaled_size(width: int, height: int, smallest_px: int) -> tuple[int, int]:
     """Width and height after the isotropic rescale to a smallest side; the other side is rounded to a whole pixel (not
@@ -18,9 +23,15 @@ def rescaled_size(width: int, height: int, smallest_px: int) -> tuple[int, int]:
 def rescaled(image: Image.Image, Q_px: int, interpolation: str = "bilinear") -> np.ndarray:
     """`image` rescaled to smallest side Q, as uint8 HWC, with antialiasing.
 
-    Bilinear if nothing else is asked for (the paper does not name its filter).
+    Bilinear if nothing else is asked for (the paper does not name its filter). Raises `RunError` if an image, being
+    very narrow, becomes too large.
     """
-    size = rescaled_size(image.width, image.height, Q_px)
+    width, height = size = rescaled_size(image.width, image.height, Q_px)
+    if width * height > MOST_PX:
+        raise RunError(
+            f"an image of {image.width} x {image.height} px would be {width} x {height} px at Q={Q_px}, too much for "
+            "any memory; remove it from the set."
+        )
     return np.asarray(image.resize(size, Image.Resampling[interpolation.upper()]))
 
 

@@ -24,7 +24,7 @@ import torch
 
 from vgg_sweep.config import Config, Preprocessing, RunError
 from vgg_sweep.device import Device, net_input
-from vgg_sweep.images.splits import ImageSet
+from vgg_sweep.images.splits import ImageSet, Split
 from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.nets.weights import weights_fingerprint
@@ -40,6 +40,8 @@ FORWARD_PX = {"cpu": 64 * 64 * 128, "cuda": 224 * 224 * 512}
 
 On two cores of a CPU smaller and larger batches were slower.
 """
+LEFT_OUT = -1.0
+"""Stands in the parts for the posteriors of an image that cannot be decoded and is left out."""
 
 
 def score(
@@ -75,13 +77,16 @@ def score(
             files = {each: parts / each.name / f"{start:09d}.npy" for each in wanted}
             todo = [each for each, file in files.items() if not file.exists()]
             if todo:
-                decoded = list(pool.map(images.val.image, ranks.share(chunk)))
+                found = list(pool.map(images.val.image_or_none, ranks.share(chunk)))
+                decoded = [image for image in found if image is not None]
+                is_there_N = [image is not None for image in found]
                 for Q in sorted({each.Q for each in todo}):
                     images_HWC = list(pool.map(partial(rescaled, Q_px=Q, interpolation=filter), decoded))
                     for each in todo:
                         if each.Q == Q:
-                            own_NK = pass_posteriors(net, images_HWC, each, config, preprocessing, device)
-                            own_NK = own_NK.reshape(-1, len(images.classes))  # a rank may have no image of a chunk
+                            there_NK = pass_posteriors(net, images_HWC, each, config, preprocessing, device)
+                            own_NK = np.full((len(found), len(images.classes)), LEFT_OUT, np.float32)
+                            own_NK[is_there_N] = there_NK.reshape(-1, len(images.classes))  # which may be none
                             if (posteriors_NK := ranks.gather(own_NK)) is not None:
                                 _save(files[each], posteriors_NK)
                     ranks.share_stop(reporter)
@@ -97,13 +102,18 @@ def score(
             )
     if not ranks.is_first:
         return
+    seconds = time.monotonic() - began
+    scored = {
+        each: np.concatenate([np.load(parts / each.name / f"{start:09d}.npy") for start in starts]) for each in wanted
+    }
+    is_there_N = next(iter(scored.values()))[:, 0] != LEFT_OUT
+    _leave_out(manifest, images.val, is_there_N, folder)
     if fresh == len(starts):
-        seconds = time.monotonic() - began
-        sizes_px = map(images.val.size_px, range(num_images))
+        sizes_px = map(images.val.size_px, np.flatnonzero(is_there_N).tolist())
         total_macs = sum(macs(wanted, config, len(images.classes), sizes_px).values())
         folder.update_record(score_seconds=round(seconds, 2), score_macs_per_second=round(total_macs / seconds))
     for each in wanted:
-        posteriors_NK = np.concatenate([np.load(parts / each.name / f"{start:09d}.npy") for start in starts])
+        posteriors_NK = scored[each][is_there_N]
         file = folder.posteriors / f"{each.name}.npy"
         _save(file, posteriors_NK)
         others = [entry for entry in manifest["files"] if entry["file"] != file.name]
@@ -112,12 +122,33 @@ def score(
     shutil.rmtree(folder.posteriors / "parts")
 
 
+def _leave_out(manifest: dict[str, Any], val: Split, is_there_N: np.ndarray, folder: RunFolder) -> None:
+    """Take the images that could not be decoded out of the manifest and say so there and in the record.
+
+    Raises `RunError` if there is none left, or if the posteriors that are there have others.
+    """
+    rows = np.flatnonzero(is_there_N).tolist()
+    ids = [val.ids[row] for row in rows]
+    if not ids:
+        raise RunError("no validation image can be decoded; `vgg-sweep data check` lists them.")
+    if manifest["files"] and manifest["images"] != ids:
+        raise RunError(
+            f"{folder.posteriors} has {len(manifest['images'])} images where {len(ids)} can be decoded now; remove "
+            "that folder to score this run anew."
+        )
+    left_out = [val.ids[row] for row in np.flatnonzero(~is_there_N).tolist()]
+    manifest |= {"images": ids, "labels": val.labels_N[rows].tolist()}
+    if left_out:
+        manifest["left_out"] = left_out
+        folder.update_record(bad_val_images=left_out)
+
+
 def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
     """The manifest on disk, which must be of these images and weights, or a new one."""
     new: dict[str, Any] = {
         "format": 1,
         "classes": images.classes,
-        "images": images.val.ids,
+        "images": list(images.val.ids),
         "labels": images.val.labels_N.tolist(),
         "data_fingerprint": images.fingerprint,
         "weights_fingerprint": weights_fingerprint(folder.weights),

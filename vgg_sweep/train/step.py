@@ -71,7 +71,7 @@ class Learner:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         loss, num_wrong = self.ranks.sum(*sums)
-        return loss / batch.size, 100 * num_wrong / batch.size
+        return loss / batch.num_images, 100 * num_wrong / batch.num_images
 
     def _accumulate(self, batch: Batch, step: int, *, exchange: bool) -> tuple[float, float] | None:
         """Set the gradients to those of the batch. Returns the loss and the number of wrong answers, summed over this
@@ -109,7 +109,7 @@ class Learner:
         with self.device.autocast():
             scores_NK = self._forward(images_NCHW).float().flatten(1)
         loss = F.cross_entropy(scores_NK, labels_N, reduction="sum")
-        share = self.ranks.num_ranks / batch.size  # DistributedDataParallel then divides by the number of ranks
+        share = self.ranks.num_ranks / batch.num_images  # DistributedDataParallel then divides by the number of ranks
         self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
         return torch.stack([loss.detach(), (scores_NK.detach().argmax(1) != labels_N).sum().float()])
 

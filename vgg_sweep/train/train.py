@@ -168,7 +168,7 @@ def _take_steps(
             loss, error = learner.step(batch, progress.step)
             seconds = time.monotonic() - began
             step_seconds.append(seconds - waited)
-            window.add(loss, error, batch.mean_S_px, batch.size, waited, seconds)
+            window.add(loss, error, batch.mean_S_px, batch.num_images, waited, seconds)
             progress.step += 1
             if not math.isfinite(loss):
                 raise Diverged(
@@ -241,20 +241,29 @@ def validate(learner: Learner, split: Split) -> float:
     net, config, device = learner.net, learner.config, learner.device
     Q_px = test_scales(config.train_scale.S, "single", config.crop)[0]
     own = learner.ranks.share(range(len(split)))
-    num_wrong = 0
+    num_wrong = num_seen = 0
+
+    def centre_crop(index: int) -> np.ndarray | None:
+        image = split.image_or_none(index)
+        return None if image is None else views(rescaled(image, Q_px), "centre-crop", config.crop)[0]
+
     net.eval()
     with ThreadPoolExecutor(max(1, config.workers)) as pool, device.autocast():
         for first in range(0, len(own), learner.micro_batch):
             indices = own[first : first + learner.micro_batch]
-            crops = pool.map(
-                lambda index: views(rescaled(split.image(index), Q_px), "centre-crop", config.crop)[0],
-                indices,
-            )
-            images_NCHW = torch.from_numpy(np.stack(list(crops))).permute(0, 3, 1, 2)
+            crops = [crop_HWC for crop_HWC in pool.map(centre_crop, indices) if crop_HWC is not None]
+            labels_N = split.labels_N[[index for index in indices if index not in split.bad]]
+            num_seen += len(labels_N)
+            if not crops:
+                continue
+            images_NCHW = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
             scores_NK = net(net_input(images_NCHW.to(device.place), learner.preprocessing)).flatten(1)
-            num_wrong += int((scores_NK.argmax(1).cpu().numpy() != split.labels_N[indices]).sum())
+            num_wrong += int((scores_NK.argmax(1).cpu().numpy() != labels_N).sum())
     net.train()
-    return 100 * learner.ranks.sum(num_wrong)[0] / len(split)
+    num_wrong_in_all, num_seen_in_all = learner.ranks.sum(num_wrong, num_seen)
+    if not num_seen_in_all:
+        raise RunError("no validation image can be decoded; `vgg-sweep data check` lists them.")
+    return 100 * num_wrong_in_all / num_seen_in_all
 
 
 def _endless(config: Config, split: Split, step: int, steps_per_epoch: int, learner: Learner) -> Generator[Batch]:
@@ -267,7 +276,7 @@ def _endless(config: Config, split: Split, step: int, steps_per_epoch: int, lear
         config.workers,
         config.data_timeout_seconds,
         pin_memory=learner.device.place.type == "cuda",
-        share=learner.ranks.share,
+        ranks=learner.ranks,
     )
     epoch, first = divmod(step, steps_per_epoch)
     while True:
