@@ -42,8 +42,8 @@ def open_images(config: Config, progress: Callable[[int, int], None] | None = No
     return images.read_as(data)
 
 
-def check_source(data: Data) -> None:
-    """Look for what `data` names, without reading any image.
+def check_source(data: Data, *, val_alone: bool = False) -> None:
+    """Look for what `data` names, without reading any image; of ILSVRC, if that suffices, for `val_alone`.
 
     Raises `ConfigError` if it is not there or not of the expected layout.
     """
@@ -53,7 +53,7 @@ def check_source(data: Data) -> None:
         case "folder":
             check_folders(data)
         case "imagenet":
-            find_layout(data)
+            find_layout(data, val_alone=val_alone)
         case source if source in ARRAY_SOURCES:
             find_package(data)
         case _:
@@ -69,16 +69,25 @@ def is_here(data: Data) -> bool:
     return True
 
 
+def is_indexed(data: Data) -> bool:
+    """Whether the set is one of files, which an index lists."""
+    return data.source not in ("fractals", *ARRAY_SOURCES)
+
+
 def open_index(config: Config, progress: ProgressCallback | None = None, *, again: bool = False) -> Index:
-    """The index of a set of files, made if there is none in the cache, if it is stale, or `again`."""
+    """The index of a set of files, made if there is none in the cache, if it is stale, or `again`.
+
+    For an imported net it is of ILSVRC's validation images alone.
+    """
     data = config.data
+    val_alone = data.source == "imagenet" and config.imported.sha256 is not None
 
     def scan() -> Listing:
         told = progress or (lambda done, total: None)
         if data.source == "folder":
             listing = scan_folders(data, told)
         elif data.source == "imagenet":
-            listing = scan_imagenet(data, told)
+            listing = scan_imagenet(data, told, val_alone=val_alone)
         else:
             listing = scan_published(data, told)
         if data.val_share is not None:
@@ -87,6 +96,7 @@ def open_index(config: Config, progress: ProgressCallback | None = None, *, agai
 
     root = str(Path(str(data.root)).expanduser().resolve())
     key = [1, data.source, root, data.val_share, data.split_seed, data.labels, data.labels_order]
+    key += ["val alone"] if val_alone else []
     name = f"index-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
     return indexed(Path(config.cache) / name, scan, again=again)
 

@@ -99,8 +99,12 @@ def _computed(
 
 def _read_sums(file: Path) -> Sums:
     there = read_json(file) or {"num_images": 0, "num_pixels": 0, "sum_3": [0] * 3, "products_33": [[0] * 3] * 3}
-    arrays = {name: np.array(there.pop(name), np.float64) for name in ("sum_3", "products_33")}
-    return Sums(**there, **arrays)
+    return Sums(
+        there["num_images"],
+        there["num_pixels"],
+        np.array(there["sum_3"], np.float64),
+        np.array(there["products_33"], np.float64),
+    )
 
 
 def _write_sums(file: Path, sums: Sums) -> None:
