@@ -1,6 +1,7 @@
 # make demo    set up, make the twelve runs of Table 3 at small size on the embedded data, and report
 # make test    set up, and check style, types and behaviour
 # make soak    kill runs at random moments and fill their disk, for some minutes
+# make test-slurm      a sweep on a real Slurm of one node, for some minutes (root, Debian or Ubuntu: installs slurm-wlm and munge)
 # make bench   how fast this machine is beside what people use instead, a table each (an hour; let nothing else run)
 # make bench-demo     the demo's runs by vgg-sweep and written plainly
 # make bench-growth   time and memory against images, classes and depth
@@ -13,7 +14,7 @@ BIN := .venv/bin
 READY := .venv/ready
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: demo test soak bench bench-demo bench-growth bench-report clean
+.PHONY: demo test soak test-slurm bench bench-demo bench-growth bench-report clean
 
 demo: $(READY)
 	$(BIN)/vgg-sweep multirun experiment=demo
@@ -29,6 +30,9 @@ test: $(READY)
 
 soak: $(READY)
 	$(BIN)/pytest -s tests/soak.py
+
+test-slurm: $(READY)
+	$(BIN)/pytest -s tests/slurm/depth.py
 
 bench: $(READY)
 	$(BIN)/vgg-sweep bench train score model=D

@@ -19,7 +19,7 @@ from vgg_sweep.store import RunFolder, write_json
 from vgg_sweep.sweep import queue
 from vgg_sweep.sweep.agenda import Agenda
 from vgg_sweep.sweep.processes import Stopped
-from vgg_sweep.sweep.queue import Job, Queue, by_queue, job_name
+from vgg_sweep.sweep.queue import Job, Queue, by_queue
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
 
@@ -94,7 +94,7 @@ def end_its_time(folder: RunFolder) -> None:
     """What Slurm does to all processes of a job; the next attempt will be short."""
     wait_until(lambda: lines(folder.path.parent, "began") == [folder.id])
     write_json(folder.path / "orders.json", {"ends": ["done"]})
-    controller = job_name(folder).split()[1]
+    controller = folder.job.split()[1]
     waits = int(Path(f"/proc/{controller}/task/{controller}/children").read_text())
     for process in (waits, folder.status()["pid"]):
         os.kill(process, signal.SIGUSR2)

@@ -105,6 +105,18 @@ class RunFolder:
         return self.path / "error.txt"
 
     @property
+    def job(self) -> str:
+        """The job that the run was last given to, as `slurm 7_2`; empty if none."""
+        try:
+            return (self.path / "job.txt").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def note_job(self, name: str) -> None:
+        """Write down the job that the run is given to."""
+        write_text(self.path / "job.txt", name)
+
+    @property
     def is_trained(self) -> bool:
         return self.weights.exists()
 

@@ -67,13 +67,9 @@ def is_training(folder: RunFolder) -> bool:
     return status.get("state") == "running" and status.get("stage") == "train" and status.get("step", 0) > 3
 
 
-def job(folder: RunFolder) -> str:
-    return (folder.path / "job.txt").read_text()
-
-
 def number(folder: RunFolder) -> str:
     """Slurm's id of the run's job."""
-    return job(folder).split()[1]
+    return folder.job.split()[1]
 
 
 def slurm_says(*words: str) -> str:
@@ -103,14 +99,14 @@ def test_depth(tmp_path: Path) -> None:
     driver = start(*command)
     wait_until(lambda: bool(find_runs(out)) and is_training(run_of(out, "A")))
     killed(driver)
-    first = job(run_of(out, "A"))
+    first = run_of(out, "A").job
 
     driver = start(*command)
     children = [run_of(out, model) for model in "BCDE"]
-    wait_until(lambda: all((folder.path / "job.txt").exists() for folder in children))
+    wait_until(lambda: all(folder.job for folder in children))
     killed(driver)
-    assert job(run_of(out, "A")) == first
-    array = [job(folder) for folder in children]
+    assert run_of(out, "A").job == first
+    array = [folder.job for folder in children]
     assert len({name.split("_")[0] for name in array}) == 1
 
     driver = start(*command)
@@ -122,8 +118,8 @@ def test_depth(tmp_path: Path) -> None:
     code, said = end_of(driver)
     assert code == 1
     assert "1 of 5 runs are not done" in said
-    assert f"{cancelled.id}: interrupted, its job, {job(cancelled)}, has ended as CANCELLED" in said
-    assert [job(folder) for folder in children] == array
+    assert f"{cancelled.id}: interrupted, its job, {cancelled.job}, has ended as CANCELLED" in said
+    assert [folder.job for folder in children] == array
     assert len(first_steps(out_of_time)) == 2
 
     assert end_of(start(*command))[0] == 0

@@ -21,7 +21,7 @@ from hydra.plugins.launcher import Launcher
 from vgg_sweep.config import ConfigError, RunError
 from vgg_sweep.plan import Run
 from vgg_sweep.progress import STOP_SIGNALS, WARNINGS
-from vgg_sweep.store import RunFolder, RunLocked, read_json, write_text
+from vgg_sweep.store import RunLocked, read_json, write_text
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.processes import POLL_SECONDS, WORKER, Child, Place, Stopped, signals
 
@@ -132,12 +132,12 @@ class Queue:
     def take(self, runs: Sequence[Run]) -> dict[str, str]:
         """The job of each of `runs`: that which an earlier driver has queued, or a new one, in an array if many are."""
         self._look()
-        queued = {run.id: name for run in runs if self._is_alive(name := job_name(run.folder))}
+        queued = {run.id: name for run in runs if self._is_alive(name := run.folder.job)}
         new = [run for run in runs if run.id not in queued]
         for first in range(0, len(new), MAX_ARRAY):
             array = new[first : first + MAX_ARRAY]
             for run, name in zip(array, self._submit(array), strict=True):
-                write_text(run.folder.path / "job.txt", name)
+                run.folder.note_job(name)
                 queued[run.id] = name
         return queued
 
@@ -202,14 +202,6 @@ class Queue:
         pairs = (line.split() for line in answer.stdout.splitlines())
         self._states = {f"slurm {id}": state for id, state in pairs}
         self._answers = answer.returncode == 0
-
-
-def job_name(folder: RunFolder) -> str:
-    """The job that a run was last given to; empty if none."""
-    try:
-        return (folder.path / "job.txt").read_text()
-    except FileNotFoundError:
-        return ""
 
 
 class Job:

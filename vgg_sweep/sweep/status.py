@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vgg_sweep.config import ConfigError
-from vgg_sweep.store import find_runs
+from vgg_sweep.store import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import FAILED, SETTLED
 
 REFRESH_SECONDS = 1.0
@@ -27,6 +27,7 @@ SILENT_SECONDS = 600
 """A run at work that has written nothing for so long is shown as silent."""
 
 AT_WORK = ("running", "stopping", "elsewhere")
+NOT_AT_WORK_YET = ("new", "waiting", "queued", "starting", "blocked")
 STYLES = {
     "done": "green",
     "running": "cyan",
@@ -55,12 +56,17 @@ def read_sweep(sweep: Path) -> list[dict[str, Any]]:
     States: new, running, interrupted, failed, diverged, done, or blocked by a parent that failed.
     """
     rows = {
-        folder.id: {"sweep": str(sweep), "run": folder.id, "state": "new", "parent": None, **folder.status()}
+        folder.id: {"sweep": str(sweep), "run": folder.id, "state": "new", "parent": None, **told(folder)}
         for folder in find_runs(sweep)
     }
     for row in rows.values():
         row["state"] = _with_blocked(row, rows)
     return list(rows.values())
+
+
+def told(folder: RunFolder) -> dict[str, Any]:
+    """What a run says of itself, and the job of a queue that it was last given to."""
+    return {**folder.status(), **({"job": folder.job} if folder.job else {})}
 
 
 def _with_blocked(row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -166,7 +172,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Text]:
         "error %": _figure(row.get("train_error"), ".1f"),
         "img/s": _figure(row.get("images_per_second") if at_work else None, ".0f"),
         "left": duration(row["eta_seconds"]) if at_work and row.get("eta_seconds") is not None else "",
-        "where": where(row) if state not in ("new", "waiting", "queued", "starting", "blocked") else "",
+        "where": row.get("job", "") if state in NOT_AT_WORK_YET else where(row),
     }
     if state == "running" and (silent := time.time() - row.get("heartbeat", time.time())) > SILENT_SECONDS:
         shown["left"] = f"silent for {duration(silent)}"
@@ -174,10 +180,11 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Text]:
 
 
 def where(row: Mapping[str, Any]) -> str:
-    """The host of a run, and its GPUs as CUDA_VISIBLE_DEVICES names them: `node7 GPU 0,1`."""
+    """The host of a run, its GPUs as CUDA_VISIBLE_DEVICES names them, and its job: `node7 GPU 0,1, slurm 7_2`."""
     host = str(row.get("host", "")).partition(".")[0]
     gpus = ",".join(gpu[:12] for gpu in row.get("gpus", []))
-    return f"{host} GPU {gpus}" if gpus else " ".join([host, str(row.get("device", "")).upper()]).strip()
+    place = f"{host} GPU {gpus}" if gpus else " ".join([host, str(row.get("device", "")).upper()]).strip()
+    return ", ".join(filter(None, [place, row.get("job")]))
 
 
 def failure(row: Mapping[str, Any]) -> str:

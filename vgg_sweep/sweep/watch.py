@@ -10,7 +10,7 @@ from rich.live import Live
 from vgg_sweep.plan import Run
 from vgg_sweep.sweep.agenda import FAILED, SETTLED, Agenda
 from vgg_sweep.sweep.forecast import estimated_seconds
-from vgg_sweep.sweep.status import AT_WORK, REFRESH_SECONDS, failure, picture, share_done
+from vgg_sweep.sweep.status import AT_WORK, REFRESH_SECONDS, failure, picture, share_done, told
 
 
 class Watch:
@@ -70,9 +70,9 @@ class Watch:
         return picture(rows, self.console, num_lines=self.console.height, seconds_left=self._seconds_left(rows))
 
     def _row(self, run: Run) -> dict[str, Any]:
-        status, state = run.folder.status(), self.agenda.states[run.id]
+        status, state = told(run.folder), self.agenda.states[run.id]
         if state == "running" and status.get("state") != "running":
-            return {"run": run.id, "state": self._before_work}
+            return {"run": run.id, "state": self._before_work, "job": status.get("job", "")}
         return {**status, "run": run.id, "state": state}
 
     def _seconds_left(self, rows: Sequence[Mapping[str, Any]]) -> float | None:
