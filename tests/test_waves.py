@@ -10,6 +10,7 @@ import pytest
 from tests.stub import WORKER, make_runs
 from vgg_sweep.store import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import Agenda
+from vgg_sweep.sweep.processes import Stopped
 from vgg_sweep.sweep.waves import in_waves
 
 
@@ -36,6 +37,15 @@ def test_waves_for_a_launcher_that_loses_jobs(tmp_path: Path) -> None:
     assert agenda.states == {"A": "done", "bad": "failed", "innocent": "done", "B": "done", "C": "blocked"}
     assert launcher.launched == [["A", "bad", "innocent"], ["bad"], ["innocent"], ["B"]]
     assert RunFolder(tmp_path / "bad").status()["error"] == "the launcher reports RuntimeError: the pool is broken"
+
+
+def test_ctrl_c_is_a_stop(tmp_path: Path) -> None:
+    class Stopping:
+        def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[object]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Stopped, match="SIGINT"):
+        in_waves(Agenda(make_runs(tmp_path, {"A": None})), Stopping())  # type: ignore[arg-type]
 
 
 TINY = """data=fractals data.fractals.num_classes=2 data.fractals.train_per_class=4 data.fractals.val_per_class=2

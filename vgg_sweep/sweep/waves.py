@@ -1,5 +1,6 @@
 """Runs by any of Hydra's launchers: a wave of all that are ready, and again when the launcher is back."""
 
+import signal
 import time
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 from vgg_sweep.plan import Run
 from vgg_sweep.store import write_text
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
-from vgg_sweep.sweep.processes import POLL_SECONDS
+from vgg_sweep.sweep.processes import POLL_SECONDS, Stopped
 
 
 def in_waves(agenda: Agenda, launcher: Launcher, *, fail_fast: bool = False) -> None:
@@ -18,6 +19,8 @@ def in_waves(agenda: Agenda, launcher: Launcher, *, fail_fast: bool = False) -> 
 
     A launcher may lose runs that are not to blame, as joblib does with a whole pool when one worker is killed. So
     those that ended without a word are given to it once more, one by one.
+
+    Raises `Stopped` after SIGINT, when the launcher has ended its workers: the runs go on from their last checkpoint.
     """
     alone: set[str] = set()
     num_launched = 0
@@ -30,7 +33,10 @@ def in_waves(agenda: Agenda, launcher: Launcher, *, fail_fast: bool = False) -> 
             continue
         for run in wave:
             agenda.starts(run)
-        message = _launch(launcher, wave, num_launched)
+        try:
+            message = _launch(launcher, wave, num_launched)
+        except KeyboardInterrupt as stop:
+            raise Stopped(signal.SIGINT) from stop
         num_launched += len(wave)
         while any(run.folder.is_locked() for run in wave):  # a launcher may give up on all when one has failed
             time.sleep(POLL_SECONDS)
