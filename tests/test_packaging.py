@@ -37,7 +37,7 @@ def _python(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
 
 def test_the_wheel_has_every_file_that_is_not_python(installed: Path) -> None:
     def files(folder: Path) -> set[Path]:
-        kinds = (".yaml", ".json", ".typed")
+        kinds = (".yaml", ".json", ".typed", ".html", ".css", ".js")
         return {
             path.relative_to(folder) for path in folder.rglob("*") if path.suffix in kinds or path.name == "py.typed"
         }

@@ -76,10 +76,10 @@ def _label_marks(
             title = ElementTree.SubElement(mark, f"{SVG}title")
             title.text = f"{whose}{value:.1f} %{interval}\n" + "\n".join(filter(None, words))
             mark.set("data-nets", numbers(row.nets, net_numbers))
-    all_nets = {net for nets in marks["nets"] for net in nets}
-    for kind in ("line", "marks", "paper"):
-        if (group := _group(root, f"{kind}-{index}")) is not None:
-            group.set("data-nets", numbers(all_nets, net_numbers))
+    if all_nets := {net for nets in marks["nets"] for net in nets}:
+        for kind in ("line", "marks", "paper"):
+            if (group := _group(root, f"{kind}-{index}")) is not None:
+                group.set("data-nets", numbers(all_nets, net_numbers))
 
 
 def _group(root: ElementTree.Element, id: str) -> ElementTree.Element | None:

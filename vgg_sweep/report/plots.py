@@ -321,11 +321,13 @@ def _error(row: Any, name: str) -> dict[str, float]:
 
 
 def _points(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    columns = ["panel", "series", "x", "y", "low", "high", "paper", "text", "nets"]
+    nothing = {"low": math.nan, "high": math.nan, "paper": math.nan, "text": ""}
+    columns = ["panel", "series", "x", "y", *nothing, "nets"]
     extra = [name for name in ("train",) if any(name in row for row in rows)]
-    frame = pd.DataFrame(rows, columns=[*columns, *extra])
     numbers = ["y", "low", "high", "paper"]
-    return frame.astype(dict.fromkeys(numbers, float)).fillna({"text": "", "panel": ""})
+    return pd.DataFrame([nothing | row for row in rows], columns=[*columns, *extra]).astype(
+        dict.fromkeys(numbers, float)
+    )
 
 
 def _bounded(plot: Plot) -> Plot:
