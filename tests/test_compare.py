@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from vgg_sweep.report.compare import comparison, differences
+from vgg_sweep.report.contents import NAMES, Source, contents, read_sweep
 from vgg_sweep.report.errors import read_runs
 from vgg_sweep.report.metrics import unpaired_difference
 from vgg_sweep.report.report import report
@@ -91,13 +92,17 @@ def test_two_recipes_are_compared_and_named(tmp_path: Path) -> None:
     }
     assert {row["test"] for row in rows} == {"McNemar"}
     made = json.loads(printed([tmp_path / "slow", tmp_path / "fast"], formats=["json"], tables=["differences"]))
-    values = [(row["setting"], row["sweep"].rpartition("/")[2], row["value"]) for row in made]
-    assert sorted(values, key=lambda value: value[0]) == [
-        ("recipe.lr", "slow", "0.01"),
-        ("recipe.lr", "fast", "0.02"),
-        ("width", "slow", "1.0"),
-        ("width", "fast", "0.5"),
-    ]
+    values = [(row["setting"], row["value"], row["other_value"]) for row in made]
+    assert sorted(values) == [("recipe.lr", "0.01", "0.02"), ("width", "1.0", "0.5")]
+
+
+def test_a_line_of_text_for_every_row_of_data(tmp_path: Path) -> None:
+    make_sweep(tmp_path / "a", TABLE3, spec=Spec(num_images=20))
+    make_sweep(tmp_path / "b", TABLE3[:5], spec=Spec(num_images=20, settings={"recipe.lr": 0.5}))
+    said = contents([read_sweep(Source(tmp_path / name, name), []) for name in ("a", "b")], NAMES)
+    assert {"differences", "comparison", "3", "claims"} <= said.frames.keys()
+    for table in said.shown:
+        assert {len(column.cells) for column in table.columns} == {len(said.frames[table.name])}
 
 
 def test_versions_commits_and_machines_that_differ_are_named(tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_versions_commits_and_machines_that_differ_are_named(tmp_path: Path) -> 
     for name, record in records.items():
         make_run(tmp_path / name, "A", "256", spec=Spec(passes=DENSE, record=record))
     made = differences([(name, read_runs(tmp_path / name, name)) for name in records])
-    found = {setting: part["value"].tolist() for setting, part in made.groupby("setting")}
+    found = {row.setting: [row.value, row.other_value] for row in made.itertuples()}
     assert found == {
         "commit": ["abc", "def"],
         "version of torch": ["2.9", "2.14"],

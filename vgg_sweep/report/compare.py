@@ -5,7 +5,7 @@ errors of each image are averaged over seeds, and the difference is tested again
 between seeds (normal approximation). Where the images differ, the difference is that of two samples.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,20 +111,24 @@ def _normal_p(low: float, high: float) -> float:
 
 
 def differences(sweeps: Sequence[tuple[str, Sequence[ReportedRun]]]) -> pd.DataFrame:
-    """What several sweeps do not have in common, a row for each and sweep: settings, data, versions, commit, machine.
+    """What other sweeps do not have in common with the first, a row for each of settings, data, versions and machine.
 
-    `value` lists what occurs in the sweep. Empty for one sweep.
+    `value` lists what occurs in the first, `other_value` what in the other. Empty for one sweep.
     """
     changed = dict.fromkeys(name for _, runs in sweeps for run in runs for name in run.settings)
-    found = {sweep: _made_with(runs, changed) for sweep, runs in sweeps}
-    everything = dict.fromkeys(name for values in found.values() for name in values)
+    (first, here), *others = ((sweep, _made_with(runs, changed)) for sweep, runs in sweeps)
     rows = [
-        {"table": "differences", "setting": name, "sweep": sweep, "value": ", ".join(sorted(values.get(name, ())))}
-        for name in everything
-        if len({frozenset(values.get(name, ())) for values in found.values()}) > 1
-        for sweep, values in found.items()
+        {"table": "differences", "setting": name, "sweep": first, "other_sweep": other}
+        | {"value": _listed(here, name), "other_value": _listed(there, name)}
+        for other, there in others
+        for name in here | there
+        if here.get(name, set()) != there.get(name, set())
     ]
     return pd.DataFrame(rows)
+
+
+def _listed(values: Mapping[str, set[str]], name: str) -> str:
+    return ", ".join(sorted(values.get(name, ())))
 
 
 def _made_with(runs: Sequence[ReportedRun], settings: Iterable[str]) -> dict[str, set[str]]:

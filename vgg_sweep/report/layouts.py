@@ -8,6 +8,9 @@ import pandas as pd
 
 from vgg_sweep.report.notes import DASH, UNFINISHED, notes, scale_px, spans_columns
 
+MAX_NAME = 16
+"""Characters of a sweep's name above a column."""
+
 Cell = Callable[[pd.Series], str]
 
 
@@ -41,7 +44,7 @@ class Shown:
 
 def shown(name: str, title: str, frame: pd.DataFrame) -> Shown:
     """The cells, notes and commands of one table."""
-    keys = () if name == "differences" else ("sweep", "settings", "other_sweep", "other_settings")
+    keys = ("sweep", "settings", "other_sweep", "other_settings")
     headings = {"other_sweep": "compared with", "other_settings": "of settings"}
     where = [_column(frame, headings.get(key, key), _text(key), wrap=24) for key in keys if _differs(frame, key)]
     columns = [*where, *_LAYOUTS.get(name, _errors_layout)(frame)]
@@ -209,15 +212,22 @@ def _deviations_layout(frame: pd.DataFrame) -> list[Column]:
 
 
 def _differences_layout(frame: pd.DataFrame) -> list[Column]:
-    """A line for each setting, a column for each sweep."""
-    by_sweep = {str(sweep): part for sweep, part in frame.groupby("sweep", sort=False)}
-    settings = _column(next(iter(by_sweep.values())), "setting", _text("setting"), wrap=24)
-    return [settings, *(_column(part, sweep, _text("value"), wrap=30) for sweep, part in by_sweep.items())]
+    keys = ("setting", "value", "other_value")
+    headings = ("setting", *_two_names(frame))
+    return [_column(frame, heading, _text(key), wrap=30) for key, heading in zip(keys, headings, strict=True)]
+
+
+def _two_names(frame: pd.DataFrame) -> list[str]:
+    """What two sweeps are called above their columns; the ends of long paths, unless that is where they are alike."""
+    if _differs(frame, "other_sweep"):
+        return ["the first", "the other"]
+    names = [str(frame[key].iloc[0]) for key in ("sweep", "other_sweep")]
+    ends = [name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}" for name in names]
+    return ends if len(set(ends)) == 2 else names
 
 
 def _comparison_layout(frame: pd.DataFrame) -> list[Column]:
-    sweeps = [str(frame[key].iloc[0]) for key in ("sweep", "other_sweep")]
-    names = ["the first", "the other"] if _differs(frame, "other_sweep") else _shortened(sweeps)
+    names = _two_names(frame)
 
     def net(row: pd.Series) -> str:
         return row["config"] if pd.isna(row["train_scale"]) else f"{row['config']}-{row['train_scale']}"
@@ -236,12 +246,6 @@ def _comparison_layout(frame: pd.DataFrame) -> list[Column]:
         _column(frame, "p", _p, is_number=True, drop=3),
         _column(frame, "test", _text("test"), drop=3),
     ]
-
-
-def _shortened(names: list[str], width: int = 16) -> list[str]:
-    """The ends of long paths, unless that is where they are alike."""
-    ends = [name if len(name) <= width else f"…{name[1 - width :]}" for name in names]
-    return ends if len(set(ends)) == len(names) else names
 
 
 _LAYOUTS: dict[str, Callable[[pd.DataFrame], list[Column]]] = {
