@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vgg_sweep.config import RunError
+from vgg_sweep.config import Data, RunError
 from vgg_sweep.device import choose_device
 from vgg_sweep.images.preprocessing import own_preprocessing
 from vgg_sweep.images.splits import ImageSet, Split
@@ -118,6 +119,21 @@ def test_a_mirrored_image_mirrored_again_is_the_image(tmp_path: Path) -> None:
     assert (load(mirrored, flipped) == load(plain, as_is)).all()
     assert (load(mirrored, as_is) == load(plain, flipped)).all()
     assert (load(plain, flipped) != load(plain, as_is)).any()
+
+
+def test_images_that_cannot_be_decoded_are_left_out_and_named(tmp_path: Path) -> None:
+    plain, gappy = tiny_run(tmp_path / "plain"), tiny_run(tmp_path / "gappy")
+    images, bad = image_set(), [2, 7]
+    scored(plain, images=images)
+    stored, settings = images.val.stored, Data(on_bad_image="skip")
+    val = replace(images.val, stored=lambda i: b"broken" if i in bad else stored(i), settings=settings, _decoded={})
+    scored(gappy, images=replace(images, val=val))
+    there = [index for index in range(NUM_IMAGES) if index not in bad]
+    for each in passes(plain.config):
+        np.testing.assert_allclose(load(gappy, each), load(plain, each)[there], atol=1e-6)
+    manifest = json.loads((gappy.folder.posteriors / "manifest.json").read_text())
+    assert manifest["images"] == [f"val/{index}" for index in there] and manifest["labels"] == [i % 3 for i in there]
+    assert manifest["left_out"] == gappy.folder.record()["bad_val_images"] == ["val/2", "val/7"]
 
 
 @pytest.mark.parametrize("forward_px", [1, 32 * 32 * 7, 32 * 32 * 10_000])

@@ -116,6 +116,12 @@ def test_a_run_stuck_at_chance_is_marked(tmp_path: Path) -> None:
     assert table3(load_results(tmp_path))["note"].iloc[0] == "stuck at chance in 1 of 2 seeds"
 
 
+def test_a_run_that_did_without_some_images_is_marked(tmp_path: Path) -> None:
+    make_run(tmp_path, "A", "256", spec=Spec(record={"bad_train_images": ["a", "b"], "bad_val_images": ["c"]}))
+    note = table3(load_results(tmp_path))["note"].iloc[0]
+    assert note == "trained or scored without 3 image(s) that could not be decoded"
+
+
 def test_an_error_of_guessing_is_marked_and_a_likely_reason_is_given(tmp_path: Path) -> None:
     """Perfect posteriors, once with the classes in another order; a constant; and a net that errs on 3 of 4 images."""
     right_NK = np.eye(5)[np.arange(200) % 5] * 0.9 + 0.02

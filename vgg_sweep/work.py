@@ -5,7 +5,8 @@ import os
 import sys
 import time
 import traceback
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def work(run: Run, *, live: bool) -> None:
         try:
             if is_first:
                 _begin(reporter)
-            with reporter.running():
+            with reporter.running(), _counted_warnings(reporter):
                 _train_and_score(run, reporter)
             if is_first:
                 folder.error.unlink(missing_ok=True)
@@ -129,6 +130,17 @@ def _begin(reporter: Reporter) -> None:
     folder.update_status(
         state="running", stage="start", attempt=attempt, started=time.time(), error=None, made_with=now
     )
+
+
+@contextmanager
+def _counted_warnings(reporter: Reporter) -> Iterator[None]:
+    """Say each kind of warning that images raise once, and put into the record how often it came."""
+    from vgg_sweep.images.decode import counted_warnings  # imports numpy, which a plan does without
+
+    with counted_warnings(reporter.note) as kinds:
+        yield
+    if kinds and is_first_process():
+        reporter.folder.update_record(image_warnings=dict(kinds))
 
 
 def _write_down(error: BaseException, reporter: Reporter) -> None:

@@ -47,6 +47,13 @@ class Split:
         with self._named(index):
             return decode.size_px(self.stored(index), exif_rotation=self.settings.exif_rotation)
 
+    def encoded(self, index: int) -> bytes:
+        """The image's file. Raises `RunError` if its disk does not give it."""
+        with self._named(index):
+            stored = self.stored(index)
+            assert not isinstance(stored, np.ndarray), "the caller knows that images are files"
+            return decode.encoded(stored)
+
     def image(self, index: int) -> Image.Image:
         """The RGB image at `index`, at its own size, EXIF rotation ignored unless data.exif_rotation asks for it.
 
@@ -141,7 +148,8 @@ class ImageSet:
 
     def read_as(self, settings: Data) -> "ImageSet":
         """The same images, read as `settings` say."""
-        return replace(self, train=replace(self.train, settings=settings), val=replace(self.val, settings=settings))
+        train, val = (replace(split, settings=settings, bad={}, _decoded={}) for split in (self.train, self.val))
+        return replace(self, train=train, val=val)
 
 
 def free_memory_bytes() -> int:

@@ -1,7 +1,7 @@
 """A sweep as one tidy DataFrame: a row per run, seed and protocol, and one for each fusion."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,17 @@ def _row(score: Score) -> dict[str, Any]:
         "n_classes": score.num_classes,
         **_errors("top1", score.top1),
         **_errors("top5", score.top5),
+        "bad_images": max(_num_bad(each.record) for each in runs),
         "stuck_at_chance": any(bool(each.record.get("stuck_at_chance")) for each in runs),
         **{name: record.get(name) if len(runs) == 1 else None for name in _COSTS},
         "scored_on": score.scored_on,
         "overrides": run.overrides,
     }
+
+
+def _num_bad(record: Mapping[str, Any]) -> int:
+    """Images that a run went on without because they could not be decoded."""
+    return len(record.get("bad_train_images", [])) + len(record.get("bad_val_images", []))
 
 
 def _errors(name: str, misses: Misses | None) -> dict[str, Any]:

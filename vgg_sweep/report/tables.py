@@ -249,11 +249,15 @@ def _mean_of(found: pd.DataFrame) -> dict[str, Any]:
 
 
 def _note(found: pd.DataFrame, values: Mapping[str, Any]) -> str:
-    """What to know of a net whose error is that of guessing."""
+    """What to know of a net whose error is that of guessing, or that did without some of the images."""
+    words, chance = [], 100 * (1 - 1 / values["n_classes"])
     if stuck := int(found["stuck_at_chance"].sum()):
-        return f"stuck at chance in {stuck} of {len(found)} seeds"
-    chance = 100 * (1 - 1 / values["n_classes"])
-    return f"{AT_CHANCE} ({chance:.4g} %)" if values["top1_high"] >= chance else ""
+        words.append(f"stuck at chance in {stuck} of {len(found)} seeds")
+    elif values["top1_high"] >= chance:
+        words.append(f"{AT_CHANCE} ({chance:.4g} %)")
+    if bad := int(found["bad_images"].max()):
+        words.append(f"trained or scored without {bad} image(s) that could not be decoded")
+    return ", ".join(words)
 
 
 def _dash(command: str) -> dict[str, Any]:

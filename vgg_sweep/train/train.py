@@ -12,7 +12,8 @@ import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -22,6 +23,7 @@ from vgg_sweep.config import Config, ConfigError, RunError, scaled_px, test_scal
 from vgg_sweep.device import Device, net_input
 from vgg_sweep.images.augment import derived_seed, draw_epoch
 from vgg_sweep.images.loader import Batch, Loader
+from vgg_sweep.images.packed import packed
 from vgg_sweep.images.splits import ImageSet, Split
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import rescaled, views
@@ -98,6 +100,7 @@ def train(
     learner = Learner(net, config, statistics, device, ranks, reporter.note)
     learner.lr = run.lr
     progress = restore(folder, learner, reporter) or Progress(lr=run.lr)
+    images = replace(images, train=_training_split(config, images, reporter))
     the_budget = budget(run, len(images.train))
     reporter.note(
         f"training {config.model.name} at S={config.train_scale.name} on {device.name}, {device.precision}, "
@@ -108,6 +111,7 @@ def train(
     window, step_seconds = Window(), list[float]()
     with closing(Checkpoints(folder, config)) as checkpoints:
         _take_steps(run, images, learner, progress, the_budget, checkpoints, window, step_seconds, reporter)
+        bad_ids = ranks.gather(np.array([images.train.ids[index] for index in images.train.bad], str))
         if not ranks.is_first:
             return
         metadata = {
@@ -136,9 +140,24 @@ def train(
             stuck_at_chance=window.is_at_chance(len(images.classes)),
             steps=progress.step,
             copied=copied,
+            **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
             **provenance(),
         )
         checkpoints.remove()
+
+
+def _training_split(config: Config, images: ImageSet, reporter: Reporter) -> Split:
+    """The training images, from where `data.cache` says."""
+    if config.data.cache != "packed":
+        return images.train
+
+    def progress(done: int, total: int) -> None:
+        reporter.step("pack", done, total)
+        reporter.check_stop()
+
+    largest_S_px = scaled_px(config.train_scale.S[1], config.crop)
+    cache, workers = Path(config.cache), max(1, config.workers)
+    return packed(images.train, images.fingerprint, largest_S_px, cache, workers, progress)
 
 
 def _take_steps(
