@@ -39,7 +39,7 @@ def predict(
 
     An image that cannot be read is told of, and the exit code is then 1.
     """
-    from vgg_sweep.config import RunError
+    from vgg_sweep.config import ConfigError, RunError
     from vgg_sweep.device import choose_device
     from vgg_sweep.loading import load
     from vgg_sweep.predict import find_images, protocols
@@ -47,6 +47,8 @@ def predict(
 
     paths = find_images(images)
     loaded = load(run if Path(run).is_file() else run_folder(run).path)
+    if map_Q_px is not None and map_Q_px < loaded.config.crop:
+        raise ConfigError(f"--map-q {map_Q_px} is smaller than the crop of {loaded.config.crop} px.")
     where = choose_device(replace(loaded.config, device=device))
     wishes = Wishes(protocols(loaded, protocol), top, as_json, csv, map_class, map_Q_px, out)
     if num_unreadable := show(loaded, paths, where, wishes):
