@@ -26,7 +26,9 @@ from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.processes import POLL_SECONDS, WORKER, Child, Place, Stopped, signals
 
 LOOK_SECONDS = 3.0
-"""How often the queue is asked what became of jobs; what became of runs is in their folders at once."""
+"""How often the queue is asked what became of jobs."""
+TURN_SECONDS = 0.5
+"""How often the folders tell what became of runs; they may lie far away."""
 MAX_ARRAY = 1000
 """Jobs in one array: Slurm's own default limit."""
 STOPPED = ("CANCELLED", "TIMEOUT", "DEADLINE")
@@ -70,7 +72,7 @@ def by_queue(agenda: Agenda, launcher: Launcher, *, fail_fast: bool = False, com
                 at_work |= queue.take(ready)
             if not at_work and (stopping or agenda.is_settled):
                 break
-            time.sleep(POLL_SECONDS)
+            time.sleep(TURN_SECONDS)
         queue.wait()
     if came:
         raise Stopped(came[0])
