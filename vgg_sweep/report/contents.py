@@ -122,8 +122,8 @@ def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:
     results = pd.concat([sweep.results for sweep in sweeps], ignore_index=True)
     configs = [run.config for sweep in sweeps for run in sweep.runs]
     frames = {DEVIATIONS: deviations(configs, results["n_classes"].unique())} if DEVIATIONS in names else {}
-    if DIFFERENCES in names:
-        frames[DIFFERENCES] = differences([(sweep.name, sweep.runs) for sweep in sweeps])
+    made = differences([(sweep.name, sweep.runs) for sweep in sweeps])
+    frames |= {DIFFERENCES: made} if DIFFERENCES in names else {}
     frames |= {name: table(results) for name, (_, table) in TABLES.items() if name in names}
     frames = {name: frame for name, frame in frames.items() if len(frame)}
     unscored = {
@@ -132,7 +132,10 @@ def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:
     frames = {name: mark(name, frame, unscored) for name, frame in frames.items()}
     tables = [shown(name, TITLES[name], frame) for name, frame in frames.items()]
     missing = merged(command for table in tables for command in table.commands)
-    return Contents(sweeps, frames, tables, [line for sweep in sweeps for line in _summary(sweep)], missing)
+    summary = [line for sweep in sweeps for line in _summary(sweep)]
+    alike = {sweep.name for sweep in sweeps[1:]} - set(made.get("other_sweep", ()))
+    summary += [f"{name} was made as {sweeps[0].name} was: settings, versions and machine." for name in sorted(alike)]
+    return Contents(sweeps, frames, tables, summary, missing)
 
 
 def _summary(sweep: Sweep) -> list[str]:

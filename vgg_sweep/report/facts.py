@@ -113,6 +113,8 @@ def _made_with(said: Contents) -> Iterator[tuple[str, str]]:
         yield "commit", str(record.get("commit") or "not in a checkout")
         yield "machine", f"{record.get('device_name', 'not recorded')}, {record.get('precision', '')}".rstrip(", ")
     for sweep in said.sweeps:
+        if sweep.bundle:
+            yield f"{sweep.name} was read from", str(sweep.bundle)
         first = next(run for run in sweep.runs if run.is_scored)
         data = first.config["data"]["name"]
         yield f"data of {sweep.name}", f"{data}, fingerprint {first.posteriors.manifest.get('data_fingerprint')}"
