@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,15 @@ def large_run(sweep: Path, num_images: int, num_classes: int) -> None:
     write_posteriors(folder, files, np.arange(num_images) % num_classes)
 
 
+def made_apart(make: Callable[..., None], *arguments: object) -> None:
+    """Make a sweep in a process of its own: what a report's parent holds would count as the report's memory."""
+    process = get_context("spawn").Process(target=make, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"{make.__name__} ended with {process.exitcode}")
+
+
 def line(what: str, sweep: Path) -> None:
     """Measure a first and a second report and print them."""
     first, second = report(sweep), report(sweep)
@@ -95,11 +105,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for num_runs in asked.runs:
             sweep = Path(scratch) / str(num_runs)
-            many_runs(sweep, num_runs, asked.images, asked.classes)
+            made_apart(many_runs, sweep, num_runs, asked.images, asked.classes)
             line(f"{num_runs} runs of {asked.images} x {asked.classes}", sweep)
             shutil.rmtree(sweep)
         sweep = Path(scratch) / "large"
-        large_run(sweep, *asked.large)
+        made_apart(large_run, sweep, *asked.large)
         line("1 run of {} x {}".format(*asked.large), sweep)
 
 
