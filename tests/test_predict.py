@@ -17,6 +17,7 @@ from tests.tiny import CLASSES, random_run
 from vgg_sweep.config import ConfigError, load_option
 from vgg_sweep.device import choose_device
 from vgg_sweep.images.splits import ImageSet, Split
+from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.predict import find_images, predict, protocols
 from vgg_sweep.predictions import class_index
 from vgg_sweep.progress import Reporter
@@ -191,6 +192,21 @@ def test_a_wrong_request_is_one_sentence(words: list[str], sentence: str, tmp_pa
     outcome = call("predict", *words)
     assert outcome.exit_code == 2
     assert sentence in outcome.err
+
+
+def test_a_net_for_features_only_is_refused(tmp_path: Path, call: Call) -> None:
+    """As torchvision's IMAGENET1K_FEATURES, whose classifier is NaN."""
+    folder = run_in(tmp_path)
+    loaded = vgg_sweep.load(folder.path)
+    with torch.no_grad():
+        loaded.net.classifier[3].weight.fill_(torch.nan)
+    save_weights(loaded.net, folder.weights, loaded.metadata)
+    write_images(tmp_path / "images", 1)
+    outcome = call("predict", "run", "images")
+    assert outcome.exit_code == 1
+    assert "features up to pool5, but no scores" in outcome.err
+    assert call("export", "run", "--to", "torchvision", "--out", "D.pth").exit_code == 0
+    assert vgg_sweep.load(folder.path).features(images(1)[0], "pool5")[0].isfinite().all()
 
 
 def test_a_run_is_found_by_its_id_or_enough_of_it(tmp_path: Path, call: Call) -> None:

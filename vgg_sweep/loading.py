@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from vgg_sweep.config import Config, ConfigError, Preprocessing, RunError, checked, test_scales
 from vgg_sweep.device import net_input
+from vgg_sweep.images.decode import BadImage, decoded
 from vgg_sweep.images.preprocessing import in_rgb, own_preprocessing
 from vgg_sweep.images.statistics import Statistics
 from vgg_sweep.images.views import rescaled
@@ -55,7 +56,8 @@ class Loaded:
 
     def input(self, image: Picture, Q_px: int | None = None) -> Tensor:
         """The net's input, images_1CHW, for an image rescaled to smallest side `Q_px`: by itself `test_scale_px`."""
-        pixels_HWC = rescaled(as_image(image), Q_px or self.test_scale_px, self.preprocessing.interpolation)
+        rgb = as_image(image, exif_rotation=self.config.data.exif_rotation)
+        pixels_HWC = rescaled(rgb, Q_px or self.test_scale_px, self.preprocessing.interpolation)
         return net_input(torch.tensor(pixels_HWC).permute(2, 0, 1)[None], self.preprocessing)
 
     def posteriors(self, pixels_NCHW: np.ndarray) -> Tensor:
@@ -115,15 +117,18 @@ def _load(weights: Path, config_yaml: str) -> Loaded:
     return Loaded(net.eval(), config, preprocessing, classes, metadata)
 
 
-def as_image(picture: Picture) -> Image.Image:
-    """RGB, at its own size. Raises `RunError` naming a file that cannot be read."""
+def as_image(picture: Picture, *, exif_rotation: bool) -> Image.Image:
+    """RGB, at its own size; a file is set upright if `exif_rotation`, as in training.
+
+    Raises `RunError` naming a file that cannot be read.
+    """
     match picture:
         case Image.Image():
             return picture.convert("RGB")
         case np.ndarray():
-            return Image.fromarray(picture).convert("RGB")
+            return Image.fromarray(picture)
     try:
-        with Image.open(picture) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RunError(f"{picture} cannot be read as an image ({error}).") from error
+        return decoded(Path(picture), exif_rotation=exif_rotation)
+    except (BadImage, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{picture} cannot be read as an image ({reason}).") from error

@@ -20,6 +20,7 @@ from vgg_sweep.images.views import rescaled
 from vgg_sweep.loading import Loaded, as_image
 from vgg_sweep.report.protocols import BOTH, Protocol, mean
 from vgg_sweep.score.passes import Pass, passes_of
+from vgg_sweep.score.sanity import check_classifier
 from vgg_sweep.score.score import FORWARD_PX, pass_posteriors
 
 ProtocolName = Literal["single", "multi", "centre", "crops", "all"]
@@ -74,13 +75,14 @@ def predict(loaded: Loaded, paths: Sequence[Path], wanted: Sequence[Protocol], d
     """What the net of `loaded` says of each image, in their order: the posteriors that scoring would compute.
 
     An image that cannot be read is told of and the others go on. Images are decoded while those before them are in the
-    net.
+    net. Raises `RunError` for a net without a classifier, which has features only.
     """
+    check_classifier(loaded.net)
     passes = {each for protocol in wanted for each in passes_of(protocol.method, protocol.test_scales)}
     per_batch = max(1, FORWARD_PX[device.place.type] // max(each.Q for each in passes) ** 2)
     loaded.net.to(device.place, memory_format=device.memory_format(training=False))  # type: ignore[call-overload]
     with ThreadPoolExecutor(max(1, loaded.config.workers)) as pool:
-        for batch in _decoded_ahead(pool, paths, per_batch):
+        for batch in _decoded_ahead(pool, paths, per_batch, loaded.config.data.exif_rotation):
             images = [prediction.image for prediction in batch if prediction.image is not None]
             of_pass = {each: iter(_posteriors(loaded, images, each, device)) for each in passes}
             for prediction in batch:
@@ -91,18 +93,20 @@ def predict(loaded: Loaded, paths: Sequence[Path], wanted: Sequence[Protocol], d
                 yield replace(prediction, posteriors_K={each: _under(each, own) for each in wanted})
 
 
-def _decoded_ahead(pool: ThreadPoolExecutor, paths: Sequence[Path], per_batch: int) -> Iterator[list[Prediction]]:
+def _decoded_ahead(
+    pool: ThreadPoolExecutor, paths: Sequence[Path], per_batch: int, exif_rotation: bool
+) -> Iterator[list[Prediction]]:
     """The images in batches, the next one being decoded while one is in use."""
     batches = [paths[first : first + per_batch] for first in range(0, len(paths), per_batch)]
-    ahead = [pool.submit(_decoded, path) for path in batches[0]]
+    ahead = [pool.submit(_decoded, path, exif_rotation) for path in batches[0]]
     for following in [*batches[1:], []]:
-        current, ahead = ahead, [pool.submit(_decoded, path) for path in following]
+        current, ahead = ahead, [pool.submit(_decoded, path, exif_rotation) for path in following]
         yield [future.result() for future in current]
 
 
-def _decoded(path: Path) -> Prediction:
+def _decoded(path: Path, exif_rotation: bool) -> Prediction:
     try:
-        return Prediction(path, as_image(path), {})
+        return Prediction(path, as_image(path, exif_rotation=exif_rotation), {})
     except RunError as error:
         return Prediction(path, None, {}, str(error))
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ def show(loaded: Loaded, paths: Sequence[Path], device: Device, wishes: Wishes) 
     records: list[dict[str, Any]] = []
     num_unreadable = 0
     try:
-        with _bar(len(paths)) as advance:
+        with warnings.catch_warnings(), _bar(len(paths)) as advance:
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files that it reads all the same
             for prediction in predict(loaded, paths, wishes.protocols, device):
                 own = _records(prediction, loaded.classes, wishes.num_top)
                 if wishes.map_class is not None and prediction.image is not None:
