@@ -9,7 +9,8 @@ from vgg_sweep.config import load_option
 from vgg_sweep.describe import describe
 from vgg_sweep.report.contents import Source, Sweep, contents, read_sweep
 from vgg_sweep.report.figures import SERIES, draw, pdf_files, svg_files, to_svg
-from vgg_sweep.report.plots import MAX_PANELS, Plot, means, plots
+from vgg_sweep.report.means import means
+from vgg_sweep.report.plots import MAX_PANELS, Plot, plots
 from vgg_sweep.report.tables import table3, table6
 
 from .sweeps import EVERYTHING, Spec, make_sweep

@@ -30,10 +30,10 @@ three are Okabe and Ito's).
 """
 
 PANEL_INCHES = (3.7, 2.6)
-MARGINS_INCHES = (0.5, 0.12, 0.3, 0.58)
+MARGINS_INCHES = (0.5, 0.12, 0.3, 0.44)
 """Left, right, top and bottom of each panel. Fixed, so that panels side by side have their axes at the same place."""
-CATEGORY_INCHES = 1.75
-"""More on the left where the categories stand there."""
+CATEGORY_INCHES = (1.75, 0.14)
+"""More on the left where categories stand there, or at the bottom."""
 FILE_COLUMNS = 3
 LEGEND_COLUMNS, LEGEND_ROW_INCHES = 2, 0.24
 
@@ -103,7 +103,10 @@ def draw(plot: Plot, panels: Sequence[str], has_legend: bool = True) -> Figure:
     with rc_context(STYLE):
         figure = Figure(figsize=(width * columns, height * rows + legend_height))
         left, right, top, bottom = MARGINS_INCHES
-        left += CATEGORY_INCHES if plot.sideways else 0
+        if plot.sideways:
+            left += CATEGORY_INCHES[0]
+        elif plot.has_categories:
+            bottom += CATEGORY_INCHES[1]
         for index, panel in enumerate(panels):
             x = width * (index % columns) + left
             y = height * (rows - 1 - index // columns) + bottom + legend_height

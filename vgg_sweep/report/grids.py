@@ -11,7 +11,8 @@ import pandas as pd
 
 from vgg_sweep.report.inline import numbers
 from vgg_sweep.report.layouts import Column, Shown
-from vgg_sweep.report.plots import Plot, rows_of
+from vgg_sweep.report.means import rows_of
+from vgg_sweep.report.plots import Plot
 
 MAX_ROWS = 300
 LONG_CHARACTERS = 28

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from vgg_sweep.report.figures import GRID, GROUND, INK, MUTED, SERIES, draw, look, series, to_svg
-from vgg_sweep.report.plots import Plot, rows_of
+from vgg_sweep.report.means import rows_of
+from vgg_sweep.report.plots import Plot
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 

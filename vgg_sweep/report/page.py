@@ -19,7 +19,7 @@ from markupsafe import Markup
 from vgg_sweep import __version__
 from vgg_sweep.report import facts, paper
 from vgg_sweep.report.claims import summary
-from vgg_sweep.report.contents import DEVIATIONS, Contents
+from vgg_sweep.report.contents import DEVIATIONS, DIFFERENCES, Contents
 from vgg_sweep.report.figures import paper_order
 from vgg_sweep.report.gallery import (
     MAX_CLASSES,
@@ -32,10 +32,14 @@ from vgg_sweep.report.gallery import (
 )
 from vgg_sweep.report.grids import Grid, NetNumbers, Strip, claim_strips, grid, plain_grid, plot_grid
 from vgg_sweep.report.inline import LegendEntry, inline_svg, legend, numbers
-from vgg_sweep.report.plots import Plot, plots, rows_of
+from vgg_sweep.report.means import rows_of
+from vgg_sweep.report.plots import Plot, plots
 
 MAX_SWEEPS = 4
 """Of more sweeps than this, and of more groups of settings, only the tables and figures show all."""
+
+_OF_RUNS = (DEVIATIONS, DIFFERENCES)
+"""The tables that describe runs, not results."""
 
 SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "missing": "–"}
 
@@ -193,12 +197,12 @@ def _missing(said: Contents) -> Section:
 
 
 def _tables(said: Contents, net_numbers: NetNumbers) -> Section:
-    grids = [grid(table, said.frames[table.name], net_numbers) for table in said.shown if table.name != DEVIATIONS]
+    grids = [grid(table, said.frames[table.name], net_numbers) for table in said.shown if table.name not in _OF_RUNS]
     return Section("tables", "Tables: ours beside the paper’s", grids=grids)
 
 
 def _settings(said: Contents) -> Section:
-    shown = [grid(table, said.frames[table.name], {}) for table in said.shown if table.name == DEVIATIONS]
+    shown = [grid(table, said.frames[table.name], {}) for table in said.shown if table.name in _OF_RUNS]
     return Section("settings", "Settings", grids=shown)
 
 
