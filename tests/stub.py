@@ -81,7 +81,6 @@ def work(folder: RunFolder) -> int:
             return 0
         config = read_run(folder).config if folder.config.stat().st_size else Config(protocol=Protocol("none", []))
         orders = read_json(folder.path / "orders.json") or {"ends": ["done"]}
-        folder.posteriors.mkdir(exist_ok=True)
         attempt = lines(folder.path.parent, "began").count(folder.id)
         folder.update_status(state="running", started=time.time(), stage="train", step=attempt, num_steps=10)
         _log(folder, "began")
@@ -103,11 +102,17 @@ def work(folder: RunFolder) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         if end == "segfault":
             ctypes.string_at(0)
-        folder.weights.touch()
-        write_json(folder.posteriors / "manifest.json", {"files": [_scored(folder, each) for each in passes(config)]})
-        folder.update_status(state="done")
+        finish(folder, config)
         _log(folder, "done")
         return 0
+
+
+def finish(folder: RunFolder, config: Config) -> None:
+    """Leave what a run leaves that was trained and scored."""
+    folder.posteriors.mkdir(exist_ok=True)
+    folder.weights.touch()
+    write_json(folder.posteriors / "manifest.json", {"files": [_scored(folder, each) for each in passes(config)]})
+    folder.update_status(state="done")
 
 
 def _scored(folder: RunFolder, each: Pass) -> dict[str, object]:

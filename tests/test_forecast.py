@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.stub import EVERY_STATE, make_every_state, make_runs
+from tests.stub import EVERY_STATE, finish, make_every_state, make_runs
 from tests.sweeps import write_posteriors
 from tests.test_plan import config
 from vgg_sweep.plan import Run, plan
@@ -81,6 +81,16 @@ def test_the_plan_of_long_names_fits_a_terminal(tmp_path: Path) -> None:
     assert lines[2].split() == "D-jitter-fc-s0-bbbbbbbb D-384-s0 resume at step 123456 11 days 13 h ~ 1.0 MB".split()
     twins = make_runs(tmp_path, {"A-256-s0-11111111": None, "A-256-s0-22222222": None, "B": "A-256-s0-22222222"})
     assert " A-256-s0-22222222 " in shown(twins, {})[3], "a name that two runs share does not tell which is meant"
+
+
+def test_a_long_plan_leaves_out_what_is_done(tmp_path: Path) -> None:
+    for number, num_rows in ((100, 100), (101, 1)):
+        runs = make_runs(tmp_path / str(number), {f"run{i}": None for i in range(number)})
+        for run in runs[1:]:
+            finish(run.folder, run.config)
+        lines = shown(runs, {})
+        assert len([line for line in lines if line.startswith("run") and "parent" not in line]) == num_rows
+        assert f"{number} runs, {number - 1} done, 1 to do." in "".join(lines)
 
 
 @pytest.mark.parametrize(

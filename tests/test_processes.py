@@ -188,6 +188,7 @@ def pid_at_work(folder: Path) -> int | None:
 def test_chaos(tmp_path: Path, drive: Drive) -> None:
     """Random ends of random runs, two drivers at once, one of them killed: in the end each run was done once."""
     num_runs = int(os.environ.get("CHAOS_RUNS", 30))
+    patience = 100 + 10 * num_runs
     draw = random.Random(num_runs)
     parents: dict[str, str | None] = {}
     orders = {}
@@ -199,14 +200,14 @@ def test_chaos(tmp_path: Path, drive: Drive) -> None:
     (tmp_path / "parents.json").write_text(json.dumps(parents))
 
     doomed, survivor = drive(tmp_path), drive(tmp_path)
-    wait_until(lambda: len(lines(tmp_path, "done")) >= num_runs // 6, seconds=120)
+    wait_until(lambda: len(lines(tmp_path, "done")) >= num_runs // 6, seconds=patience)
     at_work: list[int] = []
     wait_until(lambda: at_work.extend(pid for id in parents if (pid := pid_at_work(tmp_path / id))) or at_work)
     with suppress(ProcessLookupError):  # it was done meanwhile
         os.kill(at_work[0], signal.SIGKILL)
     doomed.kill()
     doomed.communicate()
-    states = json.loads(survivor.communicate(timeout=300)[0])
+    states = json.loads(survivor.communicate(timeout=patience)[0])
 
     culprits = {id for id, state in states.items() if state == "failed"}
     assert culprits
@@ -215,7 +216,7 @@ def test_chaos(tmp_path: Path, drive: Drive) -> None:
         assert state == ("blocked" if blocked else "failed" if id in culprits else "done")
 
     rest = drive(tmp_path, retries=2)
-    output, _ = rest.communicate(timeout=300)
+    output, _ = rest.communicate(timeout=patience)
     assert rest.returncode == 0, output
     assert Counter(lines(tmp_path, "done")) == Counter(list(parents))
 

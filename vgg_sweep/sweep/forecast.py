@@ -4,6 +4,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Self
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vgg_sweep.config import Config
-from vgg_sweep.nets.columns import net_macs, num_params, parse_columns
+from vgg_sweep.nets.columns import Layer, net_macs, num_params, parse_columns
 from vgg_sweep.plan import Run
 from vgg_sweep.score.passes import BYTES_PER_POSTERIOR, passes
 from vgg_sweep.store import RunFolder, read_json
@@ -24,6 +25,8 @@ BYTES_PER_WEIGHT = 4
 WEIGHTS_IN_CHECKPOINTS = 6
 """Weights and velocity, in the two newest checkpoints and the one being written."""
 IMAGENET_POSTERIORS = 50_000 * 1000
+LONG = 100
+"""A plan of more runs leaves out those that are done."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Forecast:
 
 def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) -> RenderableType:
     """The runs of a sweep in order, before it starts: parent, state, time each will take as far as known, disk: what it
-    has, or will have when it is done.
+    has, or will have when it is done. Of a long sweep those that are done are counted only.
     """
     lines = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("run", "parent", "state", "time", "disk"):
@@ -61,7 +64,8 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
     states, short = foreseen(agenda), _short_names(agenda.runs)
     folders = sorted({str(run.folder.path.parent) for run in agenda.runs})
     used = {run.id: _bytes(run.folder) for run in agenda.runs}
-    for run in agenda.runs:
+    is_long = len(agenda.runs) > LONG
+    for run in (run for run in agenda.runs if not (is_long and states[run.id] == "done")):
         state, will_use = states[run.id], forecast.bytes[run.id]
         lines.add_row(
             run.id if len(folders) == 1 else str(run.folder.path),
@@ -80,7 +84,7 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
     if todo:
         more = sum(max(0, forecast.bytes[run.id] - used[run.id]) for run in todo)
         texts.append(_disk_line(more, forecast.working_bytes, agenda.runs[0].folder.path))
-    return Group(lines, *texts, *(Text(note, "yellow") for note in notes))
+    return Group(*([lines] if lines.row_count else []), *texts, *(Text(note, "yellow") for note in notes))
 
 
 def _disk_line(more: int, working: int, folder: Path) -> Text:
@@ -128,8 +132,13 @@ def _bytes(folder: RunFolder) -> int:
 
 
 def _num_weights(config: Config) -> int:
-    layers = parse_columns(config.model.columns, width=config.width, classes=_num_classes(config), crop=config.crop)
+    layers = _layers(tuple(config.model.columns), config.width, _num_classes(config), config.crop)
     return sum(map(num_params, layers))
+
+
+@cache
+def _layers(columns: tuple[str, ...], width: float, classes: int, crop: int) -> list[Layer]:
+    return parse_columns(columns, width=width, classes=classes, crop=crop)
 
 
 def _num_classes(config: Config) -> int:
@@ -183,5 +192,5 @@ def _kin(run: Run) -> tuple[str, str]:
 def _macs(run: Run) -> float:
     """Multiply-adds of the forward passes in a run's training, for each image of the set."""
     config = run.config
-    layers = parse_columns(config.model.columns, width=config.width, classes=config.classes or 1, crop=config.crop)
+    layers = _layers(tuple(config.model.columns), config.width, config.classes or 1, config.crop)
     return run.epochs * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)

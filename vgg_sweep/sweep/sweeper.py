@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import warnings
 from collections.abc import Sequence
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from rich.console import Console
 
-from vgg_sweep.config import Config, RunError
+from vgg_sweep.config import Config, ConfigError, RunError
 from vgg_sweep.plan import Run, plan
 from vgg_sweep.store import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
@@ -22,6 +23,7 @@ from vgg_sweep.sweep.points import points
 from vgg_sweep.sweep.processes import Stopped, places, visible_gpus, work_off
 from vgg_sweep.sweep.queue import by_queue, is_submitit
 from vgg_sweep.sweep.status import console
+from vgg_sweep.sweep.tasks import by_tasks, is_ray
 from vgg_sweep.sweep.watch import Watch
 from vgg_sweep.sweep.waves import in_waves
 from vgg_sweep.work import check, prepare, read_run
@@ -36,6 +38,8 @@ def register() -> None:
     Hydra 1.3 finds sweepers only in modules under `hydra_plugins`, which an editable install cannot offer; so ours is
     entered under such a name.
     """
+    # Ours is meant to replace the plugin's.
+    warnings.filterwarnings("ignore", "(?s).*'hydra/launcher/ray' is validated")
     plugins = Plugins.instance()
     plugins.register(DagSweeper)
     plugins.class_name_to_class["hydra_plugins.vgg_sweep.DagSweeper"] = DagSweeper
@@ -49,9 +53,13 @@ class DagSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self._loader, self._master = hydra_context.config_loader, config
-        self._launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        try:
+            self._launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=hydra_context, task_function=task_function, config=config
+            )
+        except RuntimeError as error:  # Unknown plugin class
+            name = config.hydra.runtime.choices["hydra/launcher"]
+            raise ConfigError(f"hydra/launcher={name} is not installed; pip install 'vgg-sweep[{name}]'.") from error
 
     def sweep(self, arguments: list[str]) -> None:
         """Raises `ConfigError` for what cannot be planned, `RunError` if runs failed, `SystemExit` after Ctrl-C."""
@@ -77,7 +85,8 @@ class DagSweeper(Sweeper):
                 _in_processes(agenda, settings, finished, screen)
             else:
                 with Watch(agenda, None, [], screen):
-                    drive = by_queue if is_submitit(self._launcher) else in_waves
+                    kinds = ((is_submitit, by_queue), (is_ray, by_tasks))
+                    drive = next((drive for is_kind, drive in kinds if is_kind(self._launcher)), in_waves)
                     drive(agenda, self._launcher, fail_fast=settings.fail_fast)
         except Stopped as stopped:
             command = shlex.join(["vgg-sweep", "multirun", *_flags(self._master), *arguments])
