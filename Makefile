@@ -18,8 +18,8 @@ IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 demo: $(READY)
 	$(BIN)/vgg-sweep multirun experiment=demo
-	$(BIN)/vgg-sweep report outputs/demo --out outputs/demo/report
-	@echo "The runs are in outputs/demo/, a folder each; the tables are in outputs/demo/report/."
+	$(BIN)/vgg-sweep report outputs/demo --format rich,md,csv,json,html --out outputs/demo/report
+	@echo "The runs are in outputs/demo/, a folder each; the report is in outputs/demo/report/: open report.html in a browser."
 
 test: $(READY)
 	$(BIN)/ruff check
