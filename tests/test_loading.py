@@ -1,6 +1,7 @@
 """Nets as a library. Axes: N images, C channels, H W pixels, K classes, h w positions of a layer."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 import vgg_sweep
 from tests.tiny import CLASSES, IMPORTED, MEAN_RGB, random_run, with_batch_norm
-from vgg_sweep.config import ConfigError, RunError
+from vgg_sweep.config import ConfigError, Data, RunError
 from vgg_sweep.exchange.exporting import export
 
 DOCS = Path(__file__).parents[1] / "docs" / "weights.md"
@@ -114,10 +115,16 @@ def test_batch_normalisation_comes_before_the_relu(tmp_path):
 
 
 def test_an_exported_file_is_as_good_as_its_run(tmp_path):
-    folder = random_run(tmp_path, "A-LRN", pool_ceil=True)
+    data = Data(name="mine", source="folder", root="/somewhere/private")
+    folder = random_run(tmp_path, "A-LRN", pool_ceil=True, data=data)
     exported = export(folder, "safetensors", tmp_path / "net.safetensors")
     ours, again = vgg_sweep.load(folder.path), vgg_sweep.load(exported.file)
-    assert (again.config, again.classes, again.preprocessing) == (ours.config, ours.classes, ours.preprocessing)
+    assert (again.classes, again.preprocessing) == (ours.classes, ours.preprocessing)
+    own = replace(ours.config, data=replace(data, root=None), out="outputs/mine", cache="outputs/cache")
+    assert again.config == own
+    content = exported.file.read_bytes()
+    assert b"private" not in content
+    assert str(tmp_path).encode() not in content
     pixels_NCHW = noise(101, 83).transpose(2, 0, 1)[None]
     assert torch.equal(again.posteriors(pixels_NCHW), ours.posteriors(pixels_NCHW))
 

@@ -180,6 +180,7 @@ def test_a_csv_has_what_was_done_before_the_command_was_stopped(
     ("words", "sentence"),
     [
         (["run", "nowhere.jpg"], "nowhere.jpg is not there; name image files, or folders of them."),
+        (["run", "images", "--csv", "no/out.csv"], "--csv no/out.csv: no is not a folder; make it first."),
         (["rum", "images"], "rum is not the folder of a run, and there is no run under outputs/ yet"),
         (["run", "images", "--map", "zebre"], "zebre is not a class of this net, whose classes are such as zebra,"),
         (["run", "images", "--device", "cuda:99"], "device=cuda:99 is not available here"),

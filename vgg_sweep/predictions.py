@@ -53,8 +53,8 @@ def show(loaded: Loaded, paths: Sequence[Path], device: Device, wishes: Wishes) 
     """
     root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     map_index = class_index(loaded, wishes.map_class) if wishes.map_class not in (None, TOP) else None
-    records: list[dict[str, Any]] = []
-    num_unreadable = 0
+    kept: list[dict[str, Any]] = []
+    num_done = num_unreadable = 0
     try:
         with warnings.catch_warnings(), _bar(len(paths)) as advance:
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files that it reads all the same
@@ -64,15 +64,17 @@ def show(loaded: Loaded, paths: Sequence[Path], device: Device, wishes: Wishes) 
                     file = wishes.maps / prediction.path.absolute().relative_to(root)
                     file = _draw(loaded, prediction, map_index, device, wishes.map_Q_px, file)
                     own = [record | {"map": str(file)} for record in own]
-                _print(own, wishes.as_json, is_first=not records)
-                records += own
+                _print(own, wishes.as_json, is_first=num_done == 0)
+                if wishes.csv is not None:
+                    kept += own
+                num_done += 1
                 num_unreadable += prediction.error is not None
                 advance()
     finally:
         if wishes.as_json:
-            print("]" if records else "[]")
+            print("]" if num_done else "[]")
         if wishes.csv is not None:
-            write_text(wishes.csv, _csv(records))
+            write_text(wishes.csv, _csv(kept))
     return num_unreadable
 
 

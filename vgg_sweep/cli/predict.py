@@ -49,6 +49,8 @@ def predict(
     loaded = load(run if Path(run).is_file() else run_folder(run).path)
     if map_Q_px is not None and map_Q_px < loaded.config.crop:
         raise ConfigError(f"--map-q {map_Q_px} is smaller than the crop of {loaded.config.crop} px.")
+    if csv is not None and not csv.absolute().parent.is_dir():
+        raise ConfigError(f"--csv {csv}: {csv.parent} is not a folder; make it first.")
     where = choose_device(replace(loaded.config, device=device, precision="auto", threads=0))
     wishes = Wishes(protocols(loaded, protocol), top, as_json, csv, map_class, map_Q_px, out)
     if num_unreadable := show(loaded, paths, where, wishes):

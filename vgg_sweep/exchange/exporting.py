@@ -6,7 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import OmegaConf
 
-from vgg_sweep.config import ConfigError, RunError
+from vgg_sweep.config import Config, ConfigError, RunError
 from vgg_sweep.exchange.card import File, model_card
 from vgg_sweep.loading import CONFIG_KEY, Loaded, load
 from vgg_sweep.nets.weights import save_weights, weights_fingerprint
@@ -130,8 +130,10 @@ def _format(to: To, path: Path) -> Format:
 
 
 def save_safetensors(loaded: Loaded, path: Path) -> None:
-    """Write the weights with all that `vgg_sweep.load` needs in the file's metadata."""
-    save_weights(loaded.net, path, loaded.metadata | {CONFIG_KEY: OmegaConf.to_yaml(loaded.config)})
+    """Write the weights with all that `vgg_sweep.load` needs in the file's metadata, but no folders of this machine."""
+    own, default = loaded.config, Config()
+    config = replace(own, data=replace(own.data, root=None), out=default.out, cache=default.cache, run=None)
+    save_weights(loaded.net, path, loaded.metadata | {CONFIG_KEY: OmegaConf.to_yaml(config)})
 
 
 def safetensors_example(loaded: Loaded, file: str) -> list[str]:
