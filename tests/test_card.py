@@ -84,7 +84,6 @@ def test_a_net_that_was_not_scored_says_how_to(tmp_path: Path) -> None:
 
 def test_an_imported_net_was_not_trained_here(tmp_path: Path) -> None:
     folder = random_run(tmp_path, "D", **IMPORTED)
-    folder.update_record(imported={"file": "vgg16.pth"})
     text = export(folder, "torchvision", tmp_path).card.read_text()
     assert f"Not trained here: imported from a file of oxford with SHA-256 `{'0' * 64}`." in text
     assert "vgg-sweep import vgg16.pth preprocessing=caffe" in text

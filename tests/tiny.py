@@ -93,7 +93,10 @@ def random_run(tmp_path: Path, model: str | Model = "D", **settings: object) -> 
         "data_fingerprint": "none",
     }
     save_weights(net, folder.weights, metadata)
-    folder.update_record(
-        steps=12, train_seconds=60.0, device_name="a CPU", precision="fp32", copied=[], versions={"torch": "2"}
-    )
+    if config.imported.sha256 is not None:
+        folder.update_record(imported={"file": "vgg16.pth"}, versions={"torch": "2"})
+    else:
+        folder.update_record(
+            steps=12, train_seconds=60.0, device_name="a CPU", precision="fp32", copied=[], versions={"torch": "2"}
+        )
     return folder
