@@ -1,6 +1,7 @@
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ from PIL import Image
 
 from vgg_sweep.config import Fractals
 from vgg_sweep.images.fractals import render_split
+from vgg_sweep.images.splits import ImageSet, Split
 from vgg_sweep.report.contents import Source, read_sweep
-from vgg_sweep.report.gallery import ImageByImage, class_errors, galleries, image_by_image, thumbnail
+from vgg_sweep.report.errors import ReportedRun
+from vgg_sweep.report.gallery import ImageByImage, class_errors, galleries, image_by_image
+from vgg_sweep.report.thumbnails import thumbnail
 
 from .sweeps import Spec, make_run, write_posteriors
 
@@ -81,20 +85,45 @@ def test_errors_by_class_hardest_first(close: ImageByImage) -> None:
 
 
 def test_a_thumbnail_is_the_image_made_small_or_nothing(close: ImageByImage) -> None:
-    data = close.any_run.config["data"]
-    small = opened(thumbnail(data, IMAGES[0], 0))
+    small = opened(thumbnail(close.any_run, 0))
     assert small.size == (224, 168) and np.allclose(np.asarray(small), (254, 0, 0), atol=6)
-    assert thumbnail(data, IMAGES[-1], 2) is None
+    assert thumbnail(close.any_run, 5) is None
 
 
-def test_a_fractal_is_drawn_again() -> None:
-    spec = Fractals(num_classes=2, val_per_class=2, side_px=32)
-    images_NHWC, labels_N = render_split(spec, "val")
-    data = {"source": "fractals", "fractals": vars(spec)}
-    drawn = np.asarray(opened(thumbnail(data, "val/3", int(labels_N[3]))), dtype=float)
+def test_a_fractal_is_drawn_again(tmp_path: Path) -> None:
+    spec = {"num_classes": 2, "val_per_class": 2, "side_px": 32}
+    images_NHWC, labels_N = render_split(Fractals(**spec), "val")
+    run = scored(tmp_path, ["val/0", "val/1", "val/x.png", "val/3"], labels_N, {"data.fractals": spec})
+    drawn = np.asarray(opened(thumbnail(run, 3)), dtype=float)
     assert np.abs(drawn - images_NHWC[3]).mean() < 12  # WebP is lossy
     assert np.abs(drawn - images_NHWC[2]).mean() > 12
-    assert thumbnail(data, "val/3", 0) is None and thumbnail(data, "val/x.png", 0) is None
+    assert thumbnail(run, 2) is None
+
+
+def test_an_image_of_an_archive_is_found_by_the_index_of_its_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = ["val/0", "val/1"]
+    settings = {"data.source": "stl10", "data.root": str(tmp_path), "cache": str(tmp_path / "cache")}
+    run = scored(tmp_path / "sweep", [*ids[:1], "val/7"], np.array([0, 1]), settings)
+    val = Split(ids, np.array([0, 1]), lambda n: np.full((10, 20, 3), 90 * n, dtype=np.uint8))
+    images = ImageSet(val, val, ["a", "b"], "")
+    asked = []
+    monkeypatch.setattr("vgg_sweep.report.thumbnails.open_images", lambda config: asked.append(config) or images)
+    assert thumbnail(run, 0) is None and asked == []  # it was never indexed here
+    (tmp_path / "cache").mkdir()
+    assert opened(thumbnail(run, 0)).size == (20, 10)
+    assert asked[0].data.source == "stl10" and not asked[0].data.download
+    assert thumbnail(run, 1) is None  # another image has taken its place
+
+
+def scored(sweep: Path, images: list[str], labels_N: np.ndarray, settings: dict[str, Any]) -> ReportedRun:
+    folder = make_run(sweep, "A", "256", spec=Spec(settings=settings))
+    posteriors_NK = np.full((len(images), 2), 0.5)
+    write_posteriors(
+        folder, {("dense", 73, False): posteriors_NK, ("dense", 73, True): posteriors_NK}, labels_N, None, images
+    )
+    return read_sweep(Source(sweep, "sweep"), []).runs[0]
 
 
 def opened(uri: str | None) -> Image.Image:

@@ -4,28 +4,20 @@ Axes: N images, K classes. Which images are wrong is known from the errors of th
 rows of the images shown are read, so a large validation set costs no more than a small one.
 """
 
-import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
-from vgg_sweep.config import Fractals
-from vgg_sweep.images.fractals import System, class_system, render_image
 from vgg_sweep.report.contents import Sweep
 from vgg_sweep.report.errors import ReportedRun
 from vgg_sweep.report.protocols import Protocol, protocol_posteriors
 from vgg_sweep.report.tables import by_settings
+from vgg_sweep.report.thumbnails import thumbnail
 
 NUM_EXAMPLES = 12
-THUMBNAIL_PX = 112
 MAX_CLASSES = 30
 MAX_NETS = 16
 
@@ -126,7 +118,7 @@ def _wrong(close: ImageByImage) -> Gallery | None:
     examples = _examples(run, {_name(best): protocol}, hardest, lambda n: f"{times_wrong_N[n]} of {len(nets)} nets err")
     note = (
         f"{len(wrong_N)} of {len(times_wrong_N):,} images are wrong under {_name(best)}. Shown: those that the most "
-        f"nets get wrong, one a class, with the five classes that {run.slug} thinks most likely."
+        f"nets get wrong, one a class{_with_top5(run)}."
     )
     return Gallery(f"What {run.slug}, the best net, gets wrong", note, examples)
 
@@ -152,9 +144,15 @@ def _disagreement(run: ReportedRun, first: pd.Series, second: pd.Series) -> Gall
     examples = _examples(run, protocols, chosen, lambda n: f"only {names[int(wrong_N[n])]} is right")
     note = (
         f"{len(only_first)} images are right under {names[0]} alone, and {len(only_second)} under {names[1]} alone. "
-        f"Shown: some of each, with the five classes that {run.slug} thinks most likely under both."
+        f"Shown: some of each{_with_top5(run)}."
     )
     return Gallery(f"Where two protocols disagree: {run.slug}", note, examples)
+
+
+def _with_top5(run: ReportedRun) -> str:
+    if run.has_posteriors:
+        return f", with the five classes that {run.slug} thinks most likely"
+    return ". The bundle has no posteriors, so which classes it took them for is not known"
 
 
 def _name(row: pd.Series) -> str:
@@ -183,7 +181,7 @@ def _examples(
             manifest["classes"][manifest["labels"][n]],
             note(n),
             {name: guesses for name, protocol in protocols.items() if (guesses := _top5(run, protocol, n))},
-            thumbnail(run.config["data"], manifest["images"][n], manifest["labels"][n]),
+            thumbnail(run, n),
         )
         for n in images
     ]
@@ -197,39 +195,6 @@ def _top5(run: ReportedRun, protocol: Protocol, n: int) -> list[Guess]:
     classes, label = run.posteriors.manifest["classes"], run.posteriors.manifest["labels"][n]
     best = np.argsort(-posteriors_K, kind="stable")[:5]
     return [Guess(classes[k], 100 * float(posteriors_K[k]), bool(k == label)) for k in best]
-
-
-# --- thumbnails ---
-
-
-def thumbnail(data: Mapping[str, Any], image: str, label: int) -> str | None:
-    """The image of a validation set as a small WebP in a data URI, or None if it is not at hand."""
-    try:
-        opened = _fractal(data["fractals"], image, label) if data["source"] == "fractals" else _opened(data, image)
-        opened.thumbnail((2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))
-        out = io.BytesIO()
-        opened.convert("RGB").save(out, "webp", quality=70)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
-
-
-def _opened(data: Mapping[str, Any], image: str) -> Image.Image:
-    return Image.open(Path(data["root"]).expanduser() / image)
-
-
-def _fractal(settings: Mapping[str, Any], image: str, label: int) -> Image.Image:
-    """Drawn again: quicker than to look for the sweep's cache, which may be elsewhere."""
-    spec = Fractals(**settings)
-    index = int(image.removeprefix("val/")) - label * spec.val_per_class
-    if not 0 <= index < spec.val_per_class:
-        raise ValueError(f"{image} is no image of class {label}.")
-    return Image.fromarray(render_image(_system(spec.seed, label), spec, "val", label, index))
-
-
-@cache
-def _system(seed: int, label: int) -> System:
-    return class_system(seed, label)
 
 
 # --- errors by class ---

@@ -15,7 +15,7 @@ function sort(table, heading) {
   const column = heading.cellIndex;
   const isUp = heading.getAttribute("aria-sort") !== "ascending";
   const body = table.tBodies[0];
-  const isMissing = (row) => ["–", ""].includes(valueOf(row, column));
+  const isMissing = (row) => /^(–|$)/.test(valueOf(row, column));
   const rows = [...body.rows].sort((a, b) => isMissing(a) - isMissing(b) || (isUp ? 1 : -1)
     * compare(valueOf(a, column), valueOf(b, column), heading.classList.contains("number")));
   body.append(...rows);
