@@ -3,6 +3,7 @@
 # make soak    kill runs at random moments and fill their disk, for some minutes
 # make test-slurm      a sweep on a real Slurm of one node, for some minutes (root, Debian or Ubuntu: installs slurm-wlm and munge)
 # make bench   how fast this machine is beside what people use instead, a table each (an hour; let nothing else run)
+# make bench-data     training images beside torchvision's and timm's loaders, from BENCH_IMAGES=folder or tar
 # make bench-demo     the demo's runs by vgg-sweep and written plainly
 # make bench-growth   time and memory against images, classes and depth
 # make bench-report    time and memory of reports on up to 1,000 synthetic runs
@@ -10,11 +11,12 @@
 # PYTHON=... names the Python to set up with; else the first of these that is 3.11 or newer.
 PYTHON := python3 python3.14 python3.13 python3.12 python3.11
 
+BENCH_IMAGES := ../shared/data/ilsvrc-sample-120.tar
 BIN := .venv/bin
 READY := .venv/ready
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: demo test soak test-slurm bench bench-demo bench-growth bench-report clean
+.PHONY: demo test soak test-slurm bench bench-data bench-demo bench-growth bench-report clean
 
 demo: $(READY)
 	$(BIN)/vgg-sweep multirun experiment=demo
@@ -41,6 +43,9 @@ bench: $(READY)
 	$(BIN)/vgg-sweep bench lrn
 	$(BIN)/vgg-sweep bench sweep
 	$(MAKE) bench-data bench-sweep bench-report bench-growth bench-demo
+
+bench-data: $(READY)
+	$(BIN)/vgg-sweep bench data data.root=$(BENCH_IMAGES) train_scale=jitter
 
 bench-demo: $(READY)
 	$(BIN)/python -m tests.bench_demo

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vgg_sweep.bench.advice import advice, bottleneck, paper_seconds
+from vgg_sweep.bench.data import bench_data
 from vgg_sweep.bench.lrn import bench_lrn
 from vgg_sweep.bench.score import bench_score
 from vgg_sweep.bench.sweep import bench_sweep
@@ -37,6 +38,8 @@ def bench(config: Config, chosen: Sequence[str], *, as_json: bool, seconds: floa
                     rows += bench_score(config, num_classes, seconds, status.update)
                 case "lrn":
                     rows += bench_lrn(config, seconds, status.update)
+                case "data":
+                    rows += bench_data(config, seconds, status.update)
                 case "sweep":
                     rows += bench_sweep(status.update)
     if as_json:

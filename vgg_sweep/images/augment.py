@@ -63,8 +63,8 @@ def training_view(
     top, left = int(place_2[0] * (height - crop + 1)), int(place_2[1] * (width - crop + 1))
     x_scale, y_scale = image.width / width, image.height / height
     box = (left * x_scale, top * y_scale, (left + crop) * x_scale, (top + crop) * y_scale)
-    view_HWC = np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
-    return view_HWC[:, ::-1] if flip else view_HWC
+    view = image.resize((crop, crop), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else view)
 
 
 def color_shift(alpha_NC: torch.Tensor, statistics: Statistics) -> torch.Tensor:

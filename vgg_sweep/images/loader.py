@@ -90,7 +90,7 @@ class Loader:
         shape = (len(rows), self.crop, self.crop, 3)
         images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
         shown_N = [
-            pool.submit(_draw, view_HWC, split, draws, int(indices[row]))
+            pool.submit(draw_view, view_HWC, split, draws, int(indices[row]))
             for view_HWC, row in zip(images_NHWC.numpy(), rows, strict=True)
         ]
         return _Ordered(images_NHWC, indices, rows, shown_N)
@@ -167,7 +167,7 @@ class _Threads:
                 task()
 
 
-def _draw(view_HWC: np.ndarray, split: Split, draws: Draws, index: int) -> int | None:
+def draw_view(view_HWC: np.ndarray, split: Split, draws: Draws, index: int) -> int | None:
     """Put the view of image `index` into `view_HWC`. Returns the image that is seen: another one where a substitute
     stands in, None if the image is left out.
     """
