@@ -143,7 +143,7 @@ def test_ctrl_c_takes_the_jobs_back_and_the_same_command_goes_on(tmp_path: Path)
     code, said = end_of(driver)
     assert code == 130
     assert "To go on: vgg-sweep multirun" in said
-    assert slurm_says("squeue", "--noheader") == ""
+    wait_until(lambda: slurm_says("squeue", "--noheader") == "")
     step = run_of(tmp_path, "A").status()["step"]
     driver = start(*command)
     wait_until(lambda: len(first_steps(run_of(tmp_path, "A"))) > 1)
@@ -161,8 +161,8 @@ def test_a_time_limit_reached_too_often_is_named(tmp_path: Path) -> None:
 
 
 def test_two_processes_of_one_run_save_and_go_on(tmp_path: Path) -> None:
-    two = ["sweep.grids=[{model: A}]", "devices=2", "hydra.launcher.cpus_per_task=2"]
-    driver = start(*SWEEP, *ON_SLURM, *two, f"out={tmp_path}")
+    ready = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=2"]
+    driver = start(*SWEEP, *ready, "sweep.grids=[{model: A}]", "devices=2", f"out={tmp_path}")
     wait_until(lambda: bool(find_runs(tmp_path)) and is_training(run_of(tmp_path, "A")))
     slurm_says("scancel", "--signal=USR2", number(run_of(tmp_path, "A")))
     assert end_of(driver)[0] == 0
