@@ -1,7 +1,7 @@
 """`make bench-growth`: time and memory of a run against the number of images, of classes, and depth.
 
-Each run is the real command, one after another, on fractals at the demo's size, scored dense at one scale. A line is fitted through the
-times; `off the line` is how far the worst point lies from it.
+Each run is the real command, one after another, on fractals at the demo's size, scored dense at one scale. A line is
+fitted through the times; `off the line` is how far the worst point lies from it.
 """
 
 import json

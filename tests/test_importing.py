@@ -110,9 +110,9 @@ def test_what_belongs_to_the_weights_is_kept_with_the_run() -> None:
     assert json.loads(read_metadata(folder.weights)["classes"])[:2] == ["n01440764", "n01443537"]
 
 
-def oxfords(net: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a torchvision D under the paper's names, as people convert Oxford's."""
-    layers = [f"conv{stage}_{place}" for stage, number in enumerate(CONVS["D"], 1) for place in range(1, number + 1)]
+def oxfords(net: nn.Module, model: str = "D") -> dict[str, Tensor]:
+    """The tensors of a torchvision net under the paper's names, as people convert Oxford's."""
+    layers = [f"conv{stage}_{place}" for stage, number in enumerate(CONVS[model], 1) for place in range(1, number + 1)]
     modules = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     return {
         f"{layer}.{name}": tensor.clone()

@@ -30,7 +30,7 @@ EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "interrupted": 130}
 def check(config: Config) -> None:
     """Raise `ConfigError` if the data or the device that `config` asks for is not here; nothing is written."""
     if not config.data.download or is_here(config.data):
-        check_source(config.data)
+        check_source(config.data, val_alone=config.imported.sha256 is not None)
     if config.device not in ("auto", "cpu"):
         from vgg_sweep.device import choose_device
 

@@ -51,6 +51,8 @@ def multirun(
 
     if num_processes() > 1:
         raise ConfigError("multirun under torchrun would run in every process; start it by itself, with devices=N.")
+    if (plan or force) and any(text.startswith("hydra/sweeper=") for text in overrides or []):
+        raise ConfigError("--plan and --force are of our own sweeper; leave out hydra/sweeper=.")
     asked = {"hydra.sweeper.plan_only=true": plan, "hydra.sweeper.force=true": force}
     overrides = [*(overrides or []), *(override for override, wanted in asked.items() if wanted)]
     compose.multirun(train_job, overrides, compose.Flags(config_dir, cfg, resolve, package, info))

@@ -47,8 +47,8 @@ class Layout:
     """What `data.root` holds."""
 
     root: Path
-    train: Path
-    """A folder of class folders and class tars, or the tar of class tars."""
+    train: Path | None
+    """A folder of class folders and class tars, or the tar of class tars; None where val is wanted alone."""
     val: Path
     """A folder of class folders or of images, or a tar."""
     val_is_flat: bool
@@ -58,23 +58,30 @@ class Layout:
     @property
     def words(self) -> str:
         """For people."""
-        train = "tar of class tars" if self.train.is_file() else "folder of classes"
         val = "tar of images" if self.val.is_file() else "folder of images" if self.val_is_flat else "class folders"
         labels = f", labels from {' and '.join(path.name for path in self.labels)}" if self.labels else ""
-        return f"train: {self.train} ({train}); val: {self.val} ({val}{labels})"
+        said = f"val: {self.val} ({val}{labels})"
+        if self.train is None:
+            return said
+        return f"train: {self.train} ({'tar of class tars' if self.train.is_file() else 'folder of classes'}); {said}"
 
 
-def find_layout(data: Data) -> Layout:
-    """Which layout `data.root` has; looks at folders, not at images. Raises `ConfigError` if it is none of ours."""
+def find_layout(data: Data, *, val_alone: bool = False) -> Layout:
+    """Which layout `data.root` has; looks at folders, not at images.
+
+    With `val_alone`, which is all that a net needs that was trained elsewhere, the training images need not be there.
+    Raises `ConfigError` if it is none of ours.
+    """
     root = root_of(data, LAYOUT)
     bases = [root / base for base in BASES if (root / base).is_dir()]
     train = _first(bases, ("train", "ILSVRC2012_img_train"), ("ILSVRC2012_img_train.tar", "train.tar"))
     val = _first(bases, ("val", "ILSVRC2012_img_val", "validation"), ("ILSVRC2012_img_val.tar", "val.tar"))
     for split, found in (("train", train), ("val", val)):
-        if found is None:
+        if found is None and not (val_alone and split == "train"):
             raise ConfigError(f"{root} has no {split}/ and no ILSVRC2012_img_{split}.tar; data.root must be {LAYOUT}.")
-    assert train is not None and val is not None
-    if train.is_dir():
+    assert val is not None
+    train = None if val_alone else train
+    if train is not None and train.is_dir():
         _check_wnids(train, {path.stem for path in _class_paths(train)})
     val_is_flat = val.is_file() or not any(path.is_dir() for path in _visible(val))
     if not val_is_flat:
@@ -91,13 +98,14 @@ def find_layout(data: Data) -> Layout:
     return Layout(root, train, val, val_is_flat, labels)
 
 
-def scan_imagenet(data: Data, progress: ProgressCallback) -> Listing:
-    """All images of the layout that `find_layout` finds; of val those whose class is one of train's."""
-    layout = find_layout(data)
+def scan_imagenet(data: Data, progress: ProgressCallback, *, val_alone: bool = False) -> Listing:
+    """All images of the layout that `find_layout` finds; of val those whose class is one of train's, if that counts."""
+    layout = find_layout(data, val_alone=val_alone)
     listing = Listing(layout=layout.words)
-    listing.train = _scan_train(listing, layout.train, progress)
-    _check_wnids(layout.train, set(listing.train))
-    listing.classes = sorted(listing.train)
+    if layout.train is not None:
+        listing.train = _scan_train(listing, layout.train, progress)
+        _check_wnids(layout.train, set(listing.train))
+        listing.classes = sorted(listing.train)
     for path in layout.labels:
         listing.stamp(path)
     if layout.val_is_flat:
@@ -106,6 +114,9 @@ def scan_imagenet(data: Data, progress: ProgressCallback) -> Listing:
         classes = sorted(class_folders(layout.val))
         val = scan_tree(listing, layout.val, "val", classes, progress)
         _check_places(listing, layout, data.labels_order, val)
+    if layout.train is None:
+        listing.classes = sorted(val)
+        listing.train = {name: Entries.of([], listing.places) for name in listing.classes}
     listing.val = {name: val[name] for name in listing.classes if name in val}
     check_same_classes(layout.root, set(listing.train), set(listing.val))
     if beyond := set(val) - set(listing.val):

@@ -278,7 +278,7 @@ def stamp_of(path: Path) -> list[int]:
 
 
 def _has_changed(entries: Entries, places: list[str]) -> bool:
-    for index in np.unique(np.linspace(0, len(entries) - 1, LOOKED_AT, dtype=np.int64)):
+    for index in np.unique(np.linspace(0, len(entries) - 1, min(LOOKED_AT, len(entries)), dtype=np.int64)):
         if entries.offsets_N[index] == WHOLE_FILE:
             file = Path(places[entries.places_N[index]], entries.ids[int(index)].rpartition("/")[2])
             if file.stat().st_size != entries.bytes_N[index]:

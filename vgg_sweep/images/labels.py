@@ -47,7 +47,8 @@ def find_labels(folders: Iterable[Path]) -> list[Path]:
 
 
 def read_labels(path: Path, order: str, classes: Sequence[str]) -> dict[int, str]:
-    """The wnid of each validation image by its number. `classes`, sorted, are those of train, which must all occur.
+    """The wnid of each validation image by its number. `classes`, sorted, are those of train, which must all occur;
+    none where train is not there.
 
     Raises `ConfigError` if the file cannot be read, or its numbers do not fit `order` (`auto`, `sorted`, `devkit`).
     """
@@ -65,7 +66,10 @@ def read_labels(path: Path, order: str, classes: Sequence[str]) -> dict[int, str
         raise ConfigError(f"{path} has wnids and numbers side by side; write wnids only.")
     convention = "devkit" if all(number is None for number, _ in rows) else "sorted"
     numbers = {number: int(word) for number, word in named.items()}
-    return _read_numbers(path, numbers, convention if order == "auto" else order, classes, is_given=order != "auto")
+    reading = convention if order == "auto" else order
+    if not classes and reading == "sorted":
+        classes = sorted_order()  # of a part of ILSVRC they may be places in its own list, which is not known
+    return _read_numbers(path, numbers, reading, classes, is_given=order != "auto")
 
 
 def misplaced_by(labels: Mapping[int, str]) -> str | None:

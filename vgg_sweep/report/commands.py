@@ -37,10 +37,20 @@ def schema_defaults() -> dict[str, Any]:
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run, by dotted name, that differ from the schema's defaults and decide its result."""
+    return _settings(_deciding(config))
+
+
+def _deciding(config: Mapping[str, Any]) -> str:
+    """As text, so that the many runs of a sweep that share these parts are looked at once."""
+    return json.dumps({part: config[part] for part in DECIDING if part in config})
+
+
+@cache
+def _settings(deciding: str) -> dict[str, Any]:
     defaults = schema_defaults()
     return {
         name: value
-        for name, value in flat({part: config[part] for part in DECIDING if part in config}).items()
+        for name, value in flat(json.loads(deciding)).items()
         if name not in _NOT_A_SETTING and value != defaults.get(name)
     }
 
@@ -53,6 +63,12 @@ def _recipe_option(name: str) -> dict[str, Any]:
 
 def settings_overrides(config: Mapping[str, Any], sweep: str) -> list[str]:
     """Overrides that ask for the settings of `config` again, except for model, train scale, seed and protocol."""
+    return _overrides(_deciding(config), sweep)
+
+
+@cache
+def _overrides(deciding: str, sweep: str) -> list[str]:
+    config = json.loads(deciding)
     recipe = config["recipe"]["name"]
     name, source = config["data"]["name"], config["data"]["source"]
     chosen = {"data": name, "recipe": recipe, "crop": config["crop"], "width": config["width"]}
@@ -61,7 +77,7 @@ def settings_overrides(config: Mapping[str, Any], sweep: str) -> list[str]:
     if (root := config["data"].get("root")) is not None:
         chosen["data.root"] = root
     given = schema_defaults() | _recipe_option(recipe)
-    for name, value in flat({part: config[part] for part in DECIDING if part in config}).items():
+    for name, value in flat(config).items():
         if name not in (*_NOT_A_SETTING, "data.name", "crop", "width") and value != given.get(name):
             chosen[name] = value
     if sweep != f"outputs/{config['data']['name']}":

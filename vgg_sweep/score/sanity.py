@@ -13,11 +13,12 @@ from math import comb
 
 import numpy as np
 import torch
+from PIL import Image
 
 from vgg_sweep.config import Config, Preprocessing, RunError, load_option, test_scales
 from vgg_sweep.device import Device, net_input
 from vgg_sweep.images.preprocessing import in_rgb
-from vgg_sweep.images.splits import ImageSet, Split
+from vgg_sweep.images.splits import ImageSet
 from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.images.wnids import devkit_order, sorted_order
 from vgg_sweep.nets.vgg import VGG, posteriors
@@ -26,8 +27,11 @@ from vgg_sweep.store import RunFolder
 from vgg_sweep.vocabulary import groups
 
 NUM_IMAGES = 64
+PER_FORWARD = 8
+LEAST_SHARE = 0.25
+"""Of the images, which a net that is worth scoring knows."""
 SURE = 1e-4
-"""A net is refused if one that knows every other image would know so few of them less often than this."""
+"""A net is refused if what it knows would come about more rarely than this, were all as it should be."""
 
 
 def classes_of(folder: RunFolder) -> list[str]:
@@ -63,89 +67,86 @@ def check_classifier(net: VGG) -> None:
 
 
 def check_sanity(net: VGG, config: Config, images: ImageSet, device: Device) -> dict[str, int]:
-    """How many of some centre crops the net knows, for the record: `images` and `known`, among its five best classes,
-    or as the best where there are few classes.
+    """How many of some images the net knows by their centre crops, for the record: `images` and `known`.
 
-    `images` are those of `for_the_net`. Raises `RunError` if the scores are not finite, or if the net knows so few that
-    something must be wrong.
+    `images` are those of `for_the_net`. Raises `RunError` if the scores are not finite, if the net knows so few that
+    something must be wrong, or if it knows clearly more with another preprocessing or order of the classes.
     """
     check_classifier(net)
     net.to(device.place).eval()
-    split = images.val
-    rows = np.unique(np.linspace(0, len(split) - 1, NUM_IMAGES).round().astype(int))
-    labels_N = split.labels_N[rows]
-    posteriors_NK = _posteriors(net, config, split, rows, config.preprocessing, device)
+    rows = np.unique(np.linspace(0, len(images.val) - 1, NUM_IMAGES).round().astype(int))
+    decoded = {row: image for row in rows if (image := images.val.image_or_none(int(row))) is not None}
+    labels_N = images.val.labels_N[list(decoded)]
+
+    def posteriors_under(preprocessing: Preprocessing) -> np.ndarray:
+        crops = _crops(list(decoded.values()), config, preprocessing)
+        return _posteriors(net, crops, config, preprocessing, device)
+
+    posteriors_NK = posteriors_under(config.preprocessing)
     if not np.isfinite(posteriors_NK).all():
         raise RunError("the net's scores are not finite on the first images; the file is damaged, or no VGG of ours.")
-    known = _num_known(posteriors_NK, labels_N)
-    if _chance_of_so_few(known, len(rows)) < SURE:
+    guesses_N = posteriors_NK.argmax(axis=1)
+    known_N = guesses_N == labels_N
+    others = {
+        option: guesses_N == others_N for option, others_N in _labels_in_other_orders(labels_N, images.classes).items()
+    }
+    for name in groups()["preprocessing"]:
+        if (other := load_option("preprocessing", name)) != config.preprocessing:
+            others[f"preprocessing={name}"] = posteriors_under(other).argmax(axis=1) == labels_N
+    num_images, known = len(labels_N), int(known_N.sum())
+    best = max(others, key=lambda option: others[option].sum())
+    if _is_clearly_better(others[best], known_N):
         raise RunError(
-            f"the net knows {known} of {len(rows)} images, so something is wrong, and nothing was scored. "
-            + _remedy(net, config, images, rows, posteriors_NK, device, known)
+            f"the net knows {known} of {num_images} images, but {others[best].sum()} with {best}: nothing was scored; "
+            "import the file again with that."
         )
-    return {"images": len(rows), "known": known}
+    if _chance(known, num_images, LEAST_SHARE) < SURE:
+        raise RunError(
+            f"the net knows {known} of {num_images} images, and nothing was scored. Neither another order of the "
+            f"classes nor another preprocessing helps ({', '.join(others)}): do the weights, the list of classes and "
+            "the images belong together?"
+        )
+    return {"images": num_images, "known": known}
+
+
+def _crops(images: Sequence[Image.Image], config: Config, preprocessing: Preprocessing) -> torch.Tensor:
+    """Centre crops at the single test scale, pixels_NCHW in uint8."""
+    Q_px = test_scales(config.train_scale.S, "single", config.crop)[0]
+    rescaled_HWC = (rescaled(image, Q_px, preprocessing.interpolation) for image in images)
+    crops_NHWC = np.concatenate([views(image_HWC, "centre-crop", config.crop) for image_HWC in rescaled_HWC])
+    return torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2)
 
 
 def _posteriors(
-    net: VGG, config: Config, split: Split, rows: np.ndarray, preprocessing: Preprocessing, device: Device
+    net: VGG, pixels_NCHW: torch.Tensor, config: Config, preprocessing: Preprocessing, device: Device
 ) -> np.ndarray:
-    """posteriors_NK of centre crops, if the file that was imported were for `preprocessing`."""
-    Q_px = test_scales(config.train_scale.S, "single", config.crop)[0]
+    """posteriors_NK as they would be if the imported file had been made for `preprocessing`."""
     is_other_order = preprocessing.channel_order != config.preprocessing.channel_order
-    result = []
+    parts = []
     with torch.inference_mode(), device.autocast():
-        for row in rows:
-            image_HWC = rescaled(split.image(int(row)), Q_px, preprocessing.interpolation)
-            crop_1HWC = torch.from_numpy(views(image_HWC, "centre-crop", config.crop))
-            images_1CHW = net_input(crop_1HWC.permute(0, 3, 1, 2).to(device.place), in_rgb(preprocessing))
-            scores_1Khw = net(images_1CHW.flip(1) if is_other_order else images_1CHW)
-            result.append(posteriors(scores_1Khw).cpu().numpy())
-    return np.concatenate(result)
+        for first in range(0, len(pixels_NCHW), PER_FORWARD):
+            part_NCHW = pixels_NCHW[first : first + PER_FORWARD].to(device.place)
+            input_NCHW = net_input(part_NCHW, in_rgb(preprocessing))
+            parts.append(posteriors(net(input_NCHW.flip(1) if is_other_order else input_NCHW)).cpu().numpy())
+    return np.concatenate(parts)
 
 
-def _num_known(posteriors_NK: np.ndarray, labels_N: np.ndarray) -> int:
-    best = 5 if posteriors_NK.shape[1] > 50 else 1
-    guesses_Nk = np.argsort(-posteriors_NK, axis=1)[:, :best]
-    return int((guesses_Nk == labels_N[:, None]).any(axis=1).sum())
+def _labels_in_other_orders(labels_N: np.ndarray, classes: Sequence[str]) -> dict[str, np.ndarray]:
+    """The labels if the net's outputs were in another of ILSVRC's orders, by the option that says so."""
+    labels = {}
+    for name, order in {"ilsvrc": sorted_order(), "devkit": devkit_order()}.items():
+        if set(order) == set(classes) and order != list(classes):
+            places = {wnid: place for place, wnid in enumerate(order)}
+            labels[f"imported.class_order={name}"] = np.array([places[classes[label]] for label in labels_N])
+    return labels
 
 
-def _chance_of_so_few(known: int, num_images: int) -> float:
-    """Probability that a net which knows every other image knows at most `known`."""
-    return sum(comb(num_images, each) for each in range(known + 1)) / 2.0**num_images
+def _is_clearly_better(other_N: np.ndarray, known_N: np.ndarray) -> bool:
+    """By a sign test of the images that one knows and the other does not."""
+    better, worse = int((other_N & ~known_N).sum()), int((known_N & ~other_N).sum())
+    return _chance(worse, better + worse, 0.5) < SURE
 
 
-def _remedy(
-    net: VGG,
-    config: Config,
-    images: ImageSet,
-    rows: np.ndarray,
-    posteriors_NK: np.ndarray,
-    device: Device,
-    known: int,
-) -> str:
-    """What would make it know more, as the option to import it with."""
-    labels_N = images.val.labels_N[rows]
-    tried = {
-        f"imported.class_order={name}": _num_known(posteriors_NK, _relabelled(labels_N, images.classes, order))
-        for name, order in {"ilsvrc": sorted_order(), "devkit": devkit_order()}.items()
-        if set(order) == set(images.classes)
-    }
-    for name in groups()["preprocessing"]:
-        option = load_option("preprocessing", name)
-        if option != config.preprocessing:
-            tried[f"preprocessing={name}"] = _num_known(
-                _posteriors(net, config, images.val, rows, option, device), labels_N
-            )
-    best = max(tried, key=lambda each: tried[each])
-    if _chance_of_so_few(tried[best], len(rows)) >= SURE and tried[best] > known:
-        return f"With {best} it knows {tried[best]}: import the file again with that."
-    return (
-        f"Neither another order of the classes nor another preprocessing helps ({', '.join(tried)}): do the weights, "
-        "the list of classes and the images belong together?"
-    )
-
-
-def _relabelled(labels_N: np.ndarray, classes: Sequence[str], order: Sequence[str]) -> np.ndarray:
-    """The labels, if the net's outputs were in `order`."""
-    places = {name: place for place, name in enumerate(order)}
-    return np.array([places[classes[label]] for label in labels_N])
+def _chance(known: int, num_images: int, share: float) -> float:
+    """Probability that at most `known` are known where each is with probability `share`."""
+    return sum(comb(num_images, each) * share**each * (1 - share) ** (num_images - each) for each in range(known + 1))

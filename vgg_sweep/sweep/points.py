@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,18 +19,25 @@ PICKS = ("model", "train_scale")
 """The groups that pick points of a sweep: named on the command line, they leave out points with another option."""
 
 
-def points(arguments: Sequence[str], loader: ConfigLoader, master: DictConfig) -> list[Config]:
+def points(
+    arguments: Sequence[str],
+    loader: ConfigLoader,
+    master: DictConfig,
+    progress: Callable[[float], None] = lambda share: None,
+) -> list[Config]:
     """The configurations that the command line `arguments` asks for: Hydra's sweeps crossed with the grids of `sweep=`.
 
     `model` and `train_scale` named on the command line pick points of the grids; anything else named there replaces
-    what a grid says. With no sweep, model or train scale chosen, the grids are those of Table 3. Raises `ConfigError`
-    if no point is left.
+    what a grid says. With no sweep, model or train scale chosen, the grids are those of Table 3. `progress` is told the
+    share that is composed, from 0 to 1. Raises `ConfigError` if no point is left.
     """
     composer = _Composer(loader, master)
     overrides = OverridesParser.create(loader).parse_overrides(list(arguments))
     named = {override.key_or_group for override in overrides}
     found = []
-    for point in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]:
+    crossed = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+    for number, point in enumerate(crossed):
+        progress(number / len(crossed))
         raw, choices = composer.compose(point)
         if not raw.sweep.grids and not named & {"sweep", *PICKS}:
             point = [*point, f"sweep={DEFAULT_SWEEP}"]
@@ -39,7 +46,9 @@ def points(arguments: Sequence[str], loader: ConfigLoader, master: DictConfig) -
             found.append(checked(raw))
             continue
         picked = {group: choices[group] for group in PICKS if group in named}
-        for cell in cells(OmegaConf.to_container(raw.sweep.grids)):
+        all_cells = list(cells(OmegaConf.to_container(raw.sweep.grids)))
+        for place, cell in enumerate(all_cells):
+            progress((number + place / len(all_cells)) / len(crossed))
             if all(str(cell.get(group, choice)) == choice for group, choice in picked.items()):
                 more = [composer.override(key, value) for key, value in cell.items() if key not in named]
                 found.append(checked(composer.compose([*point, *more])[0]))

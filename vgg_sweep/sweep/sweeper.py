@@ -3,8 +3,10 @@
 import os
 import shlex
 import shutil
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -12,6 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from vgg_sweep.config import Config, ConfigError, RunError
 from vgg_sweep.plan import Run, plan
@@ -28,6 +31,8 @@ from vgg_sweep.sweep.watch import Watch
 from vgg_sweep.sweep.waves import in_waves
 from vgg_sweep.work import check, prepare, read_run
 
+PATIENCE_SECONDS = 2.0
+"""What takes longer shows that it goes on."""
 TIMED_RUNS = 20
 """As many finished runs are looked at to estimate how long another takes."""
 
@@ -64,7 +69,9 @@ class DagSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Raises `ConfigError` for what cannot be planned, `RunError` if runs failed, `SystemExit` after Ctrl-C."""
         HydraConfig.instance().set_config(self._master)  # tells where the groups' files are
-        configs = points(arguments, self._loader, self._master)
+        screen = console()
+        with _patience(screen) as progress:
+            configs = points(arguments, self._loader, self._master, progress)
         for config in {repr((each.data, each.device)): each for each in configs}.values():
             check(config)
         if self.force and not self.plan_only:
@@ -73,7 +80,6 @@ class DagSweeper(Sweeper):
         settings = configs[0]  # how to run them is not swept over
         agenda = Agenda(plan(configs), retries=settings.retries)
         finished = _finished(agenda)
-        screen = console()
         screen.print(plan_table(agenda, Forecast.of(agenda.runs, finished), notes(agenda.runs)))
         if self.plan_only or agenda.is_settled:
             return
@@ -95,6 +101,23 @@ class DagSweeper(Sweeper):
             )
             raise SystemExit(stopped.exit_code) from stopped
         _report(agenda)
+
+
+@contextmanager
+def _patience(screen: Console) -> Iterator[Callable[[float], None]]:
+    """A bar for what is told a share, from 0 to 1, now and then; on a terminal, and if it takes long."""
+    began = time.monotonic()
+    bar = Progress("Composing the runs", BarColumn(), TimeRemainingColumn(), console=screen, transient=True)
+    task = bar.add_task("", total=1.0)
+    with ExitStack() as shown:
+
+        def tell(share: float) -> None:
+            is_slow = time.monotonic() - began > PATIENCE_SECONDS
+            if is_slow and screen.is_terminal and not bar.live.is_started:
+                shown.enter_context(bar)
+            bar.update(task, completed=share)
+
+        yield tell
 
 
 def _flags(master: DictConfig) -> list[str]:
