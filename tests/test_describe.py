@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.test_columns import PARAMS
@@ -22,23 +23,23 @@ def paper():
 
 
 def test_a_row_for_each_net():
-    table = describe(MODELS, **AT_224).set_index("config")
+    table = pd.DataFrame(describe(MODELS, **AT_224)).set_index("config")
     assert table["params"].to_dict() == PARAMS
     assert table["conv_layers"].to_dict() == {"A": 8, "A-LRN": 8, "B": 10, "C": 13, "D": 13, "E": 16, "B-5x5": 5}
     assert table["receptive_field_px"]["D"] == 212 + 6 * 32  # pool5 of D sees 212 px; fc6 adds six steps of 32
 
 
 def test_weight_layers_and_columns_are_those_of_table_1(paper):
-    table = describe(MODELS[:6], **AT_224).set_index("config")
+    table = pd.DataFrame(describe(MODELS[:6], **AT_224)).set_index("config")
     assert table["weight_layers"].to_dict() == paper["table1_configs"]["weight_layers"]
-    words = paper_table1(MODELS[:6], classes=1000)
+    words = pd.DataFrame(paper_table1(MODELS[:6], classes=1000))
     for name, column in paper["table1_configs"]["configs"].items():
         expected = ["maxpool" if word == "M" else word for word in column]
         assert [word for word in words[name] if word] == expected + paper["table1_configs"]["head"]
 
 
 def test_table_1_has_equal_stages_at_equal_height():
-    words = paper_table1(MODELS, classes=20)
+    words = pd.DataFrame(paper_table1(MODELS, classes=20))
     pooled = (words == "maxpool").sum(axis=1)
     assert set(pooled) == {0, len(MODELS)}
     assert (words.iloc[-2] == "FC-20").all()
@@ -49,7 +50,7 @@ def test_activation_bytes_by_hand():
     floats = 3 * 224**2
     floats += 64 * (224**2 + 112**2) + 128 * (112**2 + 56**2) + 256 * (2 * 56**2 + 28**2)
     floats += 512 * (2 * 28**2 + 14**2) + 512 * (2 * 14**2 + 7**2) + 4096 + 4096 + 1000
-    [row] = describe(MODELS[:1], **AT_224).to_dict("records")
+    [row] = describe(MODELS[:1], **AT_224)
     assert row["activation_bytes"] == 4 * floats
     assert row["activation_bytes_testing"] == 4 * 64 * (224**2 + 112**2)  # pool1 has the largest input and output
 
@@ -58,8 +59,8 @@ def test_activation_bytes_by_hand():
 def test_layers_add_up_to_the_net(image_px):
     settings = AT_224 | {"image_px": image_px}
     for model in MODELS:
-        [net] = describe([model], **settings).to_dict("records")
-        layers = layers_table(model, **settings)
+        [net] = describe([model], **settings)
+        layers = pd.DataFrame(layers_table(model, **settings))
         assert layers["params"].sum() == net["params"]
         assert layers["macs"].sum() == net["macs"]
         assert layers["activation_bytes"].sum() + 4 * 3 * image_px**2 == net["activation_bytes"]
@@ -69,7 +70,7 @@ def test_layers_add_up_to_the_net(image_px):
 
 def test_kernels_of_section_2_3():
     """Three 3x3 see what a 7x7 sees with 27 C^2 weights against 49 C^2; two 3x3 what a 5x5 sees."""
-    table = kernel_comparison(10).to_dict("records")
+    table = kernel_comparison(10)
     assert [(row["receptive_field"], row["weights"], row["weights_in_channels_squared"]) for row in table] == [
         (5, 1800, 18),
         (5, 2500, 25),

@@ -67,7 +67,7 @@ def test_means_are_over_seeds_and_multiply_adds_are_those_of_describe(sweep: Swe
     assert row.top1_error == pytest.approx(both["top1_error"].mean())
     size = {"width": 1.0, "classes": 7, "crop": 64, "pool_ceil": False}
     macs = {
-        side: int(describe([load_option("model", "E")], image_px=side, **size)["macs"].iloc[0])
+        side: int(describe([load_option("model", "E")], image_px=side, **size)[0]["macs"])
         for side in (64, 101, 110, 119)
     }
     assert row.macs == 2 * (macs[101] + macs[110] + macs[119])

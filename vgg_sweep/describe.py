@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
-
-import pandas as pd
+from typing import Any
 
 from vgg_sweep.config import Model
 from vgg_sweep.nets.columns import (
@@ -19,10 +18,13 @@ from vgg_sweep.nets.columns import (
     receptive_fields,
 )
 
+Row = dict[str, Any]
+"""A row of a table, by column. Rows, because pandas takes half a second to import and `describe` has one."""
+
 
 def describe(
     models: Sequence[Model], *, width: float, classes: int, crop: int, image_px: int, pool_ceil: bool
-) -> pd.DataFrame:
+) -> list[Row]:
     """A row for each net, applied to one square image of side `image_px` (the crop, or more for dense evaluation).
 
     `params` counts weights and biases (Table 2); what `macs`, `activation_bytes` (in training) and
@@ -47,12 +49,10 @@ def describe(
                 "receptive_field_px": receptive_fields(layers)[-1],
             }
         )
-    return pd.DataFrame(rows)
+    return rows
 
 
-def layers_table(
-    model: Model, *, width: float, classes: int, crop: int, image_px: int, pool_ceil: bool
-) -> pd.DataFrame:
+def layers_table(model: Model, *, width: float, classes: int, crop: int, image_px: int, pool_ceil: bool) -> list[Row]:
     """A row for each layer of one net, for one square image of side `image_px`.
 
     `output_side` is in positions, `activation_bytes` is the layer's output in float32, and `receptive_field_px` is what
@@ -60,7 +60,7 @@ def layers_table(
     """
     layers = parse_columns(model.columns, width=width, classes=classes, crop=crop)
     sides = output_sides(layers, image_px, pool_ceil=pool_ceil)
-    return pd.DataFrame(
+    return [
         {
             "name": layer.name,
             "word": layer.word,
@@ -72,10 +72,10 @@ def layers_table(
             "receptive_field_px": field,
         }
         for layer, side, field in zip(layers, sides, receptive_fields(layers), strict=True)
-    )
+    ]
 
 
-def kernel_comparison(channels: int) -> pd.DataFrame:
+def kernel_comparison(channels: int) -> list[Row]:
     """Sect. 2.3: stacks of 3x3 convolutions against one larger kernel with the same receptive field.
 
     All layers have `channels` inputs and outputs; `weights` leaves out the biases, as the paper does.
@@ -91,15 +91,15 @@ def kernel_comparison(channels: int) -> pd.DataFrame:
                 "weights_in_channels_squared": sum(kernel**2 for kernel in kernels),
             }
         )
-    return pd.DataFrame(rows)
+    return rows
 
 
-def paper_table1(models: Sequence[Model], *, classes: int) -> pd.DataFrame:
+def paper_table1(models: Sequence[Model], *, classes: int) -> list[Row]:
     """Table 1: a column for each net, its words from top to bottom, with equal stages at equal height."""
     head = ["FC-4096", "FC-4096", f"FC-{classes}", "soft-max"]
     stages = zip_longest(*(_stages(model.columns) for model in models), fillvalue=[])
-    rows = [row for stage in stages for row in _level(stage)]
-    return pd.DataFrame(rows + [[word] * len(models) for word in head], columns=[model.name for model in models])
+    rows = [row for stage in stages for row in _level(stage)] + [(word,) * len(models) for word in head]
+    return [dict(zip((model.name for model in models), row, strict=True)) for row in rows]
 
 
 def _stages(words: Sequence[str]) -> list[list[str]]:

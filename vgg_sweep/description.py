@@ -3,13 +3,12 @@
 import json
 from typing import Any
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from vgg_sweep.config import Config, Model
-from vgg_sweep.describe import describe, kernel_comparison, layers_table, paper_table1
+from vgg_sweep.describe import Row, describe, kernel_comparison, layers_table, paper_table1
 
 PAPER_CLASSES = 1000
 COUNTED = (
@@ -37,9 +36,9 @@ def show(
     nets = describe(models, **size)
     layers = layers_table(models[0], **size) if layer_by_layer else None
     if as_json:
-        rows = [size | row for row in nets.to_dict("records")]
+        rows = [size | row for row in nets]
         if layers is not None:
-            rows[0]["layers"] = layers.to_dict("records")
+            rows[0]["layers"] = layers
         print(json.dumps(rows, indent=1))
         return
     if layers is not None:
@@ -48,13 +47,10 @@ def show(
         columns = paper_table1(models, classes=size["classes"])
         console.print(_table("Table 1. The nets, from the image to the class posteriors", columns))
         channels = round(512 * config.width)
-        kernels = kernel_comparison(channels).assign(
-            weights_in_channels_squared=lambda frame: frame["weights_in_channels_squared"].astype(str) + " C²"
-        )
-        kernels.columns = pd.Index(["stack", "field (px)", f"weights at C = {channels}", "in general"])
+        kernels = [_kernels(row, channels) for row in kernel_comparison(channels)]
         console.print(_table("Sect. 2.3. Stacks of small kernels, and large ones", kernels))
     said = f"width {config.width:g}, {size['classes']} classes, crop {config.crop} px, image of {size['image_px']} px"
-    console.print(_table(f"Table 2, and costs: {said}", _in_units(nets.drop(columns="conv_layers"))))
+    console.print(_table(f"Table 2, and costs: {said}", _in_units(nets)))
     console.print(COUNTED, style="dim")
 
 
@@ -70,14 +66,29 @@ _HEADINGS = {
 }
 
 
-def _in_units(frame: pd.DataFrame) -> pd.DataFrame:
+def _kernels(row: Row, channels: int) -> Row:
+    return {
+        "stack": row["stack"],
+        "field (px)": row["receptive_field"],
+        f"weights at C = {channels}": row["weights"],
+        "in general": f"{row['weights_in_channels_squared']} C²",
+    }
+
+
+def _in_units(rows: list[Row]) -> list[Row]:
     """With headings; millions of parameters and multiply-adds, and megabytes of 10^6 bytes."""
-    frame = frame.rename(columns=_HEADINGS)
-    in_millions = [heading for heading in _HEADINGS.values() if "(M" in heading and heading in frame]
-    return frame.assign(**{heading: (frame[heading] / 1e6).map("{:,.3f}".format) for heading in in_millions})
+    return [{_heading(key): _in_unit(key, value) for key, value in row.items() if key != "conv_layers"} for row in rows]
 
 
-def _table(title: str, frame: pd.DataFrame) -> Table:
+def _heading(key: str) -> str:
+    return _HEADINGS.get(key, key)
+
+
+def _in_unit(key: str, value: object) -> object:
+    return f"{value / 1e6:,.3f}" if "(M" in _heading(key) and isinstance(value, int) else value
+
+
+def _table(title: str, rows: list[Row]) -> Table:
     table = Table(
         title=title,
         title_justify="left",
@@ -86,12 +97,9 @@ def _table(title: str, frame: pd.DataFrame) -> Table:
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for name in frame:
-        table.add_column(str(name), justify="right" if _is_number(frame[name]) else "left")
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(str, row))
+    for name in rows[0]:
+        is_number = all(str(row[name]).replace(",", "").replace(".", "").isdigit() for row in rows)
+        table.add_column(name, justify="right" if is_number else "left")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
     return table
-
-
-def _is_number(column: "pd.Series[Any]") -> bool:
-    return all(str(value).replace(",", "").replace(".", "").isdigit() for value in column)

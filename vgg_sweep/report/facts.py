@@ -67,13 +67,18 @@ def net_grids(said: Contents) -> list[Grid]:
     models = [Model(**run.config["model"]) for run in first.values()]
     config = next(iter(first.values())).config
     num_classes = int(said.sweeps[0].results["n_classes"].iloc[0])
-    columns = paper_table1(models, classes=num_classes)
+    columns = pd.DataFrame(paper_table1(models, classes=num_classes))
     table1 = plain_grid("table-1", "Table 1. The nets, from the image to the class posteriors", columns, sortable=False)
-    at_paper = describe(
-        models, width=1.0, classes=PAPER_CLASSES, crop=PAPER_CROP_PX, image_px=PAPER_CROP_PX, pool_ceil=True
-    )
     crop, width = config["crop"], config["width"]
-    here = describe(models, width=width, classes=num_classes, crop=crop, image_px=crop, pool_ceil=config["pool_ceil"])
+    paper_size: dict[str, Any] = {
+        "width": 1.0,
+        "classes": PAPER_CLASSES,
+        "crop": PAPER_CROP_PX,
+        "image_px": PAPER_CROP_PX,
+    }
+    own_size: dict[str, Any] = {"width": width, "classes": num_classes, "crop": crop, "image_px": crop}
+    at_paper = pd.DataFrame(describe(models, **paper_size, pool_ceil=True))
+    here = pd.DataFrame(describe(models, **own_size, pool_ceil=config["pool_ceil"]))
     printed = paper.params_millions()
     table2 = pd.DataFrame(
         {
