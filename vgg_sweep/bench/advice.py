@@ -8,7 +8,7 @@ import torch
 
 from vgg_sweep.bench.timing import Row, bandwidth, peak_flops
 from vgg_sweep.bench.train import PASSES_OF_A_STEP
-from vgg_sweep.config import Config, load_option
+from vgg_sweep.config import PAPER_CROP_PX, Config, load_option
 from vgg_sweep.device import choose_device
 from vgg_sweep.nets.columns import activation_bytes_training, net_macs, num_params, parse_columns
 from vgg_sweep.plan import plan
@@ -81,11 +81,12 @@ def advice(rows: Sequence[Row], config: Config) -> list[str]:
 
 def paper_seconds(rows: Sequence[Row], config: Config) -> tuple[float, float] | None:
     """Seconds that the twelve runs of Table 3 would train and score on ILSVRC at the speeds measured, one after
-    another; None if training or scoring was not measured.
+    another; None if training or scoring was not measured, or not at the paper's size.
     """
     train = next((row for row in rows if (row.bench, row.what) == ("train", "ours")), None)
     score = next((row for row in rows if row.bench == "score" and row.what == "ours, dense"), None)
-    if train is None or score is None:
+    is_papers_size = (config.crop, config.width) == (PAPER_CROP_PX, 1.0)
+    if train is None or score is None or not is_papers_size:
         return None
     nets = [
         replace(

@@ -70,7 +70,6 @@ def _conclusions(rows: Sequence[Row], config: Config, num_classes: int) -> list[
 _HEADINGS = {
     "what": "",
     "image_px": "px",
-    "batch": "batch",
     "settings": "",
     "seconds": "s",
     "images_per_second": "images/s",
@@ -84,10 +83,20 @@ _HEADINGS = {
 def _table(name: str, rows: Sequence[Row]) -> Table:
     """The columns that have something to say, and not the first looks, of which only the fastest matters."""
     rows = [row for row in rows if row.what != "first look"]
-    title = f"bench {name}: net {rows[0].config}, {rows[0].device}".rstrip(", ")
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+    nets = {f": net {row.config}, {row.device}" for row in rows if row.device}
+    table = Table(
+        title=f"bench {name}{nets.pop() if len(nets) == 1 else ''}",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     cells = {key: [_cell(key, row) for row in rows] for key in _HEADINGS}
     shown = {key: each for key, each in cells.items() if any(each)}
+    if "images_per_second" in shown:
+        del shown["seconds"]
     for key in shown:
         table.add_column(_HEADINGS[key], justify="left" if key in ("what", "settings") else "right", no_wrap=True)
     for row in zip(*shown.values(), strict=True):
@@ -97,9 +106,9 @@ def _table(name: str, rows: Sequence[Row]) -> Table:
 
 def _cell(key: str, row: Row) -> str:
     if key == "settings":
-        at_once = f"{row.micro_batch} at once" if row.micro_batch else ""
+        at_once = f"by {row.micro_batch}" if row.micro_batch else ""
         words = [row.precision, row.layout, at_once, "compiled" if row.compile else ""]
-        return ", ".join(word for word in words if word)
+        return " ".join(word for word in words if word)
     value = getattr(row, key)
     if value is None:
         return ""
@@ -110,4 +119,6 @@ def _cell(key: str, row: Row) -> str:
             return f"{value / 1e6:,.0f} MB"
         case "speedup":
             return f"{value:.2f} x"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return str(value)
