@@ -75,11 +75,11 @@ def _rows(
                 for view_HWC in views(image_HWC, each.method, config.crop):
                     _one(net, view_HWC, each.flip, preprocessing, device)
 
-    works: dict[str, Callable[[], object]] = {"ours": ours, "one view at a time": one_by_one}
+    works: dict[str, Callable[[], object]] = {"ours": ours, "one by one": one_by_one}
     times = take_turns(works, device.place, seconds)
     first = next(iter(images))
     num_images = len(images[first])
-    peaks = {"ours": device.dtype, "one view at a time": torch.float32}
+    peaks = {"ours": device.dtype, "one by one": torch.float32}
     return [
         Row(
             bench="score",
@@ -95,7 +95,7 @@ def _rows(
             seconds=times[what],
             images_per_second=num_images / times[what],
             share_of_peak=2 * macs / times[what] / peak_flops(device.place, peaks[what]),
-            speedup=times["one view at a time"] / times[what],
+            speedup=times["one by one"] / times[what],
         )
         for what in works
     ]

@@ -111,7 +111,7 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
         before = _resident_bytes("VmHWM")
         work()
-        return _resident_bytes("VmHWM") - before
+        return max(0, _resident_bytes("VmHWM") - before)
     return None
 
 
