@@ -349,3 +349,25 @@ def test_posteriors_of_other_weights_are_not_mixed(tmp_path: Path) -> None:
     manifest_file.write_text(manifest_file.read_text().replace('"weights_fingerprint": "', '"weights_fingerprint": "0'))
     with pytest.raises(RunError, match="was made from other weights; remove that folder"):
         scored(wider)
+
+
+def stored(run: Run) -> dict[str, np.ndarray]:
+    return {path.name: np.load(path) for path in sorted(run.folder.posteriors.glob("*.npy"))}
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"), [({"layout": "nchw"}, 1e-5), ({"precision": "bf16"}, 2e-2)], ids=["layout", "bf16"]
+)
+def test_the_faster_ways_give_the_posteriors_of_the_plain_one(
+    tmp_path: Path, settings: dict[str, object], tolerance: float
+) -> None:
+    fast, plain = (
+        tiny_run(tmp_path / name, model="D", protocol="crops", warm_start="none", **given)
+        for name, given in (("fast", settings), ("plain", {"precision": "fp32", "layout": "channels-last"}))
+    )
+    for run in (fast, plain):
+        scored(run)
+    assert stored(fast).keys() == stored(plain).keys() and len(stored(plain)) > 2
+    for name, posteriors_NK in stored(plain).items():
+        np.testing.assert_allclose(stored(fast)[name], posteriors_NK, atol=tolerance)
+        assert len(np.unique(posteriors_NK.round(4))) > 3  # not all alike, which would agree in any way

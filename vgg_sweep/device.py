@@ -47,6 +47,10 @@ class Device:
         reduced = self.dtype if self.precision != "fp32" else None
         return torch.autocast(self.place.type, reduced, enabled=reduced is not None)
 
+    def expect_shapes(self, *, alike: bool) -> None:
+        """Let cuDNN try its algorithms on each new shape: worth it where all are `alike`, as in training."""
+        torch.backends.cudnn.benchmark = alike and not torch.are_deterministic_algorithms_enabled()
+
     def reset_peak_memory(self) -> None:
         """Measure anew: a process may do several runs."""
         if self.place.type == "cuda":
@@ -81,7 +85,6 @@ def _set_arithmetic(config: Config) -> None:
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
     torch.use_deterministic_algorithms(config.deterministic)
-    torch.backends.cudnn.benchmark = False
 
 
 def _fast_precision(device: torch.device) -> str:

@@ -65,6 +65,7 @@ def score(
     if not wanted:
         return
     manifest = _manifest(folder, images)
+    device.expect_shapes(alike=False)
     net.to(device.place, memory_format=device.memory_format(training=False))  # type: ignore[call-overload]
     net.eval()
     parts = folder.posteriors / "parts" / _origin(manifest)

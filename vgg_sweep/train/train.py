@@ -92,6 +92,7 @@ def train(
     config, folder = run.config, run.folder
     _check_shares(len(images.train), config.recipe.batch_size, ranks)
     device.reset_peak_memory()
+    device.expect_shapes(alike=True)
     if ranks.is_first:
         remove_unfinished(folder)
     net = build_net(config, len(images.classes))

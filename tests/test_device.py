@@ -1,0 +1,66 @@
+"""What a run tells torch of the device it has."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vgg_sweep.config import ConfigError
+from vgg_sweep.device import Device, choose_device
+
+from .tiny import tiny_config
+
+
+@pytest.fixture(autouse=True)
+def _leave_torch_as_it_was() -> object:
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = False
+
+
+def device(precision: str, layout: str = "auto") -> Device:
+    return Device(torch.device("cpu"), precision, "a CPU", layout)
+
+
+def test_channels_last_but_for_training_in_bf16_on_a_cpu() -> None:
+    assert device("fp32").layout_name(training=True) == "channels-last"
+    assert device("bf16").layout_name(training=True) == "nchw"
+    assert device("bf16").layout_name(training=False) == "channels-last"
+    assert Device(torch.device("cuda"), "bf16", "a GPU", "auto").layout_name(training=True) == "channels-last"
+    for training in (True, False):
+        assert device("bf16", "channels-last").layout_name(training=training) == "channels-last"
+        assert device("fp32", "nchw").layout_name(training=training) == "nchw"
+
+
+@pytest.mark.parametrize(
+    ("layout", "memory_format"), [("nchw", torch.contiguous_format), ("auto", torch.channels_last)]
+)
+def test_images_are_laid_out_as_the_net_is(layout: str, memory_format: torch.memory_format) -> None:
+    images_NCHW = torch.randn(2, 3, 5, 7)
+    for given in (images_NCHW, images_NCHW.contiguous(memory_format=torch.channels_last)):
+        laid_out = device("fp32", layout).laid_out(given, training=True)
+        assert laid_out.is_contiguous(memory_format=memory_format) and torch.equal(laid_out, images_NCHW)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_cudnn_tries_its_algorithms_where_shapes_are_alike_and_bits_may_differ(
+    tmp_path: Path, deterministic: bool
+) -> None:
+    chosen = choose_device(tiny_config(tmp_path, deterministic=deterministic))
+    chosen.expect_shapes(alike=True)
+    assert torch.backends.cudnn.benchmark is not deterministic
+    chosen.expect_shapes(alike=False)
+    assert torch.backends.cudnn.benchmark is False
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_products_are_computed_in_the_precision_asked_for(tmp_path: Path, precision: str) -> None:
+    chosen = choose_device(tiny_config(tmp_path, precision=precision))
+    with chosen.autocast():
+        product = torch.ones(4, 4) @ torch.ones(4, 4)
+    assert product.dtype == chosen.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def test_a_device_that_is_not_here_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device=cuda:7 is not available here"):
+        choose_device(tiny_config(tmp_path, device="cuda:7"))
