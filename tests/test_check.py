@@ -109,6 +109,8 @@ def test_the_command(tmp_path: Path, call: Callable[..., Outcome]) -> None:
     assert shown.exit_code == 1
     assert "val/bee/0.jpg" in shown.out and "folder: 1 undecodable" in shown.out
     assert (tmp_path / "problems.csv").read_text().splitlines()[0] == "kind,split,id,detail"
+    nowhere = call(*asked, "--csv", "nowhere/problems.csv")
+    assert nowhere.exit_code == 2 and "nowhere is not a folder; make it first" in nowhere.err and not nowhere.out
     as_json = json.loads(call(*asked, "--json").out)
     assert as_json["num_problems"] == {"undecodable": 1} and as_json["num_images"] == 12
 

@@ -23,15 +23,21 @@ PLAIN_LINE_EVERY_SECONDS = 10.0
 @data.command()
 def prepare(
     overrides: Overrides = None,
-    again: Annotated[bool, typer.Option("--again", help="List the files anew, whatever the index says.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="List the files anew, even if the index is up to date.")
+    ] = False,
     with_statistics: Annotated[
-        bool, typer.Option("--statistics", help="Also compute the mean and the colour components now.")
+        bool, typer.Option("--statistics", help="Also compute the mean and the colour components, which runs share.")
     ] = False,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Find a set in data.root, check its layout and index it; data.download=true fetches it.
+    """Find an image set, check its layout, and index it.
 
-    Nothing is copied or extracted. Training does the same by itself: this says first what it would find.
+    vgg-sweep data prepare data=imagenet data.root=DIR
+
+    Says what was found as which layout, how many images and classes, and where the index is. Images are not copied or
+    extracted. data.download=true fetches a published set first. Training does all this by itself; here it shows
+    beforehand.
     """
     from vgg_sweep import compose
 
@@ -45,13 +51,20 @@ def prepare(
 @data.command()
 def check(
     overrides: Overrides = None,
-    csv: Annotated[Path | None, typer.Option("--csv", dir_okay=False, help="Write every problem to a file.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", dir_okay=False, help="Write a row for each problem to a file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object with every problem.")] = False,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Read every image of a set and list every problem; workers=N says how many at a time.
+    """Read every image of a set and list every problem.
 
-    Exit code 0 if there is none, 1 if there are some.
+    vgg-sweep data check data=folder data.root=DIR workers=8 --csv problems.csv
+
+    Undecodable files, wrong labels, duplicates within and across train and val, wrong extensions, odd sizes, and
+    classes of very different size. workers=N reads N images at a time. Ctrl-C shows what was found so far.
+
+    Exit code: 0 without problems, 1 with some, 2 if there is no such set.
     """
     from vgg_sweep import compose
 
@@ -90,11 +103,14 @@ def check_set(config: "Config", csv: Path | None, *, as_json: bool) -> None:
 
     from rich.console import Console
 
+    from vgg_sweep.config import ConfigError
     from vgg_sweep.images.check import Findings, check_images
     from vgg_sweep.images.findings import findings_csv, findings_json, findings_table, verdict
     from vgg_sweep.images.sources import is_indexed, open_images, open_index
     from vgg_sweep.store import write_text
 
+    if csv is not None and not csv.absolute().parent.is_dir():
+        raise ConfigError(f"--csv {csv}: {csv.parent} is not a folder; make it first.")
     with shown_progress("list") as progress:
         images = open_images(config, progress)
     facts = open_index(config).facts if is_indexed(config.data) else {"notes": [], "mislabelled": []}
