@@ -6,14 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 import vgg_sweep
 from tests.conftest import Outcome
 from vgg_sweep import work
+from vgg_sweep.cli.runs import train_job
 from vgg_sweep.config import RunError
 from vgg_sweep.plan import Run
 from vgg_sweep.progress import Interrupted
 from vgg_sweep.sweep import status
+
+from .tiny import tiny_config, tiny_run
 
 Call = Callable[..., Outcome]
 
@@ -217,3 +221,8 @@ def test_describe_fits_a_terminal_of_80_columns(call: Call) -> None:
     assert "138.358" in out
     assert "…" not in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_job_returns_its_validation_error_for_sweepers_that_look_for_the_lowest(tmp_path: Path) -> None:
+    val_error = train_job(OmegaConf.structured(tiny_config(tmp_path)))
+    assert val_error == tiny_run(tmp_path).folder.record()["val_error"] and 0 <= val_error <= 100

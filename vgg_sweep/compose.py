@@ -70,7 +70,7 @@ def run(task: Callable[[Config], None], overrides: list[str], flags: Flags) -> N
             raise failures[0]
 
 
-def multirun(job: Callable[[DictConfig], None], overrides: list[str], flags: Flags) -> None:
+def multirun(job: Callable[[DictConfig], object], overrides: list[str], flags: Flags) -> None:
     """Give all configurations that `overrides` make to Hydra's sweeper, and `job`, of a module, to its launcher."""
     from vgg_sweep.sweep import sweeper
 
@@ -80,7 +80,7 @@ def multirun(job: Callable[[DictConfig], None], overrides: list[str], flags: Fla
         _call_hydra(job, [*mode, *flags.argv(), *_read(overrides, flags, many=not flags.only_show)])
 
 
-def _call_hydra(job: Callable[[DictConfig], None], argv: list[str]) -> None:
+def _call_hydra(job: Callable[[DictConfig], object], argv: list[str]) -> None:
     ConfigStore.instance().store(name="schema", node=Config)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     sys.argv = [sys.argv[0], *argv]

@@ -116,11 +116,18 @@ def train_config(config: "Config") -> None:
         typer.echo(f"Done: {runs[-1].folder.path}")
 
 
-def train_job(raw: "DictConfig") -> None:
-    """A run of a sweep, in whatever process Hydra's launcher starts it."""
-    from vgg_sweep.config import checked
+def train_job(raw: "DictConfig") -> float | None:
+    """A run of a sweep, in whatever process Hydra's launcher starts it.
 
-    train_config(checked(raw))
+    Returns the error in percent of the last validation, for sweepers that look for the lowest, such as Optuna's.
+    """
+    from vgg_sweep.config import checked
+    from vgg_sweep.plan import plan
+
+    config = checked(raw)
+    train_config(config)
+    val_error: float | None = plan([config])[-1].folder.record().get("val_error")
+    return val_error
 
 
 def score_config(config: "Config") -> None:
