@@ -1,11 +1,13 @@
 # make demo    set up, make the twelve runs of Table 3 at small size on the embedded data, and report
 # make test    set up, and check style, types and behaviour
 # make soak    kill runs at random moments and fill their disk, for some minutes
+# make test-ray        a sweep on a Ray cluster of two nodes on this machine, in an environment of its own
 # make test-slurm      a sweep on a real Slurm of one node, for some minutes (root, Debian or Ubuntu: installs slurm-wlm and munge)
 # make bench   how fast this machine is beside what people use instead, a table each (an hour; let nothing else run)
 # make bench-data     training images beside torchvision's and timm's loaders, from BENCH_IMAGES=folder or tar
 # make bench-demo     the demo's runs by vgg-sweep and written plainly
 # make bench-growth   time and memory against images, classes and depth
+# make bench-index     an index of as many images as ILSVRC has: time, bytes, memory
 # make bench-report    time and memory of reports on up to 1,000 synthetic runs
 # make clean   remove the environment; outputs/ stays
 # PYTHON=... names the Python to set up with; else the first of these that is 3.11 or newer.
@@ -16,7 +18,7 @@ BIN := .venv/bin
 READY := .venv/ready
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: demo test soak test-slurm bench bench-data bench-demo bench-growth bench-report clean
+.PHONY: demo test soak test-ray test-slurm bench bench-data bench-demo bench-growth bench-report bench-sweep clean
 
 demo: $(READY)
 	$(BIN)/vgg-sweep multirun experiment=demo
@@ -33,6 +35,11 @@ test: $(READY)
 soak: $(READY)
 	$(BIN)/pytest -s tests/soak.py
 
+# Ray's launcher and joblib's need different versions of cloudpickle, so Ray has an environment of its own.
+test-ray: $(READY)
+	test -x .venv-ray/bin/ray || { $(BIN)/python -m venv .venv-ray && .venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[ray]'; }
+	.venv-ray/bin/python -m tests.ray.cluster
+
 test-slurm: $(READY)
 	$(BIN)/pytest -s tests/slurm/depth.py
 
@@ -42,7 +49,7 @@ bench: $(READY)
 	$(BIN)/vgg-sweep bench train model=E
 	$(BIN)/vgg-sweep bench lrn
 	$(BIN)/vgg-sweep bench sweep
-	$(MAKE) bench-data bench-sweep bench-report bench-growth bench-demo
+	$(MAKE) bench-data bench-index bench-sweep bench-report bench-growth bench-demo
 
 bench-data: $(READY)
 	$(BIN)/vgg-sweep bench data data.root=$(BENCH_IMAGES) train_scale=jitter
@@ -53,11 +60,17 @@ bench-demo: $(READY)
 bench-growth: $(READY)
 	$(BIN)/python -m tests.bench_growth
 
+bench-index: $(READY)
+	$(BIN)/python -m tests.bench_index
+
 bench-report: $(READY)
 	$(BIN)/python -m tests.bench_report
 
+bench-sweep: $(READY)
+	$(BIN)/python -m tests.bench_sweep
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-ray
 
 # An environment that pip is missing from was cut short, and one of an older Python is of no use: both are made anew.
 $(READY): pyproject.toml
