@@ -192,7 +192,8 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
         gpus = _gpus(device.place.index or 0, ranks.num_ranks) if device.place.type == "cuda" else []
         folder.update_status(device=device.place.type, gpus=gpus)
     is_imported = config.imported.sha256 is not None
-    images = open_images(config, lambda done, total: reporter.step("draw", done, total))
+    listing = "draw" if config.data.source == "fractals" else "list"
+    images = open_images(config, lambda done, total: reporter.step(listing, done, total))
     if is_imported:
         images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)
     else:

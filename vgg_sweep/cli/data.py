@@ -163,12 +163,14 @@ def shown_progress(word: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _say_index(index: "Index") -> None:
+    from rich.filesize import decimal
+
     typer.echo(f"found as: {index.facts['layout']}")
     for note in index.facts["notes"]:
         typer.echo(f"note: {note}")
     if mislabelled := index.facts["mislabelled"]:
         typer.echo(f"note: {len(mislabelled)} images lie in the folder of another class than their list of labels says")
-    typer.echo(f"index: {index.folder} ({index.num_bytes / 1e6:.1f} MB)")
+    typer.echo(f"index: {index.folder} ({decimal(index.num_bytes)})")
 
 
 def _end_stopped(findings: "Findings") -> None:

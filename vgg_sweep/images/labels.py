@@ -7,7 +7,7 @@ number is read by the convention of its file; where that does not fit the set an
 
 import re
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vgg_sweep.config import ConfigError
@@ -77,17 +77,22 @@ def misplaced_by(labels: Mapping[int, str]) -> str | None:
     truth = {number: devkit_order()[id - 1] for number, id in enumerate(FIRST_DEVKIT_IDS, start=1) if number in labels}
     if len(truth) < FEW or any(labels[number] == wnid for number, wnid in truth.items()):
         return None
-    mistakes = {
+    for words, wrong in mistakes():
+        if all(labels[number] == wrong[wnid] for number, wnid in truth.items()):
+            return words
+    return None
+
+
+def mistakes() -> Iterator[tuple[str, dict[str, str | None]]]:
+    """The ways in which the orders are mixed up: in words, and the wnid that each wnid then becomes."""
+    orders = {
         "the development kit's numbers were taken for places in the sorted wnids": (devkit_order(), sorted_order()),
         "places in the sorted wnids were taken for the development kit's numbers": (sorted_order(), devkit_order()),
         "places in the sorted wnids were counted from the wrong one of 0 and 1": (sorted_order(), sorted_order()),
     }
-    for words, (true_order, taken_for) in mistakes.items():
+    for words, (true_order, taken_for) in orders.items():
         for shift in (-1, 0, 1):
-            wrong = {number: _at(taken_for, true_order.index(wnid) + shift) for number, wnid in truth.items()}
-            if all(labels[number] == wnid for number, wnid in wrong.items()):
-                return words
-    return None
+            yield words, {wnid: _at(taken_for, place + shift) for place, wnid in enumerate(true_order)}
 
 
 def _read_numbers(

@@ -42,7 +42,7 @@ def notes(name: str, frame: pd.DataFrame) -> list[str]:
         if measured["note"].str.startswith(AT_CHANCE).any():
             lines.append(
                 "A net at chance has learned nothing that these images show, or its outputs are in another order than "
-                "the classes in its posteriors/manifest.json."
+                "the classes in its posteriors/manifest.json; its log.txt says so where it can be told."
             )
     if "paper_S" in frame and not frame["S"].equals(frame["paper_S"]):
         crop = int(frame["crop"].iloc[0])

@@ -24,6 +24,7 @@ import torch
 
 from vgg_sweep.config import Config, Preprocessing, RunError
 from vgg_sweep.device import Device, net_input
+from vgg_sweep.images.order import order_hint
 from vgg_sweep.images.splits import ImageSet, Split
 from vgg_sweep.images.views import rescaled, views
 from vgg_sweep.nets.vgg import VGG, posteriors
@@ -121,6 +122,10 @@ def score(
         manifest["files"] = [*others, _entry(each, file, posteriors_NK)]
     write_json(folder.posteriors / "manifest.json", manifest)
     shutil.rmtree(folder.posteriors / "parts")
+    guesses_N = next(iter(scored.values()))[is_there_N].argmax(axis=1)
+    if hint := order_hint(guesses_N, np.array(manifest["labels"]), images.classes):
+        reporter.note(hint)
+        folder.update_record(order_hint=hint)
 
 
 def _leave_out(manifest: dict[str, Any], val: Split, is_there_N: np.ndarray, folder: RunFolder) -> None:

@@ -23,6 +23,7 @@ from vgg_sweep.config import Config, ConfigError, RunError, scaled_px, test_scal
 from vgg_sweep.device import Device, net_input
 from vgg_sweep.images.augment import derived_seed, draw_epoch
 from vgg_sweep.images.loader import Batch, Loader
+from vgg_sweep.images.order import order_doubt
 from vgg_sweep.images.packed import packed
 from vgg_sweep.images.splits import ImageSet, Split
 from vgg_sweep.images.statistics import Statistics
@@ -178,7 +179,7 @@ def _take_steps(
         forget_rows_after(folder.metrics, progress.step)
     batches = _endless(config, images.train, progress.step, budget.steps_per_epoch, learner)
     learner.net.train()
-    is_warned = False
+    is_warned = is_order_doubted = False
     with closing(batches), open_logger(run, progress.step + 1, ranks.is_first) as log:
         while not is_over(recipe, share_done := progress.step / budget.num_steps, progress.val_errors):
             began = time.monotonic()
@@ -196,10 +197,14 @@ def _take_steps(
                 )
             is_validated = progress.step % budget.validate_every == 0 or progress.step == budget.num_steps
             if is_validated:
-                progress.val_errors.append(validate(learner, images.val))
+                progress.val_errors.append(val_error := validate(learner, images.val))
+                doubt = order_doubt(window.error, val_error, len(images.val), len(images.classes))
+                if doubt and not is_order_doubted:
+                    is_order_doubted = True
+                    reporter.note(doubt)
             if ranks.is_first and (is_validated or progress.step % config.log_every_steps == 0):
-                val_error = progress.val_errors[-1] if is_validated else None
-                row = window.row(progress.step, progress.step / budget.steps_per_epoch, learner.lr, val_error)
+                epoch = progress.step / budget.steps_per_epoch
+                row = window.row(progress.step, epoch, learner.lr, val_error if is_validated else None)
                 append_row(folder.metrics, row)
                 log(row)
             if share_done >= CHANCE_SHARE and not is_warned and window.is_at_chance(len(images.classes)):
