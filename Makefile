@@ -18,7 +18,7 @@ BIN := .venv/bin
 READY := .venv/ready
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: demo test soak test-ray test-slurm bench bench-data bench-demo bench-growth bench-report bench-sweep clean
+.PHONY: demo test soak test-ray test-slurm bench bench-data bench-demo bench-growth bench-index bench-report bench-sweep clean
 
 demo: $(READY)
 	$(BIN)/vgg-sweep multirun experiment=demo
