@@ -1,6 +1,7 @@
 """A wrong order of val's labels is told from what a net says, and not where the net merely knows little."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,12 +70,18 @@ def test_a_run_says_it(tmp_path: Path, call: Callable[..., Outcome]) -> None:
                 noisy_HWC = np.clip(RNG.normal(colour, 20, (37, 37, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(noisy_HWC).save(tmp_path / "set" / split / folder / f"{number}.png")
     recipe = ["epochs=7", "batch_size=8", "init=he", "dropout=0", "lr=0.01"]
-    done = call(
+    asked = (
         "train", "data=folder", "data.root=set", "model=A", "protocol=single", "width=0.03125", "crop=32",
         "device=cpu", "workers=0", "threads=1", "out=runs", *(f"recipe.{setting}" for setting in recipe),
     )  # fmt: skip
+    done = call(*asked)
     assert done.exit_code == 0, done.err
     [folder] = (tmp_path / "runs").glob("*/")
     assert "are val's labels in another order?" in (folder / "log.txt").read_text()
     hint = json.loads((folder / "record.json").read_text())["order_hint"]
     assert "it would be 0 % if val's labels were in another order" in hint and hint in (folder / "log.txt").read_text()
+    for old, new in (("ant", "new"), ("bee", "ant"), ("cat", "bee"), ("new", "cat")):
+        (tmp_path / "set" / "val" / old).rename(tmp_path / "set" / "val" / new)
+    shutil.rmtree(folder / "posteriors")
+    assert call(*asked).exit_code == 0
+    assert json.loads((folder / "record.json").read_text())["order_hint"] is None

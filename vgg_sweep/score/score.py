@@ -120,12 +120,13 @@ def score(
         _save(file, posteriors_NK)
         others = [entry for entry in manifest["files"] if entry["file"] != file.name]
         manifest["files"] = [*others, _entry(each, file, posteriors_NK)]
+    guesses_N = next(iter(scored.values()))[is_there_N].argmax(axis=1)
+    hint = order_hint(guesses_N, np.array(manifest["labels"]), images.classes)
+    folder.update_record(order_hint=hint)
+    if hint:
+        reporter.note(hint)
     write_json(folder.posteriors / "manifest.json", manifest)
     shutil.rmtree(folder.posteriors / "parts")
-    guesses_N = next(iter(scored.values()))[is_there_N].argmax(axis=1)
-    if hint := order_hint(guesses_N, np.array(manifest["labels"]), images.classes):
-        reporter.note(hint)
-        folder.update_record(order_hint=hint)
 
 
 def _leave_out(manifest: dict[str, Any], val: Split, is_there_N: np.ndarray, folder: RunFolder) -> None:
