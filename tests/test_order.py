@@ -55,6 +55,7 @@ def test_a_net_that_knows_little_is_not_blamed_on_the_labels() -> None:
     assert order_hint(guesses(labels_N, 30, 10), labels_N, FOODS) is None
     assert order_hint(guesses(labels_N, 100, 10), labels_N, FOODS) is None
     assert order_hint(np.full(600, 7), labels_N, FOODS) is None
+    assert order_hint(guesses(labels_N, 85, 10), (labels_N + 3) % 10, FOODS) is None  # more than nothing, not much
     lopsided_N = (RNG.random(600) < 0.1).astype(int)  # always saying 1 looks like a swap
     assert order_hint(np.ones(600, int), lopsided_N, FOODS) is None
     assert order_hint(np.array([1]), np.array([0]), FOODS) is None
