@@ -16,7 +16,7 @@ def import_(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE... [KEY=VALUE]...",
+            metavar="FILE|KEY=VALUE",
             help="Files of weights, and settings such as preprocessing=caffe.",
             autocompletion=complete_override,
         ),
