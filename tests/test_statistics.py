@@ -33,3 +33,22 @@ def test_they_are_computed_once(tmp_path: Path) -> None:
     black, white = (image_set([np.full((4, 4, 3), level, dtype=np.uint8)]) for level in (0, 255))
     first = statistics(black, tmp_path, workers=1)
     assert statistics(white, tmp_path, workers=1) == first
+
+
+def test_a_pass_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vgg_sweep.images.statistics.BLOCK", 4)
+    monkeypatch.setattr("vgg_sweep.images.statistics.KEEP_EVERY_SECONDS", -1.0)
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 256, (9, 9, 3), np.uint8) for _ in range(18)]
+    whole = statistics(image_set(arrays), tmp_path / "whole", workers=1)
+
+    def stop(done: int, total: int) -> None:
+        if done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        statistics(image_set(arrays), tmp_path / "parts", workers=1, progress=stop)
+    assert [file.name for file in (tmp_path / "parts").glob("*.json")] == ["statistics-fingerprint-.part.json"]
+    arrays[:8] = [np.zeros((9, 9, 3), np.uint8)] * 8  # not read again
+    assert statistics(image_set(arrays), tmp_path / "parts", workers=1) == whole
+    assert [file.name for file in (tmp_path / "parts").glob("*.json")] == ["statistics-fingerprint-.json"]
