@@ -78,6 +78,7 @@ def prepare_set(config: "Config", *, again: bool, with_statistics: bool) -> None
     from vgg_sweep.images.sources import is_indexed, open_images, open_index
     from vgg_sweep.images.statistics import statistics
     from vgg_sweep.images.wnids import shown
+    from vgg_sweep.progress import Interrupted
 
     began = time.monotonic()
     with shown_progress("list") as progress:
@@ -92,8 +93,11 @@ def prepare_set(config: "Config", *, again: bool, with_statistics: bool) -> None
     if is_indexed(config.data):
         _say_index(open_index(config))
     if with_statistics:
-        with shown_progress("mean") as progress:
-            figures = statistics(images, Path(config.cache), max(1, config.workers), progress)
+        try:
+            with shown_progress("mean") as progress:
+                figures = statistics(images, Path(config.cache), max(1, config.workers), progress)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; the same command goes on where the mean was last kept") from None
         typer.echo("mean RGB of 0 to 255: " + ", ".join(f"{255 * mean:.2f}" for mean in figures.mean_rgb))
 
 
