@@ -46,7 +46,7 @@ def cifar10_python(root: Path) -> None:
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     for name, seed in (("data_batch_1", 1), ("data_batch_2", 2), ("test_batch", 3)):
-        batch = {b"data": planes(pixels(seed)), b"labels": LABELS, b"batch_label": b"made"}
+        batch = {"data": planes(pixels(seed)), "labels": LABELS, "batch_label": "made"}
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["airplane", "automobile"]}, protocol=2))
 

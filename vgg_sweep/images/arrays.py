@@ -196,8 +196,8 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _unpickled(package: Package, name: str) -> dict[str, Any]:
     try:
-        content = _ArraysOnly(io.BytesIO(package.read(name)), encoding="latin1").load()
-        return {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
+        content: dict[str, Any] = _ArraysOnly(io.BytesIO(package.read(name)), encoding="latin1").load()
+        return content
     except (pickle.UnpicklingError, EOFError, AttributeError, ValueError) as error:
         raise ConfigError(f"{package.place}/{name} is not the published file ({error}); copy the set again.") from error
 
