@@ -1,5 +1,7 @@
 """What a run tells torch of the device it has."""
 
+import ctypes
+import resource
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,26 @@ def test_cudnn_tries_its_algorithms_where_shapes_are_alike_and_bits_may_differ(
     assert torch.backends.cudnn.benchmark is not deterministic
     chosen.expect_shapes(alike=False)
     assert torch.backends.cudnn.benchmark is False
+
+
+def test_memory_of_shapes_that_are_alike_is_asked_for_once(tmp_path: Path) -> None:
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("this C library has no mallopt")
+    chosen = choose_device(tiny_config(tmp_path))
+
+    def pages_asked_for() -> int:
+        torch.ones(2**24)  # 64 MiB, to begin with
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(4):
+            torch.ones(2**24)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    chosen.expect_shapes(alike=True)
+    kept = pages_asked_for()
+    chosen.expect_shapes(alike=False)
+    given_back = pages_asked_for()
+    assert given_back > 4 * 2**26 / resource.getpagesize() / 600  # pages may be huge ones of 2 MiB
+    assert kept < given_back / 4
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
