@@ -18,6 +18,7 @@ def _leave_torch_as_it_was() -> object:
     yield
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = True
 
 
 def device(precision: str, layout: str = "auto") -> Device:
@@ -53,6 +54,13 @@ def test_cudnn_tries_its_algorithms_where_shapes_are_alike_and_bits_may_differ(
     assert torch.backends.cudnn.benchmark is not deterministic
     chosen.expect_shapes(alike=False)
     assert torch.backends.cudnn.benchmark is False
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_tf32_is_as_asked_for_and_a_net_can_still_be_exported(tmp_path: Path, tf32: bool) -> None:
+    choose_device(tiny_config(tmp_path, tf32=tf32))
+    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
+    torch.export.export(torch.nn.Conv2d(3, 2, 3), (torch.ones(1, 3, 5, 5),))
 
 
 def test_memory_of_shapes_that_are_alike_is_asked_for_once(tmp_path: Path) -> None:

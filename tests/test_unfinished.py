@@ -153,7 +153,13 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
             "--out",
             str(out),
         ]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's `&` ignores it
+        )
         wait_for(lambda: (out / "report.md").exists())
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)

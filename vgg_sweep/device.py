@@ -97,9 +97,8 @@ def _keep_freed_memory(keep: bool) -> None:
 
 def _set_arithmetic(config: Config) -> None:
     """What torch keeps for the whole process: TF32 and determinism."""
-    fp32 = "tf32" if config.tf32 else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = fp32
-    torch.backends.cudnn.conv.fp32_precision = fp32  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_tf32 = config.tf32
+    torch.backends.cudnn.allow_tf32 = config.tf32  # torch.export refuses to work beside the newer `fp32_precision`
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
     torch.use_deterministic_algorithms(config.deterministic)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -218,10 +219,12 @@ def _differences_layout(frame: pd.DataFrame) -> list[Column]:
 
 
 def _two_names(frame: pd.DataFrame) -> list[str]:
-    """What two sweeps are called above their columns; the ends of long paths, unless that is where they are alike."""
+    """What two sweeps are called above their columns: as much of the ends of their paths as tells them apart."""
     if _differs(frame, "other_sweep"):
         return ["the first", "the other"]
-    names = [str(frame[key].iloc[0]) for key in ("sweep", "other_sweep")]
+    paths = [PurePath(str(frame[key].iloc[0])).parts for key in ("sweep", "other_sweep")]
+    num_parts = next((num for num in range(1, 1 + max(map(len, paths))) if paths[0][-num:] != paths[1][-num:]), 1)
+    names = [str(PurePath(*parts[-num_parts:])) for parts in paths]
     ends = [name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}" for name in names]
     return ends if len(set(ends)) == 2 else names
 
@@ -233,9 +236,9 @@ def _comparison_layout(frame: pd.DataFrame) -> list[Column]:
         return row["config"] if pd.isna(row["train_scale"]) else f"{row['config']}-{row['train_scale']}"
 
     return [
-        _column(frame, "net", net, wrap=24),
-        _column(frame, "Q", lambda row: "multiple" if row["rule"] == "multi" else "single", drop=2),
-        _column(frame, "method", _text("method"), wrap=18, drop=1),
+        _column(frame, "net", net, wrap=14),
+        _column(frame, "Q", lambda row: "multiple" if row["rule"] == "multi" else "single"),
+        _column(frame, "method", _text("method"), wrap=12),
         *(
             _column(frame, f"{name}\n{top}", _number(f"{prefix}{key}_error"), is_number=True, drop=drop)
             for key, top, drop in (("top1", "top-1", 0), ("top5", "top-5", 4))
