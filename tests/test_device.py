@@ -71,7 +71,7 @@ def test_memory_of_shapes_that_are_alike_is_asked_for_once(tmp_path: Path) -> No
     def pages_asked_for() -> int:
         torch.ones(2**24)  # 64 MiB, to begin with
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(4):
+        for _ in range(20):
             torch.ones(2**24)
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -79,8 +79,8 @@ def test_memory_of_shapes_that_are_alike_is_asked_for_once(tmp_path: Path) -> No
     kept = pages_asked_for()
     chosen.expect_shapes(alike=False)
     given_back = pages_asked_for()
-    assert given_back > 4 * 2**26 / resource.getpagesize() / 600  # pages may be huge ones of 2 MiB
-    assert kept < given_back / 4
+    assert given_back > 20 * 2**26 / resource.getpagesize() / 600  # pages may be huge ones of 2 MiB
+    assert kept < given_back / 4  # some, where a small block came to lie in the freed one
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
