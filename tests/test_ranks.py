@@ -114,7 +114,7 @@ def start_ranks(run: Run) -> subprocess.Popen[str]:
 
 
 def test_all_stop_at_one_step_and_go_on_to_the_same_weights(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=60.0, lr=0.005)
+    recipe = replace(RECIPE, epochs=25.0, lr=0.005)
     alone = worked(tiny_run(tmp_path / "one", recipe=recipe, devices=2))
     run = tiny_run(tmp_path / "two", recipe=recipe, devices=2)
     worker = start_ranks(run)
