@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vgg_sweep.report import paper
 from vgg_sweep.report.metrics import Z95, discordant, mcnemar, normal_p, paired_difference
 from vgg_sweep.report.protocols import BOTH
-from vgg_sweep.report.tables import by_settings, find
+from vgg_sweep.report.tables import Group, by_settings
 
 ALPHA = 0.05
 """A difference with a smaller p decides a claim."""
@@ -142,7 +142,7 @@ def _compared(claim: Claim) -> str:
     return f"{', '.join(firsts)} - {', '.join(seconds)}"
 
 
-def _tested(claim: Claim, group: pd.DataFrame) -> dict[str, Any]:
+def _tested(claim: Claim, group: Group) -> dict[str, Any]:
     pairs = []
     for pair in claim.pairs:
         first, second = (_misses_by_seed(group, side) for side in pair)
@@ -176,8 +176,8 @@ def _tested(claim: Claim, group: pd.DataFrame) -> dict[str, Any]:
     return counts | {"pairs_as_claimed": as_claimed} | found | {"verdict": verdict(points, low, p, claim.no_gain)}
 
 
-def _misses_by_seed(group: pd.DataFrame, side: Side) -> dict[int, NDArray[np.bool_]]:
-    rows = find(group, side.nets, side.rule, side.method, side.fusion)
+def _misses_by_seed(group: Group, side: Side) -> dict[int, NDArray[np.bool_]]:
+    rows = group.find(side.nets, side.rule, side.method, side.fusion)
     return {int(seed): misses.unpack() for seed, misses in zip(rows["seed"], rows["top1_misses"], strict=True)}
 
 

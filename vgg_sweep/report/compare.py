@@ -33,7 +33,7 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
     points are the other's top-1 error minus the first's. Empty for one sweep.
     """
     first, *others = results["sweep"].unique()
-    groups = [(where["sweep"], where["settings"], group) for where, group in by_settings(results)]
+    groups = [(where["sweep"], where["settings"], group.rows) for where, group in by_settings(results)]
     rows = []
     for other in others:
         for ours, theirs in _matched([g for g in groups if g[0] == first], [g for g in groups if g[0] == other]):

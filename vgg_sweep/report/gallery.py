@@ -89,7 +89,7 @@ class ImageByImage:
 
 def image_by_image(sweep: Sweep) -> ImageByImage:
     """The runs to look at closely: those of the settings under which the lowest top-1 error was reached."""
-    groups = {where["settings"]: group for where, group in by_settings(sweep.results)}
+    groups = {where["settings"]: group.rows for where, group in by_settings(sweep.results)}
     settings = min(groups, key=lambda name: groups[name]["top1_error"].min())
     return ImageByImage(sweep, settings, groups[settings])
 

@@ -8,6 +8,7 @@ of images, not that of seeds.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -116,7 +117,7 @@ def fusion_table(results: pd.DataFrame) -> pd.DataFrame:
     standing = {"", *(row.group for row in paper.fusions())}
     rows = []
     for where, group in by_settings(results):
-        asked = group[~group["fusion"].isin(standing)]
+        asked = group.rows[~group.rows["fusion"].isin(standing)]
         for (fusion, members, rule, method), found in asked.groupby(
             ["fusion", "members", "rule", "method"], sort=False
         ):
@@ -154,22 +155,28 @@ def deviations(configs: Iterable[Mapping[str, Any]], num_classes: Iterable[int] 
     return pd.DataFrame(rows, columns=["table", "setting", "paper", "here"])
 
 
-def by_settings(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    """The results of each sweep and each group of settings in it, as `find` looks them up: only these are compared with
-    one another.
-    """
-    for (sweep, settings), group in results.groupby(["sweep", "settings"], sort=False):
-        looked_up = group.set_index(_KEY, drop=False).rename_axis([None] * len(_KEY)).sort_index(kind="stable")
-        yield {"sweep": str(sweep), "settings": str(settings)}, looked_up
+@dataclass(frozen=True)
+class Group:
+    """The results of one sweep and one group of settings in it: only these are compared with one another."""
+
+    rows: pd.DataFrame
+    places: Mapping[tuple[str, ...], list[int]]
+    """Which rows a net or fusion has under a protocol."""
+
+    def find(self, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> pd.DataFrame:
+        """The rows, one a seed, of a net or of a fusion under a protocol."""
+        key = (" + ".join(sorted(net.slug for net in members)), rule, method, fusion)
+        return self.rows.iloc[self.places.get(key, [])]
 
 
-_KEY = ["members", "rule", "method", "fusion"]
-
-
-def find(group: pd.DataFrame, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> pd.DataFrame:
-    """The rows, one a seed, of a net or of a fusion under a protocol."""
-    key = (" + ".join(sorted(net.slug for net in members)), rule, method, fusion)
-    return group.iloc[slice(*group.index.slice_locs(key, key))]
+def by_settings(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], Group]]:
+    """The groups of some results, each with its sweep and settings."""
+    for (sweep, settings), rows in results.groupby(["sweep", "settings"], sort=False):
+        places: dict[tuple[str, ...], list[int]] = {}
+        keys = zip(*(rows[name].to_list() for name in ("members", "rule", "method", "fusion")), strict=True)
+        for place, key in enumerate(keys):
+            places.setdefault(key, []).append(place)
+        yield {"sweep": str(sweep), "settings": str(settings)}, Group(rows, places)
 
 
 def _single_nets(table: str, results: pd.DataFrame) -> pd.DataFrame:
@@ -190,9 +197,9 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.astype({name: "Int64" for name in ("seeds", "n_images", "n_classes") if name in frame})
 
 
-def _runs(group: pd.DataFrame, net: paper.Net) -> pd.DataFrame:
+def _runs(group: Group, net: paper.Net) -> pd.DataFrame:
     """A net's runs, one row a seed, whatever their protocols."""
-    return group[(group["members"] == net.slug) & (group["fusion"] == "")].drop_duplicates("run_id")
+    return group.rows[(group.rows["members"] == net.slug) & (group.rows["fusion"] == "")].drop_duplicates("run_id")
 
 
 def _machines(runs: pd.DataFrame) -> str:
@@ -200,9 +207,9 @@ def _machines(runs: pd.DataFrame) -> str:
     return ", ".join(f"{device} {precision}" for device, precision in names.itertuples(index=False))
 
 
-def _net(group: pd.DataFrame, net: paper.Net, rule: str) -> dict[str, Any]:
+def _net(group: Group, net: paper.Net, rule: str) -> dict[str, Any]:
     """What identifies a row: S and Q in pixels at this crop, and the paper's."""
-    S, crop = paper.TRAIN_SCALES[net.train_scale], int(group["crop"].iloc[0])
+    S, crop = paper.TRAIN_SCALES[net.train_scale], int(group.rows["crop"].iloc[0])
     return {
         "config": net.config,
         "train_scale": net.train_scale,
@@ -214,7 +221,7 @@ def _net(group: pd.DataFrame, net: paper.Net, rule: str) -> dict[str, Any]:
     }
 
 
-def _nets(group: pd.DataFrame, members: Sequence[paper.Net]) -> dict[str, Any]:
+def _nets(group: Group, members: Sequence[paper.Net]) -> dict[str, Any]:
     """What identifies a fusion at three test scales: its nets, and every Q that one of them looks at."""
     each = [_net(group, net, "multi") for net in members]
     scales = {
@@ -225,13 +232,11 @@ def _nets(group: pd.DataFrame, members: Sequence[paper.Net]) -> dict[str, Any]:
     return {"config": " + ".join(net.slug for net in members) or None, "train_scale": train_scales or None, **scales}
 
 
-def _measured(
-    group: pd.DataFrame, members: Sequence[paper.Net], rule: str, method: str, fusion: str = ""
-) -> dict[str, Any]:
-    found = find(group, members, rule, method, fusion)
+def _measured(group: Group, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> dict[str, Any]:
+    found = group.find(members, rule, method, fusion)
     if len(found):
         return _mean_of(found)
-    lacking = [net for net in members if find(group, (net,), rule, method).empty]
+    lacking = [net for net in members if group.find((net,), rule, method).empty]
     protocol = {"dense": rule, "centre-crop": "centre"}.get(method, "crops")
     return _dash(_command(group, lacking or members, protocol))
 
@@ -269,10 +274,10 @@ def _published(top1_error: float | None, top5_error: float | None) -> dict[str, 
     return {"paper_top1_error": top1_error, "paper_top5_error": top5_error}
 
 
-def _command(group: pd.DataFrame, nets: Sequence[paper.Net], protocol: str) -> str:
+def _command(group: Group, nets: Sequence[paper.Net], protocol: str) -> str:
     """What makes these nets, in the seeds and settings of the others."""
-    seeds = sorted(set(group["seed"].dropna()))
-    chosen = [*group["overrides"].iloc[0], *([f"seed={','.join(map(str, seeds))}"] if seeds != [0] else [])]
+    seeds = sorted(set(group.rows["seed"].dropna()))
+    chosen = [*group.rows["overrides"].iloc[0], *([f"seed={','.join(map(str, seeds))}"] if seeds != [0] else [])]
     lines = [
         commands.command(
             "multirun", f"model={net.config}", f"train_scale={net.train_scale}", f"protocol={protocol}", *chosen

@@ -72,7 +72,7 @@ def cells(grids: Any) -> Iterator[dict[str, Any]]:
 
 
 class _Composer:
-    """Composes point after point. Points that differ only in values share what Hydra composed, which takes 50 ms."""
+    """Composes point after point. Points that differ only in values share what Hydra composed, which takes 0.15 s."""
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader, self._master = loader, master
