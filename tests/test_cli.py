@@ -48,6 +48,8 @@ BAD_COMMAND_LINES = {
     "multirun model=A,F": "model=F does not exist; choose one of A, A-LRN, B, B-5x5, C, D, E.",
     "multirun sede=3": "sede is not a setting; did you mean seed?",
     "multirun crop=50": "crop=50 is not a multiple of 32",
+    "multirun --plan hydra/sweeper=basic": "--plan and --force are of our own sweeper; leave out hydra/sweeper=.",
+    "multirun --force hydra/sweeper=optuna": "--plan and --force are of our own sweeper; leave out hydra/sweeper=.",
     "score model=F": "model=F does not exist",
     "describe modle=D": "modle is not a setting; did you mean model?",
     "describe crop=50": "crop=50 is not a multiple of 32",

@@ -1,5 +1,6 @@
 """The Hydra sweeper: a command line twice, with failures, and by force."""
 
+import io
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
+from rich.console import Console
 
 from tests.stub import WORKER, lines
 from vgg_sweep import compose
@@ -94,3 +96,18 @@ def test_force_does_again_what_was_asked_for_but_not_its_parents(
     multirun("model=B")
     multirun("model=B hydra.sweeper.force=true")
     assert names(lines(tmp_path, "done")) == ["A-256", "B-256", "B-256"]
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "seconds", "shown"), [(True, 0.0, True), (True, 60.0, False), (False, 0.0, False)]
+)
+def test_composing_has_a_bar_on_a_terminal_once_it_takes_long(
+    is_terminal: bool, seconds: float, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "PATIENCE_SECONDS", seconds)
+    screen = Console(file=io.StringIO(), force_terminal=is_terminal, width=80)
+    with sweeper._patience(screen) as tell:
+        tell(0.0)
+        tell(0.5)
+    assert ("Composing the runs" in screen.file.getvalue()) is shown  # type: ignore[attr-defined]
+    assert shown or screen.file.getvalue() == ""  # type: ignore[attr-defined]

@@ -178,7 +178,7 @@ def _tested(claim: Claim, group: Group) -> dict[str, Any]:
 
 def _misses_by_seed(group: Group, side: Side) -> dict[int, NDArray[np.bool_]]:
     rows = group.find(side.nets, side.rule, side.method, side.fusion)
-    return {int(seed): misses.unpack() for seed, misses in zip(rows["seed"], rows["top1_misses"], strict=True)}
+    return {int(row["seed"]): row["top1_misses"].unpack() for row in rows}
 
 
 def verdict(points: float, low: float, p: float, no_gain: bool) -> str:

@@ -1,6 +1,6 @@
 """What of a table people see: headings and cells of text, widths, notes. How it is laid out is for `render.py`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -12,7 +12,8 @@ from vgg_sweep.report.notes import DASH, UNFINISHED, notes, scale_px, spans_colu
 MAX_NAME = 16
 """Characters of a sweep's name above a column."""
 
-Cell = Callable[[pd.Series], str]
+Row = Mapping[Any, Any]
+Cell = Callable[[Row], str]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def shown(name: str, title: str, frame: pd.DataFrame) -> Shown:
 
 
 def _number(key: str, digits: int = 1, factor: float = 1.0, sign: str = "") -> Cell:
-    def cell(row: pd.Series) -> str:
+    def cell(row: Row) -> str:
         value = row.get(key)
         return DASH if value is None or pd.isna(value) else f"{value * factor:{sign}.{digits}f}"
 
@@ -64,7 +65,7 @@ def _number(key: str, digits: int = 1, factor: float = 1.0, sign: str = "") -> C
 
 
 def _text(key: str) -> Cell:
-    def cell(row: pd.Series) -> str:
+    def cell(row: Row) -> str:
         value = row.get(key)
         return DASH if not isinstance(value, str) or not value else value
 
@@ -74,7 +75,7 @@ def _text(key: str) -> Cell:
 def _error(name: str) -> Cell:
     """The error, its spread where there are several seeds, and a mark where runs of the row are still to come."""
 
-    def cell(row: pd.Series) -> str:
+    def cell(row: Row) -> str:
         spread = row[f"{name}_std"]
         error = _number(f"{name}_error")(row) + (UNFINISHED if row.get("unfinished") else "")
         return error if pd.isna(spread) else f"{error} ± {spread:.1f}"
@@ -83,7 +84,7 @@ def _error(name: str) -> Cell:
 
 
 def _interval(name: str, sign: str = "") -> Cell:
-    def cell(row: pd.Series) -> str:
+    def cell(row: Row) -> str:
         low, high = row[f"{name}_low"], row[f"{name}_high"]
         to = " to " if sign else "–"
         return DASH if pd.isna(low) else f"{low:{sign}.1f}{to}{high:{sign}.1f}"
@@ -95,14 +96,14 @@ def _scales(key: str) -> Cell:
     return lambda row: ", ".join(map(str, row[key])) if isinstance(row[key], tuple) else DASH
 
 
-def _p(row: pd.Series) -> str:
+def _p(row: Row) -> str:
     p = row["p"]
     return DASH if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _column(frame: pd.DataFrame, heading: str, cell: Cell, **layout: Any) -> Column:
     is_number = layout.pop("is_number", False)
-    return Column(heading, [cell(row) for _, row in frame.iterrows()], is_number=is_number, **layout)
+    return Column(heading, [cell(row) for row in frame.to_dict("records")], is_number=is_number, **layout)
 
 
 def _differs(frame: pd.DataFrame, key: str) -> bool:
@@ -192,7 +193,7 @@ def _lrn_layout(frame: pd.DataFrame) -> list[Column]:
 
 
 def _claims_layout(frame: pd.DataFrame) -> list[Column]:
-    def as_claimed(row: pd.Series) -> str:
+    def as_claimed(row: Row) -> str:
         some = "*" if row["pairs"] != row["num_pairs"] else ""
         return f"{row['pairs_as_claimed']} of {row['pairs']}{some}" if row["pairs"] else DASH
 
@@ -232,7 +233,7 @@ def _two_names(frame: pd.DataFrame) -> list[str]:
 def _comparison_layout(frame: pd.DataFrame) -> list[Column]:
     names = _two_names(frame)
 
-    def net(row: pd.Series) -> str:
+    def net(row: Row) -> str:
         return row["config"] if pd.isna(row["train_scale"]) else f"{row['config']}-{row['train_scale']}"
 
     return [

@@ -1,5 +1,6 @@
 """What is said under a table: of how many images its errors are, what its marks mean, what to make of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ def scale_px(S: Any) -> str:
     return DASH if not isinstance(S, tuple) else str(S[0]) if S[0] == S[1] else f"[{S[0]};{S[1]}]"
 
 
-def spans_columns(row: pd.Series) -> bool:
+def spans_columns(row: Mapping[Any, Any]) -> bool:
     """Whether the paper prints one value for the validation and the test set (Table 7)."""
     return "across the val and test columns" in row["paper_note"]
 
@@ -34,7 +35,7 @@ def notes(name: str, frame: pd.DataFrame) -> list[str]:
             lines.append("With five classes the top-5 error is 0 by definition.")
         marked = (
             f"{row['config']}, S = {row['train_scale']}" if "S" in frame else row["config"]
-            for _, row in measured.iterrows()
+            for row in measured.to_dict("records")
         )
         lines += dict.fromkeys(
             f"{name} is {note}." for name, note in zip(marked, measured["note"], strict=True) if note
@@ -55,7 +56,7 @@ def notes(name: str, frame: pd.DataFrame) -> list[str]:
         lines.append(f"{UNFINISHED} Some runs of this row are not scored yet, so its errors may change.")
     if name == "6":
         lines.append("The submission's D-jitter-fc has only its FC layers fine-tuned with scale jitter (Sect. 4.4).")
-    if name == "7" and any(spans_columns(row) for _, row in frame.iterrows()):
+    if name == "7" and any(map(spans_columns, frame.to_dict("records"))):
         lines.append("* One value is printed across the validation and test columns.")
     if name == "comparison":
         lines += _comparison_notes(frame)

@@ -9,6 +9,7 @@ of images, not that of seeds.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
@@ -117,20 +118,18 @@ def fusion_table(results: pd.DataFrame) -> pd.DataFrame:
     standing = {"", *(row.group for row in paper.fusions())}
     rows = []
     for where, group in by_settings(results):
-        asked = group.rows[~group.rows["fusion"].isin(standing)]
-        for (fusion, members, rule, method), found in asked.groupby(
-            ["fusion", "members", "rule", "method"], sort=False
-        ):
-            names = {
-                "fusion": fusion,
-                "config": members,
-                "train_scale": None,
-                "test_scales": found["test_scales"].iloc[0],
-                "rule": rule,
-            }
-            rows.append(
-                {"table": "fusion"} | where | names | {"method": method} | _mean_of(found) | _published(None, None)
-            )
+        for (members, rule, method, fusion), found in group.by_protocol.items():
+            if fusion not in standing:
+                names = {
+                    "fusion": fusion,
+                    "config": members,
+                    "train_scale": None,
+                    "test_scales": found[0]["test_scales"],
+                    "rule": rule,
+                }
+                rows.append(
+                    {"table": "fusion"} | where | names | {"method": method} | _mean_of(found) | _published(None, None)
+                )
     return _frame(rows)
 
 
@@ -155,28 +154,34 @@ def deviations(configs: Iterable[Mapping[str, Any]], num_classes: Iterable[int] 
     return pd.DataFrame(rows, columns=["table", "setting", "paper", "here"])
 
 
+Found = Sequence[Mapping[Any, Any]]
+"""The rows, one a seed, of a net or of a fusion under a protocol."""
+
+
 @dataclass(frozen=True)
 class Group:
     """The results of one sweep and one group of settings in it: only these are compared with one another."""
 
     rows: pd.DataFrame
-    places: Mapping[tuple[str, ...], list[int]]
-    """Which rows a net or fusion has under a protocol."""
+    by_protocol: Mapping[tuple[str, ...], Found]
+    """Members, rule, method and name of the fusion -> the rows, of which it has what tables and claims look at."""
 
-    def find(self, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> pd.DataFrame:
-        """The rows, one a seed, of a net or of a fusion under a protocol."""
-        key = (" + ".join(sorted(net.slug for net in members)), rule, method, fusion)
-        return self.rows.iloc[self.places.get(key, [])]
+    def find(self, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> Found:
+        return self.by_protocol.get((" + ".join(sorted(net.slug for net in members)), rule, method, fusion), [])
 
 
 def by_settings(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], Group]]:
     """The groups of some results, each with its sweep and settings."""
     for (sweep, settings), rows in results.groupby(["sweep", "settings"], sort=False):
-        places: dict[tuple[str, ...], list[int]] = {}
-        keys = zip(*(rows[name].to_list() for name in ("members", "rule", "method", "fusion")), strict=True)
-        for place, key in enumerate(keys):
-            places.setdefault(key, []).append(place)
-        yield {"sweep": str(sweep), "settings": str(settings)}, Group(rows, places)
+        by_protocol: dict[tuple[str, ...], list[Mapping[Any, Any]]] = {}
+        for row in rows[[*_KEY, *_MEASURED]].to_dict("records"):
+            by_protocol.setdefault(tuple(row[name] for name in _KEY), []).append(row)
+        yield {"sweep": str(sweep), "settings": str(settings)}, Group(rows, by_protocol)
+
+
+_KEY = ("members", "rule", "method", "fusion")
+_MEASURED = ("seed", "test_scales", "n_images", "n_classes", "top1_error", "top5_error", "top1_misses", "bad_images",
+             "stuck_at_chance")  # fmt: skip
 
 
 def _single_nets(table: str, results: pd.DataFrame) -> pd.DataFrame:
@@ -234,33 +239,34 @@ def _nets(group: Group, members: Sequence[paper.Net]) -> dict[str, Any]:
 
 def _measured(group: Group, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> dict[str, Any]:
     found = group.find(members, rule, method, fusion)
-    if len(found):
+    if found:
         return _mean_of(found)
-    lacking = [net for net in members if group.find((net,), rule, method).empty]
+    lacking = [net for net in members if not group.find((net,), rule, method)]
     protocol = {"dense": rule, "centre-crop": "centre"}.get(method, "crops")
     return _dash(_command(group, lacking or members, protocol))
 
 
-def _mean_of(found: pd.DataFrame) -> dict[str, Any]:
+def _mean_of(found: Found) -> dict[str, Any]:
     """Mean over seeds of the errors in `found`, with the spread over seeds and the interval over images."""
-    num_images = int(found["n_images"].iloc[0])
-    values: dict[str, Any] = {"seeds": len(found), "n_images": num_images, "n_classes": int(found["n_classes"].iloc[0])}
+    num_images = found[0]["n_images"]
+    values: dict[str, Any] = {"seeds": len(found), "n_images": num_images, "n_classes": found[0]["n_classes"]}
     for name in ("top1", "top5"):
-        error = float(found[f"{name}_error"].mean())
+        errors = [row[f"{name}_error"] for row in found]
+        error = fmean(errors)
         low, high = wilson(error, num_images) if not math.isnan(error) else (math.nan, math.nan)
-        spread = float(found[f"{name}_error"].std()) if len(found) > 1 else math.nan
+        spread = stdev(errors) if len(errors) > 1 else math.nan
         values |= {f"{name}_error": error, f"{name}_low": low, f"{name}_high": high, f"{name}_std": spread}
     return values | {"note": _note(found, values), "command": ""}
 
 
-def _note(found: pd.DataFrame, values: Mapping[str, Any]) -> str:
+def _note(found: Found, values: Mapping[str, Any]) -> str:
     """What to know of a net whose error is that of guessing, or that did without some of the images."""
     words, chance = [], 100 * (1 - 1 / values["n_classes"])
-    if stuck := int(found["stuck_at_chance"].sum()):
+    if stuck := sum(row["stuck_at_chance"] for row in found):
         words.append(f"stuck at chance in {stuck} of {len(found)} seeds")
     elif values["top1_high"] >= chance:
         words.append(f"{AT_CHANCE} ({chance:.4g} %)")
-    if bad := int(found["bad_images"].max()):
+    if bad := max(row["bad_images"] for row in found):
         words.append(f"trained or scored without {bad} image(s) that could not be decoded")
     return ", ".join(words)
 
