@@ -77,6 +77,7 @@ class _Composer:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader, self._master = loader, master
         self._composed: dict[tuple[str, ...], tuple[DictConfig, Mapping[str, str]]] = {}
+        self._values: dict[tuple[str, ...], dict[str, Any]] = {}
         self._parse = cache(OverridesParser.create(loader).parse_override)
         self._is_group = cache(lambda key: bool(loader.get_group_options(key)))
 
@@ -86,9 +87,11 @@ class _Composer:
         values = {each.key_or_group: each.value() for each in parsed if self._only_sets_a_value(each)}
         choices = [str(each.input_line) for each in parsed if not self._only_sets_a_value(each)]
         if (key := (*choices, *values)) not in self._composed:
-            self._composed[key] = self._composed_by_hydra(overrides)
+            self._composed[key], self._values[key] = self._composed_by_hydra(overrides), values
         for name, value in values.items():
-            OmegaConf.update(self._composed[key][0], name, value)
+            if repr(value) != repr(self._values[key][name]):
+                OmegaConf.update(self._composed[key][0], name, value)
+        self._values[key] = values
         return self._composed[key]
 
     def override(self, key: str, value: object) -> str:

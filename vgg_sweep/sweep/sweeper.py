@@ -150,6 +150,8 @@ def _prepare(run: Run) -> None:
 
 def _finished(agenda: Agenda) -> list[Run]:
     """Finished runs from which to tell how long others take: those of the plan, and a few that lie beside them."""
+    if agenda.is_settled:
+        return agenda.in_state("done")
     known = {run.id for run in agenda.runs}
     beside = [
         folder
