@@ -110,6 +110,19 @@ def test_points_are_what_hydra_composes_for_each(asked: Points, hydra: Callable[
     assert len({repr(config) for config in many}) == 16
 
 
+def test_what_a_value_decides_goes_on_with_it(asked: Points) -> None:
+    assert [(config.seed, config.out) for config in asked("model=A seed=1,2,3 'out=runs/${seed}'")] == [
+        (seed, f"runs/{seed}") for seed in (1, 2, 3)
+    ]
+
+
+def test_a_value_of_a_later_point_is_checked_as_the_first_one_is(asked: Points) -> None:
+    with pytest.raises(ConfigError, match="devices=0 must be greater than 0"):
+        asked("model=A devices=1,2,0")
+    with pytest.raises(ConfigError, match="data_timeout_seconds=-1.0 must be greater than 0"):
+        asked("model=A data_timeout_seconds=1,-1")
+
+
 def test_dicts_of_one_point_do_not_reach_the_next(asked: Points) -> None:
     first, second = asked("model=A 'data.fractals={seed:1},{side_px:99}'")
     assert (first.data.fractals.seed, second.data.fractals.seed, second.data.fractals.side_px) == (1, 0, 99)

@@ -367,7 +367,11 @@ def checked(raw: DictConfig) -> Config:
     """The typed configuration of `raw`, or `ConfigError` naming the first setting that cannot be."""
     if OmegaConf.get_type(raw) is not Config:
         raw = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(raw))  # type: ignore[assignment]
-    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
+    return valid(OmegaConf.to_object(raw))  # type: ignore[arg-type]
+
+
+def valid(config: Config) -> Config:
+    """`config`, or `ConfigError` naming the first setting that cannot be."""
     for key, allowed in _CHOICES.items():
         value = _at(config, key)
         if value not in allowed:

@@ -3,7 +3,8 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -12,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vgg_sweep.config import Config, ConfigError, checked
+from vgg_sweep.config import Config, ConfigError, checked, valid
 
 DEFAULT_SWEEP = "table3"
 PICKS = ("model", "train_scale")
@@ -38,20 +39,20 @@ def points(
     crossed = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     for number, point in enumerate(crossed):
         progress(number / len(crossed))
-        raw, choices = composer.compose(point)
-        if not raw.sweep.grids and not named & {"sweep", *PICKS}:
+        composed = composer.compose(point)
+        if not composed.raw.sweep.grids and not named & {"sweep", *PICKS}:
             point = [*point, f"sweep={DEFAULT_SWEEP}"]
-            raw, choices = composer.compose(point)
-        if not raw.sweep.grids:
-            found.append(checked(raw))
+            composed = composer.compose(point)
+        if not composed.raw.sweep.grids:
+            found.append(composed.config)
             continue
-        picked = {group: choices[group] for group in PICKS if group in named}
-        all_cells = list(cells(OmegaConf.to_container(raw.sweep.grids)))
+        picked = {group: composed.choices[group] for group in PICKS if group in named}
+        all_cells = list(cells(OmegaConf.to_container(composed.raw.sweep.grids)))
         for place, cell in enumerate(all_cells):
             progress((number + place / len(all_cells)) / len(crossed))
             if all(str(cell.get(group, choice)) == choice for group, choice in picked.items()):
                 more = [composer.override(key, value) for key, value in cell.items() if key not in named]
-                found.append(checked(composer.compose([*point, *more])[0]))
+                found.append(composer.compose([*point, *more]).config)
     if not found:
         raise ConfigError(
             f"no point of the sweep has {' '.join(arguments)}; "
@@ -71,27 +72,58 @@ def cells(grids: Any) -> Iterator[dict[str, Any]]:
             yield dict(zip(grid, cell, strict=True))
 
 
+@dataclass
+class _Composition:
+    """What Hydra composed, which takes 0.15 s, for all points that differ only in values."""
+
+    raw: DictConfig
+    choices: Mapping[str, str]
+    """The option chosen of each group."""
+    values: Mapping[str, Any]
+    _config: Config | None = None
+
+    def set(self, values: Mapping[str, Any]) -> None:
+        """Go over to the point with these values."""
+        for name, value in values.items():
+            if repr(value) == repr(self.values[name]):
+                continue
+            OmegaConf.update(self.raw, name, value)
+            is_plain = "." not in name and isinstance(value, int | float)
+            if self._config is not None and is_plain and not self._has_interpolations:
+                self._config = valid(replace(self._config, **{name: self.raw[name]}))
+            else:
+                self._config = None
+        self.values = values
+
+    @property
+    def config(self) -> Config:
+        """Typed, which OmegaConf takes 3 ms for; a seed more is exchanged in the last one."""
+        if self._config is None:
+            self._config = checked(self.raw)
+        return self._config
+
+    @cached_property
+    def _has_interpolations(self) -> bool:
+        return "${" in OmegaConf.to_yaml(self.raw)
+
+
 class _Composer:
-    """Composes point after point. Points that differ only in values share what Hydra composed, which takes 0.15 s."""
+    """Composes point after point."""
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader, self._master = loader, master
-        self._composed: dict[tuple[str, ...], tuple[DictConfig, Mapping[str, str]]] = {}
-        self._values: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._composed: dict[tuple[str, ...], _Composition] = {}
         self._parse = cache(OverridesParser.create(loader).parse_override)
         self._is_group = cache(lambda key: bool(loader.get_group_options(key)))
 
-    def compose(self, overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str]]:
-        """The configuration, and the option chosen of each group. Valid until the next call."""
+    def compose(self, overrides: Sequence[str]) -> _Composition:
+        """The configuration of a point. Valid until the next call."""
         parsed = [self._parse(text) for text in overrides]
         values = {each.key_or_group: each.value() for each in parsed if self._only_sets_a_value(each)}
-        choices = [str(each.input_line) for each in parsed if not self._only_sets_a_value(each)]
-        if (key := (*choices, *values)) not in self._composed:
-            self._composed[key], self._values[key] = self._composed_by_hydra(overrides), values
-        for name, value in values.items():
-            if repr(value) != repr(self._values[key][name]):
-                OmegaConf.update(self._composed[key][0], name, value)
-        self._values[key] = values
+        chosen = [str(each.input_line) for each in parsed if not self._only_sets_a_value(each)]
+        if (key := (*chosen, *values)) not in self._composed:
+            self._composed[key] = _Composition(*self._composed_by_hydra(overrides), values)
+        self._composed[key].set(values)
         return self._composed[key]
 
     def override(self, key: str, value: object) -> str:
