@@ -1,6 +1,6 @@
 """What of a table people see: headings and cells of text, widths, notes. How it is laid out is for `render.py`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -32,6 +32,10 @@ class Column:
         return min(longest, self.wrap) if self.wrap else longest
 
 
+ColumnOf = Callable[[Sequence[Row]], Column]
+"""A column of the rows of a table."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """A table as text."""
@@ -48,8 +52,9 @@ def shown(name: str, title: str, frame: pd.DataFrame) -> Shown:
     """The cells, notes and commands of one table."""
     keys = ("sweep", "settings", "other_sweep", "other_settings")
     headings = {"other_sweep": "compared with", "other_settings": "of settings"}
-    where = [_column(frame, headings.get(key, key), _text(key), wrap=24) for key in keys if _differs(frame, key)]
-    columns = [*where, *_LAYOUTS.get(name, _errors_layout)(frame)]
+    where = [_column(headings.get(key, key), _text(key), wrap=24) for key in keys if _differs(frame, key)]
+    rows = frame.to_dict("records")
+    columns = [column(rows) for column in (*where, *_LAYOUTS.get(name, _errors_layout)(frame))]
     return Shown(name, title, columns, notes(name, frame), list(frame["command"]) if "command" in frame else [])
 
 
@@ -101,9 +106,8 @@ def _p(row: Row) -> str:
     return DASH if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _column(frame: pd.DataFrame, heading: str, cell: Cell, **layout: Any) -> Column:
-    is_number = layout.pop("is_number", False)
-    return Column(heading, [cell(row) for row in frame.to_dict("records")], is_number=is_number, **layout)
+def _column(heading: str, cell: Cell, *, drop: int = 0, wrap: int | None = None, is_number: bool = False) -> ColumnOf:
+    return lambda rows: Column(heading, [cell(row) for row in rows], drop, wrap, is_number)
 
 
 def _differs(frame: pd.DataFrame, key: str) -> bool:
@@ -113,110 +117,110 @@ def _differs(frame: pd.DataFrame, key: str) -> bool:
 # --- layouts: the columns of each table ---
 
 
-def _errors(frame: pd.DataFrame) -> list[Column]:
+def _errors(frame: pd.DataFrame) -> list[ColumnOf]:
     """Ours and the paper's errors, with intervals where there is room."""
     columns = []
     for name, heading, drop in (("top1", "top-1", 3), ("top5", "top-5", 4)):
         columns += [
-            _column(frame, heading, _error(name), is_number=True),
-            _column(frame, "95 %", _interval(name), drop=drop, is_number=True),
+            _column(heading, _error(name), is_number=True),
+            _column("95 %", _interval(name), drop=drop, is_number=True),
         ]
         if frame[f"paper_{name}_error"].notna().any():
-            columns.append(_column(frame, "paper", _number(f"paper_{name}_error"), is_number=True))
+            columns.append(_column("paper", _number(f"paper_{name}_error"), is_number=True))
     counts = [("seeds", "seeds"), ("n_images", "images")]
     return columns + [
-        _column(frame, heading, _number(key, 0), drop=1, is_number=True)
+        _column(heading, _number(key, 0), drop=1, is_number=True)
         for key, heading in counts
         if frame.loc[frame["seeds"] > 0, key].nunique() > 1 or (key == "seeds" and (frame[key] > 1).any())
     ]
 
 
-def _errors_layout(frame: pd.DataFrame) -> list[Column]:
-    columns = [_column(frame, "config", _text("config"))]
+def _errors_layout(frame: pd.DataFrame) -> list[ColumnOf]:
+    columns = [_column("config", _text("config"))]
     if "S" in frame:
-        columns.append(_column(frame, "S", lambda row: scale_px(row["S"])))
-    columns.append(_column(frame, "Q", _scales("test_scales")))
+        columns.append(_column("S", lambda row: scale_px(row["S"])))
+    columns.append(_column("Q", _scales("test_scales")))
     if "paper_S" in frame and not frame["S"].equals(frame["paper_S"]):
-        columns.append(_column(frame, "paper's S", lambda row: scale_px(row["paper_S"]), drop=5))
-        columns.append(_column(frame, "paper's Q", _scales("paper_test_scales"), drop=5))
+        columns.append(_column("paper's S", lambda row: scale_px(row["paper_S"]), drop=5))
+        columns.append(_column("paper's Q", _scales("paper_test_scales"), drop=5))
     if _differs(frame, "method"):
-        columns.append(_column(frame, "method", _text("method")))
+        columns.append(_column("method", _text("method")))
     return columns + _errors(frame)
 
 
-def _table6_layout(frame: pd.DataFrame) -> list[Column]:
-    nets = _column(frame, "nets", _text("config"), wrap=24)
+def _table6_layout(frame: pd.DataFrame) -> list[ColumnOf]:
+    nets = _column("nets", _text("config"), wrap=24)
     columns = [
-        _column(frame, "group", _text("group"), wrap=15, drop=2),
+        _column("group", _text("group"), wrap=15, drop=2),
         nets,
-        _column(frame, "method", _text("method"), wrap=18),
+        _column("method", _text("method"), wrap=18),
     ]
     return columns + _errors(frame)
 
 
-def _fusion_layout(frame: pd.DataFrame) -> list[Column]:
-    name = _column(frame, "fusion", _text("fusion"), wrap=24)
-    nets = _column(frame, "nets", _text("config"), wrap=24, drop=2)
-    scales = _column(frame, "Q", _scales("test_scales"), wrap=12, drop=1)
-    return [name, nets, _column(frame, "method", _text("method"), wrap=18), scales, *_errors(frame)]
+def _fusion_layout(frame: pd.DataFrame) -> list[ColumnOf]:
+    name = _column("fusion", _text("fusion"), wrap=24)
+    nets = _column("nets", _text("config"), wrap=24, drop=2)
+    scales = _column("Q", _scales("test_scales"), wrap=12, drop=1)
+    return [name, nets, _column("method", _text("method"), wrap=18), scales, *_errors(frame)]
 
 
-def _table7_layout(frame: pd.DataFrame) -> list[Column]:
+def _table7_layout(frame: pd.DataFrame) -> list[ColumnOf]:
     def starred(key: str) -> Cell:
         return lambda row: _number(key)(row) + ("*" if spans_columns(row) and not pd.isna(row[key]) else "")
 
     return [
-        _column(frame, "system", _text("system"), wrap=44),
-        _column(frame, "ours\ntop-1", _error("top1"), is_number=True),
-        _column(frame, "ours\ntop-5", _error("top5"), is_number=True),
-        _column(frame, "paper\ntop-1", _number("paper_top1_error"), is_number=True),
-        _column(frame, "paper\ntop-5", starred("paper_top5_error"), is_number=True),
-        _column(frame, "test\ntop-5", starred("paper_top5_test_error"), is_number=True),
+        _column("system", _text("system"), wrap=44),
+        _column("ours\ntop-1", _error("top1"), is_number=True),
+        _column("ours\ntop-5", _error("top5"), is_number=True),
+        _column("paper\ntop-1", _number("paper_top1_error"), is_number=True),
+        _column("paper\ntop-5", starred("paper_top5_error"), is_number=True),
+        _column("test\ntop-5", starred("paper_top5_test_error"), is_number=True),
     ]
 
 
-def _5x5_layout(frame: pd.DataFrame) -> list[Column]:
-    more = _column(frame, "points over B", _number("points_over_B", sign="+"), is_number=True)
-    paper = _column(frame, "paper", _number("paper_points_over_B", sign="+"), is_number=True)
+def _5x5_layout(frame: pd.DataFrame) -> list[ColumnOf]:
+    more = _column("points over B", _number("points_over_B", sign="+"), is_number=True)
+    paper = _column("paper", _number("paper_points_over_B", sign="+"), is_number=True)
     return [*_errors_layout(frame), more, paper]
 
 
-def _lrn_layout(frame: pd.DataFrame) -> list[Column]:
+def _lrn_layout(frame: pd.DataFrame) -> list[ColumnOf]:
     return [
-        _column(frame, "config", _text("config")),
-        _column(frame, "ms a step", _number("step_seconds", factor=1000), is_number=True),
-        _column(frame, "of A's", _number("step_seconds_ratio", 2), is_number=True),
-        _column(frame, "peak MB", _number("peak_memory_bytes", 0, factor=1e-6), is_number=True),
-        _column(frame, "of A's", _number("peak_memory_bytes_ratio", 2), is_number=True),
-        _column(frame, "device", _text("device"), wrap=30),
+        _column("config", _text("config")),
+        _column("ms a step", _number("step_seconds", factor=1000), is_number=True),
+        _column("of A's", _number("step_seconds_ratio", 2), is_number=True),
+        _column("peak MB", _number("peak_memory_bytes", 0, factor=1e-6), is_number=True),
+        _column("of A's", _number("peak_memory_bytes_ratio", 2), is_number=True),
+        _column("device", _text("device"), wrap=30),
     ]
 
 
-def _claims_layout(frame: pd.DataFrame) -> list[Column]:
+def _claims_layout(frame: pd.DataFrame) -> list[ColumnOf]:
     def as_claimed(row: Row) -> str:
         some = "*" if row["pairs"] != row["num_pairs"] else ""
         return f"{row['pairs_as_claimed']} of {row['pairs']}{some}" if row["pairs"] else DASH
 
     return [
-        _column(frame, "claim", _text("claim"), wrap=30),
-        _column(frame, "Sect.", _text("section"), drop=6),
-        _column(frame, "compared", _text("compared"), wrap=24, drop=5),
-        _column(frame, "pairs", as_claimed, drop=1),
-        _column(frame, "points", _number("points", sign="+"), is_number=True),
-        _column(frame, "95 %", _interval("points", "+"), is_number=True),
-        _column(frame, "p", _p, is_number=True, drop=2),
-        _column(frame, "verdict", _text("verdict")),
+        _column("claim", _text("claim"), wrap=30),
+        _column("Sect.", _text("section"), drop=6),
+        _column("compared", _text("compared"), wrap=24, drop=5),
+        _column("pairs", as_claimed, drop=1),
+        _column("points", _number("points", sign="+"), is_number=True),
+        _column("95 %", _interval("points", "+"), is_number=True),
+        _column("p", _p, is_number=True, drop=2),
+        _column("verdict", _text("verdict")),
     ]
 
 
-def _deviations_layout(frame: pd.DataFrame) -> list[Column]:
-    return [_column(frame, heading, _text(heading), wrap=40) for heading in ("setting", "paper", "here")]
+def _deviations_layout(frame: pd.DataFrame) -> list[ColumnOf]:
+    return [_column(heading, _text(heading), wrap=40) for heading in ("setting", "paper", "here")]
 
 
-def _differences_layout(frame: pd.DataFrame) -> list[Column]:
+def _differences_layout(frame: pd.DataFrame) -> list[ColumnOf]:
     keys = ("setting", "value", "other_value")
     headings = ("setting", *_two_names(frame))
-    return [_column(frame, heading, _text(key), wrap=30) for key, heading in zip(keys, headings, strict=True)]
+    return [_column(heading, _text(key), wrap=30) for key, heading in zip(keys, headings, strict=True)]
 
 
 def _two_names(frame: pd.DataFrame) -> list[str]:
@@ -230,29 +234,29 @@ def _two_names(frame: pd.DataFrame) -> list[str]:
     return ends if len(set(ends)) == 2 else names
 
 
-def _comparison_layout(frame: pd.DataFrame) -> list[Column]:
+def _comparison_layout(frame: pd.DataFrame) -> list[ColumnOf]:
     names = _two_names(frame)
 
     def net(row: Row) -> str:
         return row["config"] if pd.isna(row["train_scale"]) else f"{row['config']}-{row['train_scale']}"
 
     return [
-        _column(frame, "net", net, wrap=14),
-        _column(frame, "Q", lambda row: "multiple" if row["rule"] == "multi" else "single"),
-        _column(frame, "method", _text("method"), wrap=12),
+        _column("net", net, wrap=14),
+        _column("Q", lambda row: "multiple" if row["rule"] == "multi" else "single"),
+        _column("method", _text("method"), wrap=12),
         *(
-            _column(frame, f"{name}\n{top}", _number(f"{prefix}{key}_error"), is_number=True, drop=drop)
+            _column(f"{name}\n{top}", _number(f"{prefix}{key}_error"), is_number=True, drop=drop)
             for key, top, drop in (("top1", "top-1", 0), ("top5", "top-5", 4))
             for prefix, name in zip(("", "other_"), names, strict=True)
         ),
-        _column(frame, "points", _number("points", sign="+"), is_number=True),
-        _column(frame, "95 %", _interval("points", "+"), is_number=True),
-        _column(frame, "p", _p, is_number=True, drop=3),
-        _column(frame, "test", _text("test"), drop=3),
+        _column("points", _number("points", sign="+"), is_number=True),
+        _column("95 %", _interval("points", "+"), is_number=True),
+        _column("p", _p, is_number=True, drop=3),
+        _column("test", _text("test"), drop=3),
     ]
 
 
-_LAYOUTS: dict[str, Callable[[pd.DataFrame], list[Column]]] = {
+_LAYOUTS: dict[str, Callable[[pd.DataFrame], list[ColumnOf]]] = {
     "6": _table6_layout,
     "7": _table7_layout,
     "5x5": _5x5_layout,

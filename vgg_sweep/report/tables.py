@@ -154,7 +154,7 @@ def deviations(configs: Iterable[Mapping[str, Any]], num_classes: Iterable[int] 
     return pd.DataFrame(rows, columns=["table", "setting", "paper", "here"])
 
 
-Found = Sequence[Mapping[Any, Any]]
+Found = Sequence[Mapping[str, Any]]
 """The rows, one a seed, of a net or of a fusion under a protocol."""
 
 
@@ -173,9 +173,10 @@ class Group:
 def by_settings(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], Group]]:
     """The groups of some results, each with its sweep and settings."""
     for (sweep, settings), rows in results.groupby(["sweep", "settings"], sort=False):
-        by_protocol: dict[tuple[str, ...], list[Mapping[Any, Any]]] = {}
-        for row in rows[[*_KEY, *_MEASURED]].to_dict("records"):
-            by_protocol.setdefault(tuple(row[name] for name in _KEY), []).append(row)
+        by_protocol: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+        for values in zip(*(rows[name].to_list() for name in (*_KEY, *_MEASURED)), strict=True):
+            row = dict(zip(_MEASURED, values[len(_KEY) :], strict=True))
+            by_protocol.setdefault(values[: len(_KEY)], []).append(row)
         yield {"sweep": str(sweep), "settings": str(settings)}, Group(rows, by_protocol)
 
 
