@@ -100,6 +100,13 @@ def test_products_are_computed_in_the_precision_asked_for(tmp_path: Path, precis
     assert product.dtype == chosen.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
+def test_scores_are_fp32_unless_another_precision_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vgg_sweep.device._fast_precision", lambda device: "bf16")
+    left_open, asked_for = tiny_config(tmp_path, precision="auto"), tiny_config(tmp_path, precision="bf16")
+    assert [choose_device(left_open, training=training).precision for training in (True, False)] == ["bf16", "fp32"]
+    assert choose_device(asked_for, training=False).precision == "bf16"
+
+
 def test_a_device_that_is_not_here_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="device=cuda:7 is not available here"):
         choose_device(tiny_config(tmp_path, device="cuda:7"))

@@ -233,7 +233,9 @@ class Config:
     devices: int = 1
     """Processes that train and score a run together, a GPU each; the batch is split among them (Sect. 3.3)."""
     precision: str = "auto"
-    """`fp32`, `bf16`, `fp16` (with loss scaling), or `auto`: bf16 where the hardware multiplies it, else fp32."""
+    """`fp32`, `bf16`, `fp16` (with loss scaling), or `auto`: to train, bf16 where the hardware multiplies it; else, and
+    for scores, fp32.
+    """
     tf32: bool = False
     """Let GPUs round the factors of fp32 products to 10 bits, which is faster."""
     layout: str = "auto"

@@ -207,6 +207,7 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
         if not folder.is_trained:
             train(run, images, figures, device, reporter, ranks)
             ranks.wait()
+    device = choose_device(config, training=False)
     net = build_net(config, len(images.classes))
     load_weights(net, folder.weights)
     if is_imported:

@@ -109,5 +109,5 @@ def paper_seconds(rows: Sequence[Row], config: Config) -> tuple[float, float] | 
 
 
 def _macs_per_second(row: Row, config: Config) -> float:
-    device = choose_device(config)
+    device = choose_device(config, training=row.bench == "train")
     return (row.share_of_peak or 0.0) * peak_flops(device.place, device.dtype) / 2

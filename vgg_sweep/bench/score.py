@@ -28,7 +28,7 @@ def bench_score(config: Config, num_classes: int, seconds: float, progress: Prog
     """Dense evaluation at each Q, and the 150 crops of an image at three Q, with the settings of `config` and as people
     do it: fp32, NCHW, one view at a time.
     """
-    device = choose_device(config)
+    device = choose_device(config, training=False)
     net = build_net(config, num_classes)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.01)
