@@ -3,7 +3,7 @@
 # make soak    kill runs at random moments and fill their disk, for some minutes
 # make test-ray        a sweep on a Ray cluster of two nodes on this machine, in an environment of its own
 # make test-slurm      a sweep on a real Slurm of one node, for some minutes (root, Debian or Ubuntu: installs slurm-wlm and munge)
-# make bench   how fast this machine is beside what people use instead, a table each (an hour; let nothing else run)
+# make bench   how fast this machine is beside what people use instead, a table each (two hours; let nothing else run)
 # make bench-data     training images beside torchvision's and timm's loaders, from BENCH_IMAGES=folder or tar
 # make bench-demo     the demo's runs by vgg-sweep and written plainly
 # make bench-growth   time and memory against images, classes and depth
