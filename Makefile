@@ -30,7 +30,7 @@ test: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
-	$(BIN)/python -m tests.bench_guard
+	$(BIN)/python -m tests.bench.guard
 
 soak: $(READY)
 	$(BIN)/pytest -s tests/soak.py
@@ -55,19 +55,19 @@ bench-data: $(READY)
 	$(BIN)/vgg-sweep bench data data.root=$(BENCH_IMAGES) train_scale=jitter
 
 bench-demo: $(READY)
-	$(BIN)/python -m tests.bench_demo
+	$(BIN)/python -m tests.bench.demo
 
 bench-growth: $(READY)
-	$(BIN)/python -m tests.bench_growth
+	$(BIN)/python -m tests.bench.growth
 
 bench-index: $(READY)
-	$(BIN)/python -m tests.bench_index
+	$(BIN)/python -m tests.bench.index
 
 bench-report: $(READY)
-	$(BIN)/python -m tests.bench_report
+	$(BIN)/python -m tests.bench.report
 
 bench-sweep: $(READY)
-	$(BIN)/python -m tests.bench_sweep
+	$(BIN)/python -m tests.bench.sweep
 
 clean:
 	rm -rf .venv .venv-ray

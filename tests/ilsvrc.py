@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+from tests import paths
+
+SHARED = paths.SHARED / "data"
 # Some classes with their ILSVRC2012_ID, as in the development kit's meta.mat; the sorted order is another.
 DEVKIT_IDS = {"n01440764": 449, "n01443537": 450, "n02085620": 173, "n02119789": 1, "n02100735": 2, "n07747607": 319}
 

@@ -18,14 +18,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vgg_sweep.plan import Run
-from vgg_sweep.store import read_json
+from tests.sweep.test_work import start_worker, wait_until_it_trains
+from tests.tiny import RECIPE, tiny_run
+from tests.train.test_train import equal
+from vgg_sweep.plan.folders import prepare
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import read_json
+from vgg_sweep.sweep.work import work
 from vgg_sweep.train.checkpoints import checkpoint_files
-from vgg_sweep.work import prepare, work
-
-from .test_train import equal
-from .test_work import start_worker, wait_until_it_trains
-from .tiny import RECIPE, tiny_run
 
 NUM_EPOCHS = {1: 1500.0, 2: 300.0}
 """By number of processes: of 4 steps, enough for all of them to be killed before the end."""
@@ -108,7 +108,7 @@ def test_a_disk_that_is_full(small_disk: Path, tmp_path: Path) -> None:
         free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
         ballast.write_bytes(bytes(max(0, free - left_kib * 1024)))
         done = subprocess.run(
-            [sys.executable, "-m", "vgg_sweep.work", str(run.folder.path)], capture_output=True, text=True
+            [sys.executable, "-m", "vgg_sweep.sweep.work", str(run.folder.path)], capture_output=True, text=True
         )
         print(f"{left_kib} KiB left: exit code {done.returncode}, {done.stderr.strip()[:200]}")
         ballast.unlink()

@@ -1,4 +1,4 @@
-"""Runs without nets, to test what drives runs. `python -m tests.stub work FOLDER` stands for `vgg_sweep.work`.
+"""Runs without nets, to test what drives runs. `python -m tests.stub work FOLDER` stands for `vgg_sweep.sweep.work`.
 
 Each run obeys its orders.json: {"seconds": how long an attempt takes, "after": the run that has to be done before it
 ends, "ends": how attempts end, the last for all later ones}. Every attempt that begins or is completed adds a line to
@@ -17,13 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_sweep.config import Config, Protocol, load_option
-from vgg_sweep.plan import Run
-from vgg_sweep.score.passes import Pass, passes
-from vgg_sweep.store import RunFolder, RunLocked, read_json, write_json
+from vgg_sweep.config.options import load_option
+from vgg_sweep.config.schema import Config, Protocol
+from vgg_sweep.plan.folders import read_run
+from vgg_sweep.plan.passes import passes
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.protocols.passes import Pass
+from vgg_sweep.runs.files import read_json, write_json
+from vgg_sweep.runs.folder import RunFolder, RunLocked
 from vgg_sweep.sweep.agenda import Agenda
 from vgg_sweep.sweep.processes import Place, Stopped, work_off
-from vgg_sweep.work import read_run
 
 WORKER = (sys.executable, "-m", "tests.stub", "work")
 

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from vgg_sweep.config import Config, load_option, parse_pass
+from vgg_sweep.config.options import load_option
+from vgg_sweep.config.schema import Config
+from vgg_sweep.protocols.methods import parse_pass
 
 S_AT_224 = {"256": [256, 256], "384": [384, 384], "jitter": [256, 512], "jitter-fc": [256, 512]}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,9 @@ def test_the_wheel_has_every_file_that_is_not_python(installed: Path) -> None:
 
 
 def test_the_wheel_composes_from_its_own_conf(installed: Path, tmp_path: Path) -> None:
-    where = _python("-c", "import vgg_sweep.config as c; print(c.conf_dir())", cwd=tmp_path, PYTHONPATH=str(installed))
+    where = _python(
+        "-c", "import vgg_sweep.config.options as c; print(c.conf_dir())", cwd=tmp_path, PYTHONPATH=str(installed)
+    )
     assert Path(where.strip()) == installed / "vgg_sweep" / "conf"
     shown = _python("-m", "vgg_sweep", "train", "model=A", "--cfg", "job", cwd=tmp_path, PYTHONPATH=str(installed))
     assert "name: A\n" in shown

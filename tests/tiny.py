@@ -6,14 +6,15 @@ from pathlib import Path
 
 import torch
 
-from vgg_sweep.config import Config, Data, Fractals, Imported, Model, Preprocessing, Recipe, load_option
-from vgg_sweep.images.statistics import Statistics
+from vgg_sweep.config.options import load_option
+from vgg_sweep.config.schema import Config, Data, Fractals, Imported, Model, Preprocessing, Recipe
+from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.nets.start import initialise
+from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.nets.weights import save_weights
-from vgg_sweep.plan import Run, plan
-from vgg_sweep.store import RunFolder
-from vgg_sweep.train.train import build_net
-from vgg_sweep.work import prepare
+from vgg_sweep.plan.folders import prepare
+from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.runs.folder import RunFolder
 
 FRACTALS = Fractals(num_classes=3, train_per_class=8, val_per_class=4, side_px=64)
 RECIPE = Recipe(

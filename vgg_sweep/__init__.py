@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vgg_sweep.loading import load as load
-    from vgg_sweep.report.results import load_results as load_results
+    from vgg_sweep.predict.load import load as load
+    from vgg_sweep.report.results.results import load_results as load_results
 
 __version__ = "0.1.0"
 
@@ -12,11 +12,11 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`load` and `load_results`, imported when asked for: most commands do without their torch and pandas."""
     if name == "load":
-        from vgg_sweep.loading import load
+        from vgg_sweep.predict.load import load
 
         return load
     if name == "load_results":
-        from vgg_sweep.report.results import load_results
+        from vgg_sweep.report.results.results import load_results
 
         return load_results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vgg_sweep.store import RunFolder, find_runs
+from vgg_sweep.runs.folder import RunFolder, find_runs
 
 ENGINE = Path(__file__).parent / "slurm.sh"
 VGG_SWEEP = Path(sys.executable).parent / "vgg-sweep"

@@ -8,13 +8,15 @@ import torch
 
 from vgg_sweep.bench.timing import Row, bandwidth, peak_flops
 from vgg_sweep.bench.train import PASSES_OF_A_STEP
-from vgg_sweep.config import PAPER_CROP_PX, Config, load_option
-from vgg_sweep.device import choose_device
+from vgg_sweep.config.options import load_option
+from vgg_sweep.config.schema import Config
+from vgg_sweep.machine.device import choose_device
 from vgg_sweep.nets.columns import activation_bytes_training, net_macs, num_params, parse_columns
-from vgg_sweep.plan import plan
-from vgg_sweep.report import paper
-from vgg_sweep.score.passes import macs as pass_macs
-from vgg_sweep.score.passes import passes
+from vgg_sweep.plan.passes import passes
+from vgg_sweep.plan.runs import plan
+from vgg_sweep.protocols import paper
+from vgg_sweep.protocols.methods import PAPER_CROP_PX
+from vgg_sweep.sweep.cost import macs as pass_macs
 from vgg_sweep.train.train import budget
 
 ILSVRC_TRAIN, ILSVRC_VAL = 1_281_167, 50_000

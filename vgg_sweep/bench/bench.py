@@ -15,7 +15,7 @@ from vgg_sweep.bench.score import bench_score
 from vgg_sweep.bench.sweep import bench_sweep
 from vgg_sweep.bench.timing import Row
 from vgg_sweep.bench.train import bench_train
-from vgg_sweep.config import Config
+from vgg_sweep.config.schema import Config
 from vgg_sweep.sweep.status import duration
 
 PAPER_CLASSES = 1000

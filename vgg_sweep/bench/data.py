@@ -22,12 +22,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from vgg_sweep.bench.timing import Progress, Row, take_turns
-from vgg_sweep.config import Config, ConfigError, Data, scaled_px
-from vgg_sweep.images.augment import Draws, draw_epoch
+from vgg_sweep.config.schema import Config, Data
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import BadImage, decoded, size_px
-from vgg_sweep.images.loader import Loader, draw_view
-from vgg_sweep.images.packed import packed
-from vgg_sweep.images.splits import Split
+from vgg_sweep.images.sets.splits import Split
+from vgg_sweep.images.views.augment import Draws, draw_epoch
+from vgg_sweep.images.views.loader import Loader, draw_view
+from vgg_sweep.images.views.packed import packed
+from vgg_sweep.protocols.methods import scaled_px
 
 BATCH = 32
 NUM_WORKERS = (1, 2)

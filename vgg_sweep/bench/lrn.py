@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vgg_sweep.bench.timing import Progress, Row, peak_memory, take_turns
-from vgg_sweep.config import Config
-from vgg_sweep.device import choose_device
+from vgg_sweep.config.schema import Config
+from vgg_sweep.machine.device import choose_device
 from vgg_sweep.nets.lrn import ALPHA, BETA, LRN, K, N
 
 IMAGES, CHANNELS = 16, 64

@@ -3,7 +3,7 @@
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from vgg_sweep.config import Config
+from vgg_sweep.config.schema import Config
 from vgg_sweep.nets.columns import FC_CHANNELS
 
 COLUMNS = ("A", "B", "D", "E")

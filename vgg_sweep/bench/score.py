@@ -7,15 +7,15 @@ import torch
 
 from vgg_sweep.bench.timing import Progress, Row, peak_flops, take_turns
 from vgg_sweep.bench.train import STATISTICS
-from vgg_sweep.config import Config, Preprocessing, scaled_px, test_scales
-from vgg_sweep.device import Device, choose_device, net_input
-from vgg_sweep.images.preprocessing import own_preprocessing
-from vgg_sweep.images.views import views
+from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.images.views.crops import views
+from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
+from vgg_sweep.machine.device import Device, choose_device
 from vgg_sweep.nets.columns import net_macs
-from vgg_sweep.nets.vgg import VGG, posteriors
-from vgg_sweep.score.passes import Pass, passes_of
+from vgg_sweep.nets.vgg import VGG, build_net, posteriors
+from vgg_sweep.protocols.methods import scaled_px, test_scales
+from vgg_sweep.protocols.passes import Pass, passes_of
 from vgg_sweep.score.score import pass_posteriors
-from vgg_sweep.train.train import build_net
 
 NUM_IMAGES = 8
 ASPECT = 4 / 3

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from vgg_sweep.bench.timing import Progress, Row
-from vgg_sweep.config import RunError
+from vgg_sweep.errors import RunError
 
 STEPS = 40
 """Of each run: enough that starting a process is not all there is."""

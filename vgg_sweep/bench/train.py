@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from vgg_sweep.bench.plain import BATCH, COLUMNS, plain_net
 from vgg_sweep.bench.timing import Progress, Row, peak_flops, peak_memory, take_turns
-from vgg_sweep.config import Config
-from vgg_sweep.device import choose_device
-from vgg_sweep.images.loader import Batch
-from vgg_sweep.images.statistics import Statistics
+from vgg_sweep.config.schema import Config
+from vgg_sweep.images.sets.statistics import Statistics
+from vgg_sweep.images.views.loader import Batch
+from vgg_sweep.machine.device import choose_device
 from vgg_sweep.nets.columns import net_macs, parse_columns
+from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.train.step import Learner
-from vgg_sweep.train.train import build_net
 
 STATISTICS = Statistics([0.48, 0.46, 0.41], [0.01, 0.02, 0.2], torch.eye(3).tolist())
 """Speed does not depend on them."""

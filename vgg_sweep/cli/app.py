@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from vgg_sweep import __version__
 
 if TYPE_CHECKING:
-    from vgg_sweep.store import RunFolder
+    from vgg_sweep.runs.folder import RunFolder
 
 ORDER = ("train", "multirun", "status", "score", "report", "describe", "predict", "import", "export", "data", "bench")
 """In which `--help` lists the commands: first what makes the tables."""
@@ -43,7 +43,7 @@ class Program:
 
 def complete_override(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """Shell completion of KEY=VALUE."""
-    from vgg_sweep.vocabulary import complete
+    from vgg_sweep.config.vocabulary import complete
 
     return complete(context.params.get("overrides") or args, incomplete)
 
@@ -98,7 +98,7 @@ def program(
 
 def newest_sweep() -> Path:
     """The sweep under outputs/ in which something was written last. Raises `ConfigError` if there is none."""
-    from vgg_sweep.config import ConfigError
+    from vgg_sweep.errors import ConfigError
 
     written = {file: file.stat().st_mtime for file in Path("outputs").glob("*/*/status.json")}
     if not written:
@@ -117,8 +117,8 @@ def run_folder(name: str) -> "RunFolder":
     """
     import difflib
 
-    from vgg_sweep.config import ConfigError
-    from vgg_sweep.store import RunFolder, find_runs
+    from vgg_sweep.errors import ConfigError
+    from vgg_sweep.runs.folder import RunFolder, find_runs
 
     if (folder := RunFolder(Path(name))).config.exists():
         return folder
@@ -153,8 +153,8 @@ def main() -> None:
 
 def _verdict(error: Exception) -> tuple[str, int]:
     """What to say of an error, and the exit code."""
-    from vgg_sweep.config import ConfigError, RunError
-    from vgg_sweep.progress import Diverged, Interrupted
+    from vgg_sweep.errors import ConfigError, RunError
+    from vgg_sweep.runs.progress import Diverged, Interrupted
 
     match error:
         case ConfigError():

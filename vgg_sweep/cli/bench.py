@@ -7,7 +7,7 @@ import typer
 from vgg_sweep.cli.app import ConfigDir, app
 
 if TYPE_CHECKING:
-    from vgg_sweep.config import Config
+    from vgg_sweep.config.schema import Config
 
 
 BENCHES = ("train", "score", "lrn", "data", "sweep")
@@ -31,8 +31,8 @@ def bench(
 
     By itself net D at the paper's size; model=, crop=, width= or data=fractals give another. Let nothing else run.
     """
-    from vgg_sweep import compose
-    from vgg_sweep.config import ConfigError
+    from vgg_sweep.cli import compose
+    from vgg_sweep.errors import ConfigError
 
     chosen = [word for word in words or [] if "=" not in word]
     overrides = [word for word in words or [] if "=" in word]

@@ -10,9 +10,9 @@ import typer
 from vgg_sweep.cli.app import ConfigDir, Overrides, app
 
 if TYPE_CHECKING:
-    from vgg_sweep.config import Config
-    from vgg_sweep.images.check import Findings
-    from vgg_sweep.images.index import Index
+    from vgg_sweep.config.schema import Config
+    from vgg_sweep.images.check.check import Findings
+    from vgg_sweep.images.sets.index import Index
 
 data = typer.Typer(help="Image sets: find, index and check them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
@@ -39,7 +39,7 @@ def prepare(
     extracted. data.download=true fetches a published set first. Training does all this by itself; here it shows
     beforehand.
     """
-    from vgg_sweep import compose
+    from vgg_sweep.cli import compose
 
     compose.run(
         lambda config: prepare_set(config, again=again, with_statistics=with_statistics),
@@ -66,7 +66,7 @@ def check(
 
     Exit code: 0 without problems, 1 with some, 2 if there is no such set.
     """
-    from vgg_sweep import compose
+    from vgg_sweep.cli import compose
 
     compose.run(lambda config: check_set(config, csv, as_json=as_json), overrides or [], compose.Flags(config_dir))
 
@@ -75,10 +75,10 @@ def prepare_set(config: "Config", *, again: bool, with_statistics: bool) -> None
     """Index the set of `config` and say what it is."""
     import time
 
-    from vgg_sweep.images.sources import is_indexed, open_images, open_index
-    from vgg_sweep.images.statistics import statistics
-    from vgg_sweep.images.wnids import shown
-    from vgg_sweep.progress import Interrupted
+    from vgg_sweep.images.sets.sources import is_indexed, open_images, open_index
+    from vgg_sweep.images.sets.statistics import statistics
+    from vgg_sweep.images.sets.wnids import shown
+    from vgg_sweep.runs.progress import Interrupted
 
     began = time.monotonic()
     with shown_progress("list") as progress:
@@ -107,11 +107,11 @@ def check_set(config: "Config", csv: Path | None, *, as_json: bool) -> None:
 
     from rich.console import Console
 
-    from vgg_sweep.config import ConfigError
-    from vgg_sweep.images.check import Findings, check_images
-    from vgg_sweep.images.findings import findings_csv, findings_json, findings_table, verdict
-    from vgg_sweep.images.sources import is_indexed, open_images, open_index
-    from vgg_sweep.store import write_text
+    from vgg_sweep.errors import ConfigError
+    from vgg_sweep.images.check.check import Findings, check_images
+    from vgg_sweep.images.check.findings import findings_csv, findings_json, findings_table, verdict
+    from vgg_sweep.images.sets.sources import is_indexed, open_images, open_index
+    from vgg_sweep.runs.files import write_text
 
     if csv is not None and not csv.absolute().parent.is_dir():
         raise ConfigError(f"--csv {csv}: {csv.parent} is not a folder; make it first.")
@@ -178,7 +178,7 @@ def _say_index(index: "Index") -> None:
 
 
 def _end_stopped(findings: "Findings") -> None:
-    from vgg_sweep.progress import Interrupted
+    from vgg_sweep.runs.progress import Interrupted
 
     counts = findings.counts
     raise Interrupted(f"stopped after {counts.num_images:,} of {counts.num_total:,} images; duplicates are not told")

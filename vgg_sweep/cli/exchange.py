@@ -8,7 +8,7 @@ import typer
 from vgg_sweep.cli.app import ConfigDir, app, complete_override, run_folder
 
 if TYPE_CHECKING:
-    from vgg_sweep.config import Config
+    from vgg_sweep.config.schema import Config
 
 
 @app.command("import")
@@ -27,8 +27,8 @@ def import_(
 
     With data.root=DIR they are scored at once, and the tables shown.
     """
-    from vgg_sweep import compose
-    from vgg_sweep.config import ConfigError
+    from vgg_sweep.cli import compose
+    from vgg_sweep.errors import ConfigError
 
     files = [Path(word) for word in words if "=" not in word or Path(word).is_file()]
     overrides = [word for word in words if Path(word) not in files]

@@ -39,11 +39,11 @@ def predict(
 
     An image that cannot be read is told of, and the exit code is then 1.
     """
-    from vgg_sweep.config import ConfigError, RunError
-    from vgg_sweep.device import choose_device
-    from vgg_sweep.loading import load
-    from vgg_sweep.predict import find_images, protocols
-    from vgg_sweep.predictions import Wishes, show
+    from vgg_sweep.cli.predictions import Wishes, show
+    from vgg_sweep.errors import ConfigError, RunError
+    from vgg_sweep.machine.device import choose_device
+    from vgg_sweep.predict.load import load
+    from vgg_sweep.predict.predict import find_images, protocols
 
     paths = find_images(images)
     loaded = load(run if Path(run).is_file() else run_folder(run).path)

@@ -10,8 +10,8 @@ from vgg_sweep.cli.app import Cfg, ConfigDir, Info, Overrides, Package, Resolve,
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from vgg_sweep.config import Config
-    from vgg_sweep.plan import Run
+    from vgg_sweep.config.schema import Config
+    from vgg_sweep.plan.runs import Run
 
 
 @app.command()
@@ -24,7 +24,7 @@ def train(
     info: Info = None,
 ) -> None:
     """Train and score one net, after those that it starts from."""
-    from vgg_sweep import compose
+    from vgg_sweep.cli import compose
 
     compose.run(train_config, overrides or [], compose.Flags(config_dir, cfg, resolve, package, info))
 
@@ -45,9 +45,9 @@ def multirun(
     Give sweep=NAME or lists such as model=A,B; by itself it makes the twelve runs of Table 3.
     Given again it goes on where it was.
     """
-    from vgg_sweep import compose
-    from vgg_sweep.config import ConfigError
-    from vgg_sweep.launch import num_processes
+    from vgg_sweep.cli import compose
+    from vgg_sweep.errors import ConfigError
+    from vgg_sweep.machine.launch import num_processes
 
     if num_processes() > 1:
         raise ConfigError("multirun under torchrun would run in every process; start it by itself, with devices=N.")
@@ -72,7 +72,7 @@ def score(
 
     The net is the one that the settings make, or that in the folder run=DIR.
     """
-    from vgg_sweep import compose
+    from vgg_sweep.cli import compose
 
     task = show_passes if plan else score_config
     compose.run(task, overrides or [], compose.Flags(config_dir, cfg, resolve, package, info))
@@ -94,12 +94,13 @@ def train_config(config: "Config") -> None:
     """Train and score the run of `config`, after its parents; or the prepared run in the folder `config.run`."""
     from rich.console import Console
 
-    from vgg_sweep.config import RunError
-    from vgg_sweep.launch import is_first_process
-    from vgg_sweep.plan import plan
+    from vgg_sweep.errors import RunError
+    from vgg_sweep.machine.launch import is_first_process
+    from vgg_sweep.plan.folders import prepare
+    from vgg_sweep.plan.runs import plan
     from vgg_sweep.sweep.agenda import Agenda
     from vgg_sweep.sweep.forecast import Forecast, plan_table
-    from vgg_sweep.work import check, main, prepare, work
+    from vgg_sweep.sweep.work import check, main, work
 
     if config.run is not None:
         if main(Path(config.run)) != 0:
@@ -121,8 +122,8 @@ def train_job(raw: "DictConfig") -> float | None:
 
     Returns the error in percent of the last validation, for sweepers that look for the lowest, such as Optuna's.
     """
-    from vgg_sweep.config import checked
-    from vgg_sweep.plan import plan
+    from vgg_sweep.config.checks import checked
+    from vgg_sweep.plan.runs import plan
 
     config = checked(raw)
     train_config(config)
@@ -132,7 +133,8 @@ def train_job(raw: "DictConfig") -> float | None:
 
 def score_config(config: "Config") -> None:
     """Score the trained run of `config`."""
-    from vgg_sweep.work import prepare, work
+    from vgg_sweep.plan.folders import prepare
+    from vgg_sweep.sweep.work import work
 
     run = trained_run(config)
     prepare(run)
@@ -142,7 +144,7 @@ def score_config(config: "Config") -> None:
 
 def show_passes(config: "Config") -> None:
     """The passes of the run of `config` under its protocol, and what they cost; the run need not be trained."""
-    from vgg_sweep.score.cost import pass_table
+    from vgg_sweep.sweep.cost import pass_table
     from vgg_sweep.sweep.status import console
 
     console().print(pass_table(asked_run(config)))
@@ -150,15 +152,15 @@ def show_passes(config: "Config") -> None:
 
 def asked_run(config: "Config") -> "Run":
     """The run of `config`, or that in the folder `config.run`."""
-    from vgg_sweep.plan import plan
-    from vgg_sweep.work import run_in_folder
+    from vgg_sweep.plan.folders import run_in_folder
+    from vgg_sweep.plan.runs import plan
 
     return plan([config])[-1] if config.run is None else run_in_folder(config)
 
 
 def trained_run(config: "Config") -> "Run":
     """The run that is asked for. Raises `RunError` if it is not trained."""
-    from vgg_sweep.config import RunError
+    from vgg_sweep.errors import RunError
 
     run = asked_run(config)
     if not run.folder.is_trained:

@@ -8,7 +8,7 @@ import typer
 from vgg_sweep.cli.app import ConfigDir, Overrides, app, newest_sweep
 
 if TYPE_CHECKING:
-    from vgg_sweep.config import Config
+    from vgg_sweep.config.schema import Config
 
 
 Reported = Annotated[
@@ -81,7 +81,7 @@ def describe(
     By itself at the paper's size; data=fractals or width=, classes= and crop= give another. With model=NAME one net,
     layer by layer.
     """
-    from vgg_sweep import compose
+    from vgg_sweep.cli import compose
 
     given = {override.partition("=")[0] for override in overrides or []}
     at_paper_size = [] if given & {"data", "experiment"} else ["data=imagenet"]
@@ -89,9 +89,9 @@ def describe(
     def task(config: "Config") -> None:
         from rich.console import Console
 
-        from vgg_sweep.config import load_option
-        from vgg_sweep.description import show
-        from vgg_sweep.vocabulary import groups
+        from vgg_sweep.config.options import load_option
+        from vgg_sweep.config.vocabulary import groups
+        from vgg_sweep.report.description import show
 
         one = "model" in given
         models = [config.model] if one else [load_option("model", name) for name in groups(config_dir)["model"]]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgg_sweep.config import ConfigError, RunError
+from vgg_sweep.errors import ConfigError, RunError
 
 try:
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory

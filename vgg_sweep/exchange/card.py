@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_sweep import __version__
-from vgg_sweep.config import Config, scaled_px
-from vgg_sweep.images.wnids import shown
-from vgg_sweep.loading import Loaded
-from vgg_sweep.plan import Run
-from vgg_sweep.report import commands
-from vgg_sweep.report.errors import ReportedRun, read_config, run_scores
-from vgg_sweep.report.metrics import Misses, wilson
-from vgg_sweep.store import RunFolder
-from vgg_sweep.work import read_run
+from vgg_sweep.config.schema import Config
+from vgg_sweep.images.sets.wnids import shown
+from vgg_sweep.plan import commands
+from vgg_sweep.plan.folders import read_run
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.predict.load import Loaded
+from vgg_sweep.protocols.methods import scaled_px
+from vgg_sweep.protocols.metrics import Misses, wilson
+from vgg_sweep.report.results.errors import ReportedRun, read_config, run_scores
+from vgg_sweep.runs.folder import RunFolder
 
 LICENCES = {
     "fractals": "The images are drawn by this program by formula; nobody else has rights in them.",

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import OmegaConf
 
-from vgg_sweep.config import Config, ConfigError, RunError
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange.card import File, model_card
-from vgg_sweep.loading import CONFIG_KEY, Loaded, load
 from vgg_sweep.nets.weights import save_weights, weights_fingerprint
-from vgg_sweep.store import RunFolder, atomic_path, write_text
+from vgg_sweep.predict.load import CONFIG_KEY, Loaded, load
+from vgg_sweep.runs.files import atomic_path, write_text
+from vgg_sweep.runs.folder import RunFolder
 
 To = Literal["torchvision", "timm", "safetensors", "onnx", "keras", "torchscript", "pt2"]
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config as config
 
-from vgg_sweep.loading import Loaded
 from vgg_sweep.nets import lrn
 from vgg_sweep.nets.dropout import Dropout
 from vgg_sweep.nets.lrn import LRN
 from vgg_sweep.nets.vgg import VGG, FullyConnected, posteriors
+from vgg_sweep.predict.load import Loaded
 
 PIXELS, POSTERIORS, SCORES = "pixels", "posteriors", "scores"
 """What the input and the results are called."""

@@ -13,16 +13,18 @@ from typing import Any
 
 import torch
 
-from vgg_sweep.config import Config, ConfigError, Preprocessing, TrainScale, load_option
+from vgg_sweep.config.options import load_option
+from vgg_sweep.config.schema import Config, Preprocessing, TrainScale
+from vgg_sweep.config.vocabulary import groups
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.exchange.reading import Weights, read_weights
 from vgg_sweep.exchange.recognise import Found, recognise, with_rgb_input
-from vgg_sweep.images.wnids import devkit_order, sorted_order
+from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import save_weights, weights_fingerprint
-from vgg_sweep.plan import Run, plan
-from vgg_sweep.provenance import provenance
-from vgg_sweep.vocabulary import groups
-from vgg_sweep.work import prepare
+from vgg_sweep.plan.folders import prepare
+from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.runs.provenance import provenance
 
 OXFORD = {"00b39a1b", "d01eb7cb"}
 """SHA-256, first eight digits, of J. Johnson's conversions of Oxford's D and E, as their file names have it."""
@@ -177,7 +179,7 @@ def score_imported(runs: Sequence[Run]) -> None:
     from rich.console import Console
 
     from vgg_sweep.report.report import report
-    from vgg_sweep.work import check, work
+    from vgg_sweep.sweep.work import check, work
 
     check(runs[0].config)
     for run in runs:

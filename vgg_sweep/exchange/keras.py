@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgg_sweep.config import ConfigError, RunError
+from vgg_sweep.errors import ConfigError, RunError
 
 try:
     import h5py

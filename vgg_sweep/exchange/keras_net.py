@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from vgg_sweep.config import ConfigError
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.exchange.graphs import PIXELS, POSTERIORS, SCORES, plain_layers, program
 from vgg_sweep.exchange.state_dicts import file_state, input_lines, paper_name
-from vgg_sweep.loading import Loaded
 from vgg_sweep.nets import lrn
 from vgg_sweep.nets.vgg import FullyConnected
+from vgg_sweep.predict.load import Loaded
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads it when it is first imported; torch is here in any case
 

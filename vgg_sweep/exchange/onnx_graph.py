@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vgg_sweep import __version__
 from vgg_sweep.exchange.graphs import PIXELS, POSTERIORS, SCORES, program
-from vgg_sweep.loading import Loaded
+from vgg_sweep.predict.load import Loaded
 
 OPSET = 18
 IR_VERSION = 10

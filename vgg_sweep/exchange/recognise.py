@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vgg_sweep.config import PAPER_CROP_PX, ConfigError, Model, RunError
+from vgg_sweep.config.schema import Model
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.nets.columns import FC_CHANNELS, STAGES, STRIDE, parse_columns
 from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
 SHOWN = 12
 """Tensors that a refusal names; it counts the others."""

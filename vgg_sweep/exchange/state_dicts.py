@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vgg_sweep.config import PAPER_CROP_PX, ConfigError, Preprocessing
-from vgg_sweep.loading import Loaded
+from vgg_sweep.config.schema import Preprocessing
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.nets.columns import FC_CHANNELS, STAGES
 from vgg_sweep.nets.vgg import VGG, FullyConnected
+from vgg_sweep.predict.load import Loaded
+from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
 Channels = tuple[int | str, ...]
 """A column as torchvision and timm write it: the channels of its 3x3 convolutions, "M" for a max-pool."""

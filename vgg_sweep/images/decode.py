@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from vgg_sweep.config import RunError
+from vgg_sweep.errors import RunError
 
 GROUND_GREY = 255
 """What is seen through transparent pixels: white, the ground that most such pictures were drawn for."""

@@ -8,7 +8,7 @@ import difflib
 import torch
 from torch import Tensor, nn
 
-from vgg_sweep.config import ConfigError
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.nets.columns import output_sides
 from vgg_sweep.nets.vgg import VGG
 

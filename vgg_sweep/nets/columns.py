@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vgg_sweep.config import ConfigError
+from vgg_sweep.errors import ConfigError
 
 STAGES = 5
 FC_CHANNELS = 4096

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Generator, Tensor, nn
 
-from vgg_sweep.config import RunError
+from vgg_sweep.errors import RunError
 from vgg_sweep.nets.vgg import VGG
 
 NORMAL_STD = 0.01

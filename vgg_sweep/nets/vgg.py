@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vgg_sweep.config import PAPER_CROP_PX
+from vgg_sweep.config.schema import Config
 from vgg_sweep.nets.columns import STRIDE, Layer, parse_columns
 from vgg_sweep.nets.dropout import Dropout
 from vgg_sweep.nets.lrn import LRN
+from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
 
 class FullyConnected(nn.Linear):
@@ -109,3 +110,15 @@ def posteriors(scores_NKhw: Tensor) -> Tensor:
     between the two is our inference.
     """
     return scores_NKhw.float().mean((2, 3)).softmax(1)
+
+
+def build_net(config: Config, num_classes: int) -> VGG:
+    """The net of `config`, not yet initialised."""
+    return VGG(
+        config.model.columns,
+        width=config.width,
+        classes=num_classes,
+        crop=config.crop,
+        dropout=config.recipe.dropout,
+        pool_ceil=config.pool_ceil,
+    )

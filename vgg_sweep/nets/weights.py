@@ -11,10 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vgg_sweep.config import RunError
+from vgg_sweep.errors import RunError
 from vgg_sweep.nets.start import copy_all
 from vgg_sweep.nets.vgg import VGG
-from vgg_sweep.store import atomic_path
+from vgg_sweep.runs.files import atomic_path
 
 METADATA_KEY = "vgg_sweep"
 """All metadata is one JSON text: safetensors writes several keys in random order, and equal nets give equal files."""

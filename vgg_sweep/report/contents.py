@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from vgg_sweep.report.claims import claims
-from vgg_sweep.report.commands import merged
-from vgg_sweep.report.compare import comparison, differences
-from vgg_sweep.report.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
-from vgg_sweep.report.fusion import fused_scores
-from vgg_sweep.report.layouts import Shown, shown
-from vgg_sweep.report.results import results_frame
-from vgg_sweep.report.tables import (
+from vgg_sweep.plan.commands import merged
+from vgg_sweep.report.results.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
+from vgg_sweep.report.results.fusion import fused_scores
+from vgg_sweep.report.results.results import results_frame
+from vgg_sweep.report.results.unfinished import how_far, mark, waiting
+from vgg_sweep.report.tables.claims import claims
+from vgg_sweep.report.tables.compare import comparison, differences
+from vgg_sweep.report.tables.layouts import Shown, shown
+from vgg_sweep.report.tables.tables import (
     deviations,
     fusion_table,
     lrn_cost,
@@ -24,7 +25,6 @@ from vgg_sweep.report.tables import (
     table7,
     table_5x5,
 )
-from vgg_sweep.report.unfinished import how_far, mark, waiting
 
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "comparison": ("The sweeps side by side", comparison),

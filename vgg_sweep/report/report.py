@@ -7,14 +7,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from vgg_sweep.config import ConfigError, RunError
-from vgg_sweep.report.bundle import opened, pack
-from vgg_sweep.report.claims import summary
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.report.contents import NAMES, Contents, contents, read_sweep
-from vgg_sweep.report.latex import document, to_latex
-from vgg_sweep.report.render import to_csv, to_json, to_markdown, to_parquet, to_rich
-from vgg_sweep.report.unfinished import refreshes
-from vgg_sweep.store import write_bytes
+from vgg_sweep.report.results.bundle import opened, pack
+from vgg_sweep.report.results.unfinished import refreshes
+from vgg_sweep.report.tables.claims import summary
+from vgg_sweep.report.writers.latex import document, to_latex
+from vgg_sweep.report.writers.render import to_csv, to_json, to_markdown, to_parquet, to_rich
+from vgg_sweep.runs.files import write_bytes
 
 Files = Mapping[str, str | bytes]
 """File name -> what is in it."""
@@ -171,19 +171,19 @@ def _parquet(said: Contents) -> Files:
 
 
 def _html(said: Contents) -> Files:
-    from vgg_sweep.report.page import to_html  # with matplotlib, which only the page and the figures need
+    from vgg_sweep.report.page.page import to_html  # with matplotlib, which only the page and the figures need
 
     return {"report.html": to_html(said)}
 
 
 def _svg(said: Contents) -> Files:
-    from vgg_sweep.report.figures import svg_files
+    from vgg_sweep.report.figures.figures import svg_files
 
     return svg_files(said)
 
 
 def _pdf(said: Contents) -> Files:
-    from vgg_sweep.report.figures import pdf_files
+    from vgg_sweep.report.figures.figures import pdf_files
 
     return pdf_files(said)
 

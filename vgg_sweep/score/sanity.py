@@ -15,16 +15,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vgg_sweep.config import Config, Preprocessing, RunError, load_option, test_scales
-from vgg_sweep.device import Device, net_input
-from vgg_sweep.images.preprocessing import in_rgb
-from vgg_sweep.images.splits import ImageSet
-from vgg_sweep.images.views import rescaled, views
-from vgg_sweep.images.wnids import devkit_order, sorted_order
+from vgg_sweep.config.options import load_option
+from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.config.vocabulary import groups
+from vgg_sweep.errors import RunError
+from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
+from vgg_sweep.images.views.crops import rescaled, views
+from vgg_sweep.images.views.preprocessing import in_rgb, net_input
+from vgg_sweep.machine.device import Device
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.nets.weights import read_metadata
-from vgg_sweep.store import RunFolder
-from vgg_sweep.vocabulary import groups
+from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.runs.folder import RunFolder
 
 NUM_IMAGES = 64
 PER_FORWARD = 8

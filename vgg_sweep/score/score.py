@@ -22,17 +22,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from vgg_sweep.config import Config, Preprocessing, RunError
-from vgg_sweep.device import Device, net_input
-from vgg_sweep.images.order import order_hint
-from vgg_sweep.images.splits import ImageSet, Split
-from vgg_sweep.images.views import rescaled, views
+from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.errors import RunError
+from vgg_sweep.images.check.order import order_hint
+from vgg_sweep.images.sets.splits import ImageSet, Split
+from vgg_sweep.images.views.crops import rescaled, views
+from vgg_sweep.images.views.preprocessing import net_input
+from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.nets.weights import weights_fingerprint
-from vgg_sweep.progress import Reporter
-from vgg_sweep.ranks import ALONE, Ranks
-from vgg_sweep.score.passes import Pass, macs, missing
-from vgg_sweep.store import RunFolder, atomic_path, read_json, write_json
+from vgg_sweep.plan.passes import missing
+from vgg_sweep.protocols.passes import Pass
+from vgg_sweep.runs.files import atomic_path, read_json, write_json
+from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.progress import Reporter
+from vgg_sweep.sweep.cost import macs
 
 CHUNK = 250
 """Images between two points at which a killed scoring can go on."""

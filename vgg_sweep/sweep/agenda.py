@@ -5,8 +5,8 @@ It is read from the runs' folders, so that several drivers share the work and a 
 
 from collections.abc import Callable, Iterator, Sequence
 
-from vgg_sweep.plan import Run
-from vgg_sweep.score.passes import missing
+from vgg_sweep.plan.passes import missing
+from vgg_sweep.plan.runs import Run
 
 FAILED = ("failed", "diverged")
 """Ends that the same command does not repeat, because the same would happen again."""

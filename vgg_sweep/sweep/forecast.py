@@ -13,11 +13,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.config import Config
+from vgg_sweep.config.schema import Config
 from vgg_sweep.nets.columns import Layer, net_macs, num_params, parse_columns
-from vgg_sweep.plan import Run
-from vgg_sweep.score.passes import BYTES_PER_POSTERIOR, passes
-from vgg_sweep.store import RunFolder, read_json
+from vgg_sweep.plan.passes import passes
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR
+from vgg_sweep.runs.files import read_json
+from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.status import STYLES, duration
 

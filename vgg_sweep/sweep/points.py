@@ -13,7 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vgg_sweep.config import Config, ConfigError, checked, valid
+from vgg_sweep.config.checks import checked, valid
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import ConfigError
 
 DEFAULT_SWEEP = "table3"
 PICKS = ("model", "train_scale")

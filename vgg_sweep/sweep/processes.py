@@ -15,12 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from vgg_sweep.config import Config, ConfigError
-from vgg_sweep.plan import Run
-from vgg_sweep.store import RunLocked, read_json, write_text
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import read_json, write_text
+from vgg_sweep.runs.folder import RunLocked
 from vgg_sweep.sweep.agenda import Agenda
 
-WORKER = (sys.executable, "-m", "vgg_sweep.work")
+WORKER = (sys.executable, "-m", "vgg_sweep.sweep.work")
 POLL_SECONDS = 0.05
 SMALL_NET_PX = 64
 """Nets whose width times crop is less than this leave cores idle when they have several."""

@@ -18,10 +18,11 @@ from typing import Any
 
 from hydra.plugins.launcher import Launcher
 
-from vgg_sweep.config import ConfigError, RunError
-from vgg_sweep.plan import Run
-from vgg_sweep.progress import STOP_SIGNALS, WARNINGS
-from vgg_sweep.store import RunLocked, read_json, write_text
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import read_json, write_text
+from vgg_sweep.runs.folder import RunLocked
+from vgg_sweep.runs.progress import STOP_SIGNALS, WARNINGS
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.processes import POLL_SECONDS, WORKER, Child, Place, Stopped, signals
 

@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.config import ConfigError
-from vgg_sweep.store import RunFolder, find_runs
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import FAILED, SETTLED
 
 REFRESH_SECONDS = 1.0

@@ -16,11 +16,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
-from vgg_sweep.config import Config, ConfigError, RunError
-from vgg_sweep.plan import Run, plan
-from vgg_sweep.store import RunFolder, find_runs
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.plan.differences import notes
+from vgg_sweep.plan.folders import prepare, read_run
+from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
-from vgg_sweep.sweep.differences import notes
 from vgg_sweep.sweep.forecast import Forecast, plan_table
 from vgg_sweep.sweep.points import points
 from vgg_sweep.sweep.processes import Stopped, places, visible_gpus, work_off
@@ -29,7 +31,7 @@ from vgg_sweep.sweep.status import console
 from vgg_sweep.sweep.tasks import by_tasks, is_ray
 from vgg_sweep.sweep.watch import Watch
 from vgg_sweep.sweep.waves import in_waves
-from vgg_sweep.work import check, prepare, read_run
+from vgg_sweep.sweep.work import check
 
 PATIENCE_SECONDS = 2.0
 """What takes longer shows that it goes on."""

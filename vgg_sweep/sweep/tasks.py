@@ -12,9 +12,9 @@ from typing import Any
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
-from vgg_sweep.config import ConfigError, RunError
-from vgg_sweep.plan import Run
-from vgg_sweep.store import write_text
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import write_text
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.processes import POLL_SECONDS, Stopped, signals
 
@@ -62,7 +62,7 @@ def by_tasks(agenda: Agenda, launcher: Launcher, *, fail_fast: bool = False) -> 
 
 def attempt_run(folder: str, home: str) -> None:
     """What a worker does: the run in `folder`, seen from `home`, where the sweep was started."""
-    from vgg_sweep.work import main
+    from vgg_sweep.sweep.work import main
 
     if not (Path(home) / folder / "config.yaml").exists():
         raise RunError(f"{Path(home) / folder} is not on {os.uname().nodename}: all nodes have to see the same files.")

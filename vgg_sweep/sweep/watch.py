@@ -7,7 +7,7 @@ from typing import Any, Self
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from vgg_sweep.plan import Run
+from vgg_sweep.plan.runs import Run
 from vgg_sweep.sweep.agenda import FAILED, SETTLED, Agenda
 from vgg_sweep.sweep.forecast import estimated_seconds
 from vgg_sweep.sweep.status import AT_WORK, REFRESH_SECONDS, failure, picture, share_done, told

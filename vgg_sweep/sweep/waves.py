@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
-from vgg_sweep.plan import Run
-from vgg_sweep.store import write_text
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import write_text
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.processes import POLL_SECONDS, Stopped
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from vgg_sweep.config import Config
-from vgg_sweep.progress import Reporter
-from vgg_sweep.store import RunFolder, atomic_path
+from vgg_sweep.config.schema import Config
+from vgg_sweep.runs.files import atomic_path
+from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.train.step import Learner
 
 NUM_CHECKPOINTS = 2

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from vgg_sweep.store import write_text
+from vgg_sweep.runs.files import write_text
 
 COLUMNS = ("step", "epoch", "lr", "loss", "error", "val_error", "S_px", "images_per_second", "wait_share")
 KEPT = 0.95

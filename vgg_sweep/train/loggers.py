@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from vgg_sweep.config import ConfigError
-from vgg_sweep.plan import Run
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.runs import Run
 
 Log = Callable[[Mapping[str, float]], None]
 """Takes a row of metrics.csv."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vgg_sweep.config import Recipe
+from vgg_sweep.config.schema import Recipe
 
 DROP_FACTOR = 10.0
 

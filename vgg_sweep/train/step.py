@@ -7,14 +7,15 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from vgg_sweep.config import Config, RunError
-from vgg_sweep.device import Device, net_input
-from vgg_sweep.images.augment import color_shift, derived_seed
-from vgg_sweep.images.loader import Batch
-from vgg_sweep.images.preprocessing import own_preprocessing
-from vgg_sweep.images.statistics import Statistics
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import RunError
+from vgg_sweep.images.sets.statistics import Statistics
+from vgg_sweep.images.views.augment import color_shift, derived_seed
+from vgg_sweep.images.views.loader import Batch
+from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
+from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.vgg import VGG
-from vgg_sweep.ranks import ALONE, Ranks
 
 CPU_MICRO_BATCH_PX = 16 * 224**2
 """Pixels that go through the net at once on a CPU: more were slower there, and took more memory."""

@@ -19,22 +19,25 @@ from statistics import median
 import numpy as np
 import torch
 
-from vgg_sweep.config import Config, ConfigError, RunError, scaled_px, test_scales
-from vgg_sweep.device import Device, net_input
-from vgg_sweep.images.augment import derived_seed, draw_epoch
-from vgg_sweep.images.loader import Batch, Loader
-from vgg_sweep.images.order import order_doubt
-from vgg_sweep.images.packed import packed
-from vgg_sweep.images.splits import ImageSet, Split
-from vgg_sweep.images.statistics import Statistics
-from vgg_sweep.images.views import rescaled, views
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.images.check.order import order_doubt
+from vgg_sweep.images.sets.splits import ImageSet, Split
+from vgg_sweep.images.sets.statistics import Statistics
+from vgg_sweep.images.views.augment import derived_seed, draw_epoch
+from vgg_sweep.images.views.crops import rescaled, views
+from vgg_sweep.images.views.loader import Batch, Loader
+from vgg_sweep.images.views.packed import packed
+from vgg_sweep.images.views.preprocessing import net_input
+from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.start import copy_all, initialise, warm_start_from_A
-from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.nets.weights import load_state, save_weights
-from vgg_sweep.plan import Run
-from vgg_sweep.progress import Diverged, Reporter
-from vgg_sweep.provenance import provenance
-from vgg_sweep.ranks import ALONE, Ranks
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.protocols.methods import scaled_px, test_scales
+from vgg_sweep.runs.progress import Diverged, Reporter
+from vgg_sweep.runs.provenance import provenance
 from vgg_sweep.train.checkpoints import Checkpoints, Progress, remove_unfinished, restore
 from vgg_sweep.train.curves import Window, append_row, forget_rows_after
 from vgg_sweep.train.loggers import open_logger
@@ -62,18 +65,6 @@ def budget(run: Run, num_images: int) -> Budget:
         steps_per_epoch,
         num_steps=min(recipe.max_steps, math.ceil(run.epochs * steps_per_epoch)),
         validate_every=max(1, round(recipe.validate_epochs * steps_per_epoch)),
-    )
-
-
-def build_net(config: Config, num_classes: int) -> VGG:
-    """The net of `config`, not yet initialised."""
-    return VGG(
-        config.model.columns,
-        width=config.width,
-        classes=num_classes,
-        crop=config.crop,
-        dropout=config.recipe.dropout,
-        pool_ceil=config.pool_ceil,
     )
 
 

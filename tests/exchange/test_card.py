@@ -1,0 +1,90 @@
+"""Model cards, read as a user would."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.predict.test_predict import scored
+from tests.tiny import IMPORTED, random_run
+from vgg_sweep.config.options import load_option
+from vgg_sweep.exchange.exporting import export
+from vgg_sweep.protocols.metrics import wilson
+from vgg_sweep.report.results.errors import ReportedRun, read_config, run_scores
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The file and the card of a scored run, exported to the file that its own library reads."""
+    tmp_path = tmp_path_factory.mktemp("card")
+    folder = scored(random_run(tmp_path, "D", protocol=load_option("protocol", "multi")))
+    exported = export(folder, "safetensors", tmp_path / "D.safetensors")
+    assert exported.card == tmp_path / "D.safetensors.md"
+    return exported.file, exported.card.read_text()
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """The cells of the table under a heading."""
+    section = re.split(r"^#+ ", text, flags=re.MULTILINE)
+    [own] = [part for part in section if part.startswith(heading)]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in own.splitlines() if line.startswith("|")]
+
+
+def test_the_checksum_is_that_of_the_file_beside_it(card: tuple[Path, str]) -> None:
+    file, text = card
+    head = dict(rows(text, "VGG net D")[2:])
+    assert head["SHA-256"] == f"`{hashlib.sha256(file.read_bytes()).hexdigest()}`"
+    assert head["file"].startswith("`D.safetensors`, for safetensors, ")
+    assert head["net"].startswith("D: conv3-64, conv3-64, maxpool, conv3-128")
+    assert head["size"] == "crop 64 px, width 0.03125, 40,156 parameters"
+
+
+def test_the_errors_are_those_of_the_report(card: tuple[Path, str], tmp_path: Path) -> None:
+    _, text = card
+    folder = scored(random_run(tmp_path, "D", protocol=load_option("protocol", "multi")))
+    reported = ReportedRun(folder, read_config(folder.config.read_text()), "sweep")
+    head, _, *body = rows(text, "Errors")
+    assert head == ["method", "Q, px", "top-1", "95 %", "top-5", "95 %"]
+    scores = run_scores(reported)
+    assert [row[:2] for row in body] == [["dense", "64"], ["dense", "73"], ["dense", "82"], ["dense", "64, 73, 82"]]
+    for row, score in zip(body, scores, strict=True):
+        low, high = wilson(score.top1.error, 4)
+        assert row[2:4] == [f"{score.top1.error:.1f}", f"{low:.1f}–{high:.1f}"]
+    assert "In percent of the 4 validation images of fractals" in text
+
+
+def test_how_it_was_trained_and_on_what(card: tuple[Path, str]) -> None:
+    _, text = card
+    training = dict(rows(text, "Training")[2:])
+    assert training["S, px"] == "73"
+    assert training["started from"] == "random weights (he)"
+    assert training["length"] == "12 steps of 7 images, at most 3 epochs"
+    data = dict(rows(text, "Data")[2:])
+    assert data["set"] == "fractals, 6 classes"
+    assert "drawn by this program" in data["licence"]
+    assert data["pixels"] == "RGB, 0 to 4, minus 2, 1.6, 1.2, divided by 1, 1, 1"
+    assert "vgg-sweep train model=D train_scale=256 seed=0 data=fractals" in text
+    assert "vgg-sweep export" in text
+    assert text.endswith("```text\n0 crane\n1 daisy\n2 drake\n3 koala\n4 wolf\n5 zebra\n```\n")
+
+
+def test_parents_are_named_from_the_first_on(tmp_path: Path) -> None:
+    folder = random_run(tmp_path, "D", train_scale=load_option("train_scale", "jitter"), warm_start="paper")
+    text = export(folder, "torchvision", tmp_path).card.read_text()
+    started = dict(rows(text, "Training")[2:])["started from"]
+    assert re.fullmatch(r"`A-256-s0-\w+` -> `D-256-s0-\w+` -> `D-384-s0-\w+`", started)
+    assert dict(rows(text, "Training")[2:])["S, px"] == "[73;146]"
+
+
+def test_a_net_that_was_not_scored_says_how_to(tmp_path: Path) -> None:
+    text = export(random_run(tmp_path), "torchvision", tmp_path).card.read_text()
+    assert re.search(r"Not measured. `vgg-sweep score model=D train_scale=256 .*` measures them.", text)
+
+
+def test_an_imported_net_was_not_trained_here(tmp_path: Path) -> None:
+    folder = random_run(tmp_path, "D", **IMPORTED)
+    text = export(folder, "torchvision", tmp_path).card.read_text()
+    assert f"Not trained here: imported from a file of oxford with SHA-256 `{'0' * 64}`." in text
+    assert "vgg-sweep import vgg16.pth preprocessing=caffe" in text
+    assert dict(rows(text, "Data")[2:])["pixels"] == "RGB, 0 to 255, minus 123.68, 116.779, 103.939, divided by 1, 1, 1"

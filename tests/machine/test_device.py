@@ -1,0 +1,111 @@
+"""What a run tells torch of the device it has."""
+
+import ctypes
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import tiny_config
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.machine.device import Device, choose_device
+
+
+@pytest.fixture(autouse=True)
+def _leave_torch_as_it_was() -> object:
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = True
+
+
+def device(precision: str, layout: str = "auto") -> Device:
+    return Device(torch.device("cpu"), precision, "a CPU", layout)
+
+
+def test_channels_last_but_for_training_in_bf16_on_a_cpu() -> None:
+    assert device("fp32").layout_name(training=True) == "channels-last"
+    assert device("bf16").layout_name(training=True) == "nchw"
+    assert device("bf16").layout_name(training=False) == "channels-last"
+    assert Device(torch.device("cuda"), "bf16", "a GPU", "auto").layout_name(training=True) == "channels-last"
+    for training in (True, False):
+        assert device("bf16", "channels-last").layout_name(training=training) == "channels-last"
+        assert device("fp32", "nchw").layout_name(training=training) == "nchw"
+
+
+@pytest.mark.parametrize(
+    ("layout", "memory_format"), [("nchw", torch.contiguous_format), ("auto", torch.channels_last)]
+)
+def test_images_are_laid_out_as_the_net_is(layout: str, memory_format: torch.memory_format) -> None:
+    images_NCHW = torch.randn(2, 3, 5, 7)
+    for given in (images_NCHW, images_NCHW.contiguous(memory_format=torch.channels_last)):
+        laid_out = device("fp32", layout).laid_out(given, training=True)
+        assert laid_out.is_contiguous(memory_format=memory_format) and torch.equal(laid_out, images_NCHW)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_cudnn_tries_its_algorithms_where_shapes_are_alike_and_bits_may_differ(
+    tmp_path: Path, deterministic: bool
+) -> None:
+    chosen = choose_device(tiny_config(tmp_path, deterministic=deterministic))
+    chosen.expect_shapes(alike=True)
+    assert torch.backends.cudnn.benchmark is not deterministic
+    chosen.expect_shapes(alike=False)
+    assert torch.backends.cudnn.benchmark is False
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_tf32_is_as_asked_for_and_a_net_can_still_be_exported(tmp_path: Path, tf32: bool) -> None:
+    choose_device(tiny_config(tmp_path, tf32=tf32))
+    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
+    torch.export.export(torch.nn.Conv2d(3, 2, 3), (torch.ones(1, 3, 5, 5),))
+
+
+PAGES_ASKED_FOR = """
+import resource, torch
+from vgg_sweep.machine.device import Device
+
+def pages_asked_for() -> int:
+    for _ in range(20):  # 64 MiB each: the first of the kept ones are free a few bytes too short for the next
+        torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(pages_asked_for())
+Device(torch.device("cpu"), "fp32", "a CPU", "auto").expect_shapes(alike=True)
+print(pages_asked_for())
+"""
+
+
+def test_memory_of_shapes_that_are_alike_is_asked_for_once() -> None:
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("this C library has no mallopt")
+    # A process of its own: in this one, earlier tests have left memory free.
+    given_back, kept = map(int, subprocess.check_output([sys.executable, "-c", PAGES_ASKED_FOR], text=True).split())
+    assert given_back > 4 * 2**26 / resource.getpagesize() / 600  # pages may be huge ones of 2 MiB
+    assert kept < given_back / 4
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_products_are_computed_in_the_precision_asked_for(tmp_path: Path, precision: str) -> None:
+    chosen = choose_device(tiny_config(tmp_path, precision=precision))
+    with chosen.autocast():
+        product = torch.ones(4, 4) @ torch.ones(4, 4)
+    assert product.dtype == chosen.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def test_scores_are_fp32_unless_another_precision_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vgg_sweep.machine.device._fast_precision", lambda device: "bf16")
+    left_open, asked_for = tiny_config(tmp_path, precision="auto"), tiny_config(tmp_path, precision="bf16")
+    assert [choose_device(left_open, training=training).precision for training in (True, False)] == ["bf16", "fp32"]
+    assert choose_device(asked_for, training=False).precision == "bf16"
+
+
+def test_a_device_that_is_not_here_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device=cuda:7 is not available here"):
+        choose_device(tiny_config(tmp_path, device="cuda:7"))

@@ -1,0 +1,59 @@
+from dataclasses import asdict, replace
+
+from tests.plan.test_plan import config
+from vgg_sweep.config.options import load_option
+from vgg_sweep.config.schema import Data
+from vgg_sweep.plan.commands import _COVERS, command, flat, merged, settings_overrides
+
+
+def test_flat() -> None:
+    assert flat({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {"a.b.c": 1, "a.d": [2], "e": None}
+
+
+def test_commands_can_be_pasted() -> None:
+    assert command("score", "data.root=my photos") == "vgg-sweep score 'data.root=my photos'"
+
+
+def test_commands_that_differ_in_one_place_become_one() -> None:
+    lines = [
+        command("multirun", f"model={net}", f"train_scale={S}", "crop=64")
+        for net, S in (("A", "256"), ("C", "256"), ("C", "384"), ("D", "384"), ("C", "jitter"), ("D", "jitter"))
+    ]
+    assert merged([*lines, "", lines[0]]) == [
+        "vgg-sweep multirun model=A,C train_scale=256 crop=64",
+        "vgg-sweep multirun model=C,D train_scale=384,jitter crop=64",
+    ]
+
+
+def test_merging_keeps_quotes() -> None:
+    assert merged([command("multirun", "model=A", "out=a b")]) == ["vgg-sweep multirun model=A 'out=a b'"]
+
+
+def test_a_wider_protocol_covers_a_narrower_one_of_the_same_runs() -> None:
+    lines = [
+        f"vgg-sweep multirun model={net} protocol={each}"
+        for net, each in (("D", "single"), ("D", "crops"), ("D", "multi"))
+    ]
+    assert merged(lines) == ["vgg-sweep multirun model=D protocol=crops"]
+    assert merged([*lines, "vgg-sweep multirun model=B protocol=single"]) == [
+        "vgg-sweep multirun model=D protocol=crops",
+        "vgg-sweep multirun model=B protocol=single",
+    ]
+
+
+def test_covered_protocols_are_those_of_conf() -> None:
+    for wide, narrow_ones in _COVERS.items():
+        for narrow in narrow_ones:
+            assert set(load_option("protocol", narrow).passes) < set(load_option("protocol", wide).passes)
+
+
+def test_joined_commands_are_taken_apart() -> None:
+    assert merged(["a model=B && a model=C", "", "a model=C"]) == ["a model=B,C"]
+
+
+def test_settings_ask_for_the_data_by_its_option_or_by_the_users_own_name() -> None:
+    folder = replace(config("A"), data=Data("flowers", "folder", root="photos"))
+    overrides = settings_overrides(asdict(folder), "outputs/flowers")
+    assert {"data=folder", "data.name=flowers", "data.root=photos"} <= set(overrides)
+    overrides = settings_overrides(asdict(config("A")), "outputs/fractals")
+    assert "data=fractals" in overrides and not any(text.startswith("data.name") for text in overrides)

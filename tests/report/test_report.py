@@ -1,0 +1,144 @@
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from tests.sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.report.contents import NAMES, TABLES
+from vgg_sweep.report.report import report
+
+SMALL = Spec(num_images=20)
+
+SEVERAL = ("fusion", "differences", "comparison")
+"""Tables that are not there for one sweep and no --fuse."""
+
+
+def reported(sweeps: list[Path], **options) -> str:
+    console = Console(width=100, file=io.StringIO())
+    settings = {"tables": None, "formats": None, "out": None, "fuse": []} | options
+    report(sweeps, **settings, console=console)
+    return console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sweep(tmp_path_factory.mktemp("sweep"), EVERYTHING, spec=SMALL)
+
+
+def test_everything_is_shown_settings_first_and_claims_last(sweep: Path) -> None:
+    text = reported([sweep])
+    titles = ["Settings that differ", *(title for name, (title, _) in TABLES.items() if name not in SEVERAL)]
+    places = [text.find(title) for title in titles]
+    assert -1 not in places and places == sorted(places)
+    assert text.rstrip().splitlines()[-1].startswith("Claims: ")
+    assert f"{sweep}: 14 of 14 runs scored." in text.replace("\n", "")
+
+
+def test_only_the_named_tables(sweep: Path) -> None:
+    rows = json.loads(reported([sweep], tables=["6", "3"], formats=["json"]))
+    assert [row["table"] for row in rows] == ["3"] * 12 + ["6"] * 4
+
+
+def test_files_in_a_folder_are_the_same_tables(sweep: Path, tmp_path: Path) -> None:
+    text = reported([sweep], out=tmp_path / "new" / "report")
+    names = {path.name for path in (tmp_path / "new" / "report").iterdir()}
+    numbered = {f"table{name}.csv" if name.isdigit() else f"{name}.csv" for name in NAMES if name not in SEVERAL}
+    assert names == numbered | {"report.md", "report.json"}
+    assert "Table 3" in text and "Written to" in text
+    assert (tmp_path / "new" / "report" / "report.json").read_text() == reported([sweep], formats=["json"])
+
+
+def test_parquet_holds_what_csv_holds_in_its_types(sweep: Path, tmp_path: Path) -> None:
+    reported([sweep], formats=["parquet", "csv"], out=tmp_path)
+    parquet, csv = pd.read_parquet(tmp_path / "table3.parquet"), pd.read_csv(tmp_path / "table3.csv")
+    assert list(parquet.columns) == list(csv.columns)
+    assert parquet["top1_error"].tolist() == pytest.approx(csv["top1_error"].tolist())
+    assert parquet["test_scales"].iloc[0].tolist() == [73] and parquet["seeds"].dtype == "Int64"
+    assert {path.stem for path in tmp_path.glob("*.parquet")} == {path.stem for path in tmp_path.glob("*.csv")}
+
+
+def test_printed_latex_is_one_document(sweep: Path) -> None:
+    text = reported([sweep], formats=["latex"])
+    assert text.count(r"\documentclass") == text.count("Table 3.") == 1
+
+
+def test_a_second_report_is_the_same_byte_for_byte(sweep: Path) -> None:
+    assert reported([sweep], formats=["md"]) == reported([sweep], formats=["md"])
+
+
+def test_two_sweeps_stand_side_by_side(sweep: Path, tmp_path: Path) -> None:
+    other = make_sweep(tmp_path / "other", TABLE3, spec=Spec(num_images=30))
+    rows = json.loads(reported([sweep, other], tables=["3"], formats=["json"]))
+    assert [(row["sweep"], row["n_images"]) for row in rows] == [(str(sweep), 20)] * 12 + [(str(other), 30)] * 12
+
+
+def test_runs_that_are_not_scored_are_named_with_their_state(tmp_path: Path) -> None:
+    make_run(tmp_path, "A", "256", spec=SMALL)
+    failed = make_run(tmp_path, "B", "256", spec=SMALL)
+    (failed / "posteriors" / "manifest.json").unlink()
+    (failed / "status.json").write_text('{"state": "diverged"}')
+    text = reported([tmp_path])
+    assert "1 of 2 runs scored." in text and f"not scored: {failed.name} (diverged)" in text
+
+
+def test_images_that_cannot_be_decoded_are_counted(tmp_path: Path) -> None:
+    make_run(tmp_path, "A", "256", spec=Spec(20, record={"bad_val_images": ["val/a.jpg"]}))
+    make_run(tmp_path, "B", "256", spec=Spec(20, record={"bad_val_images": ["val/a.jpg", "val/b.jpg"]}))
+    make_run(tmp_path, "C", "256", spec=SMALL)
+    for format in ("rich", "md"):
+        text = " ".join(reported([tmp_path], tables=["3"], formats=[format]).split())
+        assert "2 of its runs did without val images that cannot be decoded, up to 2, such as val/a.jpg" in text
+        assert "train images that cannot" not in text
+
+
+def test_what_would_fill_the_dashes_is_said_once_and_without_repeats(tmp_path: Path) -> None:
+    spec = Spec(num_images=20, passes=["dense@single", "dense@multi"])
+    make_sweep(tmp_path, [net for net in EVERYTHING if net not in (("E", "jitter"), ("D", "jitter-fc"))], spec=spec)
+    for text in (reported([tmp_path]), reported([tmp_path], formats=["md"])):
+        lines = [line.split()[2:5] for line in text.splitlines() if line.startswith("vgg-sweep")]
+        assert sorted(lines) == [
+            ["model=B,B-5x5", "train_scale=256", "protocol=centre"],
+            ["model=D", "train_scale=jitter-fc", "protocol=multi"],
+            ["model=D,E", "train_scale=jitter", "protocol=crops"],
+        ]
+
+
+def test_fusions_asked_for_are_shown(sweep: Path) -> None:
+    rows = json.loads(reported([sweep], tables=["fusion"], formats=["json"], fuse=["C-jitter + E-jitter", "best:2"]))
+    assert {row["config"] for row in rows} >= {"C-jitter + E-jitter"}
+    assert sum(row["fusion"].startswith("best") for row in rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tables": ["33"]}, "there is no table '33'; did you mean 3"),
+        ({"formats": ["mdd"]}, "there is no format 'mdd'; did you mean md"),
+        ({"formats": ["parquet"]}, "--format parquet makes files; name a folder for them with --out DIR"),
+        ({"fuse": ["F-jitter"]}, "no scored run is called 'F-jitter'"),
+    ],
+)
+def test_unknown_words_are_refused(sweep: Path, options: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        reported([sweep], **options)
+
+
+def test_no_sweep_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="vgg-sweep multirun"):
+        reported([tmp_path / "nowhere"])
+
+
+def test_report_does_without_torch(sweep: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from rich.console import Console\n"
+        "from vgg_sweep.report.report import report\n"
+        f"report([Path({str(sweep)!r})], tables=None, formats=None, out=None, fuse=['best:2'], console=Console())\n"
+        "assert not {'torch', 'torchvision'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

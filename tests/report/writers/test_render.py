@@ -1,0 +1,152 @@
+import csv
+import io
+import json
+import math
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from tests.sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.commands import merged
+from vgg_sweep.report.results.results import load_results
+from vgg_sweep.report.tables.claims import claims
+from vgg_sweep.report.tables.layouts import DASH, Column, Shown, shown
+from vgg_sweep.report.tables.tables import lrn_cost, table3, table4, table6, table7, table_5x5
+from vgg_sweep.report.writers.render import JSON_KEYS, fitting, to_csv, to_json, to_markdown, to_parquet, to_rich
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return load_results(make_sweep(tmp_path_factory.mktemp("sweep"), EVERYTHING, spec=Spec(num_images=1000)))
+
+
+def printed(table: Shown, width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    console.print(to_rich(table, width))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("3", table3), ("4", table4), ("6", table6), ("7", table7), ("5x5", table_5x5), ("claims", claims)],
+)
+def test_tables_fit_a_terminal_without_cutting_a_cell(everything: pd.DataFrame, name: str, make, width: int) -> None:
+    table = shown(name, "Title", make(everything))
+    text = printed(table, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    kept = fitting(table, width)
+    words = {word for column in kept for cell in column.cells for word in cell.split()}
+    assert words <= set(text.split())
+
+
+def test_what_leaves_a_narrow_terminal_first() -> None:
+    """Four columns of two characters, two apart: 14 hold all, 10 three, 6 two, and what is never dropped stays."""
+    columns = [
+        Column("a", ["xx"]),
+        Column("b", ["xx"], drop=1),
+        Column("c", ["xx"], drop=3),
+        Column("d", ["xx"], drop=2),
+    ]
+    table = Shown("t", "T", columns, [], [])
+    kept = {width: "".join(column.heading for column in fitting(table, width)) for width in (14, 13, 10, 9, 6, 5, 1)}
+    assert kept == {14: "abcd", 13: "abd", 10: "abd", 9: "ab", 6: "ab", 5: "a", 1: "a"}
+
+
+def test_a_number_is_never_without_its_protocol_and_n(everything: pd.DataFrame) -> None:
+    text = to_markdown(shown("4", "Table 4: dense", table4(everything)))
+    assert "Errors in percent of 1,000 images" in text
+    assert "| D | [73;146] | 73, 110, 146 | [256;512] | 256, 384, 512 |" in text
+    assert "S and Q scale with the crop, 64 px here and 224 px in the paper" in text
+
+
+def test_markdown_is_a_table(everything: pd.DataFrame) -> None:
+    lines = [
+        line for line in to_markdown(shown("7", "Table 7", table7(everything))).splitlines() if line.startswith("|")
+    ]
+    assert len(lines) == 15 + 2
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    assert sum("7.9\\*" in line or "7.9*" in line for line in lines) == 1
+
+
+def test_a_hostile_name_is_only_text() -> None:
+    frame = pd.DataFrame([{"table": "deviations", "setting": "[red]a|b[/red]", "paper": "x", "here": "[/]\ny"}])
+    table = shown("deviations", "[bold]", frame)
+    assert "[red]a\\|b[/red] | x | [/] y |" in to_markdown(table)
+    assert "[red]a|b[/red]" in printed(table, 80)
+
+
+def test_dashes_come_with_few_commands(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [("A", "256"), ("B", "256")], spec=Spec(num_images=20, passes=["dense@single"]))
+    results = load_results(tmp_path)
+    table = shown("3", "Table 3", table3(results))
+    assert [command.split()[2:5] for command in merged(table.commands)] == [
+        ["model=A-LRN,C,D,E", "train_scale=256", "protocol=single"],
+        ["model=C,D,E", "train_scale=384,jitter", "protocol=single"],
+    ]
+    assert [column.cells.count(DASH) for column in table.columns if column.heading == "top-1"] == [10]
+    for name, frame in (
+        ("claims", claims(results)),
+        ("6", table6(results)),
+        ("7", table7(results)),
+        ("lrn", lrn_cost(results)),
+    ):
+        cells = [cell for column in shown(name, "Title", frame).columns for cell in column.cells]
+        assert DASH in cells and not {"nan", "None", "<NA>", ""} & set(cells)
+
+
+def test_seeds_are_shown_as_spread_and_number(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [("A", "256")], seeds=[0, 1], spec=Spec(num_images=50, passes=["dense@single"]))
+    frame = table3(load_results(tmp_path))
+    columns = {column.heading: column.cells[0] for column in shown("3", "Table 3", frame).columns}
+    assert columns["top-1"] == f"{frame['top1_error'][0]:.1f} ± {frame['top1_std'][0]:.1f}"
+    assert columns["seeds"] == "2"
+
+
+@pytest.mark.parametrize(("num_classes", "note"), [(4, "means nothing"), (5, "0 by definition"), (6, None)])
+def test_what_top_5_means_with_few_classes_is_said(tmp_path: Path, num_classes: int, note: str | None) -> None:
+    make_run(tmp_path, "A", "256", spec=Spec(num_classes=num_classes))
+    notes = " ".join(shown("3", "Table 3", table3(load_results(tmp_path))).notes)
+    assert (note in notes) if note else ("op-5" not in notes)
+
+
+def test_json_has_every_row_key_and_no_nan(everything: pd.DataFrame) -> None:
+    frames = [table3(everything), table7(everything), claims(everything)]
+    rows = json.loads(to_json(frames), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert len(rows) == 12 + 15 + 12
+    assert all(set(JSON_KEYS) <= row.keys() for row in rows)
+    first = rows[0]
+    assert (first["table"], first["config"], first["train_scale"], first["test_scales"]) == ("3", "A", "256", [73])
+    assert (first["method"], first["seeds"], first["n_images"]) == ("dense", 1, 1000)
+    assert (first["paper_top1_error"], first["paper_top5_error"]) == (29.6, 10.4)
+    assert first["top1_error"] == pytest.approx(everything.loc[everything["rule"] == "single", "top1_error"].iloc[0])
+    assert isinstance(first["n_images"], int)
+
+
+def test_csv_reads_back(everything: pd.DataFrame) -> None:
+    frame = table4(everything)
+    rows = list(csv.DictReader(io.StringIO(to_csv(frame))))
+    assert len(rows) == 10 and rows[-1]["test_scales"] == "73 110 146"
+    assert [float(row["top1_error"]) for row in rows] == frame["top1_error"].tolist()
+
+
+def test_a_missing_row_is_null_in_json_and_empty_in_csv(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [net for net in TABLE3 if net[0] != "E"], spec=Spec(num_images=20))
+    frame = table3(load_results(tmp_path))
+    row = json.loads(to_json([frame]))[-1]
+    assert (
+        row["top1_error"] is None and row["n_images"] is None and row["seeds"] == 0 and row["paper_top1_error"] == 25.5
+    )
+    assert list(csv.DictReader(io.StringIO(to_csv(frame))))[-1]["top1_error"] == ""
+    assert math.isnan(frame["top1_error"].iloc[-1])
+
+
+def test_parquet_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"pip install 'vgg-sweep\[parquet\]'"):
+        to_parquet(pd.DataFrame({"config": ["A"]}))

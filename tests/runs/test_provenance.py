@@ -1,0 +1,48 @@
+"""What record.json says of the program."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from vgg_sweep.runs import provenance as module
+from vgg_sweep.runs.provenance import provenance
+
+
+def test_versions_are_those_installed() -> None:
+    versions = provenance()["versions"]
+    assert isinstance(versions, dict)
+    assert versions["torch"] == version("torch") and versions["pillow"] == version("pillow")
+    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
+    return subprocess.run(
+        ["git", "-C", str(folder), *identity, *words], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_the_commit_is_that_of_the_checkout_and_says_if_files_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "vgg_sweep" / "runs" / "provenance.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("1")
+    monkeypatch.setattr(module, "__file__", str(file))
+    assert provenance()["commit"] is None
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert provenance()["commit"] == head
+    file.write_text("2")
+    assert provenance()["commit"] == f"{head}-dirty"
+
+
+def test_the_command_can_be_given_again(tmp_path: Path) -> None:
+    code = "from vgg_sweep.runs.provenance import provenance; print(provenance()['command'])"
+    done = subprocess.run([sys.executable, "-c", code, "a b"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("'a b'")

@@ -1,0 +1,148 @@
+"""One run from lock to done, killed and continued as a user's would be."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.tiny import RECIPE, tiny_config, tiny_run
+from tests.train.test_train import equal
+from vgg_sweep.errors import RunError
+from vgg_sweep.plan.folders import prepare, read_run
+from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.runs.folder import RunLocked
+from vgg_sweep.runs.progress import STOP_SIGNALS, Interrupted
+from vgg_sweep.sweep.work import work
+from vgg_sweep.train.checkpoints import checkpoint_files
+
+
+def start_worker(run: Run) -> subprocess.Popen[str]:
+    prepare(run)
+    return subprocess.Popen(
+        [sys.executable, "-m", "vgg_sweep.sweep.work", str(run.folder.path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until_it_trains(run: Run, worker: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        status = run.folder.status()
+        if status.get("pid") == worker.pid and status.get("stage") == "train":
+            return
+        assert time.monotonic() < deadline, status
+        time.sleep(0.01)
+
+
+def test_a_chain_ends_done_with_weights_and_posteriors(tmp_path: Path) -> None:
+    for run in plan([tiny_config(tmp_path, "C", "384")]):
+        prepare(run)
+        work(run, live=False)
+        assert run.folder.status()["state"] == "done"
+        assert run.folder.is_trained and (run.folder.posteriors / "manifest.json").exists()
+        assert not run.folder.error.exists()
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    prepare(run)
+    work(run, live=False)
+    before = run.folder.weights.stat().st_mtime_ns
+    work(run, live=False)
+    assert run.folder.weights.stat().st_mtime_ns == before
+
+
+def test_killed_or_asked_to_stop_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=100.0, lr=0.01)
+    whole = tiny_run(tmp_path / "whole", recipe=recipe)
+    prepare(whole)
+    work(whole, live=False)
+    pieces = tiny_run(tmp_path / "pieces", recipe=recipe, checkpoint_every_steps=1)  # so most kills come while saving
+    for number, exit_code in ((signal.SIGKILL, -9), (signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        worker = start_worker(pieces)
+        wait_until_it_trains(pieces, worker)
+        worker.send_signal(number)
+        worker.communicate(timeout=60)
+        assert worker.returncode == exit_code
+        assert pieces.folder.status()["state"] == "interrupted"
+    worker = start_worker(pieces)
+    _, errors = worker.communicate(timeout=120)
+    assert worker.returncode == 0, errors
+    assert equal(load_file(whole.folder.weights), load_file(pieces.folder.weights))
+    for file in whole.folder.posteriors.glob("*.npy"):
+        assert file.read_bytes() == (pieces.folder.posteriors / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_every_signal_that_warns_saves_the_step_and_stops(tmp_path: Path, number: signal.Signals) -> None:
+    run = tiny_run(tmp_path, recipe=replace(RECIPE, epochs=1e6))
+    prepare(run)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), number))
+    signal.setitimer(signal.ITIMER_REAL, 0.8)
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}"):
+        work(run, live=False)
+    status = run.folder.status()
+    assert status["state"] == "interrupted" and not run.folder.is_trained
+    assert checkpoint_files(run.folder)[0].name == f"step-{_last_step(run):09d}.pt"
+
+
+def _last_step(run: Run) -> int:
+    state = torch.load(checkpoint_files(run.folder)[0], weights_only=True)
+    assert state["progress"]["step"] >= run.folder.status()["step"]  # the status is written once a second
+    return int(state["progress"]["step"])
+
+
+def test_a_failure_is_a_state_a_sentence_and_a_traceback(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, model="B")  # its parent A is not trained
+    prepare(run)
+    with pytest.raises(RunError, match="train that first"):
+        work(run, live=False)
+    status = run.folder.status()
+    assert status["state"] == "failed" and "train that first" in status["error"]
+    assert "Traceback" in run.folder.error.read_text()
+
+
+def test_two_workers_do_not_share_a_run(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    prepare(run)
+    with run.folder.locked(), pytest.raises(RunLocked):
+        work(run, live=False)
+
+
+def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    run, other = tiny_run(tmp_path), tiny_run(tmp_path, seed=1)
+    prepare(run)
+    prepare(other)
+    run.folder.config.write_text(other.folder.config.read_text())
+    with pytest.raises(RunError, match="is not the configuration"):
+        prepare(run)
+
+
+def test_a_half_written_configuration_is_refused(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    prepare(run)
+    text = run.folder.config.read_text()
+    run.folder.config.write_text(text[: len(text) // 3])
+    with pytest.raises(RunError, match="is not a whole configuration"):
+        prepare(run)
+
+
+def test_a_protocol_grows(tmp_path: Path) -> None:
+    prepare(tiny_run(tmp_path, protocol="centre"))
+    folder = prepare(tiny_run(tmp_path, protocol="multi"))
+    assert read_run(folder).config.protocol.passes == ["dense@single", "centre-crop@single", "dense@multi"]
+
+
+def test_what_is_read_back_is_the_run_that_was_prepared(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, model="E", train_scale="jitter", protocol="crops")
+    prepare(run)
+    assert read_run(run.folder) == run

@@ -1,0 +1,176 @@
+"""Hydra behind a subcommand: flags and overrides in, a checked `Config` out, or one sentence that says what is wrong.
+
+Typer owns the command line, so Hydra's own is given to `hydra.main` through `sys.argv`.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args
+
+import hydra
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from vgg_sweep.config.checks import checked
+from vgg_sweep.config.options import conf_dir
+from vgg_sweep.config.schema import Config
+from vgg_sweep.config.vocabulary import did_you_mean, groups, settings
+from vgg_sweep.errors import ConfigError
+
+EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "joblib": "joblib"}
+"""Launchers that come with an extra of ours."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Hydra's own flags, in its words."""
+
+    config_dir: Path | None = None
+    cfg: str | None = None
+    resolve: bool = False
+    package: str | None = None
+    info: str | None = None
+
+    @property
+    def only_show(self) -> bool:
+        return self.cfg is not None or self.info is not None
+
+    def argv(self) -> list[str]:
+        given = {"--config-dir": self.config_dir, "--cfg": self.cfg, "--package": self.package, "--info": self.info}
+        words = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
+        return [*words, "--resolve"] if self.resolve else words
+
+
+def run(task: Callable[[Config], None], overrides: list[str], flags: Flags) -> None:
+    """Call `task` with the one configuration that `overrides` make, or only show that if `flags` ask for it.
+
+    Raises `ConfigError` for anything that cannot be composed.
+    """
+    failures: list[Exception] = []
+
+    def job(raw: DictConfig) -> None:
+        try:  # what `task` raises is not for Hydra, which would print it in its own way
+            task(checked(raw))
+        except Exception as error:
+            failures.append(error)
+
+    for text in overrides:
+        if text.startswith("hydra/launcher="):
+            print(f"Warning: {text} has no effect here; only `vgg-sweep multirun` uses launchers.", file=sys.stderr)
+    with _errors_in_a_sentence():
+        _call_hydra(job, [*flags.argv(), *_read(overrides, flags, many=False)])
+        if failures:
+            raise failures[0]
+
+
+def multirun(job: Callable[[DictConfig], object], overrides: list[str], flags: Flags) -> None:
+    """Give all configurations that `overrides` make to Hydra's sweeper, and `job`, of a module, to its launcher."""
+    from vgg_sweep.sweep import sweeper
+
+    sweeper.register()
+    mode = [] if flags.only_show else ["--multirun"]
+    with _errors_in_a_sentence():
+        _call_hydra(job, [*mode, *flags.argv(), *_read(overrides, flags, many=not flags.only_show)])
+
+
+def _call_hydra(job: Callable[[DictConfig], object], argv: list[str]) -> None:
+    ConfigStore.instance().store(name="schema", node=Config)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
+    sys.argv = [sys.argv[0], *argv]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+
+
+def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
+    """The overrides as Hydra wants them. Raises `ConfigError` for what it would take, or refuse in terms not ours."""
+    options, known = groups(flags.config_dir), settings()
+    parser = OverridesParser.create()
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException as error:
+            raise ConfigError(_unreadable(text)) from error
+        key = override.key_or_group
+        if override.is_sweep_override() and not many:
+            raise ConfigError(f"{text} is more than one configuration; `vgg-sweep multirun {text}` runs them all.")
+        adds = override.is_add() or override.is_force_add()
+        if not key or (adds and key not in options | known and not key.startswith("hydra")):
+            raise ConfigError(f"{key or text} is not a setting; {did_you_mean(key)}")
+        if key in options and override.value() is None and not override.is_delete():
+            raise ConfigError(f"{text} chooses nothing; choose one of {', '.join(options[key])}, or leave it out.")
+    return [_with_option_names_quoted(text) if text.partition("=")[0] in options else text for text in overrides]
+
+
+def _with_option_names_quoted(text: str) -> str:
+    """train_scale=384,jitter -> train_scale='384',jitter: to Hydra a bare 384 is a number, never an option's name."""
+    return re.sub(r"(?<=[=,(\[ ])(\d+)(?=[,)\] ]|$)", r"'\1'", text)
+
+
+@contextmanager
+def _errors_in_a_sentence() -> Iterator[None]:
+    """Turn errors of Hydra, OmegaConf and YAML into `ConfigError`."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        place, in_file, _ = str(error).partition(" raised while composing config:")
+        raise ConfigError(f"{place.partition(':')[0]}: " * bool(in_file) + _sentence(error)) from error
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"a configuration file is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def _unreadable(text: str) -> str:
+    key, equals, value = text.partition("=")
+    if not equals:
+        return f"'{text}' is not of the form KEY=VALUE, such as model=D."
+    return (
+        f"{text} cannot be read; a value with `=`, commas, brackets or quotes needs quotes of its own "
+        f"inside the shell's: \"{key}='{value}'\"."
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """What was given and what is allowed, of an error of Hydra or OmegaConf."""
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__ or error.__context__
+    match error, cause:
+        case MissingConfigException(missing_cfg_file=str(wanted)), _:
+            group, _, option = wanted.rpartition("/")
+            if group == "hydra/launcher" and option in EXTRAS:
+                return f"{group}={option} is not installed; `pip install 'vgg-sweep[{EXTRAS[option]}]'` does so."
+            known = ", ".join(error.options or groups().get(group, []))
+            return f"{group}={option} does not exist; choose one of {known}."
+        case _, ConfigKeyError(full_key=str(key)) | ConfigAttributeError(full_key=str(key)):
+            return f"{key} is not a setting; {did_you_mean(key)}"
+        case _, ValidationError(full_key=str(key), value=value) if (setting := key.partition("[")[0]) in settings():
+            kind, _ = settings()[setting]
+            return f"{key}={value} is not {_in_words(kind if key == setting else get_args(kind)[0])}."
+    return f"{_first_line(error)}."
+
+
+_KINDS: dict[Any, str] = {
+    NoneType: "null",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list[int]: "a list of whole numbers such as [1,2]",
+    list[float]: "a list of numbers such as [0.5,1]",
+    list[str]: "a list of words such as [a,b]",
+    list[dict[str, Any]]: "a list of grids",
+}
+
+
+def _in_words(kind: Any) -> str:
+    return " or ".join(map(_in_words, get_args(kind))) if isinstance(kind, UnionType) else _KINDS[kind]
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).splitlines()[0].rstrip(".")

@@ -1,0 +1,41 @@
+"""The files of `conf/`: where they lie, and one option of a group as its dataclass."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from vgg_sweep.config.schema import Model, Preprocessing, Protocol, TrainScale
+from vgg_sweep.errors import ConfigError
+
+
+def conf_dir() -> Path:
+    """The folder of `config.yaml`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def load_option(group: str, name: str) -> Any:
+    """The dataclass of one option of a group, as its yaml has it: `load_option("model", "A")`.
+
+    Raises `ConfigError` if unknown.
+    """
+    from hydra.core.hydra_config import HydraConfig  # slow to import, and only planning needs it
+
+    folders: tuple[Path, ...] = (conf_dir(),)
+    if HydraConfig.initialized():
+        sources = HydraConfig.get().runtime.config_sources
+        folders = tuple(Path(source.path) for source in sources if source.schema == "file")
+    return _load_option(group, name, folders)
+
+
+@cache
+def _load_option(group: str, name: str, folders: tuple[Path, ...]) -> Any:
+    kinds = {"model": Model, "train_scale": TrainScale, "protocol": Protocol, "preprocessing": Preprocessing}
+    for folder in folders:
+        if (path := folder / group / f"{name}.yaml").exists():
+            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kinds[group]), OmegaConf.load(path)))
+    known = sorted(path.stem for folder in folders for path in (folder / group).glob("*.yaml"))
+    raise ConfigError(f"{group}={name} does not exist; choose one of {', '.join(known)}.")

@@ -1,0 +1,264 @@
+"""The configuration: the only place with defaults and checks.
+
+`conf/*.yaml` and command-line overrides are merged by Hydra into the dataclasses below; `checked` turns the result into
+a `Config` or raises `ConfigError` with one sentence. Defaults are the paper's values; section numbers refer to arXiv
+1409.1556v6.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from vgg_sweep.protocols.methods import PAPER_CROP_PX
+
+
+@dataclass
+class Model:
+    """One column of Table 1."""
+
+    name: str = MISSING
+    columns: list[str] = MISSING
+    """The column's words from top to bottom without the FC layers, which all nets share: conv3-64, LRN, maxpool,
+    conv1-256 ...
+    """
+    parent: str | None = None
+    """Net whose S=256 weights the S=256 run starts from (Sect. 3.1: A for the deeper nets)."""
+
+
+@dataclass
+class TrainScale:
+    """S, the smallest side of the isotropically rescaled training image (Sect. 3.1)."""
+
+    name: str = MISSING
+    S: list[int] = MISSING
+    """[smallest, largest] S in pixels at crop 224; equal for a fixed scale.
+
+    Drawn uniformly per image (distribution not stated).
+    """
+    parent: str | None = None
+    """Train scale of the same net whose weights this one starts from."""
+    trainable: str = "all"
+    """`all` layers, or `fc`: only the three FC layers, as in one member of the ILSVRC submission (Sect. 4.4)."""
+
+
+@dataclass
+class Recipe:
+    """How to train (Sect. 3.1)."""
+
+    name: str = MISSING
+    batch_size: int = 256
+    epochs: float = 74.0
+    """Budget of a run at S=256, in passes over the training set."""
+    fine_tune_epochs: float = 74.0
+    """Budget of a run that starts from another scale of the same net. Not stated in the paper."""
+    max_steps: int = 370_000
+    lr: float = 0.01
+    fine_tune_lr: float = 0.001
+    """Initial rate of a run that starts from another scale (stated for S=384; for jitter not stated)."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    dropout: float = 0.5
+    """On the first two FC layers."""
+    init: str = "normal"
+    """`normal` N(0, 0.01); `literal` variance 10^-2 as printed; `glorot` uniform (the paper's note); `he`.
+
+    Biases are 0.
+    """
+    schedule: str = "plateau"
+    """`plateau`: lr / 10 when validation accuracy stops improving; `fractions`: at fixed shares of the budget."""
+    patience_epochs: int = 5
+    """Epochs without improvement that count as a plateau. Not stated in the paper."""
+    threshold: float = 0.1
+    """Smallest fall of the validation error, in points, that counts as an improvement. Not stated in the paper."""
+    num_drops: int = 3
+    keep_velocity: bool = True
+    """Whether the velocity outlives a drop of the rate, as in Krizhevsky et al. and Caffe, or falls with it.
+
+    Kept, it overshoots for some ten steps after a drop, which a short budget does not make good.
+    """
+    drop_fractions: list[float] = field(default_factory=lambda: [0.5, 0.75, 0.9])
+    validate_epochs: float = 1.0
+    """Epochs between two validations (centre crop at the single test scale; the paper does not say how it validated).
+    """
+    color_shift_std: float = 0.1
+    """Std of the RGB shift's alphas (Krizhevsky et al. 2012, Sect. 4.1)."""
+    pixel_max: float = 255.0
+    """Pixels run from 0 to this before the mean is subtracted. 255 in the paper's nets."""
+
+
+@dataclass
+class Fractals:
+    """The embedded, formula-driven set."""
+
+    num_classes: int = 20
+    train_per_class: int = 150
+    val_per_class: int = 25
+    side_px: int = 160
+    seed: int = 0
+
+
+@dataclass
+class Data:
+    name: str = MISSING
+    source: str = MISSING
+    """`fractals`; `folder` (train/ and val/ with a folder a class); `imagenet`, in every layout; or a published set."""
+    root: str | None = None
+    """The folder that holds the set, or the archive's folder in it."""
+    download: bool = False
+    """Fetch a published set into `root` if it is not there."""
+    val_share: float | None = None
+    """Share of the training images of each class that is held out as val; null takes the set's own val."""
+    split_seed: int = 0
+    """Draws what is held out."""
+    labels: str | None = None
+    """File that labels ILSVRC's validation images; null looks for the development kit or a list beside them."""
+    labels_order: str = "auto"
+    """What numbers in it mean: `sorted` places in the sorted wnids from 0, `devkit` ILSVRC2012_IDs from 1, or `auto`:
+    devkit if a line is a number alone, else sorted.
+    """
+    exif_rotation: bool = False
+    """Set images upright as their EXIF data say. ImageNet practice ignores it."""
+    on_bad_image: str = "error"
+    """What an image that cannot be decoded means: `error`; `skip`, train and score without it; `substitute`, train on
+    the next image of the split in its place and score without it.
+    """
+    decode: str = "exact"
+    """`scaled`: a training image of more than twice the size that S needs is decoded at a half, a quarter or an eighth
+    of its size; docs/loader.md has what that changes. Test images are always decoded exactly.
+    """
+    cache: str = "auto"
+    """`auto`: decoded images stay in memory if all of the split take a small share of it; `memory`: they stay;
+    `none`; `packed`: training images are read from a few large files, made once, in which none is much larger than S
+    needs. docs/loader.md has what that changes.
+    """
+    fractals: Fractals = field(default_factory=Fractals)
+
+
+@dataclass
+class Imported:
+    """Weights trained elsewhere, which a run has instead of training; `vgg-sweep import` fills this in."""
+
+    sha256: str | None = None
+    """Of the file; null where a run trains."""
+    source: str | None = None
+    """What wrote the file: torchvision, timm, oxford, caffe or keras."""
+    class_order: str = "ilsvrc"
+    """The order of the net's outputs: `ilsvrc` (sorted wnids, as in Caffe, torchvision, timm and Keras), `devkit` (the
+    ILSVRC2012_ID of its development kit), or a text file with a class a line.
+    """
+    mirrored: bool | None = None
+    """Whether kernels lie mirrored, as Theano's convolution has them; null where the file's layout says it."""
+
+
+@dataclass
+class Preprocessing:
+    """What an image becomes before it enters an imported net; it belongs to the weights.
+
+    A net of our own is given the training set's mean RGB and `recipe.pixel_max` instead (Sect. 2.1).
+    """
+
+    name: str = "own"
+    channel_order: str = "RGB"
+    pixel_max: float = 255.0
+    """Pixels run from 0 to this before the mean is subtracted."""
+    mean: list[float] = field(default_factory=list)
+    """In units of `pixel_max` and in `channel_order`, as `std`."""
+    std: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
+    interpolation: str = "bilinear"
+    """Filter of the rescaling to Q, with antialiasing."""
+
+
+@dataclass
+class Protocol:
+    """Which posteriors to compute (Sect. 3.2)."""
+
+    name: str = MISSING
+    passes: list[str] = MISSING
+    """`method@Q`: dense, multi-crop, centre-crop or ten-crop, at `single` or `multi` (the paper's rules of Q) or a Q in
+    pixels.
+    """
+
+
+@dataclass
+class Sweep:
+    """Points of a sweep: a union of small grids, crossed with what the command line adds."""
+
+    name: str = ""
+    grids: list[dict[str, Any]] = field(default_factory=list)
+    """Each maps a group (model, train_scale, protocol) to one option or a list of options."""
+
+
+@dataclass
+class Config:
+    """Everything a run is made from; see `conf/config.yaml` for the groups."""
+
+    model: Model = field(default_factory=Model)
+    train_scale: TrainScale = field(default_factory=TrainScale)
+    recipe: Recipe = field(default_factory=Recipe)
+    data: Data = field(default_factory=Data)
+    protocol: Protocol = field(default_factory=Protocol)
+    imported: Imported = field(default_factory=Imported)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    crop: int = PAPER_CROP_PX
+    """Side of the net's input in pixels, a multiple of 32. S and Q scale with it."""
+    width: float = 1.0
+    """Factor on the channels of every hidden layer."""
+    classes: int | None = None
+    """Number of classes; null means those of the data."""
+    pool_ceil: bool = False
+    """Round pooled sizes up, as Caffe did, in which the paper's nets were made. Not stated in the paper.
+
+    The same at the crop; on odd sides of a dense test image it adds windows that are partly empty, which small crops
+    feel most.
+    """
+    seed: int = 0
+    warm_start: str = "paper"
+    """`paper`: parents as in Sect. 3.1; `none`: every run from random weights."""
+    out: str = "outputs/${data.name}"
+    """Folder of the sweep: run folders go in here."""
+    cache: str = "outputs/cache"
+    """Folder for what is computed once from the data."""
+    device: str = "auto"
+    devices: int = 1
+    """Processes that train and score a run together, a GPU each; the batch is split among them (Sect. 3.3)."""
+    precision: str = "auto"
+    """`fp32`, `bf16`, `fp16` (with loss scaling), or `auto`: to train, bf16 where the hardware multiplies it; else, and
+    for scores, fp32.
+    """
+    tf32: bool = False
+    """Let GPUs round the factors of fp32 products to 10 bits, which is faster."""
+    layout: str = "auto"
+    """Order of an activation's axes in memory: `channels-last`, `nchw`, or `auto`, which is nchw to train in bf16 on a
+    CPU, else channels-last.
+    """
+    micro_batch: int = 0
+    """Images that go through the net at once in training, with the same result; 0 chooses: all of a batch on a GPU, as
+    many as are fast on a CPU.
+    """
+    compile: bool = False
+    """Compile the net for training, which takes a minute and then is faster."""
+    deterministic: bool = False
+    """The same bits every time on GPUs too, at the cost of slower convolutions. On a CPU they are so anyway."""
+    threads: int = 0
+    """CPU threads of a run; 0 leaves torch's choice."""
+    workers: int = 2
+    """Threads that prepare training images; 0 prepares them between the steps."""
+    data_timeout_seconds: float = 300.0
+    """How long a step waits for an image before the run fails."""
+    log_every_steps: int = 10
+    logger: str = "none"
+    """Where the learning curves go beside metrics.csv: `tensorboard`, `wandb`, `mlflow` or `trackio`."""
+    checkpoint_every_minutes: float = 10.0
+    """A checkpoint is also written after an epoch, unless that would cost more than 2 % of the time."""
+    checkpoint_every_steps: int = 0
+    """Steps between two checkpoints; 0 leaves it to minutes and epochs."""
+    run: str | None = None
+    """Folder of a prepared run to work on instead of composing one; set by the sweeper for Hydra's launchers."""
+    jobs: str = "auto"
+    """Runs at a time on this machine: `auto` or a number."""
+    retries: int = 0
+    """How often a failed run of a sweep is tried again."""
+    fail_fast: bool = False
+    """Stop the sweep at the first failed run."""
+    sweep: Sweep = field(default_factory=Sweep)

@@ -1,0 +1,73 @@
+"""The words of a command line: groups, their options and settings, read from `conf/` and the schema."""
+
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from vgg_sweep.config.options import conf_dir
+from vgg_sweep.config.schema import Config
+
+
+def groups(config_dir: Path | None = None) -> dict[str, list[str]]:
+    """Each group, a folder of `conf/` or of the user's `config_dir`, with its options, sorted."""
+    options: dict[str, set[str]] = {}
+    for folder in [conf_dir(), *([config_dir] if config_dir else [])]:
+        for file in folder.glob("*/**/*.yaml"):
+            options.setdefault(str(file.parent.relative_to(folder)), set()).add(file.stem)
+    return {group: sorted(names) for group, names in sorted(options.items())}
+
+
+def settings(schema: type = Config, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Each setting of the schema under its dotted name, with its type and default."""
+    found: dict[str, tuple[Any, Any]] = {}
+    defaults, hints = schema(), get_type_hints(schema)
+    for each in fields(schema):
+        kind = hints[each.name]
+        if is_dataclass(kind) and isinstance(kind, type):
+            found |= settings(kind, f"{prefix}{each.name}.")
+        else:
+            found[prefix + each.name] = (kind, getattr(defaults, each.name))
+    return found
+
+
+def did_you_mean(word: str) -> str:
+    """The end of a sentence: the known word most like `word`, beside it or elsewhere; else where to look."""
+    known = [*groups(), *settings()]
+    prefix, _, last = word.rpartition(".")
+    siblings = [name for name in known if name.rpartition(".")[0] == prefix]
+    for names in (siblings, known):
+        by_last_part = {name.rpartition(".")[2]: name for name in reversed(names)}
+        if near := get_close_matches(last, by_last_part, n=1):
+            return f"did you mean {by_last_part[near[0]]}?"
+    return "`vgg-sweep train --cfg job` shows all settings."
+
+
+def complete(words: list[str], incomplete: str) -> list[str]:
+    """What a shell may make of `incomplete` behind the whole `words`: of `mod` a key, of `model=` a value.
+
+    Bash splits words at `=`: it passes `model=D` as three and wants the last alone. Typer makes of a last `=` an
+    empty word.
+    """
+    match words:
+        case [*_, key, "="]:
+            return _values(key, incomplete)
+        case [*before, key] if not incomplete and before[-1:] != ["="] and key in groups() | settings():
+            return _values(key, "")
+    if "=" in incomplete:
+        key, _, value = incomplete.partition("=")
+        return [f"{key}={option}" for option in _values(key, value)]
+    keys = [*groups(), *(name for name in settings() if "." in incomplete or "." not in name)]
+    matching = [key for key in dict.fromkeys(keys) if key.startswith(incomplete)]
+    if len(matching) == 1 and (values := _values(matching[0], "")):
+        return [f"{matching[0]}={value}" for value in values]  # several, so that bash puts no space behind the `=`
+    return [f"{key}=" for key in matching]
+
+
+def _values(key: str, value: str) -> list[str]:
+    """The options of a group, completing the last of a list such as `A,B,`; of a setting its default."""
+    listed, comma, last = value.rpartition(",")
+    kind, default = settings().get(key, (None, None))
+    if (options := groups().get(key)) is None:
+        options = ["true", "false"] if kind is bool else [str(default)] if isinstance(default, int | float) else []
+    return [f"{listed}{comma}{option}" for option in options if option.startswith(last)]

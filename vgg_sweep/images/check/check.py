@@ -1,0 +1,206 @@
+"""What is wrong with a set: every image is read once, in parallel, and every problem is listed.
+
+A problem is something to mend or to know before training; what is merely unusual and harmless is counted (`Counts`).
+"""
+
+import hashlib
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import RunError
+from vgg_sweep.images import decode
+from vgg_sweep.images.sets.imagenet import known_oddity
+from vgg_sweep.images.sets.index import ProgressCallback
+from vgg_sweep.images.sets.splits import ImageSet, Split
+from vgg_sweep.images.sets.wnids import shown
+from vgg_sweep.protocols.methods import scaled_px
+
+BLOCK = 256
+"""Images between two points at which a check can be stopped."""
+LARGEST_ASPECT = 4.0
+"""Longer over shorter side, beyond which a square crop shows little of an image."""
+LARGEST_IMBALANCE = 2.0
+"""A class is too small or large beyond this factor from the median class."""
+DIGEST_BYTES = 12
+FORMATS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".gif": "GIF", ".tif": "TIFF",
+    ".tiff": "TIFF", ".ppm": "PPM",
+}  # fmt: skip
+
+KINDS = {
+    "undecodable": "mend or remove it, or train with data.on_bad_image=skip",
+    "label": "the same image, or its list of labels, says another class: decide which is right",
+    "leak": "the same pixels are in train and in val: remove one, or the errors are too small",
+    "duplicate": "the same pixels are there twice in a split: remove one",
+    "extension": "the name says another kind of file; it is read as what it is",
+    "animated": "only the first frame is used",
+    "aspect": f"longer than {LARGEST_ASPECT:g} times its width or height: a crop shows little of it",
+    "small": "smaller than S, so that it is enlarged",
+    "imbalance": f"a class of more than {LARGEST_IMBALANCE:g} times more or fewer images than the median class",
+}
+"""Every kind of problem, with what to make of it, the gravest first."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with one image, or with one class."""
+
+    kind: str
+    split: str
+    id: str
+    """Of the image; the class of an imbalance."""
+    detail: str
+
+
+@dataclass
+class Counts:
+    """What was read."""
+
+    num_images: int = 0
+    num_total: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+    modes: Counter[str] = field(default_factory=Counter)
+    """Pillow's words: L is gray, CMYK, P palette, RGBA and LA with transparency."""
+    num_rotated: int = 0
+    """With an EXIF orientation other than upright."""
+    smaller_sides_px: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass
+class Findings:
+    """All that a check has found so far."""
+
+    problems: list[Problem] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one image shows; without a format it is of an array."""
+
+    error: str | None
+    size_px: tuple[int, int] = (0, 0)
+    format: str | None = None
+    mode: str = "RGB"
+    num_frames: int = 1
+    is_rotated: bool = False
+    digest: bytes = b""
+
+
+def check_images(
+    images: ImageSet, config: Config, findings: Findings, progress: ProgressCallback, mislabelled: list[list[str]]
+) -> None:
+    """Read all of `images` and enter what is wrong into `findings`, which is good for what was read if this is stopped.
+
+    `mislabelled` are images whose list of labels gives them another class.
+    """
+    counts, digests = findings.counts, {}
+    counts.num_total = len(images.train) + len(images.val)
+    S_px = scaled_px(config.train_scale.S[0], config.crop)
+    for id, label in mislabelled:
+        findings.problems.append(Problem("label", id.partition("/")[0], id, f"its list of labels says {shown(label)}"))
+    with ThreadPoolExecutor(max(1, config.workers)) as pool:
+        for name, split in (("train", images.train), ("val", images.val)):
+            digests[name] = np.zeros((len(split), DIGEST_BYTES), np.uint8)
+            for index, look in enumerate(_looks(pool, split)):
+                digests[name][index] = np.frombuffer(look.digest.ljust(DIGEST_BYTES, b"\0"), np.uint8)
+                _enter(findings, name, split.ids[index], look, S_px)
+                progress(counts.num_images, counts.num_total)
+    _enter_duplicates(findings, images, digests)
+    _enter_imbalance(findings, images)
+    small = [problem for problem in findings.problems if problem.kind == "small"]
+    if len(small) == counts.num_images:  # a choice of the configuration, no fault of any image
+        findings.problems = [problem for problem in findings.problems if problem.kind != "small"]
+        findings.notes.append(f"every image is smaller than S = {S_px} px and is enlarged, as this crop means it")
+    order = list(KINDS)
+    findings.problems.sort(key=lambda problem: order.index(problem.kind))
+
+
+def _looks(pool: ThreadPoolExecutor, split: Split) -> Iterator[_Look]:
+    for first in range(0, len(split), BLOCK):
+        yield from pool.map(lambda index: _look(split, index), range(first, min(first + BLOCK, len(split))))
+
+
+def _look(split: Split, index: int) -> _Look:
+    stored = split.stored(index)
+    try:
+        if isinstance(stored, np.ndarray):
+            return _Look(None, (stored.shape[1], stored.shape[0]), digest=_digest(Image.fromarray(stored)))
+        data = decode.encoded(stored)
+        rgb = decode.decoded(data)
+        with Image.open(io.BytesIO(data)) as image:
+            is_rotated = image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
+            num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: the same picture again
+            return _Look(None, rgb.size, image.format, image.mode, num_frames, is_rotated, _digest(rgb))
+    except (RunError, OSError) as error:
+        return _Look(str(error))
+
+
+def _digest(rgb: Image.Image) -> bytes:
+    return hashlib.blake2b(repr(rgb.size).encode() + rgb.tobytes(), digest_size=DIGEST_BYTES).digest()
+
+
+def _enter(findings: Findings, split: str, id: str, look: _Look, S_px: int) -> None:
+    def problem(kind: str, detail: str) -> None:
+        findings.problems.append(Problem(kind, split, id, detail))
+
+    counts = findings.counts
+    counts.num_images += 1
+    if look.error is not None:
+        problem("undecodable", look.error)
+        return
+    counts.formats[look.format or "array"] += 1
+    counts.modes[look.mode] += 1
+    counts.num_rotated += look.is_rotated
+    width, height = look.size_px
+    counts.smaller_sides_px[min(width, height)] += 1
+    extension = id[id.rfind(".") :].lower() if "." in id else ""
+    said = FORMATS.get(extension)
+    is_known = split == "train" and known_oddity(id) == look.format
+    if look.format and said and look.format != said and not (said == "JPEG" and look.format == "MPO") and not is_known:
+        problem("extension", f"is {look.format}")
+    if look.num_frames > 1:
+        problem("animated", f"{look.num_frames} frames")
+    if max(width, height) > LARGEST_ASPECT * min(width, height):
+        problem("aspect", f"{width} x {height} px")
+    if min(width, height) < S_px:
+        problem("small", f"{width} x {height} px, S is {S_px} px")
+
+
+def _enter_duplicates(findings: Findings, images: ImageSet, digests: dict[str, np.ndarray]) -> None:
+    """Images of the same pixels, each against the first such one, train before val."""
+    splits = {"train": images.train, "val": images.val}
+    places = [(name, row) for name, split in splits.items() for row in range(len(split))]
+    all_digests = np.concatenate(list(digests.values())).view(f"V{DIGEST_BYTES}").ravel()
+    by_digest: dict[bytes, list[int]] = defaultdict(list)
+    _, inverse_N, counts = np.unique(all_digests, return_inverse=True, return_counts=True)
+    for place in np.flatnonzero(counts[inverse_N] > 1).tolist():
+        by_digest[all_digests[place].tobytes()].append(place)
+    by_digest.pop(bytes(DIGEST_BYTES), None)  # what could not be decoded
+    for same in by_digest.values():
+        first_name, first_row = places[same[0]]
+        first = splits[first_name]
+        for place in same[1:]:
+            name, row = places[place]
+            split = splits[name]
+            differs, leaks = split.labels_N[row] != first.labels_N[first_row], name != first_name
+            kinds = ["label"] * bool(differs) + ["leak"] * leaks or ["duplicate"]
+            detail = f"the same pixels as {first.ids[first_row]}"
+            findings.problems += [Problem(kind, name, split.ids[row], detail) for kind in kinds]
+
+
+def _enter_imbalance(findings: Findings, images: ImageSet) -> None:
+    for name, split in (("train", images.train), ("val", images.val)):
+        sizes_K = np.bincount(split.labels_N, minlength=len(images.classes))
+        median = float(np.median(sizes_K))
+        for label in np.flatnonzero((sizes_K * LARGEST_IMBALANCE < median) | (sizes_K > median * LARGEST_IMBALANCE)):
+            detail = f"{sizes_K[label]} images, the median class has {median:g}"
+            findings.problems.append(Problem("imbalance", name, shown(images.classes[label]), detail))

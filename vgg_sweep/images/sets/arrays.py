@@ -1,0 +1,209 @@
+"""Sets that come as arrays of pixels: CIFAR-10, CIFAR-100 and STL-10.
+
+Each is put once into `.npy` files that are mapped into memory, so that all processes of a sweep share its pages.
+
+Axes: N images, H W pixels, C = 3 colours.
+"""
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vgg_sweep.config.schema import Data
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.sets.folders import root_of
+from vgg_sweep.images.sets.index import held_out, stamp_of
+from vgg_sweep.images.sets.splits import ImageSet, Split
+from vgg_sweep.runs.files import atomic_path, read_json, write_json
+from vgg_sweep.runs.folder import waiting_lock
+
+ARRAY_SOURCES = ("cifar10", "cifar100", "stl10")
+MARKS = ("test_batch", "test_batch.bin", "test", "test.bin", "test_X.bin")
+"""A file of each set, by which a folder is known to hold it."""
+STL10_SIDE_PX = 96
+
+
+@dataclass
+class Pixels:
+    """Both splits as arrays."""
+
+    classes: list[str]
+    train: tuple[np.ndarray, np.ndarray]
+    """uint8 images_NHWC, labels_N."""
+    val: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass
+class Package:
+    """A published set's files: in a folder, or in the archive that it was published as."""
+
+    place: Path
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the files. Raises `ConfigError` if an archive is not whole."""
+        if self.place.is_dir():
+            return sorted(path.name for path in self.place.iterdir())
+        try:
+            with tarfile.open(self.place) as tar:
+                return sorted(Path(name).name for name in tar.getnames())
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise ConfigError(
+                f"{self.place} is not a whole archive ({error}); remove it and copy the set again."
+            ) from error
+
+    def read(self, name: str) -> bytes:
+        """The content of the file `name`. Raises `ConfigError` if it is not there or not whole."""
+        try:
+            if self.place.is_dir():
+                content = (self.place / name).read_bytes()
+            else:
+                with tarfile.open(self.place) as tar:
+                    member = next(member for member in tar if Path(member.name).name == name)
+                    file = tar.extractfile(member)
+                    assert file is not None, "a file of the archive"
+                    content = file.read()
+        except (OSError, EOFError, StopIteration, tarfile.TarError) as error:
+            raise ConfigError(
+                f"{self.place} has no whole {name} ({type(error).__name__}); copy the set again, or remove it and "
+                "give data.download=true."
+            ) from error
+        self.digest.update(content)
+        return content
+
+
+def find_package(data: Data) -> Package:
+    """Where the files of `data` are. Raises `ConfigError` if they are not there."""
+    folders = {
+        "cifar10": ("cifar-10-batches-py", "cifar-10-batches-bin", "cifar-10-python.tar.gz", "cifar-10-binary.tar.gz"),
+        "cifar100": ("cifar-100-python", "cifar-100-binary", "cifar-100-python.tar.gz", "cifar-100-binary.tar.gz"),
+        "stl10": ("stl10_binary", "stl10_binary.tar.gz"),
+    }[data.source]
+    root = root_of(data, f"the folder with {folders[0]}/")
+    for place in (*(root / name for name in folders), root):
+        if place.is_file() or (place.is_dir() and any((place / mark).exists() for mark in MARKS)):
+            return Package(place)
+    raise ConfigError(
+        f"{root} has none of {', '.join(folders)}; put the set there, or give data.download=true to have it fetched."
+    )
+
+
+def open_arrays(data: Data, cache: Path, *, again: bool = False) -> ImageSet:
+    """The set, from its `.npy` files in `cache`, which are made if there are none or the published files changed."""
+    package = find_package(data)
+    folder = cache / f"{data.source}-{hashlib.sha256(str(package.place).encode()).hexdigest()[:12]}"
+    with waiting_lock(folder / "lock"):
+        facts = read_json(folder / "facts.json")
+        if again or facts.get("stamped") != _stamps(package):
+            facts = {"stamped": _stamps(package)}
+            pixels = _READERS[data.source](package)
+            for split, arrays in (("train", pixels.train), ("val", pixels.val)):
+                for name, array in zip(("images", "labels"), arrays, strict=True):
+                    with atomic_path(folder / f"{split}-{name}.npy") as temporary, open(temporary, "wb") as out:
+                        np.save(out, array)
+            facts |= {"classes": pixels.classes, "fingerprint": package.digest.hexdigest()}
+            write_json(folder / "facts.json", facts)
+    return _image_set(folder, facts, data)
+
+
+def array_split(name: str, images_NHWC: np.ndarray, labels_N: np.ndarray, rows_N: np.ndarray | None = None) -> Split:
+    """The images of an array, or its rows `rows_N` only; their ids are `train/0`, `train/1` ..."""
+    rows_N = np.arange(len(labels_N)) if rows_N is None else rows_N
+    return Split([f"{name}/{row}" for row in rows_N], labels_N[rows_N], lambda index: images_NHWC[rows_N[index]])
+
+
+def _image_set(folder: Path, facts: dict[str, Any], data: Data) -> ImageSet:
+    def arrays(split: str) -> tuple[np.ndarray, np.ndarray]:
+        return np.load(folder / f"{split}-images.npy", mmap_mode="r"), np.load(folder / f"{split}-labels.npy")
+
+    classes, fingerprint = facts["classes"], facts["fingerprint"]
+    images_NHWC, labels_N = arrays("train")
+    if data.val_share is None:
+        val = array_split("val", *arrays("val"))
+        return ImageSet(array_split("train", images_NHWC, labels_N), val, classes, fingerprint)
+    is_val_N = held_out(labels_N, data.val_share, data.split_seed)
+    train, val = (array_split("train", images_NHWC, labels_N, np.flatnonzero(mask)) for mask in (~is_val_N, is_val_N))
+    drawn = f"{fingerprint} {data.val_share} {data.split_seed}"
+    return ImageSet(train, val, classes, hashlib.sha256(drawn.encode()).hexdigest())
+
+
+def _cifar10(package: Package) -> Pixels:
+    if "test_batch.bin" in package.names:
+        classes = package.read("batches.meta.txt").decode().split()
+        train = [package.read(name) for name in package.names if name.startswith("data_batch")]
+        return Pixels(classes, _rows(b"".join(train), 1), _rows(package.read("test_batch.bin"), 1))
+    batches = [_unpickled(package, name) for name in package.names if name.startswith("data_batch")]
+    classes = _unpickled(package, "batches.meta")["label_names"]
+    train_labels = np.concatenate([np.asarray(batch["labels"], np.int64) for batch in batches])
+    train_NHWC = np.concatenate([_planes(batch["data"]) for batch in batches])
+    test = _unpickled(package, "test_batch")
+    return Pixels(classes, (train_NHWC, train_labels), (_planes(test["data"]), np.asarray(test["labels"], np.int64)))
+
+
+def _cifar100(package: Package) -> Pixels:
+    if "test.bin" in package.names:
+        classes = package.read("fine_label_names.txt").decode().split()
+        return Pixels(classes, _rows(package.read("train.bin"), 2), _rows(package.read("test.bin"), 2))
+    train, test = (_unpickled(package, name) for name in ("train", "test"))
+    splits = [(_planes(split["data"]), np.asarray(split["fine_labels"], np.int64)) for split in (train, test)]
+    return Pixels(_unpickled(package, "meta")["fine_label_names"], *splits)
+
+
+def _stl10(package: Package) -> Pixels:
+    splits = []
+    for name in ("train", "test"):
+        flat = np.frombuffer(package.read(f"{name}_X.bin"), np.uint8)
+        images_NCWH = flat.reshape(-1, 3, STL10_SIDE_PX, STL10_SIDE_PX)  # columns first
+        labels_N = np.frombuffer(package.read(f"{name}_y.bin"), np.uint8).astype(np.int64) - 1
+        splits.append((images_NCWH.transpose(0, 3, 2, 1), labels_N))
+    return Pixels(package.read("class_names.txt").decode().split(), *splits)
+
+
+_READERS: dict[str, Callable[[Package], Pixels]] = {"cifar10": _cifar10, "cifar100": _cifar100, "stl10": _stl10}
+
+
+def _rows(content: bytes, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """CIFAR's binary rows: one or two labels, the last of which is the class, then three planes of 32 x 32."""
+    rows = np.frombuffer(content, np.uint8).reshape(-1, num_labels + 3 * 32 * 32)
+    return _planes(rows[:, num_labels:]), rows[:, num_labels - 1].astype(np.int64)
+
+
+def _planes(data: Any) -> np.ndarray:
+    planes_NCHW = np.asarray(data, np.uint8).reshape(-1, 3, 32, 32)
+    return np.ascontiguousarray(planes_NCHW.transpose(0, 2, 3, 1))
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads arrays, lists and words, and refuses whatever would run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        match module.replace("numpy.core", "numpy._core"), name:
+            case "numpy._core.multiarray", "_reconstruct":
+                return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+            case "numpy._core.numeric", "_frombuffer":
+                return np._core.numeric._frombuffer  # type: ignore[attr-defined]
+            case ("numpy", "ndarray" | "dtype") | ("_codecs", "encode"):
+                return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is not an array")
+
+
+def _unpickled(package: Package, name: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = _ArraysOnly(io.BytesIO(package.read(name)), encoding="latin1").load()
+        return content
+    except (pickle.UnpicklingError, EOFError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{package.place}/{name} is not the published file ({error}); copy the set again.") from error
+
+
+def _stamps(package: Package) -> list[list[int]]:
+    files = [package.place] if package.place.is_file() else sorted(package.place.iterdir())
+    return [stamp_of(file) for file in files]

@@ -1,0 +1,148 @@
+"""Trees of class folders: `train/` and `val/` with a folder a class in each, or one tree with a part held out."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vgg_sweep.config.schema import Data
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Found, Listing, ProgressCallback
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
+VAL_NAMES = ("val", "valid", "validation")
+LAYOUT = "a folder with train/ and val/ and in each a folder a class"
+
+
+def check_folders(data: Data) -> tuple[Path, Path | None, list[str]]:
+    """The trees of train and val and their classes, sorted; no tree of val where `data.val_share` makes one.
+
+    Looks at class folders, not at images. Raises `ConfigError` if they are not there or not of the expected layout.
+    """
+    root = root_of(data, LAYOUT)
+    train = root / "train"
+    if data.val_share is not None:
+        train = train if train.is_dir() else root
+        return train, None, sorted(class_folders(train))
+    val = next((root / name for name in VAL_NAMES if (root / name).is_dir()), root / "val")
+    in_train, in_val = class_folders(train), class_folders(val)
+    check_same_classes(root, in_train, in_val)
+    return train, val, sorted(in_train)
+
+
+def scan_folders(data: Data, progress: ProgressCallback) -> Listing:
+    """All images of the trees that `check_folders` finds."""
+    train, val, classes = check_folders(data)
+    listing = Listing(classes=classes, layout="class folders")
+    trees = {"train": train} if val is None else {"train": train, "val": val}
+    for number, (split, tree) in enumerate(trees.items()):
+        found = scan_tree(
+            listing, tree, split, classes, progress_of(progress, number * len(classes), len(trees) * len(classes))
+        )
+        (listing.train if split == "train" else listing.val).update(found)
+    return listing
+
+
+def root_of(data: Data, layout: str) -> Path:
+    """The folder `data.root`. Raises `ConfigError` if it is not given or not there."""
+    if data.root is None:
+        raise ConfigError(f"data={data.name} needs data.root=DIR, {layout}.")
+    root = Path(data.root).expanduser()
+    if not root.is_dir():
+        raise ConfigError(f"data.root={data.root} is not a folder; give {layout}.")
+    return root.resolve()
+
+
+def class_folders(tree: Path) -> set[str]:
+    """The names of the class folders in `tree`, none of them empty. Raises `ConfigError` if there are none."""
+    if not tree.is_dir():
+        raise ConfigError(
+            f"{tree.parent} has no {tree.name}/; data.root must hold train/ and val/ and in each a folder a class"
+            + ("." if tree.name == "train" else ", or give data.val_share=0.1 to hold out a tenth of train/.")
+        )
+    classes = {path.name for path in tree.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if not classes:
+        raise ConfigError(f"{tree} has no class folders; put the images of each class in a folder named after it.")
+    for name in sorted(classes):
+        if not any(is_image(entry) for _, _, entry in files(tree / name)):
+            raise ConfigError(f"{tree / name} has no images ({', '.join(EXTENSIONS)}); fill the folder or remove it.")
+    return classes
+
+
+def check_same_classes(root: Path, train: set[str], val: set[str]) -> None:
+    """Raise `ConfigError` if train and val have not the same classes."""
+    if train != val:
+        numbered = all(name.isdigit() for name in val) and not any(name.isdigit() for name in train)
+        raise ConfigError(
+            f"{root}: train/ and val/ must have the same class folders, but {named(train - val)} only in train/ and "
+            f"{named(val - train)} only in val/."
+            + " Those of val/ are numbers, in whatever order; name them as in train/."
+            * numbered
+        )
+
+
+def scan_tree(
+    listing: Listing, tree: Path, split: str, classes: Iterable[str], progress: ProgressCallback
+) -> dict[str, Entries]:
+    """The images of each class folder in `tree`, several folders at a time; ids begin with `split`."""
+    listing.stamp(tree)
+    classes = list(classes)
+    found: dict[str, Entries] = {}
+    num_left_out, example = 0, ""
+
+    def scan(name: str) -> tuple[list[Found], list[str]]:
+        return scan_files(tree / name, f"{split}/{name}", listing.stamp)
+
+    with ThreadPoolExecutor(8) as pool:  # waits on the disk or network, hardly computes
+        for done, (name, (images, left_out)) in enumerate(zip(classes, pool.map(scan, classes), strict=True), start=1):
+            found[name] = Entries.of(images, listing.places)
+            num_left_out, example = num_left_out + len(left_out), example or next(iter(left_out), "")
+            progress(done, len(classes))
+    if num_left_out:
+        listing.notes.append(f"{num_left_out} files without an image's extension are left out, such as {example}")
+    return found
+
+
+def scan_files(folder: Path, id: str, on_folder: Callable[[Path], None]) -> tuple[list[Found], list[str]]:
+    """The images in `folder` and its folders, their ids beginning with `id`, and the files that are none."""
+    images, left_out = [], []
+    for place, relative, entry in files(folder, on_folder):
+        if is_image(entry):
+            images.append(Found(f"{id}/{relative}", place, WHOLE_FILE, entry.stat().st_size))
+        else:
+            left_out.append(entry.path)
+    return images, left_out
+
+
+def files(
+    folder: Path, on_folder: Callable[[Path], None] = lambda folder: None, before: str = ""
+) -> Iterator[tuple[str, str, "os.DirEntry[str]"]]:
+    """Each file below `folder` that is not hidden: the folder it lies in, its path from the first folder, its entry."""
+    on_folder(folder)
+    inner = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                inner.append(entry.name)
+            else:
+                yield str(folder), before + entry.name, entry
+    for name in sorted(inner):
+        yield from files(folder / name, on_folder, f"{before}{name}/")
+
+
+def is_image(entry: "os.DirEntry[str]") -> bool:
+    return entry.name.lower().endswith(EXTENSIONS)
+
+
+def progress_of(progress: ProgressCallback, before: int, total: int) -> ProgressCallback:
+    """The progress of a part, of which `before` was done earlier."""
+    return lambda done, _: progress(before + done, total)
+
+
+def named(names: set[str]) -> str:
+    """`a, b, c and 4 more are`."""
+    shown = sorted(names)[:3]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (", ".join(shown) or "none") + more + (" is" if len(names) <= 1 else " are")

@@ -1,0 +1,287 @@
+"""Where the images of a set lie: a compact list on disk, made once and mapped into memory, so that 1.28 million images
+cost no time at the start of a run and no memory beyond the pages that are looked at.
+
+The list is a folder of `.npy` files beside an `index.json`; all processes share its pages. An image is a file of its
+own or a stretch of a tar. Ids and order do not depend on which: class by class, by name within a class.
+
+Axes: N images of a split.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+
+from vgg_sweep.images.decode import Stored, Stretch
+from vgg_sweep.images.sets.splits import ImageSet, Split
+from vgg_sweep.runs.files import read_json, write_json
+from vgg_sweep.runs.folder import waiting_lock
+
+WHOLE_FILE = -1
+"""Offset of an image that is a file of its own."""
+LOOKED_AT = 4096
+"""Files of a split whose sizes are compared at every start, evenly spaced: all of them in a small set."""
+REBUILD = "`vgg-sweep data prepare --again` lists the files anew"
+
+ProgressCallback = Callable[[int, int], None]
+
+
+class Found(NamedTuple):
+    """One image as a scan finds it."""
+
+    id: str
+    """Its name in the set, `train/daisy/1.jpg`, the same whatever it lies in."""
+    place: str
+    """The folder or tar that it lies in."""
+    offset: int
+    """Where it begins in a tar, or `WHOLE_FILE`."""
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Names(Sequence[str]):
+    """Many strings in one block of bytes."""
+
+    text: np.ndarray
+    """UTF-8, without separators."""
+    ends_N: np.ndarray
+
+    @staticmethod
+    def of(names: Iterable[str]) -> "Names":
+        encoded = [name.encode("utf-8", "surrogateescape") for name in names]
+        lengths_N = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        return Names(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths_N))
+
+    @staticmethod
+    def joined(parts: Sequence["Names"]) -> "Names":
+        starts = np.cumsum([0, *(len(part.text) for part in parts)])
+        ends = [part.ends_N + start for part, start in zip(parts, starts, strict=False)]
+        return Names(np.concatenate([part.text for part in parts]), np.concatenate(ends))
+
+    def __len__(self) -> int:
+        return len(self.ends_N)
+
+    @overload
+    def __getitem__(self, key: int) -> str: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[str]: ...
+    def __getitem__(self, key: int | slice) -> str | list[str]:
+        if isinstance(key, slice):
+            return [self[index] for index in range(*key.indices(len(self)))]
+        index = range(len(self))[key]
+        start = int(self.ends_N[index - 1]) if index else 0
+        return self.text[start : int(self.ends_N[index])].tobytes().decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Images of a split and where they lie: the file `places[place] / last part of the id`, or a stretch of a tar."""
+
+    ids: Names
+    places_N: np.ndarray
+    offsets_N: np.ndarray
+    bytes_N: np.ndarray
+
+    @staticmethod
+    def of(found: Iterable[Found], places: dict[str, int]) -> "Entries":
+        """`found`, sorted by id; places that are new get the next number."""
+        rows = sorted(found)
+        numbers = [(places.setdefault(row.place, len(places)), row.offset, row.num_bytes) for row in rows]
+        columns_3N = np.array(numbers, np.int64).reshape(-1, 3).T
+        return Entries(Names.of(row.id for row in rows), columns_3N[0].astype(np.int32), columns_3N[1], columns_3N[2])
+
+    @staticmethod
+    def joined(parts: Sequence["Entries"]) -> "Entries":
+        return Entries(
+            Names.joined([part.ids for part in parts]),
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("places_N", "offsets_N", "bytes_N")),
+        )
+
+    def chosen(self, is_chosen_N: np.ndarray) -> "Entries":
+        """Those of a mask, in their order."""
+        ids = Names.of(self.ids[int(index)] for index in np.flatnonzero(is_chosen_N))
+        return Entries(ids, *(column[is_chosen_N] for column in (self.places_N, self.offsets_N, self.bytes_N)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class Listing:
+    """A set as a scan finds it."""
+
+    places: dict[str, int] = field(default_factory=dict)
+    stamped: dict[str, list[int]] = field(default_factory=dict)
+    """Time of change and size of each folder, tar and file of labels when it was read: the index is stale when one
+    changes.
+    """
+    train: dict[str, Entries] = field(default_factory=dict)
+    """Class to its images."""
+    val: dict[str, Entries] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    """In the order of the labels."""
+    layout: str = ""
+    """What it was found as, for people."""
+    notes: list[str] = field(default_factory=list)
+    """What else people should know."""
+    mislabelled: list[list[str]] = field(default_factory=list)
+    """[id, class that a list of labels gives it] of images that lie in the folder of another class."""
+    drawn: str = ""
+    """How val was drawn from train, if it was."""
+
+    def stamp(self, path: Path) -> None:
+        """Remember `path` as it is now; call it before reading it, so that no change is missed."""
+        self.stamped[str(path)] = stamp_of(path)
+
+
+@dataclass(frozen=True)
+class Index:
+    """A set's list, mapped into memory."""
+
+    folder: Path
+    facts: dict[str, Any]
+    """classes, fingerprint, layout, notes, mislabelled, places, stamped."""
+    train: Entries
+    val: Entries
+    train_labels_N: np.ndarray
+    val_labels_N: np.ndarray
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the files on disk."""
+        return sum(file.stat().st_size for file in self.folder.iterdir())
+
+    def image_set(self) -> ImageSet:
+        """The set, whose images are read from where they lie."""
+        train = _split(self.train, self.train_labels_N, self.facts["places"])
+        val = _split(self.val, self.val_labels_N, self.facts["places"])
+        return ImageSet(train, val, self.facts["classes"], self.facts["fingerprint"])
+
+
+def indexed(folder: Path, scan: Callable[[], Listing], *, again: bool = False) -> Index:
+    """The index in `folder`; made by `scan` if there is none, if what it lists has changed, or `again`.
+
+    Of several processes that want it at once one makes it. Whether it is stale is told by the folders and tars, and by
+    the sizes of `LOOKED_AT` files.
+    """
+    with waiting_lock(folder.with_suffix(".lock")):
+        if not again and (folder / "index.json").exists():
+            index = read_index(folder)
+            if not is_stale(index):
+                return index
+        _write(folder, scan())
+    return read_index(folder)
+
+
+def read_index(folder: Path) -> Index:
+    facts = read_json(folder / "index.json")
+    parts = []
+    for split in ("train", "val"):
+        names = ("text", "ends", "places", "offsets", "bytes", "labels")
+        text, ends_N, places_N, offsets_N, bytes_N, labels_N = (
+            np.load(folder / f"{split}-{name}.npy", mmap_mode="r") for name in names
+        )
+        parts.append((Entries(Names(text, ends_N), places_N, offsets_N, bytes_N), labels_N))
+    (train, train_labels_N), (val, val_labels_N) = parts
+    return Index(folder, facts, train, val, train_labels_N, val_labels_N)
+
+
+def is_stale(index: Index) -> bool:
+    """Whether the files are seen to be others than those listed."""
+    try:
+        if any(stamp_of(Path(path)) != stamp for path, stamp in index.facts["stamped"].items()):
+            return True
+        return any(_has_changed(entries, index.facts["places"]) for entries in (index.train, index.val))
+    except FileNotFoundError:
+        return True
+
+
+def held_out(labels_N: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which images are held out for validation, as a mask: of each class the nearest whole number to `share`, but
+    at least one, drawn with `seed`.
+    """
+    is_held_out_N = np.zeros(len(labels_N), bool)
+    for label in np.unique(labels_N):
+        rows = np.flatnonzero(labels_N == label)
+        drawn = np.random.Generator(np.random.PCG64([seed, int(label)])).permutation(rows)
+        is_held_out_N[drawn[: max(1, round(share * len(rows)))]] = True
+    return is_held_out_N
+
+
+def hold_out(listing: Listing, share: float, seed: int) -> None:
+    """Make the listing's validation images of its training images."""
+    for label, name in enumerate(listing.classes):
+        entries = listing.train[name]
+        is_val_N = held_out(np.full(len(entries), label), share, seed)
+        listing.val[name], listing.train[name] = entries.chosen(is_val_N), entries.chosen(~is_val_N)
+    listing.drawn = f"val is {share:.0%} of the training images of each class, drawn with seed {seed}"
+
+
+def _split(entries: Entries, labels_N: np.ndarray, places: list[str]) -> Split:
+    def stored(index: int) -> Stored:
+        place, offset = Path(places[entries.places_N[index]]), int(entries.offsets_N[index])
+        if offset == WHOLE_FILE:
+            return place / entries.ids[index].rpartition("/")[2]
+        return Stretch(place, offset, int(entries.bytes_N[index]))
+
+    return Split(entries.ids, labels_N, stored)
+
+
+def _write(folder: Path, listing: Listing) -> None:
+    """Put the listing in the place of `folder`, all at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        digest = hashlib.sha256("\n".join(listing.classes).encode())
+        for split, by_class in (("train", listing.train), ("val", listing.val)):
+            entries = Entries.joined([by_class[name] for name in listing.classes])
+            for id, num_bytes in zip(entries.ids, entries.bytes_N.tolist(), strict=True):
+                digest.update(f"\n{id} {num_bytes}".encode("utf-8", "surrogateescape"))
+            columns = {
+                "text": entries.ids.text,
+                "ends": entries.ids.ends_N,
+                "places": entries.places_N,
+                "offsets": entries.offsets_N,
+                "bytes": entries.bytes_N,
+                "labels": np.repeat(np.arange(len(listing.classes)), [len(by_class[name]) for name in listing.classes]),
+            }
+            for name, column in columns.items():
+                np.save(new / f"{split}-{name}.npy", column)
+        digest.update(listing.drawn.encode())
+        facts = {
+            "format": 1,
+            "fingerprint": digest.hexdigest(),
+            "classes": listing.classes,
+            "layout": listing.layout,
+            "notes": [*listing.notes, *([listing.drawn] if listing.drawn else [])],
+            "mislabelled": listing.mislabelled,
+            "places": list(listing.places),
+            "stamped": listing.stamped,
+        }
+        write_json(new / "index.json", facts)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def stamp_of(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_mtime_ns, 0 if path.is_dir() else status.st_size]
+
+
+def _has_changed(entries: Entries, places: list[str]) -> bool:
+    for index in np.unique(np.linspace(0, len(entries) - 1, min(LOOKED_AT, len(entries)), dtype=np.int64)):
+        if entries.offsets_N[index] == WHOLE_FILE:
+            file = Path(places[entries.places_N[index]], entries.ids[int(index)].rpartition("/")[2])
+            if file.stat().st_size != entries.bytes_N[index]:
+                return True
+    return False

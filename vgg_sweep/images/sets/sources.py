@@ -1,0 +1,132 @@
+"""Where image sets come from: made by formula, arrays of pixels, or files that an index lists."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from vgg_sweep.config.schema import Config, Data, Fractals
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.sets import fractals
+from vgg_sweep.images.sets.arrays import ARRAY_SOURCES, array_split, find_package, open_arrays
+from vgg_sweep.images.sets.downloads import download
+from vgg_sweep.images.sets.folders import check_folders, scan_folders
+from vgg_sweep.images.sets.imagenet import find_layout, scan_imagenet
+from vgg_sweep.images.sets.index import Index, Listing, ProgressCallback, hold_out, indexed
+from vgg_sweep.images.sets.published import find_published, scan_published
+from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.runs.files import atomic_path
+from vgg_sweep.runs.folder import waiting_lock
+
+
+def open_images(config: Config, progress: Callable[[int, int], None] | None = None, *, again: bool = False) -> ImageSet:
+    """The image set that `config.data` names, fetched and indexed if need be, or `again`.
+
+    Raises `ConfigError` if it is not there or not of the expected layout.
+    """
+    data, cache = config.data, Path(config.cache)
+    _fetch_if_asked(data, cache)
+    if data.source == "fractals":
+        images = _open_fractals(data.fractals, cache, progress)
+    elif data.source in ARRAY_SOURCES:
+        images = open_arrays(data, cache, again=again)
+    else:
+        images = open_index(config, progress, again=again).image_set()
+    is_imported = config.imported.sha256 is not None  # such a net may know more classes than the images show
+    if not is_imported and config.classes not in (None, len(images.classes)):
+        raise ConfigError(
+            f"classes={config.classes}, but {data.name} has {len(images.classes)}; leave `classes` out to take the "
+            "data's."
+        )
+    return images.read_as(data)
+
+
+def check_source(data: Data, *, val_alone: bool = False) -> None:
+    """Look for what `data` names, without reading any image; of ILSVRC, if that suffices, for `val_alone`.
+
+    Raises `ConfigError` if it is not there or not of the expected layout.
+    """
+    match data.source:
+        case "fractals":
+            pass
+        case "folder":
+            check_folders(data)
+        case "imagenet":
+            find_layout(data, val_alone=val_alone)
+        case source if source in ARRAY_SOURCES:
+            find_package(data)
+        case _:
+            find_published(data)
+
+
+def is_here(data: Data) -> bool:
+    """Whether a published set is in `data.root`."""
+    try:
+        check_source(data)
+    except ConfigError:
+        return False
+    return True
+
+
+def is_indexed(data: Data) -> bool:
+    """Whether the set is one of files, which an index lists."""
+    return data.source not in ("fractals", *ARRAY_SOURCES)
+
+
+def open_index(config: Config, progress: ProgressCallback | None = None, *, again: bool = False) -> Index:
+    """The index of a set of files, made if there is none in the cache, if it is stale, or `again`.
+
+    For an imported net it is of ILSVRC's validation images alone.
+    """
+    data = config.data
+    val_alone = data.source == "imagenet" and config.imported.sha256 is not None
+
+    def scan() -> Listing:
+        told = progress or (lambda done, total: None)
+        if data.source == "folder":
+            listing = scan_folders(data, told)
+        elif data.source == "imagenet":
+            listing = scan_imagenet(data, told, val_alone=val_alone)
+        else:
+            listing = scan_published(data, told)
+        if data.val_share is not None:
+            hold_out(listing, data.val_share, data.split_seed)
+        return listing
+
+    root = str(Path(str(data.root)).expanduser().resolve())
+    key = [1, data.source, root, data.val_share, data.split_seed, data.labels, data.labels_order]
+    key += ["val alone"] if val_alone else []
+    name = f"index-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
+    return indexed(Path(config.cache) / name, scan, again=again)
+
+
+def _fetch_if_asked(data: Data, cache: Path) -> None:
+    if data.download and data.source != "fractals":
+        with waiting_lock(cache / f"download-{data.source}.lock"):
+            if not is_here(data):
+                download(data)
+
+
+def _open_fractals(spec: Fractals, cache: Path, progress: Callable[[int, int], None] | None) -> ImageSet:
+    fingerprint = hashlib.sha256(json.dumps(["fractals", 1, asdict(spec)]).encode()).hexdigest()
+    folder = cache / f"fractals-{fingerprint[:12]}"
+    splits = {}
+    with waiting_lock(folder / "lock"):
+        for name in ("train", "val"):
+            images_file, labels_file = (
+                folder / f"{name}-images.npy",
+                folder / f"{name}-labels.npy",
+            )
+            if not labels_file.exists():
+                images_NHWC, labels_N = fractals.render_split(spec, name, progress)
+                for file, array in (
+                    (images_file, images_NHWC),
+                    (labels_file, labels_N),
+                ):
+                    with atomic_path(file) as temporary, open(temporary, "wb") as out:
+                        np.save(out, array)
+            splits[name] = array_split(name, np.load(images_file, mmap_mode="r"), np.load(labels_file))
+    return ImageSet(splits["train"], splits["val"], fractals.class_names(spec), fingerprint)

@@ -1,0 +1,163 @@
+"""An image set: a training and a validation split with their classes.
+
+Axes: N images of a split, C = 3 colours.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vgg_sweep.config.schema import Data
+from vgg_sweep.errors import RunError
+from vgg_sweep.images import decode
+from vgg_sweep.images.decode import BadImage, Stored
+
+MEMORY_SHARE = 0.2
+"""Of the free memory, which the decoded images of a split may take under data.cache=auto."""
+NUM_SIZED = 64
+"""Images of a split that are asked for their size to estimate how much memory all would take."""
+BYTES_PER_PX = 4
+"""Of an RGB image in Pillow."""
+
+
+@dataclass
+class Split:
+    """The images of one split, in a fixed order."""
+
+    ids: Sequence[str]
+    labels_N: np.ndarray
+    stored: Callable[[int], Stored]
+    """Finds image i, which is not decoded."""
+    settings: Data = field(default_factory=Data)
+    """How the images are read."""
+    bad: dict[int, str] = field(default_factory=dict)
+    """Images that could not be read, and why: filled by those who go on without them."""
+    _decoded: dict[int, Image.Image] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def size_px(self, index: int) -> tuple[int, int]:
+        """Width and height of the image at `index`, from its header. Raises as `image` does."""
+        with self._named(index):
+            return decode.size_px(self.stored(index), exif_rotation=self.settings.exif_rotation)
+
+    def encoded(self, index: int) -> bytes:
+        """The image's file. Raises `RunError` if its disk does not give it."""
+        with self._named(index):
+            stored = self.stored(index)
+            assert not isinstance(stored, np.ndarray), "the caller knows that images are files"
+            return decode.encoded(stored)
+
+    def image(self, index: int) -> Image.Image:
+        """The RGB image at `index`, at its own size, EXIF rotation ignored unless data.exif_rotation asks for it.
+
+        Raises `BadImage` naming an image that cannot be decoded, `RunError` if its disk does not give it.
+        """
+        if (known := self._decoded.get(index)) is not None:
+            return known
+        with self._named(index):
+            image = decode.decoded(self.stored(index), exif_rotation=self.settings.exif_rotation)
+        if self.keeps_decoded:
+            self._decoded[index] = image
+        return image
+
+    def image_for(self, index: int, S_px: int) -> tuple[Image.Image, tuple[int, int]]:
+        """The image at `index` for a view at smallest side S, and its own width and height.
+
+        Under data.decode=scaled it may be smaller than its own size: see `decoded`. It is then decoded each time, so
+        that a view does not depend on how much memory there is. Raises as `image` does.
+        """
+        if self.settings.decode == "exact":
+            image = self.image(index)
+            return image, image.size
+        with self._named(index):
+            stored, exif_rotation = self.stored(index), self.settings.exif_rotation
+            size = decode.size_px(stored, exif_rotation=exif_rotation)
+            return decode.decoded(stored, exif_rotation=exif_rotation, at_least_px=S_px), size
+
+    def image_or_none(self, index: int) -> Image.Image | None:
+        """The image at `index`, or None if it cannot be decoded and data.on_bad_image allows to go on without it."""
+        try:
+            return self.image(index)
+        except BadImage as error:
+            self.leave_out(index, error)
+            return None
+
+    def leave_out(self, index: int, error: BadImage) -> None:
+        """Remember that the image is left out; raises `error` if data.on_bad_image does not allow it."""
+        if self.settings.on_bad_image == "error":
+            raise error
+        self.bad[index] = str(error.__cause__)
+
+    @cached_property
+    def keeps_decoded(self) -> bool:
+        """Whether images stay in memory once they are decoded: all of them or none.
+
+        Raises `RunError` if data.cache=memory wants more than there is.
+        """
+        if self.settings.cache == "none":
+            return False
+        needed_bytes, free_bytes = self._decoded_bytes(), free_memory_bytes()
+        if self.settings.cache == "memory":
+            if needed_bytes > free_bytes:
+                raise RunError(
+                    f"data.cache=memory needs {needed_bytes / 1e9:.1f} GB for {len(self)} decoded images, and "
+                    f"{free_bytes / 1e9:.1f} GB are free; use data.cache=packed or none."
+                )
+            return True
+        return needed_bytes < MEMORY_SHARE * free_bytes
+
+    def _decoded_bytes(self) -> float:
+        """Estimated from some images."""
+        sizes_px = []
+        for index in np.unique(np.linspace(0, len(self) - 1, NUM_SIZED, dtype=int)):
+            try:
+                sizes_px.append(self.size_px(int(index)))
+            except BadImage:
+                continue
+        return BYTES_PER_PX * len(self) * float(np.mean([width * height for width, height in sizes_px] or [0]))
+
+    @contextmanager
+    def _named(self, index: int) -> Iterator[None]:
+        try:
+            yield
+        except BadImage as error:
+            raise BadImage(
+                f"{self.ids[index]} cannot be read as an image ({error}); mend it, remove it from the set, or go on "
+                "without such images by data.on_bad_image=skip."
+            ) from error
+        except OSError as error:
+            raise RunError(decode.disk_sentence(self.ids[index], error)) from error
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """What a net is trained and scored on."""
+
+    train: Split
+    val: Split
+    classes: list[str]
+    fingerprint: str
+    """Identifies the data: hash of the classes, ids and file sizes, or of the formula's settings."""
+
+    def read_as(self, settings: Data) -> "ImageSet":
+        """The same images, read as `settings` say."""
+        train, val = (replace(split, settings=settings, bad={}, _decoded={}) for split in (self.train, self.val))
+        return replace(self, train=train, val=val)
+
+
+def free_memory_bytes() -> int:
+    """Memory that is free, within what a container is allowed."""
+    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"  # macOS has the latter only
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf(pages)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and (allowed := limit.read_text().strip()) != "max":
+        free = min(free, int(allowed) - int(used.read_text()))
+    return free

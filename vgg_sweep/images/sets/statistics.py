@@ -1,0 +1,120 @@
+"""Mean RGB and RGB principal components of a training set, computed once and kept.
+
+Units: pixels in [0, 1]. The mean is what Sect. 2.1 subtracts; the components are those of the colour shift of
+Krizhevsky et al. (2012, Sect. 4.1), which the paper uses. Their formula adds eigenvalue times N(0, 0.1), which is not
+free of scale: in [0, 1] units it is the shift that made it into common use, about five grey levels for ILSVRC.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.runs.files import read_json, write_json
+from vgg_sweep.runs.folder import waiting_lock
+
+BLOCK = 64
+"""Decoded images in memory at a time."""
+KEEP_EVERY_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    mean_rgb: list[float]
+    eigenvalues: list[float]
+    eigenvectors: list[list[float]]
+    """Row r, column i: the share of colour r (R, G, B) in principal component i."""
+
+
+@dataclass
+class Sums:
+    """Over the pixels of the first `num_images` training images, in [0, 1] units."""
+
+    num_images: int
+    num_pixels: int
+    sum_3: np.ndarray
+    products_33: np.ndarray
+    """Sum of the pixels' outer products."""
+
+    def add(self, image_HWC: np.ndarray) -> None:
+        pixels_P3 = image_HWC.reshape(-1, 3).astype(np.float32) / 255
+        self.num_pixels += len(pixels_P3)
+        self.sum_3 += pixels_P3.sum(axis=0, dtype=np.float64)
+        self.products_33 += (pixels_P3.T @ pixels_P3).astype(np.float64)
+
+    def statistics(self) -> Statistics:
+        mean_3 = self.sum_3 / self.num_pixels
+        covariance_33 = self.products_33 / self.num_pixels - np.outer(mean_3, mean_3)
+        eigenvalues_3, eigenvectors_33 = np.linalg.eigh(covariance_33)
+        return Statistics(mean_3.tolist(), eigenvalues_3.tolist(), eigenvectors_33.tolist())
+
+
+def statistics(
+    images: ImageSet,
+    cache: Path,
+    workers: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Statistics:
+    """Mean and principal components over all pixels of the training images, kept in `cache` under the data's
+    fingerprint and under what changes the pixels that are read.
+
+    One pass over the images in the order of their ids, `BLOCK` in memory at a time; the sums are kept now and then, so
+    that a pass that was stopped goes on where it was, to the same result. `progress` may raise to stop it.
+    """
+    name = f"statistics-{images.fingerprint[:12]}{_as_read(images)}"
+    file, unfinished = cache / f"{name}.json", cache / f"{name}.part.json"
+    with waiting_lock(file.with_suffix(".lock")):
+        if not file.exists():
+            write_json(file, asdict(_computed(images, unfinished, workers, progress)))
+            unfinished.unlink(missing_ok=True)
+        return Statistics(**read_json(file))
+
+
+def _as_read(images: ImageSet) -> str:
+    settings = images.train.settings
+    return "-upright" * settings.exif_rotation + f"-{settings.on_bad_image}" * (settings.on_bad_image != "error")
+
+
+def _computed(
+    images: ImageSet, unfinished: Path, workers: int, progress: Callable[[int, int], None] | None
+) -> Statistics:
+    sums, kept_at = _read_sums(unfinished), time.monotonic()
+    with ThreadPoolExecutor(workers) as pool:
+        for first in range(sums.num_images, len(images.train), BLOCK):
+            block = range(first, min(first + BLOCK, len(images.train)))
+            for image in pool.map(images.train.image_or_none, block):
+                if image is not None:
+                    sums.add(np.asarray(image))
+            sums.num_images = block.stop
+            if time.monotonic() - kept_at > KEEP_EVERY_SECONDS:
+                kept_at = time.monotonic()
+                _write_sums(unfinished, sums)
+            if progress is not None:
+                progress(block.stop, len(images.train))
+    return sums.statistics()
+
+
+def _read_sums(file: Path) -> Sums:
+    there = read_json(file) or {"num_images": 0, "num_pixels": 0, "sum_3": [0] * 3, "products_33": [[0] * 3] * 3}
+    return Sums(
+        there["num_images"],
+        there["num_pixels"],
+        np.array(there["sum_3"], np.float64),
+        np.array(there["products_33"], np.float64),
+    )
+
+
+def _write_sums(file: Path, sums: Sums) -> None:
+    write_json(
+        file,
+        {
+            "num_images": sums.num_images,
+            "num_pixels": sums.num_pixels,
+            "sum_3": sums.sum_3.tolist(),
+            "products_33": sums.products_33.tolist(),
+        },
+    )

@@ -1,0 +1,64 @@
+"""Test views (Sect. 3.2): the isotropically rescaled image for dense evaluation, and the crops of the other methods.
+
+Axes: H W pixels, C colours, P crops.
+"""
+
+import numpy as np
+from PIL import Image
+
+from vgg_sweep.errors import RunError
+
+MOST_PX = 2**26
+"""Of a rescaled image: 8192 x 8192."""
+
+
+def rescaled_size(width: int, height: int, smallest_px: int) -> tuple[int, int]:
+    """Width and height after the isotropic rescale to a smallest side; the other side is rounded to a whole pixel (not
+    stated).
+    """
+    shorter = min(width, height)
+    return round(width * smallest_px / shorter), round(height * smallest_px / shorter)
+
+
+def rescaled(image: Image.Image, Q_px: int, interpolation: str = "bilinear") -> np.ndarray:
+    """`image` rescaled to smallest side Q, as uint8 HWC, with antialiasing.
+
+    Bilinear if nothing else is asked for (the paper does not name its filter). Raises `RunError` if an image, being
+    very narrow, becomes too large.
+    """
+    width, height = size = rescaled_size(image.width, image.height, Q_px)
+    if width * height > MOST_PX:
+        raise RunError(
+            f"an image of {image.width} x {image.height} px would be {width} x {height} px at Q={Q_px}, too much for "
+            "any memory; remove it from the set."
+        )
+    return np.asarray(image.resize(size, Image.Resampling[interpolation.upper()]))
+
+
+def origins(method: str, height: int, width: int, crop: int) -> list[tuple[int, int]]:
+    """Top-left corners (y, x) of a method's crops of one rescaled image.
+
+    `multi-crop`: the regular 5x5 grid; on a non-square image five evenly spaced offsets per axis from edge to edge (the
+    paper does not say). `ten-crop`: the four corners and the centre of Krizhevsky et al. `centre-crop`: the centre.
+    Flips are views of their own.
+    """
+    bottom, right = height - crop, width - crop
+    centre = (bottom // 2, right // 2)
+    if method == "centre-crop":
+        return [centre]
+    if method == "ten-crop":
+        return [(0, 0), (0, right), (bottom, 0), (bottom, right), centre]
+    return [(y, x) for y in _five_offsets(bottom) for x in _five_offsets(right)]
+
+
+def _five_offsets(last: int) -> list[int]:
+    """0 to `last` in four equal steps, rounded half up."""
+    return [(2 * step * last + 4) // 8 for step in range(5)]
+
+
+def views(image_HWC: np.ndarray, method: str, crop: int) -> np.ndarray:
+    """What one rescaled image puts through the net under `method`: [P, H, W, C], the image itself for `dense`."""
+    if method == "dense":
+        return image_HWC[None]
+    height, width, _ = image_HWC.shape
+    return np.stack([image_HWC[y : y + crop, x : x + crop] for y, x in origins(method, height, width, crop)])

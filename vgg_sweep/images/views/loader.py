@@ -1,0 +1,192 @@
+"""Batches of training views, prepared by threads while the net computes.
+
+Threads suffice: Pillow reads, decodes and rescales outside Python's lock. They share the decoded images, and need
+neither /dev/shm nor a copy of the index for each of them. What was measured is in docs/loader.md.
+
+Axes: N images of a batch that fall to this process, C = 3 colours, H W pixels.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import numpy as np
+import torch
+
+from vgg_sweep.errors import RunError
+from vgg_sweep.images.decode import BadImage
+from vgg_sweep.images.sets.splits import Split
+from vgg_sweep.images.views.augment import Draws, training_view
+from vgg_sweep.machine.ranks import ALONE, Ranks
+
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of an effective batch that fall to this process."""
+
+    images_NCHW: torch.Tensor
+    """uint8, in channels-last memory."""
+    labels_N: torch.Tensor
+    alpha_NC: torch.Tensor
+    rows: Sequence[int]
+    """Places of these images in the effective batch."""
+    size: int
+    """Places of the effective batch."""
+    num_images: int
+    """Images of the effective batch: fewer than its places where some could not be decoded and are left out."""
+    mean_S_px: float
+    """Of the effective batch."""
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    """A batch in the making."""
+
+    images_NHWC: torch.Tensor
+    indices: torch.Tensor
+    """Of the effective batch."""
+    rows: Sequence[int]
+    shown_N: list[Future[int | None]]
+    """The image that each view is of, once the view is there; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How batches are made."""
+
+    batch_size: int
+    crop: int
+    workers: int
+    timeout_seconds: float
+    pin_memory: bool = False
+    ranks: Ranks = ALONE
+    """Who share the rows of a batch."""
+
+    def batches(self, split: Split, draws: Draws, first: int) -> Iterator[Batch]:
+        """The epoch's batches from number `first` on, in the order of the draws; the last one may be smaller.
+
+        Raises `RunError` naming an image that cannot be read, or not in time.
+        """
+        pool = _Threads(self.workers)
+        ahead: deque[_Ordered] = deque()
+        try:
+            for start in range(first * self.batch_size, len(split), self.batch_size):
+                ahead.append(self._order(split, draws, draws.order_N[start : start + self.batch_size], pool))
+                if len(ahead) > BATCHES_AHEAD:
+                    yield self._batch(split, draws, ahead.popleft())
+            while ahead:
+                yield self._batch(split, draws, ahead.popleft())
+        finally:
+            pool.close()
+
+    def _order(self, split: Split, draws: Draws, indices: torch.Tensor, pool: "_Threads") -> _Ordered:
+        """Have the views of this process made, each straight into its place in memory."""
+        rows = self.ranks.share(range(len(indices)))
+        shape = (len(rows), self.crop, self.crop, 3)
+        images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
+        shown_N = [
+            pool.submit(draw_view, view_HWC, split, draws, int(indices[row]))
+            for view_HWC, row in zip(images_NHWC.numpy(), rows, strict=True)
+        ]
+        return _Ordered(images_NHWC, indices, rows, shown_N)
+
+    def _batch(self, split: Split, draws: Draws, ordered: _Ordered) -> Batch:
+        own = ordered.indices[list(ordered.rows)]
+        shown_N = [self._result(future, split.ids[i]) for future, i in zip(ordered.shown_N, own.tolist(), strict=True)]
+        there = [place for place, image in enumerate(shown_N) if image is not None]
+        if not there:
+            raise RunError(
+                f"none of {len(own)} images of a batch can be decoded: `vgg-sweep data check` lists them; mend some, "
+                "or use data.on_bad_image=substitute."
+            )
+        images_NHWC, rows, num_images = ordered.images_NHWC, ordered.rows, len(ordered.indices)
+        if len(there) < len(own):
+            images_NHWC, own, rows = images_NHWC[there], own[there], [ordered.rows[place] for place in there]
+        if split.settings.on_bad_image == "skip":
+            num_images = round(self.ranks.sum(len(there))[0])
+        labels_N = torch.from_numpy(split.labels_N[[image for image in shown_N if image is not None]])
+        return Batch(
+            images_NHWC.permute(0, 3, 1, 2),
+            labels_N.pin_memory() if self.pin_memory else labels_N,
+            draws.alpha_NC[own],
+            rows,
+            len(ordered.indices),
+            num_images,
+            mean_S_px=float(draws.S_N[ordered.indices].double().mean()),
+        )
+
+    def _result(self, shown: Future[int | None], id: str) -> int | None:
+        try:
+            return shown.result(self.timeout_seconds)
+        except TimeoutError as error:
+            raise RunError(
+                f"{id} was not there after {self.timeout_seconds:g} s: its disk may hang; copy the set to a local "
+                "disk, or allow more by data_timeout_seconds. The same command goes on from the last checkpoint."
+            ) from error
+
+
+class _Threads:
+    """Threads that a reading which never returns does not keep the process from ending, as those of
+    `ThreadPoolExecutor` would.
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._is_closed = False
+        self._num_threads = num_threads
+        for _ in range(num_threads):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def submit(self, function: Callable[..., int | None], *arguments: object) -> Future[int | None]:
+        """Have a thread call the function; without threads it is called at once."""
+        future: Future[int | None] = Future()
+
+        def task() -> None:
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._tasks.put(task) if self._num_threads else task()
+        return future
+
+    def close(self) -> None:
+        """Let the threads end after what they are doing now."""
+        self._is_closed = True
+        for _ in range(self._num_threads):
+            self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            if not self._is_closed:
+                task()
+
+
+def draw_view(view_HWC: np.ndarray, split: Split, draws: Draws, index: int) -> int | None:
+    """Put the view of image `index` into `view_HWC`. Returns the image that is seen: another one where a substitute
+    stands in, None if the image is left out.
+    """
+    for candidate in _candidates(split, index):
+        if candidate in split.bad:
+            continue
+        try:
+            image, size_px = split.image_for(candidate, int(draws.S_N[index]))
+        except BadImage as error:
+            split.leave_out(candidate, error)
+            continue
+        place_2 = (float(draws.place_N2[index, 0]), float(draws.place_N2[index, 1]))
+        flip, crop = bool(draws.flip_N[index]), view_HWC.shape[0]
+        view_HWC[:] = training_view(image, size_px, int(draws.S_N[index]), place_2, flip, crop)
+        return candidate
+    return None
+
+
+def _candidates(split: Split, index: int) -> Iterator[int]:
+    yield index
+    if split.settings.on_bad_image == "substitute":
+        yield from ((index + step) % len(split) for step in range(1, len(split)))

@@ -1,0 +1,34 @@
+"""What an image becomes before it enters a net: of nets trained here, and of imported ones."""
+
+from dataclasses import replace
+
+import torch
+
+from vgg_sweep.config.schema import Preprocessing
+from vgg_sweep.images.sets.statistics import Statistics
+
+
+def own_preprocessing(statistics: Statistics, pixel_max: float) -> Preprocessing:
+    """That of nets trained here: RGB, the training set's mean subtracted (Sect. 2.1)."""
+    return Preprocessing(pixel_max=pixel_max, mean=[mean * pixel_max for mean in statistics.mean_rgb])
+
+
+def in_rgb(preprocessing: Preprocessing) -> Preprocessing:
+    """The same for a net whose first layer has been put in the order R, G, B, as `import` does."""
+    if preprocessing.channel_order == "RGB":
+        return preprocessing
+    mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
+    return replace(preprocessing, channel_order="RGB", mean=mean, std=std)
+
+
+def net_input(
+    images_NCHW: torch.Tensor, preprocessing: Preprocessing, shift_NC: torch.Tensor | None = None
+) -> torch.Tensor:
+    """uint8 RGB pixels to the net's input: the mean RGB subtracted (Sect. 2.1), the colour shift, which is in [0, 1]
+    units, added, in units of `pixel_max`, divided by the standard deviation.
+    """
+    pixel_max, std = preprocessing.pixel_max, preprocessing.std
+    mean_C = torch.tensor([mean / pixel_max for mean in preprocessing.mean], device=images_NCHW.device)
+    gain_C = torch.tensor([pixel_max / each for each in std], device=images_NCHW.device)
+    offset_NC = -mean_C[None] if shift_NC is None else shift_NC - mean_C
+    return images_NCHW.float().div_(255).add_(offset_NC[:, :, None, None]).mul_(gain_C[:, None, None])

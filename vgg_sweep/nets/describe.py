@@ -1,0 +1,118 @@
+"""Tables 1 and 2 and the arithmetic of Sect. 2.3, from the columns alone; needs no torch."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+from vgg_sweep.config.schema import Model
+from vgg_sweep.nets.columns import (
+    Layer,
+    activation_bytes,
+    activation_bytes_testing,
+    activation_bytes_training,
+    macs,
+    net_macs,
+    num_params,
+    output_sides,
+    parse_columns,
+    receptive_fields,
+)
+
+Row = dict[str, Any]
+"""A row of a table, by column. Rows, because pandas takes half a second to import and `describe` has one."""
+
+
+def describe(
+    models: Sequence[Model], *, width: float, classes: int, crop: int, image_px: int, pool_ceil: bool
+) -> list[Row]:
+    """A row for each net, applied to one square image of side `image_px` (the crop, or more for dense evaluation).
+
+    `params` counts weights and biases (Table 2); what `macs`, `activation_bytes` (in training) and
+    `activation_bytes_testing` count is said at the functions of those names in `nets.columns`. `receptive_field_px` is
+    of one position of the class score map; it exceeds the crop, and on a larger image neighbouring pixels fill what
+    padding fills on a crop (Sect. 3.2).
+
+    Raises `ConfigError` for a wrong column or crop, and for an image smaller than the crop.
+    """
+    rows = []
+    for model in models:
+        layers = parse_columns(model.columns, width=width, classes=classes, crop=crop)
+        rows.append(
+            {
+                "config": model.name,
+                "weight_layers": sum(layer.has_weights for layer in layers),
+                "conv_layers": sum(layer.kind == "conv" for layer in layers),
+                "params": sum(num_params(layer) for layer in layers),
+                "macs": net_macs(layers, image_px, image_px, pool_ceil=pool_ceil),
+                "activation_bytes": activation_bytes_training(layers, image_px, pool_ceil=pool_ceil),
+                "activation_bytes_testing": activation_bytes_testing(layers, image_px, pool_ceil=pool_ceil),
+                "receptive_field_px": receptive_fields(layers)[-1],
+            }
+        )
+    return rows
+
+
+def layers_table(model: Model, *, width: float, classes: int, crop: int, image_px: int, pool_ceil: bool) -> list[Row]:
+    """A row for each layer of one net, for one square image of side `image_px`.
+
+    `output_side` is in positions, `activation_bytes` is the layer's output in float32, and `receptive_field_px` is what
+    one position of it depends on. Raises as `describe` does.
+    """
+    layers = parse_columns(model.columns, width=width, classes=classes, crop=crop)
+    sides = output_sides(layers, image_px, pool_ceil=pool_ceil)
+    return [
+        {
+            "name": layer.name,
+            "word": layer.word,
+            "output_side": side,
+            "output_channels": layer.out_channels,
+            "params": num_params(layer),
+            "macs": macs(layer, side, side),
+            "activation_bytes": activation_bytes(layer, side, side),
+            "receptive_field_px": field,
+        }
+        for layer, side, field in zip(layers, sides, receptive_fields(layers), strict=True)
+    ]
+
+
+def kernel_comparison(channels: int) -> list[Row]:
+    """Sect. 2.3: stacks of 3x3 convolutions against one larger kernel with the same receptive field.
+
+    All layers have `channels` inputs and outputs; `weights` leaves out the biases, as the paper does.
+    """
+    rows = []
+    for kernels in ([3, 3], [5], [3, 3, 3], [7]):
+        layers = [Layer("conv", "", f"conv{kernel}-{channels}", kernel, channels, channels) for kernel in kernels]
+        rows.append(
+            {
+                "stack": ", ".join(layer.word for layer in layers),
+                "receptive_field": receptive_fields(layers)[-1],
+                "weights": sum(num_params(layer) - channels for layer in layers),
+                "weights_in_channels_squared": sum(kernel**2 for kernel in kernels),
+            }
+        )
+    return rows
+
+
+def paper_table1(models: Sequence[Model], *, classes: int) -> list[Row]:
+    """Table 1: a column for each net, its words from top to bottom, with equal stages at equal height."""
+    head = ["FC-4096", "FC-4096", f"FC-{classes}", "soft-max"]
+    stages = zip_longest(*(_stages(model.columns) for model in models), fillvalue=[])
+    rows = [row for stage in stages for row in _level(stage)] + [(word,) * len(models) for word in head]
+    return [dict(zip((model.name for model in models), row, strict=True)) for row in rows]
+
+
+def _stages(words: Sequence[str]) -> list[list[str]]:
+    """The words up to each maxpool."""
+    stages: list[list[str]] = [[]]
+    for word in words:
+        if word == "maxpool":
+            stages.append([])
+        else:
+            stages[-1].append(word)
+    return stages[:-1]
+
+
+def _level(stage: Sequence[list[str]]) -> list[tuple[str, ...]]:
+    """The rows of one stage: shorter columns end in blanks, and the maxpool of all comes last."""
+    return [*zip_longest(*stage, fillvalue=""), ("maxpool",) * len(stage)]

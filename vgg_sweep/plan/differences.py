@@ -1,0 +1,133 @@
+"""What sets a sweep apart from runs that are there already: new because of a setting, or made with other versions."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vgg_sweep.plan.commands import flat, schema_defaults, settings
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.provenance import changes, made_with
+
+NEAREST_RUNS = 3
+"""As many runs of other settings, the newest of a net, train scale and seed, are compared with a new one."""
+READ_RUNS = 60
+"""As many are read in all, which takes a moment each."""
+NAMED_SETTINGS = 4
+LONGEST_VALUE = 24
+
+_ARITHMETIC = ("precision", "tf32", "compile", "deterministic", "devices")
+"""Settings that do not make another run of it, though a result depends on them a little."""
+
+
+def notes(runs: Sequence[Run]) -> list[str]:
+    """Sentences to be read before a sweep begins.
+
+    Why runs are new though one of the same net, train scale and seed lies beside them; and which of those that have
+    begun, or are done, were made with other versions, code or arithmetic than would be used now.
+    """
+    begun = {run.id: made for run in runs if (made := _made(run))}
+    new = [run for run in runs if run.id not in begun]
+    return [*_new_because(new, {run.id for run in runs}), *_made_otherwise(runs, begun)]
+
+
+def _made(run: Run) -> dict[str, Any]:
+    """With what a run was begun and, if it is trained, made; empty for a new one."""
+    return {**run.folder.status().get("made_with", {}), **run.folder.record()}
+
+
+def _new_because(new: Iterable[Run], asked: set[str]) -> list[str]:
+    beside = _Beside(asked)
+    alike: dict[str, list[tuple[Run, str]]] = defaultdict(list)
+    for run in new:
+        others = ((_differing(run, config), id) for id, config in beside.configs(run))
+        values, other = min(others, key=lambda found: len(found[0]), default=({}, None))
+        if other is not None:
+            alike[_listed(values)].append((run, other))
+    return [
+        f"New because of {reason}: {_named([f'{run.id} (there is {other})' for run, other in pairs], 1)}."
+        for reason, pairs in alike.items()
+    ]
+
+
+class _Beside:
+    """Runs in the folders of a sweep that nobody asked for now."""
+
+    def __init__(self, asked: set[str]) -> None:
+        self._asked, self._left = asked, READ_RUNS
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
+        self._read: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+
+    def configs(self, run: Run) -> list[tuple[str, Mapping[str, Any]]]:
+        """The ids and config.yaml of the newest runs of the same net, train scale and seed as `run`."""
+        slug, sweep = run.id.rpartition("-")[0], run.folder.path.parent
+        if sweep not in self._listed:
+            self._listed[sweep] = defaultdict(list)
+            for file in sweep.glob("*/config.yaml"):
+                if file.parent.name not in self._asked:
+                    self._listed[sweep][file.parent.name.rpartition("-")[0]].append(file)
+        if slug not in self._read:
+            files = sorted(self._listed[sweep][slug], key=lambda file: file.stat().st_mtime)
+            newest = files[-min(NEAREST_RUNS, self._left) :] if self._left else []
+            self._left -= len(newest)
+            self._read[slug] = [(file.parent.name, _loaded(file)) for file in newest]
+        return self._read[slug]
+
+
+def _loaded(file: Path) -> Mapping[str, Any]:
+    config: Mapping[str, Any] = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return config
+
+
+def _differing(run: Run, other: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `run` that are not those of the configuration `other`, by dotted name."""
+    ours, theirs = _deciding(asdict(run.config)), _deciding(other)
+    defaults = schema_defaults()
+    return {
+        name: ours.get(name, defaults.get(name))
+        for name in dict.fromkeys([*ours, *theirs])
+        if ours.get(name, defaults.get(name)) != theirs.get(name, defaults.get(name))
+    }
+
+
+def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    nets = flat({part: config[part] for part in ("model", "train_scale")})
+    return nets | settings(config)
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """recipe.lr=0.02, crop=64 and 3 other settings."""
+    if not values:
+        return "what it starts from"
+    texts = [f"{name}={value}" if len(str(value)) <= LONGEST_VALUE else name for name, value in values.items()]
+    return _named(texts, NAMED_SETTINGS)
+
+
+def _made_otherwise(runs: Iterable[Run], begun: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    now = made_with()
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for run in runs:
+        if run.id in begun:
+            made = begun[run.id]
+            alike[(*changes(made, now), *_other_arithmetic(run, made))].append(run.id)
+    return [
+        f"Made otherwise than now: {'; '.join(changed)}: {_named(ids, 2)}." for changed, ids in alike.items() if changed
+    ]
+
+
+def _other_arithmetic(run: Run, record: Mapping[str, Any]) -> list[str]:
+    config = asdict(run.config)
+    return [
+        f"{name} {record[name]}, now {config[name]}"
+        for name in _ARITHMETIC
+        if name in record and config[name] not in ("auto", record[name])
+    ]
+
+
+def _named(texts: Sequence[str], most: int) -> str:
+    """The first of `texts`, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")

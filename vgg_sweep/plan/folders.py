@@ -1,0 +1,65 @@
+"""A run's folder: made with its configuration, and read back."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from vgg_sweep.config.checks import checked
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import RunError
+from vgg_sweep.plan.runs import Run, plan, with_passes
+from vgg_sweep.runs.files import write_text
+from vgg_sweep.runs.folder import RunFolder
+
+WAYS_OF_WORKING = ("cache", "device", "devices", "precision", "tf32", "threads", "workers", "data_timeout_seconds")
+
+
+def prepare(run: Run) -> RunFolder:
+    """Make the run's folder with its config.yaml, in which a protocol may grow but nothing else may change.
+
+    Raises `RunError` if the folder holds something else than this run.
+    """
+    folder, config = run.folder, run.config
+    if folder.config.exists():
+        there = read_run(folder)
+        if there.id != folder.id:
+            raise RunError(
+                f"{folder.config} is not the configuration that {folder.id} stands for; "
+                "remove the folder or give another out=DIR."
+            )
+        config = with_passes(config, there.config.protocol.passes)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    except OSError as error:
+        raise RunError(f"{folder.path} cannot be written ({error.strerror}); give another out=DIR.") from error
+    return folder
+
+
+def read_run(folder: RunFolder) -> Run:
+    """The run whose config.yaml lies in `folder`. Raises `RunError` if it cannot be read."""
+    try:
+        raw = OmegaConf.load(folder.config)
+        assert isinstance(raw, DictConfig)
+        return plan([checked(raw)])[-1]
+    except (OSError, ValueError, AssertionError, OmegaConfBaseException, YAMLError) as error:
+        raise RunError(
+            f"{folder.config} is not a whole configuration ({error}); remove {folder.path} and start again."
+        ) from error
+
+
+def run_in_folder(config: Config) -> Run:
+    """The run in the folder `config.run`, with the protocol of `config`, its place of the data if it names one, and its
+    way of working: what does not decide a result.
+
+    Raises `RunError` if there is none.
+    """
+    folder = RunFolder(Path(str(config.run)))
+    there = read_run(folder).config
+    root = there.data.root if config.data.root is None else config.data.root
+    ways = {name: getattr(config, name) for name in WAYS_OF_WORKING}
+    asked = replace(there, **ways, data=replace(there.data, root=root), out=str(folder.path.parent))
+    return plan([with_passes(asked, config.protocol.passes)])[-1]

@@ -1,0 +1,30 @@
+"""Which passes a run needs, and which of them are not on disk yet."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vgg_sweep.config.schema import Config
+from vgg_sweep.protocols.methods import parse_pass
+from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass, passes_of
+from vgg_sweep.runs.files import read_json
+from vgg_sweep.runs.folder import RunFolder
+
+
+def passes(config: Config) -> list[Pass]:
+    """The passes that the configuration's protocol needs, each once."""
+    parsed = (parse_pass(name, config.train_scale.S, config.crop) for name in config.protocol.passes)
+    return sorted({each for method, scales_px in parsed for each in passes_of(method, scales_px)})
+
+
+def missing(folder: RunFolder, config: Config) -> list[Pass]:
+    """The passes of the protocol that are not on disk yet, or no longer whole."""
+    entries = read_json(folder.posteriors / "manifest.json").get("files", [])
+    there = {Pass(entry["method"], entry["Q"], entry["flip"]) for entry in entries if _is_whole(folder, entry)}
+    return [each for each in passes(config) if each not in there]
+
+
+def _is_whole(folder: RunFolder, entry: Mapping[str, Any]) -> bool:
+    file: Path = folder.posteriors / entry["file"]
+    num_bytes: int = NPY_HEADER_BYTES + entry["N"] * entry["K"] * BYTES_PER_POSTERIOR
+    return file.exists() and num_bytes == file.stat().st_size

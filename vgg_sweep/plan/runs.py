@@ -1,0 +1,153 @@
+"""Configurations to runs: what each starts from, in which order, and under which id."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from vgg_sweep.config.options import load_option
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Run:
+    """One net to be trained and scored."""
+
+    id: str
+    config: Config
+    parent: "Run | None"
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(Path(self.config.out) / self.id)
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether the run goes on from another train scale of its own net."""
+        return self.parent is not None and self.parent.config.model.name == self.config.model.name
+
+    @property
+    def epochs(self) -> float:
+        recipe = self.config.recipe
+        return recipe.fine_tune_epochs if self.fine_tunes else recipe.epochs
+
+    @property
+    def lr(self) -> float:
+        """Initial learning rate: not lowered for layers copied from A, lowered when starting from another scale (Sect.
+
+        3.1).
+        """
+        recipe = self.config.recipe
+        return recipe.fine_tune_lr if self.fine_tunes else recipe.lr
+
+
+def plan(configs: Iterable[Config]) -> list[Run]:
+    """All runs that `configs` ask for and start from, parents first, each once.
+
+    A configuration asked for under several protocols becomes one run with the passes of all. A parent that nobody asked
+    for is scored under `protocol=single`. Raises `ConfigError` for an unknown parent or a circle of parents.
+    """
+    runs: dict[str, Run] = {}
+    for config in configs:
+        chain = _chain(config)
+        for run in chain[:-1]:
+            runs.setdefault(run.id, run)
+        asked = chain[-1]
+        if (known := runs.get(asked.id)) is not None:
+            asked = replace(asked, config=with_passes(asked.config, known.config.protocol.passes))
+        runs[asked.id] = asked
+    return list(runs.values())
+
+
+def _chain(config: Config) -> list[Run]:
+    """The run of `config` behind everything that it starts from."""
+    line = [config]
+    while (parent := _parent_config(line[0])) is not None:
+        if any(_place(parent) == _place(child) for child in line):
+            circle = " -> ".join(_place(child) for child in [parent, *line])
+            raise ConfigError(
+                f"the runs {circle} start from one another; change `parent` in one of their model or train_scale files."
+            )
+        line.insert(0, parent)
+    chain: list[Run] = []
+    for each in line:
+        chain.append(_run(each, chain[-1] if chain else None))
+    return chain
+
+
+def _parent_config(config: Config) -> Config | None:
+    if config.warm_start == "none" or config.imported.sha256 is not None:
+        return None
+    single = load_option("protocol", "single")
+    if config.train_scale.parent is not None:
+        return replace(
+            config,
+            train_scale=load_option("train_scale", config.train_scale.parent),
+            protocol=single,
+        )
+    if config.model.parent is not None:
+        return replace(config, model=load_option("model", config.model.parent), protocol=single)
+    return None
+
+
+def _place(config: Config) -> str:
+    return f"{config.model.name}/{config.train_scale.name}"
+
+
+def _run(config: Config, parent: Run | None) -> Run:
+    nameless = Run("", config, parent)
+    digest = hashlib.sha256(json.dumps(_deciding(nameless), sort_keys=True).encode()).hexdigest()[:8]
+    which = f"s{config.seed}" if config.imported.sha256 is None else config.imported.sha256[:8]
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{config.model.name}-{config.train_scale.name}-{which}")
+    return replace(nameless, id=f"{slug}-{digest}")
+
+
+def with_passes(config: Config, passes: list[str]) -> Config:
+    """`config` with `passes` before those that its protocol has, each once."""
+    together = list(dict.fromkeys([*passes, *config.protocol.passes]))
+    return replace(config, protocol=replace(config.protocol, passes=together))
+
+
+def _deciding(run: Run) -> dict[str, Any]:
+    """What decides the run's weights and posteriors, where it differs from the schema's defaults."""
+    config = run.config
+    recipe = _changed(config.recipe)
+    unused = {"name", "epochs", "lr"} if run.fine_tunes else {"name", "fine_tune_epochs", "fine_tune_lr"}
+    data = {"name": config.data.name, "source": config.data.source} | {
+        key: value
+        for key, value in _changed(config.data).items()
+        if key in ("val_share", "split_seed", "exif_rotation", "on_bad_image", "decode") or value == "packed"
+    }
+    if config.data.source == "fractals":
+        data |= _changed(config.data.fractals)
+    top = {
+        key: value
+        for key, value in _changed(config).items()
+        if key in ("crop", "width", "classes", "pool_ceil", "seed")
+    }
+    top |= {"columns": config.model.columns, "S": config.train_scale.S, "data": data}
+    if config.imported.sha256 is not None:
+        return top | {"imported": _changed(config.imported), "preprocessing": _changed(config.preprocessing)}
+    return top | {
+        "trainable": config.train_scale.trainable,
+        "recipe": {key: value for key, value in recipe.items() if key not in unused},
+        "parent": run.parent.id if run.parent else None,
+    }
+
+
+def _changed(settings: Any) -> dict[str, Any]:
+    """The plain fields of a dataclass that differ from its defaults."""
+    defaults = type(settings)()
+    values = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    return {
+        name: value
+        for name, value in values.items()
+        if not is_dataclass(value) and (getattr(defaults, name) == MISSING or value != getattr(defaults, name))
+    }

@@ -1,0 +1,135 @@
+"""A trained net with all that its use needs: weights, preprocessing, class names.
+
+Axes: N images, C channels, H W pixels, K classes, h w positions of a layer.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
+from torch import Tensor
+from yaml import YAMLError
+
+from vgg_sweep.config.checks import checked
+from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.images.decode import BadImage, decoded
+from vgg_sweep.images.sets.statistics import Statistics
+from vgg_sweep.images.views.crops import rescaled
+from vgg_sweep.images.views.preprocessing import in_rgb, net_input, own_preprocessing
+from vgg_sweep.nets.activations import activations
+from vgg_sweep.nets.vgg import VGG, build_net, posteriors
+from vgg_sweep.nets.weights import load_weights, read_metadata
+from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.runs.folder import RunFolder
+
+Picture = Image.Image | np.ndarray | str | Path
+"""An image as users have it: Pillow's, RGB [H, W, 3] in uint8, or a file."""
+
+CONFIG_KEY = "config"
+"""Of the metadata of an exported file: the configuration of its run, as YAML."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A net ready for use: on the CPU, in eval mode, fully convolutional."""
+
+    net: VGG
+    config: Config
+    """Of the run that made it."""
+    preprocessing: Preprocessing
+    """Of RGB images, whatever the order of a file that was imported."""
+    classes: list[str]
+    """In the order of the net's scores."""
+    metadata: dict[str, str]
+    """Of the weights' file."""
+
+    @property
+    def test_scale_px(self) -> int:
+        """Q of Table 3, in pixels at the net's crop: S, or the middle of a jittered range (Sect. 4.1)."""
+        return test_scales(self.config.train_scale.S, "single", self.config.crop)[0]
+
+    def input(self, image: Picture, Q_px: int | None = None) -> Tensor:
+        """The net's input, images_1CHW, for an image rescaled to smallest side `Q_px`: by itself `test_scale_px`."""
+        rgb = as_image(image, exif_rotation=self.config.data.exif_rotation)
+        pixels_HWC = rescaled(rgb, Q_px or self.test_scale_px, self.preprocessing.interpolation)
+        return net_input(torch.tensor(pixels_HWC).permute(2, 0, 1)[None], self.preprocessing)
+
+    def posteriors(self, pixels_NCHW: np.ndarray) -> Tensor:
+        """Class posteriors_NK of RGB images in uint8 by dense evaluation at their own size, unflipped (Sect. 3.2)."""
+        with torch.no_grad():
+            return posteriors(self.net(net_input(torch.tensor(pixels_NCHW), self.preprocessing)))
+
+    def features(
+        self,
+        images: Picture | Sequence[Picture],
+        layer: str = "fc7",
+        Q_px: int | None = None,
+        *,
+        before_relu: bool = False,
+    ) -> list[Tensor]:
+        """The activations_Chw of a layer, such as conv5_3 or fc7, for each image, rescaled to smallest side `Q_px`.
+
+        The images may have different sizes, and then so have their activations. What is computed and what is refused:
+        see `nets.activations`. Dense descriptors as in Appendix B are their mean over h and w.
+        """
+        several = [images] if isinstance(images, Picture) else images
+        return [activations(self.net, self.input(image, Q_px), layer, before_relu=before_relu)[0] for image in several]
+
+
+def load(run_or_file: str | Path) -> Loaded:
+    """The trained net of a run's folder, or of a file that `vgg-sweep export --to safetensors` wrote.
+
+    Raises `ConfigError` if there is nothing of the kind, `RunError` if the run is not trained or cannot be read.
+    """
+    path = Path(run_or_file)
+    folder = RunFolder(path.parent if path.name == RunFolder(path.parent).weights.name else path)
+    if folder.config.exists():
+        if not folder.is_trained:
+            raise RunError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
+        return _load(folder.weights, folder.config.read_text())
+    if path.is_file():
+        if (text := read_metadata(path).get(CONFIG_KEY)) is None:
+            raise ConfigError(f"{path} does not say what net it is; `vgg-sweep import {path}` makes a run of it.")
+        return _load(path, text)
+    raise ConfigError(f"{path} is neither a run's folder nor a file of weights; `vgg-sweep status` shows the runs.")
+
+
+def _load(weights: Path, config_yaml: str) -> Loaded:
+    try:
+        config = checked(OmegaConf.create({**OmegaConf.create(config_yaml)}))
+    except (ValueError, OmegaConfBaseException, YAMLError) as error:
+        raise RunError(f"the configuration of {weights} cannot be read ({error}).") from error
+    metadata = read_metadata(weights)
+    classes = json.loads(metadata["classes"])
+    net = build_net(config, len(classes))
+    load_weights(net, weights)
+    if config.imported.sha256 is not None:
+        preprocessing = in_rgb(config.preprocessing)
+    else:
+        statistics = Statistics(**json.loads(metadata["statistics"]))
+        preprocessing = own_preprocessing(statistics, config.recipe.pixel_max)
+    return Loaded(net.eval(), config, preprocessing, classes, metadata)
+
+
+def as_image(picture: Picture, *, exif_rotation: bool) -> Image.Image:
+    """RGB, at its own size; a file is set upright if `exif_rotation`, as in training.
+
+    Raises `RunError` naming a file that cannot be read.
+    """
+    match picture:
+        case Image.Image():
+            return picture.convert("RGB")
+        case np.ndarray():
+            return Image.fromarray(picture)
+    try:
+        return decoded(Path(picture), exif_rotation=exif_rotation)
+    except (BadImage, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{picture} cannot be read as an image ({reason}).") from error

@@ -1,0 +1,238 @@
+"""Test protocols as means of posteriors on disk (Sect. 3.2, 4.3, 4.4). Axes: N images, K classes. Needs no torch.
+
+Soft-max posteriors are averaged, never logits, level by level: over the image and its flip, over the scales Q with
+equal weight, over dense and multi-crop, over nets.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_sweep.errors import RunError
+
+FLIPS = {"dense": (False, True), "multi-crop": (False, True), "ten-crop": (False, True), "centre-crop": (False,)}
+"""The halves that a method averages. A centre crop is one view: what most published numbers mean by the name."""
+
+BOTH = "multi-crop & dense"
+"""The mean of the two methods (Sect. 4.3)."""
+
+CHUNK_ELEMENTS = 2**20
+"""Posteriors are read this many numbers at a time, so memory does not grow with the number of images."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A method at one or more test scales Q in pixels."""
+
+    method: str
+    test_scales: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """The posteriors of one run on disk. `redo` is the command that computes them again."""
+
+    folder: Path
+    redo: str
+
+    @cached_property
+    def _manifest_bytes(self) -> bytes:
+        return (self.folder / "manifest.json").read_bytes()
+
+    @cached_property
+    def manifest_stat(self) -> list[int]:
+        """Tells the manifest from any that takes its place, without reading it: it names every image."""
+        stat = (self.folder / "manifest.json").stat()
+        return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+    @cached_property
+    def remembered(self) -> dict[str, Any]:
+        """`errors.json`, which the last report left; empty if it is not there or damaged."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return dict(json.loads((self.folder / "errors.json").read_bytes()))
+        return {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the manifest, which holds the hashes of all posteriors."""
+        if self.remembered.get("manifest_stat") == self.manifest_stat:
+            return str(self.remembered.get("fingerprint"))
+        return hashlib.sha256(self._manifest_bytes).hexdigest()
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        try:
+            manifest = dict(json.loads(self._manifest_bytes))
+            _ = [manifest[name] for name in ("classes", "images", "labels", "files")]
+            for entry in manifest["files"]:
+                if Path(entry["file"]).name != entry["file"]:
+                    raise ValueError(f"{entry['file']!r} is in another folder")
+            return manifest
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.folder / 'manifest.json'} is not a whole manifest ({error!r}); {self._anew}"
+            ) from error
+
+    @property
+    def _anew(self) -> str:
+        """What to do where there is no single file to be made again."""
+        return f"remove {self.folder} and make it again: {self.redo}"
+
+    @cached_property
+    def labels_N(self) -> NDArray[np.int64]:
+        """Raises `RunError` if there is no image or a label is not one of the classes."""
+        labels_N = np.array(self.manifest["labels"], dtype=np.int64)
+        if len(labels_N) == 0:
+            raise RunError(f"{self.folder} holds the posteriors of 0 images; check the validation set, {self._anew}")
+        if labels_N.min() < 0 or labels_N.max() >= self.num_classes:
+            raise RunError(
+                f"{self.folder} has labels {labels_N.min()} to {labels_N.max()} for {self.num_classes} classes; "
+                f"{self._anew}"
+            )
+        if len(labels_N) != len(self.manifest["images"]):
+            raise RunError(
+                f"{self.folder} has {len(self.manifest['images'])} images and {len(labels_N)} labels; {self._anew}"
+            )
+        return labels_N
+
+    @property
+    def num_images(self) -> int:
+        return len(self.labels_N)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.manifest["classes"])
+
+    @cached_property
+    def scored_on(self) -> str:
+        """Fingerprint of the images, labels and classes: runs that share it can be compared image by image."""
+        parts = [self.manifest[name] for name in ("images", "labels", "classes")]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @cached_property
+    def files(self) -> dict[tuple[str, int, bool], str]:
+        """(method, Q, flip) -> file name."""
+        return {(entry["method"], entry["Q"], entry["flip"]): entry["file"] for entry in self.manifest["files"]}
+
+    @cached_property
+    def _sha256(self) -> dict[str, str]:
+        return {entry["file"]: entry["sha256"] for entry in self.manifest["files"]}
+
+    @cached_property
+    def _hashed(self) -> dict[str, tuple[Any, int]]:
+        """File name -> the hash of what was read of it from its beginning, and how many rows these are."""
+        return {}
+
+    def test_scales(self, method: str) -> list[int]:
+        """The Q in pixels at which `method` can be evaluated: all its halves are there."""
+        methods = ("dense", "multi-crop") if method == BOTH else (method,)
+        sizes = sorted({Q for _, Q, _ in self.files})
+        return [Q for Q in sizes if all((each, Q, flip) in self.files for each in methods for flip in FLIPS[each])]
+
+    def has(self, protocol: Protocol) -> bool:
+        return set(protocol.test_scales) <= set(self.test_scales(protocol.method))
+
+    def read(self, method: str, Q: int, flip: bool, rows: slice) -> NDArray[np.float64]:
+        """Some rows of one file, [rows, K]. Raises `RunError` if it is missing, cut off or of another shape, and, once
+        all rows were read in their order, if it is not the file that was scored.
+        """
+        path = self.folder / self.files[method, Q, flip]
+        try:
+            posteriors_NK = np.load(path, mmap_mode="r")
+        except FileNotFoundError as error:
+            raise RunError(f"{path} is missing; make it again: {self.redo}") from error
+        except (OSError, ValueError, EOFError) as error:
+            raise RunError(
+                f"{path} is cut off or not an array ({error}); remove it and make it again: {self.redo}"
+            ) from error
+        expected = (self.num_images, self.num_classes)
+        if posteriors_NK.shape != expected:
+            raise RunError(
+                f"{path} is {posteriors_NK.shape}, not {expected} (images, classes); "
+                f"remove it and make it again: {self.redo}"
+            )
+        some_NK = posteriors_NK[rows]
+        self._verify(path, some_NK, rows, header_bytes=posteriors_NK.offset)
+        return np.asarray(some_NK, dtype=np.float64)
+
+    def _verify(self, path: Path, some_NK: NDArray[np.floating], rows: slice, header_bytes: int) -> None:
+        """Hash a file while it is read for its posteriors anyway, and compare at its end."""
+        if rows.start == 0:
+            with open(path, "rb") as file:
+                self._hashed[path.name] = hashlib.sha256(file.read(header_bytes)), 0
+        sha256, num_rows = self._hashed.get(path.name, (None, -1))
+        if num_rows != rows.start:
+            return
+        sha256.update(some_NK)
+        self._hashed[path.name] = sha256, rows.stop
+        if rows.stop == self.num_images and sha256.hexdigest() != self._sha256[path.name]:
+            raise RunError(
+                f"{path} is not the file that was scored: its sha256 is not that in manifest.json; "
+                f"remove it and make it again: {self.redo}"
+            )
+
+
+def mean(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The mean of posteriors [N, K]. In float64, so that a mean of equal float32 parts is the part itself."""
+    first, *others = parts
+    total_NK = first.copy()
+    for part_NK in others:
+        total_NK += part_NK
+    return total_NK / (1 + len(others))
+
+
+def posteriors_at(posteriors: Posteriors, method: str, Q: int, rows: slice) -> NDArray[np.float64]:
+    """Posteriors of one method at one Q: the mean over flips and, for "multi-crop & dense", over the two methods."""
+    if method == BOTH:
+        return mean(posteriors_at(posteriors, each, Q, rows) for each in ("dense", "multi-crop"))
+    return mean(posteriors.read(method, Q, flip, rows) for flip in FLIPS[method])
+
+
+def protocol_posteriors(posteriors: Posteriors, protocol: Protocol, rows: slice) -> NDArray[np.float64]:
+    """Posteriors [rows, K] of a run under a protocol; every scale weighs the same, however many crops it has."""
+    return mean(posteriors_at(posteriors, protocol.method, Q, rows) for Q in protocol.test_scales)
+
+
+def fused_posteriors(members: Sequence[tuple[Posteriors, Protocol]], rows: slice) -> NDArray[np.float64]:
+    """The mean over nets (Sect. 4.4), summed in an order of its own, so that the order of `members` cannot matter."""
+    in_order = sorted(members, key=lambda member: str(member[0].folder))
+    return mean(protocol_posteriors(posteriors, protocol, rows) for posteriors, protocol in in_order)
+
+
+def chunks(num_images: int, num_classes: int) -> Iterator[slice]:
+    """Slices of the rows, small enough to hold a few of at a time."""
+    step = max(1, CHUNK_ELEMENTS // num_classes)
+    for start in range(0, num_images, step):
+        yield slice(start, min(start + step, num_images))
+
+
+def check_same_images(runs: Sequence[Posteriors]) -> None:
+    """Raise `RunError`, saying what differs, unless all were scored on the same images, labels and classes."""
+    first = runs[0]
+    for other in runs[1:]:
+        if other.scored_on == first.scored_on:
+            continue
+        for name in ("classes", "images", "labels"):
+            if (difference := _difference(first.manifest[name], other.manifest[name])) is not None:
+                raise RunError(
+                    f"{first.folder.parent.name} and {other.folder.parent.name} were scored on different {name} "
+                    f"({difference}), so they cannot be compared; score one again on the other's data, "
+                    f"or give it a sweep folder of its own with out=DIR."
+                )
+
+
+def _difference(ours: list[Any], theirs: list[Any]) -> str | None:
+    if len(ours) != len(theirs):
+        return f"{len(ours)} and {len(theirs)}"
+    for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if a != b:
+            return f"number {index} is {a!r} in one and {b!r} in the other"
+    return None

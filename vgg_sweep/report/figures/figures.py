@@ -1,0 +1,234 @@
+"""Figures drawn by matplotlib, for files (SVG, PDF) and for the page. The same marks give the same bytes."""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+from vgg_sweep.report.contents import Contents
+from vgg_sweep.report.figures.plots import Plot, plots
+
+INK, MUTED, GRID, GROUND = "#1c2126", "#5b646d", "#dfe3e7", "#ffffff"
+
+SERIES = (
+    ("#0072b2", "o", "-"),
+    ("#d55e00", "s", "--"),
+    ("#009e73", "^", "-."),
+    ("#aa4499", "D", ":"),
+    ("#8a6d00", "v", (0, (5, 1))),
+    ("#56779b", "P", (0, (1, 1))),
+)
+"""Colour, mark and dash of each series: told apart without colour, and by every common kind of colour sense (the first
+three are Okabe and Ito's).
+"""
+
+PANEL_INCHES = (3.7, 2.6)
+MARGINS_INCHES = (0.5, 0.12, 0.3, 0.44)
+"""Left, right, top and bottom of each panel. Fixed, so that panels side by side have their axes at the same place."""
+CATEGORY_INCHES = (1.75, 0.14)
+"""More on the left where categories stand there, or at the bottom."""
+FILE_COLUMNS = 3
+LEGEND_COLUMNS, LEGEND_ROW_INCHES = 2, 0.24
+
+STYLE: dict[Any, Any] = {
+    "font.size": 8.5,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure is laid out alike everywhere
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.facecolor": GROUND,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.6,
+    "figure.facecolor": GROUND,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # a $ in a name is a $
+    "pdf.fonttype": 42,
+}
+
+
+def svg_files(said: Contents) -> dict[str, str]:
+    """Each figure as SVG, by file name."""
+    return {f"{plot.name}.svg": to_svg(draw(plot, plot.panels), plot) for plot in plots(said.sweeps)}
+
+
+def pdf_files(said: Contents) -> dict[str, bytes]:
+    """Each figure as PDF, by file name."""
+    return {f"{plot.name}.pdf": _to_pdf(draw(plot, plot.panels)) for plot in plots(said.sweeps)}
+
+
+def to_svg(figure: Figure, plot: Plot, panel: str = "") -> str:
+    out = io.StringIO()
+    with rc_context(STYLE | {"svg.hashsalt": plot.name + panel}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Title": plot.title})
+    return out.getvalue()
+
+
+def _to_pdf(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    with rc_context(STYLE):
+        figure.savefig(out, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return out.getvalue()
+
+
+def draw(plot: Plot, panels: Sequence[str], has_legend: bool = True) -> Figure:
+    """Some panels of a plot, side by side; the series look alike in all."""
+    columns = 1 if plot.sideways else min(FILE_COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    names = series(plot) if has_legend else []
+    width, height = PANEL_INCHES
+    if plot.sideways:
+        width, height = 1.5 * width, 0.34 * plot.points["x"].nunique() + sum(MARGINS_INCHES[2:])
+    legend_rows = math.ceil(len(names) / (LEGEND_COLUMNS * columns)) if len(names) > 1 else 0
+    legend_height = LEGEND_ROW_INCHES * (legend_rows + bool(plot.series))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width * columns, height * rows + legend_height))
+        left, right, top, bottom = MARGINS_INCHES
+        if plot.sideways:
+            left += CATEGORY_INCHES[0]
+        elif plot.has_categories:
+            bottom += CATEGORY_INCHES[1]
+        for index, panel in enumerate(panels):
+            x = width * (index % columns) + left
+            y = height * (rows - 1 - index // columns) + bottom + legend_height
+            place_inches = (x, y, width - left - right, height - top - bottom)
+            axes = figure.add_axes(_share(place_inches, figure))
+            _draw_panel(axes, plot, panel)
+        if legend_rows:
+            handles = [_handle(plot, index, name) for index, name in enumerate(names)]
+            if plot.points["paper"].notna().any():
+                handles.append(Line2D([], [], color=MUTED, marker="o", markerfacecolor=GROUND, label="the paper's"))
+            figure.legend(
+                handles=handles,
+                title=plot.series or None,
+                title_fontsize=8,
+                loc="lower center",
+                ncols=LEGEND_COLUMNS * columns,
+            )
+    return figure
+
+
+def _share(place_inches: tuple[float, float, float, float], figure: Figure) -> tuple[float, float, float, float]:
+    x, y, width, height = place_inches
+    whole_width, whole_height = figure.get_figwidth(), figure.get_figheight()
+    return x / whole_width, y / whole_height, width / whole_width, height / whole_height
+
+
+def series(plot: Plot) -> list[str]:
+    """In the order in which they take their looks."""
+    names = list(dict.fromkeys(plot.points["series"]))
+    return names if plot.sideways else sorted(names, key=list(paper_order(names)).index)
+
+
+def paper_order(names: Sequence[str]) -> list[str]:
+    """Train scales as the paper has them; other series as they come."""
+    known = [name for name in ("256", "384", "jitter", "jitter-fc") if name in names]
+    return [*known, *(name for name in names if name not in known)]
+
+
+def look(index: int) -> tuple[str, str, Any]:
+    return SERIES[index % len(SERIES)]
+
+
+def _handle(plot: Plot, index: int, name: str) -> Line2D:
+    colour, mark, dash = look(index)
+    return Line2D([], [], color=colour, marker=mark, linestyle=dash if plot.joined else "", markersize=5, label=name)
+
+
+def _draw_panel(axes: Axes, plot: Plot, panel: str) -> None:
+    here = plot.points[plot.points["panel"] == panel]
+    categories = list(dict.fromkeys(plot.points["x"])) if plot.has_categories else []
+    names = series(plot)
+    for index, name in enumerate(names):
+        marks = here[here["series"] == name]
+        offset = (index - (len(names) - 1) / 2) * 0.12 if categories and not plot.sideways else 0.0
+        places = [categories.index(x) + offset for x in marks["x"]] if categories else list(marks["x"])
+        if plot.curves is not None:
+            _draw_curve(axes, plot.curves, panel, name, index)
+        _draw_marks(axes, plot, marks, places, index)
+    axes.set_title(panel)
+    axes.set_xlabel(plot.y if plot.sideways else plot.x)
+    axes.set_ylabel("" if plot.sideways else plot.y)
+    _set_limits(axes, plot, here)
+    if categories:
+        _label_categories(axes, categories, plot.sideways)
+
+
+def _label_categories(axes: Axes, categories: Sequence[str], sideways: bool) -> None:
+    """The lines of a label one by one, so that each is aligned whatever font shows it."""
+    firsts, seconds = zip(*(category.split("\n") for category in categories), strict=True)
+    (axes.set_yticks if sideways else axes.set_xticks)(range(len(categories)), ["" for _ in categories])
+    axes.grid(False, axis="y" if sideways else "x")
+    for lines, offset in ((firsts, 0), (seconds, 1)):
+        for index, line in enumerate(lines):
+            style: dict[str, Any] = {"color": MUTED if offset else INK, "textcoords": "offset points", "va": "center"}
+            if sideways:
+                at, beside = (0, index), (-7, 5 - 10 * offset)
+                axes.annotate(line, at, beside, xycoords=("axes fraction", "data"), ha="right", fontsize=7.5, **style)
+            else:
+                at, beside = (index, 0), (0, -10 - 10 * offset)
+                axes.annotate(line, at, beside, xycoords=("data", "axes fraction"), ha="center", **style)
+    if not sideways:
+        axes.xaxis.labelpad = 22
+
+
+def _draw_curve(axes: Axes, curves: pd.DataFrame, panel: str, name: str, index: int) -> None:
+    line = curves[(curves["panel"] == panel) & (curves["series"] == name)]
+    colour, _, dash = look(index)
+    axes.plot(line["x"], line["y"], color=colour, linestyle=dash, linewidth=1.0, gid=f"line-{index}")
+
+
+def _draw_marks(axes: Axes, plot: Plot, marks: pd.DataFrame, places: Sequence[float], index: int) -> None:
+    """Marks, their intervals behind them, and the paper's as hollow ones."""
+    colour, mark, dash = look(index)
+    x, y = (marks["y"], places) if plot.sideways else (places, marks["y"])
+    reach = [(marks["y"] - marks["low"]).clip(lower=0), (marks["high"] - marks["y"]).clip(lower=0)]
+    if marks["low"].notna().any() and plot.joined or plot.sideways:
+        bars: dict[str, Any] = {"xerr": reach} if plot.sideways else {"yerr": reach}
+        axes.errorbar(x, y, **bars, fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.55)
+    if marks["paper"].notna().any():
+        style = {"color": colour, "linewidth": 0.7, "alpha": 0.6, "linestyle": dash, "markersize": 4.5, "marker": mark}
+        axes.plot(x, marks["paper"], **style, markerfacecolor=GROUND, gid=f"paper-{index}")
+    line = dash if plot.joined else ""
+    axes.plot(x, y, color=colour, marker=mark, linestyle=line, markersize=4.8, clip_on=False, gid=f"marks-{index}")
+    for text, at_x, at_y in zip(marks["text"], x, y, strict=True):
+        axes.annotate(text, (at_x, at_y), (5, 3), textcoords="offset points", fontsize=6.5, color=MUTED)
+
+
+def _set_limits(axes: Axes, plot: Plot, here: pd.DataFrame) -> None:
+    """Errors from 0; panels of the same quantity to the same height."""
+    alike = here if plot.name == "depth" else plot.points
+    drawn = [alike[["y", "high", "paper"]].max().max(), plot.curves["y"].max() if plot.curves is not None else 0]
+    top = max(*drawn, 1)
+    if plot.sideways:
+        axes.set_xlim(0, top * 1.06)
+        axes.set_ylim(plot.points["x"].nunique() - 0.4, -0.6)
+    else:
+        axes.set_ylim(0, top * 1.06)
+    if plot.log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    elif not plot.has_categories:
+        drawn_x = plot.points["x"] if plot.curves is None else plot.curves["x"]
+        margin = 0.06 * (drawn_x.max() - drawn_x.min()) or 1.0
+        axes.set_xlim(drawn_x.min() - margin, drawn_x.max() + margin)

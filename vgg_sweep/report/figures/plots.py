@@ -1,0 +1,276 @@
+"""What is drawn: each figure as a DataFrame of its marks, from the results of a sweep. How it is drawn is for
+`figures.py`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.protocols import paper
+from vgg_sweep.protocols.means import BOTH
+from vgg_sweep.report.contents import Sweep
+from vgg_sweep.report.results.errors import ReportedRun
+from vgg_sweep.report.results.means import means, rows_of, told_apart
+
+MAX_PANELS = 12
+"""A figure of a large sweep shows this many panels and says how many there would be."""
+
+MAX_LINE_POINTS = 200
+"""A training curve is thinned to about this many points."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure: small panels of marks in series, all errors in percent."""
+
+    name: str
+    """What its files are called."""
+    title: str
+    caption: str
+    x: str
+    """What the x axis shows, with its unit."""
+    y: str
+    series: str
+    """What the series are; empty where their names say it."""
+    points: pd.DataFrame
+    """A row each mark: panel, series, x (a number or a category), y, low and high (95 %), paper (its y), text beside
+    the mark, and nets, the slugs of those it is about. What a plot has no use for is NaN or empty.
+    """
+    curves: pd.DataFrame | None = None
+    """Lines without marks: panel, series, x, y."""
+    joined: bool = True
+    """Whether a line joins the marks of a series."""
+    log_x: bool = False
+    sideways: bool = False
+    """Whether the categories stand on the y axis."""
+
+    @property
+    def panels(self) -> list[str]:
+        return list(dict.fromkeys(self.points["panel"]))
+
+    @property
+    def has_categories(self) -> bool:
+        return all(isinstance(x, str) for x in self.points["x"])
+
+
+def plots(sweeps: Sequence[Sweep]) -> list[Plot]:
+    """All figures that these sweeps have marks for."""
+    nets = means(sweeps)
+    every = [
+        error_by_depth(nets),
+        error_by_test_scale(nets),
+        fusion_gains(nets),
+        *costs(nets),
+        training_curves(sweeps),
+    ]
+    return [_bounded(plot) for plot in every if len(plot.points)]
+
+
+# --- the figures ---
+
+
+def error_by_depth(nets: pd.DataFrame) -> Plot:
+    """Sect. 4.1: the twelve nets of Table 3, and any others, in the order of their depth."""
+    found = _single_nets(nets, "single").sort_values(["weight_layers", "config"], kind="stable")
+    points = []
+    for name, top in (("top1", 0), ("top5", 1)):
+        for row in rows_of(found[found[f"{name}_error"].notna()]):
+            published = paper.published(row.config, row.train_scale, "single", "dense")[top]
+            where = f"{row.where}: " if row.where else ""
+            at = {"panel": f"{where}top-{name[3:]} error", "series": row.train_scale}
+            at |= {"x": f"{row.config}\n{row.weight_layers:.0f}"}
+            points.append(at | _error(row, name) | {"paper": published, "nets": (row.members,)})
+    return Plot(
+        "depth",
+        "Error against depth",
+        "Dense evaluation at a single scale (Table 3). Nets stand in the order of their number of weight layers, which "
+        "is under their name. Filled marks: this sweep, with the 95 % interval over images; hollow: the paper.",
+        "net and weight layers",
+        "error (%)",
+        "train scale",
+        _points(points),
+    )
+
+
+def error_by_test_scale(nets: pd.DataFrame) -> Plot:
+    """Sect. 4.2: how the error of each net depends on the size of the test image."""
+    found = nets[(nets["fusion"] == "") & (nets["method"] == "dense") & (nets["test_scales"].map(len) == 1)]
+    found = found[found.groupby(["where", "members"])["rule"].transform("size") > 1]
+    points = [
+        {"panel": f"{row.where}: {row.config}" if row.where else f"net {row.config}", "series": row.train_scale}
+        | {"x": row.test_scales[0], "nets": (row.members,)}
+        | _error(row, "top1")
+        for row in rows_of(found)
+    ]
+    return Plot(
+        "test-scale",
+        "Error against test scale, for each training scale",
+        "Dense evaluation, image and flip, at each test scale Q alone; what Table 4 averages. 95 % intervals over "
+        "images.",
+        "test scale Q (px)",
+        "top-1 error (%)",
+        "train scale",
+        _points(points),
+    )
+
+
+def fusion_gains(nets: pd.DataFrame) -> Plot:
+    """Sect. 4.4: each fusion beside its members, under the same protocol."""
+    points = []
+    alone = {(row.where, row.members, row.rule, row.method): row for row in rows_of(nets[nets["fusion"] == ""])}
+    for fused in rows_of(nets[nets["fusion"] != ""]):
+        members = fused.members.split(" + ")
+        names = fused.members if len(members) <= 3 else f"{len(members)} nets, {fused.fusion}"
+        kind = f"{fused.method}, {'one Q' if fused.rule == 'single' else 'three Q'}"
+        at = {"panel": fused.where, "x": f"{names}\n{kind}"}
+        for slug in members:
+            row = alone.get((fused.where, slug, fused.rule, fused.method))
+            if row is not None and row.n_images == fused.n_images:
+                points.append(at | {"series": "one net", "nets": (slug,)} | _error(row, "top1"))
+        points.append(at | {"series": "fused", "nets": tuple(members)} | _error(fused, "top1"))
+    return Plot(
+        "fusion",
+        "What fusion gains",
+        "Each fusion (Table 6, and those asked for) and its members alone under the same protocol. 95 % intervals over "
+        "images.",
+        "nets and method",
+        "top-1 error (%)",
+        "",
+        _points(points),
+        joined=False,
+        sideways=True,
+    )
+
+
+def costs(nets: pd.DataFrame) -> list[Plot]:
+    """What a lower error costs: time and memory of training, and multiply-adds of testing."""
+    found = _single_nets(nets, "single")
+    training = (
+        ("cost-time", "Training time against error", "train_seconds", 1 / 60, "training (minutes)",
+         "Of the run itself, without those it started from; nets under dense evaluation at a single scale."),
+        ("cost-memory", "Memory against error", "peak_memory_bytes", 1e-6, "peak memory in training (MB)",
+         "Nets under dense evaluation at a single scale."),
+    )  # fmt: skip
+    drawn = []
+    for name, title, column, factor, x, caption in training:
+        points = [
+            {"panel": row.where, "series": row.train_scale, "x": getattr(row, column) * factor}
+            | {"text": row.config, "nets": (row.members,)}
+            | _error(row, "top1")
+            for row in rows_of(found[found[column].notna()])
+        ]
+        drawn.append(Plot(name, title, caption, x, "top-1 error (%)", "train scale", _points(points), joined=False))
+    kinds = {
+        ("single", "dense"): "dense, one Q",
+        ("multi", "dense"): "dense, three Q",
+        ("multi", "multi-crop"): "multi-crop, three Q",
+        ("multi", BOTH): "both, three Q",
+    }
+    points = [
+        {"panel": row.where, "series": kind, "x": row.macs * 1e-6, "nets": (row.members,)} | _error(row, "top1")
+        for protocol, kind in kinds.items()
+        for row in rows_of(nets[(nets["fusion"] == "") & nets["macs"].notna()])
+        if (row.rule, row.method) == protocol
+    ]
+    caption = "Multiply-adds to classify one square image, its flip and all crops and scales counted; a mark each net."
+    testing = _points(points)
+    x = "multiply-adds an image (millions)"
+    drawn.append(
+        Plot(
+            "cost-testing",
+            "Cost of testing against error",
+            caption,
+            x,
+            "top-1 error (%)",
+            "protocol",
+            testing,
+            joined=False,
+            log_x=True,
+        )
+    )
+    return drawn
+
+
+def training_curves(sweeps: Sequence[Sweep]) -> Plot:
+    """metrics.csv of each net's first seed: training error as a line, validation error as marks."""
+    points, curves = [], []
+    for panel, run in _first_seeds(sweeps)[: MAX_PANELS * 4]:
+        if not run.folder.metrics.exists():
+            continue
+        metrics = pd.read_csv(run.folder.metrics).dropna(subset="error")
+        at = {"panel": panel, "series": run.train_scale, "nets": (run.slug,)}
+        for row in rows_of(metrics[metrics["val_error"].notna()]):
+            points.append(at | {"x": row.epoch, "y": row.val_error, "train": row.error})
+        thinned = metrics.iloc[:: max(1, len(metrics) // MAX_LINE_POINTS)]
+        curves.append(thinned[["epoch", "error"]].set_axis(["x", "y"], axis=1).assign(**at | {"nets": run.slug}))
+    return Plot(
+        "training",
+        "Training curves",
+        "Lines: error on training views, a running mean. Marks: validation error, by a centre crop at the single test "
+        "scale. The first seed of each net; metrics.csv in its folder has every figure.",
+        "epoch",
+        "top-1 error (%)",
+        "train scale",
+        _points(points),
+        pd.concat(curves, ignore_index=True) if curves else None,
+        joined=False,
+    )
+
+
+def _first_seeds(sweeps: Sequence[Sweep]) -> list[tuple[str, ReportedRun]]:
+    """The panel and the run of the lowest seed of each net, under each of the settings."""
+    settings = pd.concat([sweep.results[["run_id", "settings"]] for sweep in sweeps]).drop_duplicates("run_id")
+    of_run = dict(rows_of(settings))
+    runs = pd.DataFrame(
+        {"sweep": sweep.name, "settings": of_run.get(run.folder.id, ""), "slug": run.slug, "run": run}
+        for sweep in sweeps
+        for run in sorted(sweep.runs, key=lambda run: run.seed)
+    )
+    runs["where"] = told_apart(runs)
+    first = runs.drop_duplicates(["where", "slug"])
+    named = [
+        (f"{where}: {run.name}" if where else f"net {run.name}", run)
+        for where, run in zip(first["where"], first["run"], strict=True)
+    ]
+    return sorted(named, key=lambda pair: pair[0])
+
+
+# --- what they share ---
+
+
+def _single_nets(nets: pd.DataFrame, rule: str) -> pd.DataFrame:
+    return nets[(nets["fusion"] == "") & (nets["rule"] == rule) & (nets["method"] == "dense")]
+
+
+def _error(row: Any, name: str) -> dict[str, float]:
+    return {
+        "y": getattr(row, f"{name}_error"),
+        "low": getattr(row, f"{name}_low"),
+        "high": getattr(row, f"{name}_high"),
+    }
+
+
+def _points(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    nothing: dict[str, Any] = {"low": math.nan, "high": math.nan, "paper": math.nan, "text": ""}
+    columns = ["panel", "series", "x", "y", *nothing, "nets"]
+    extra = [name for name in ("train",) if any(name in row for row in rows)]
+    numbers = ["y", "low", "high", "paper"]
+    return pd.DataFrame([nothing | row for row in rows], columns=[*columns, *extra]).astype(
+        dict.fromkeys(numbers, float)
+    )
+
+
+def _bounded(plot: Plot) -> Plot:
+    """With at most `MAX_PANELS` panels; the caption says of how many."""
+    if len(plot.panels) <= MAX_PANELS:
+        return plot
+    kept = plot.panels[:MAX_PANELS]
+    return replace(
+        plot,
+        caption=f"{plot.caption} The first {MAX_PANELS} of {len(plot.panels)} panels.",
+        points=plot.points[plot.points["panel"].isin(kept)],
+        curves=plot.curves if plot.curves is None else plot.curves[plot.curves["panel"].isin(kept)],
+    )

@@ -1,0 +1,168 @@
+"""What surrounds the results on the page: its headline figures, Tables 1 and 2, and where the runs come from."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.config.schema import Model
+from vgg_sweep.nets.describe import describe, paper_table1
+from vgg_sweep.plan import commands
+from vgg_sweep.protocols import paper
+from vgg_sweep.protocols.methods import PAPER_CROP_PX
+from vgg_sweep.report.contents import Contents
+from vgg_sweep.report.description import COUNTED, PAPER_CLASSES
+from vgg_sweep.report.page.grids import MAX_ROWS, Grid, plain_grid
+from vgg_sweep.report.results.errors import ReportedRun
+
+
+@dataclass(frozen=True)
+class Fact:
+    name: str
+    value: str
+    more: str = ""
+
+
+def headline(said: Contents) -> list[Fact]:
+    """How much is there, of what, and how good the best is."""
+    runs = _runs(said)
+    states = Counter(str(run.folder.status().get("state", "not started")) for run in runs if not run.is_scored)
+    results = pd.concat([sweep.results for sweep in said.sweeps], ignore_index=True)
+    best = results.iloc[int(results["top1_error"].argmin())]
+    name = best["fusion"] or best["members"]
+    under = f"{name}: {best['method']}, Q {', '.join(map(str, best['test_scales']))} px"
+    return [
+        Fact("Runs scored", f"{sum(run.is_scored for run in runs)} of {len(runs)}", _counts(states)),
+        Fact("Rows of Tables 3 to 6", _filled(said), "measured"),
+        Fact("Validation images", _values(results["n_images"]), f"of {_values(results['n_classes'])} classes"),
+        Fact("Crop", f"{_values(results['crop'])} px", f"the paper: {PAPER_CROP_PX} px"),
+        Fact("Lowest top-1 error", f"{best['top1_error']:.1f} %",
+             f"95 %: {best['top1_low']:.1f} to {best['top1_high']:.1f}. {under}"),
+    ]  # fmt: skip
+
+
+def _counts(states: Counter[str]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in states.most_common())
+
+
+def _filled(said: Contents) -> str:
+    rows = [frame for name, frame in said.frames.items() if name in ("3", "4", "5", "6")]
+    return f"{sum(int((frame['seeds'] > 0).sum()) for frame in rows)} of {sum(map(len, rows))}"
+
+
+def _values(column: "pd.Series[Any]") -> str:
+    return " or ".join(f"{value:,}" for value in sorted(set(column)))
+
+
+def _runs(said: Contents) -> list[ReportedRun]:
+    return [run for sweep in said.sweeps for run in sweep.runs]
+
+
+# --- Tables 1 and 2 ---
+
+
+def net_grids(said: Contents) -> list[Grid]:
+    """The nets of these runs: their columns, and what they cost at the paper's size and, where it differs, here."""
+    first = {run.name: run for run in sorted(_runs(said), key=lambda run: run.name)}
+    models = [Model(**run.config["model"]) for run in first.values()]
+    config = next(iter(first.values())).config
+    num_classes = int(said.sweeps[0].results["n_classes"].iloc[0])
+    columns = pd.DataFrame(paper_table1(models, classes=num_classes))
+    table1 = plain_grid("table-1", "Table 1. The nets, from the image to the class posteriors", columns, sortable=False)
+    crop, width = config["crop"], config["width"]
+    paper_size: dict[str, Any] = {
+        "width": 1.0,
+        "classes": PAPER_CLASSES,
+        "crop": PAPER_CROP_PX,
+        "image_px": PAPER_CROP_PX,
+    }
+    own_size: dict[str, Any] = {"width": width, "classes": num_classes, "crop": crop, "image_px": crop}
+    at_paper = pd.DataFrame(describe(models, **paper_size, pool_ceil=True))
+    here = pd.DataFrame(describe(models, **own_size, pool_ceil=config["pool_ceil"]))
+    printed = paper.params_millions()
+    table2 = pd.DataFrame(
+        {
+            "net": here["config"],
+            "weight layers": here["weight_layers"].astype(str),
+            "parameters (M)\nat the paper’s size": _millions(at_paper["params"], 1),
+            "paper": [str(printed.get(name, "–")) for name in here["config"]],
+            "parameters (M)\nhere": _millions(here["params"], 3),
+            "multiply-adds (M)\nhere": _millions(here["macs"], 1),
+            "activations (MB)\nhere": _millions(here["activation_bytes"], 2),
+            "receptive\nfield (px)": here["receptive_field_px"].astype(str),
+        }
+    )
+    size = f"Here: width {width:g}, {num_classes:,} classes, one image of {crop} px. "
+    return [table1, plain_grid("table-2", "Table 2. Parameters, and costs", table2, notes=[size + COUNTED])]
+
+
+def _millions(column: "pd.Series[Any]", digits: int) -> list[str]:
+    return [f"{value / 1e6:,.{digits}f}" for value in column]
+
+
+# --- provenance ---
+
+
+def provenance(said: Contents) -> Grid:
+    """Versions, commit, machine and data of the runs, with how many runs share each."""
+    found = Counter(_made_with(said)).items()
+    rows = [{"what": what, "value": value, "runs": str(count)} for (what, value), count in found]
+    return plain_grid("made-with", "Made with", pd.DataFrame(rows, columns=["what", "value", "runs"]))
+
+
+def _made_with(said: Contents) -> Iterator[tuple[str, str]]:
+    for run in (run for run in _runs(said) if run.record):
+        record = run.record
+        versions = record.get("versions", {})
+        yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items()) or "not recorded"
+        yield "commit", str(record.get("commit") or "not in a checkout")
+        yield "machine", f"{record.get('device_name', 'not recorded')}, {record.get('precision', '')}".rstrip(", ")
+    for sweep in said.sweeps:
+        if sweep.bundle:
+            yield f"{sweep.name} was read from", str(sweep.bundle)
+        first = next(run for run in sweep.runs if run.is_scored)
+        data = first.config["data"]["name"]
+        yield f"data of {sweep.name}", f"{data}, fingerprint {first.posteriors.manifest.get('data_fingerprint')}"
+
+
+def runs_grid(said: Contents) -> Grid:
+    """Every run, and what it cost."""
+    rows = []
+    for sweep in said.sweeps:
+        for run in sweep.runs:
+            record = run.record
+            rows.append(
+                {
+                    "run": f"{sweep.name}/{run.folder.id}" if len(said.sweeps) > 1 else run.folder.id,
+                    "state": "scored" if run.is_scored else str(run.folder.status().get("state", "not started")),
+                    "steps": _amount(record.get("steps"), 1, 0),
+                    "training (min)": _amount(record.get("train_seconds"), 1 / 60, 1),
+                    "scoring (min)": _amount(record.get("score_seconds"), 1 / 60, 1),
+                    "peak (MB)": _amount(record.get("peak_memory_bytes"), 1e-6, 0),
+                    "device": str(record.get("device_name", "–")),
+                    "precision": str(record.get("precision", "–")),
+                    "commit": str(record.get("commit") or "–")[:10],
+                }
+            )
+    return plain_grid("runs", "Every run", pd.DataFrame(rows))
+
+
+def _amount(value: float | None, factor: float, digits: int) -> str:
+    return "–" if value is None else f"{value * factor:,.{digits}f}"
+
+
+def commands_of(said: Contents) -> list[str]:
+    """What makes these runs again."""
+    return commands.merged(
+        commands.command(
+            "multirun",
+            f"model={run.name}",
+            f"train_scale={run.train_scale}",
+            f"protocol={run.config['protocol']['name']}",
+            *([f"seed={run.seed}"] if run.seed else []),
+            *run.overrides,
+        )
+        for run in _runs(said)[:MAX_ROWS]
+    )

@@ -1,0 +1,256 @@
+"""`--format html`: the report as one page that needs nothing beside itself, filled into page.html, page.css, page.js.
+
+jinja2 escapes every name it is given. The page forbids itself, in its Content-Security-Policy, whatever is not in it:
+it loads nothing, and runs no script but ours.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from vgg_sweep import __version__
+from vgg_sweep.protocols import paper
+from vgg_sweep.report.contents import DEVIATIONS, DIFFERENCES, Contents
+from vgg_sweep.report.figures.figures import paper_order
+from vgg_sweep.report.figures.plots import Plot, plots
+from vgg_sweep.report.page import facts
+from vgg_sweep.report.page.gallery import (
+    MAX_CLASSES,
+    MAX_NETS,
+    Gallery,
+    ImageByImage,
+    class_errors,
+    galleries,
+    image_by_image,
+)
+from vgg_sweep.report.page.grids import Grid, NetNumbers, Strip, claim_strips, grid, plain_grid, plot_grid
+from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend, numbers
+from vgg_sweep.report.results.means import rows_of
+from vgg_sweep.report.tables.claims import summary
+
+MAX_SWEEPS = 4
+"""Of more sweeps than this, and of more groups of settings, only the tables and figures show all."""
+
+_OF_RUNS = (DEVIATIONS, DIFFERENCES)
+"""The tables that describe runs, not results."""
+
+SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "missing": "–"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the page."""
+
+    plot: Plot
+    panels: list[Markup]
+    legend: list[LegendEntry]
+    grid: Grid
+    has_paper: bool
+
+
+@dataclass(frozen=True)
+class Chip:
+    name: str
+    nets: str
+
+
+@dataclass(frozen=True)
+class ChipGroup:
+    title: str
+    chips: list[Chip]
+
+
+@dataclass(frozen=True)
+class ShownClaim:
+    sentence: str
+    section: str
+    where: str
+    verdict: str
+    sign: str
+    points: str
+    interval: str
+    how: str
+    strip: Strip | None
+
+
+@dataclass(frozen=True)
+class Commands:
+    title: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Section:
+    id: str
+    title: str
+    text: list[str] = field(default_factory=list)
+    claims: list[ShownClaim] = field(default_factory=list)
+    verdicts: str = ""
+    figures: list[Drawn] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
+    galleries: list[Gallery] = field(default_factory=list)
+    commands: list[Commands] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.text or self.claims or self.figures or self.grids or self.galleries or self.commands)
+
+
+def to_html(said: Contents) -> str:
+    """The page. Draws the figures, and reads the posteriors and pictures of the images that it shows."""
+    nets = _nets(said)
+    net_numbers = {f"{config}-{train_scale}": number for number, (config, train_scale) in enumerate(nets)}
+    close = [image_by_image(sweep) for sweep in said.sweeps[:MAX_SWEEPS]]
+    sections = [
+        _claims(said),
+        _missing(said),
+        Section("figures", "Figures", figures=[_drawn(plot, net_numbers) for plot in plots(said.sweeps)]),
+        _tables(said, net_numbers),
+        Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(said)),
+        Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
+        Section("classes", "Errors by class", grids=[_class_grid(each, net_numbers) for each in close]),
+        _settings(said),
+        Section("provenance", "Provenance", grids=[facts.provenance(said), facts.runs_grid(said)],
+                commands=[Commands("To make these runs again", facts.commands_of(said))]),
+    ]  # fmt: skip
+    style, script = (Path(__file__).with_name(name).read_text() for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return str(
+        _template().render(
+            title=", ".join(sweep.name for sweep in said.sweeps),
+            version=__version__,
+            facts=facts.headline(said),
+            chips=_chips(nets),
+            sections=[section for section in sections if not section.is_empty],
+            style=Markup(style),
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+        )
+    )
+
+
+@cache
+def _template() -> Any:
+    here = FileSystemLoader(Path(__file__).parent)
+    return Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("page.html")
+
+
+# --- sections ---
+
+
+def _claims(said: Contents) -> Section:
+    frame = said.frames.get("claims")
+    if frame is None:
+        return Section("claims", "Claims")
+    where = [", ".join(filter(None, parts)) for parts in rows_of(frame[["sweep", "settings"]])]
+    groups = list(dict.fromkeys(where))
+    table = next(table for table in said.shown if table.name == "claims")
+    cells = {column.heading: column.cells for column in table.columns}
+    claims = [
+        ShownClaim(
+            row.claim,
+            row.section,
+            f" · {where[index]}" if len(groups) > 1 else "",
+            row.verdict,
+            SIGNS[row.verdict],
+            "" if pd.isna(row.points) else _minus(cells["points"][index]),
+            _minus(cells["95 %"][index]),
+            _how(row, cells["pairs"][index], cells["p"][index]),
+            strip,
+        )
+        for index, (row, strip) in enumerate(zip(rows_of(frame), claim_strips(frame), strict=True))
+        if where[index] in groups[:MAX_SWEEPS]
+    ]
+    more = f" The first {MAX_SWEEPS} of {len(groups)} groups are shown here, all in the table below."
+    text = [
+        "Points of top-1 error on the same images: to the right of the line is as the paper claims. "
+        + ("With one seed a verdict is about these trained nets. " if (frame["seeds"] == 1).any() else "")
+        + (more if len(groups) > MAX_SWEEPS else "")
+    ]
+    return Section("claims", "Claims", text, claims, f"{summary(frame['verdict'])}.")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _how(row: Any, pairs: str, p: str) -> str:
+    found = [row.compared.replace(" - ", " against "), row.protocols]
+    if row.pairs:
+        found += [f"{pairs} pairs go this way", f"p {p}" if p.startswith("<") else f"p = {p}"]
+    return " · ".join(found)
+
+
+def _missing(said: Contents) -> Section:
+    text = [line.strip() for line in said.summary]
+    if said.commands:
+        text.append("Dashes in the tables are rows that no run has filled. These commands would, and do nothing twice.")
+        return Section("missing", "What is missing", text, commands=[Commands("To fill the dashes", said.commands)])
+    return Section("missing", "What is missing", [*text, "No row of the tables is missing."])
+
+
+def _tables(said: Contents, net_numbers: NetNumbers) -> Section:
+    grids = [grid(table, said.frames[table.name], net_numbers) for table in said.shown if table.name not in _OF_RUNS]
+    return Section("tables", "Tables: ours beside the paper’s", grids=grids)
+
+
+def _settings(said: Contents) -> Section:
+    shown = [grid(table, said.frames[table.name], {}) for table in said.shown if table.name in _OF_RUNS]
+    return Section("settings", "Settings", grids=shown)
+
+
+def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:
+    errors = class_errors(close)
+    shown = errors.head(MAX_CLASSES)
+    text = shown.assign(**{name: shown[name].map("{:.0f}".format) for name in shown.columns[2:]})
+    more = f", the {MAX_CLASSES} hardest of {len(errors):,}" if len(errors) > MAX_CLASSES else ", hardest first"
+    nets = close.single["members"].nunique()
+    notes = [
+        "Top-1 error in percent of the class's validation images, dense evaluation at a single scale; mean over the "
+        "nets, and each net."
+    ]
+    if nets > MAX_NETS:
+        notes.append(f"The first {MAX_NETS} of {nets} nets.")
+    id = f"classes-{close.sweep.name}-{close.settings}"
+    table = plain_grid(
+        f"classes-{hashlib.sha256(id.encode()).hexdigest()[:8]}", f"{close.sweep.name}{more}", text, notes=notes
+    )
+    heat = [
+        replace(heading, look="number heat", nets=numbers([heading.heading], net_numbers), is_heat=True)
+        for heading in table.columns[2:]
+    ]
+    return replace(table, columns=[*table.columns[:2], *heat])
+
+
+# --- what they are made of ---
+
+
+def _drawn(plot: Plot, net_numbers: NetNumbers) -> Drawn:
+    panels = [Markup(inline_svg(plot, panel, net_numbers)) for panel in plot.panels]
+    return Drawn(plot, panels, legend(plot), plot_grid(plot, net_numbers), bool(plot.points["paper"].notna().any()))
+
+
+def _nets(said: Contents) -> list[tuple[str, str]]:
+    """Every (config, train scale) of the page: the runs', and the paper's, which may be missing here."""
+    ours = {(run.name, run.train_scale) for sweep in said.sweeps for run in sweep.runs}
+    return sorted(ours | {(row.net.config, row.net.train_scale) for table in "345" for row in paper.rows(table)})
+
+
+def _chips(nets: Sequence[tuple[str, str]]) -> list[ChipGroup]:
+    """What to choose nets by: their config, and their train scale."""
+    groups = []
+    for part, title in enumerate(("config", "train scale")):
+        names = paper_order(list(dict.fromkeys(net[part] for net in nets)))
+        chips = [
+            Chip(name, " ".join(str(number) for number, net in enumerate(nets) if net[part] == name)) for name in names
+        ]
+        groups.append(ChipGroup(title, chips))
+    return groups

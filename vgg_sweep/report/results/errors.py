@@ -1,0 +1,261 @@
+"""The scored runs of a sweep and their errors under every protocol that the posteriors on disk allow, computed once."""
+
+import contextlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from vgg_sweep.errors import RunError
+from vgg_sweep.plan import commands
+from vgg_sweep.protocols.means import BOTH, FLIPS, Posteriors, Protocol, chunks, mean, posteriors_at
+from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.protocols.metrics import Misses, ranks, top_k_misses
+from vgg_sweep.runs.files import write_json
+from vgg_sweep.runs.folder import RunFolder, find_runs
+
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ERRORS_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """A run folder as the report sees it: configuration, record, posteriors; no weights."""
+
+    folder: RunFolder
+    config: dict[str, Any]
+    sweep: str
+    """What its sweep is called: the folder's path, where it was made."""
+    has_posteriors: bool = True
+    """Whether the files are there that its manifest names; a bundle may hold their errors alone."""
+
+    @property
+    def name(self) -> str:
+        return str(self.config["model"]["name"])
+
+    @property
+    def train_scale(self) -> str:
+        return str(self.config["train_scale"]["name"])
+
+    @property
+    def slug(self) -> str:
+        """Net and train scale, such as D-jitter."""
+        return f"{self.name}-{self.train_scale}"
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    def test_scales(self, rule: str) -> tuple[int, ...]:
+        """Q in pixels at this run's crop by the rule of Sect. 4.1 (`single`) or 4.2 (`multi`)."""
+        return tuple(test_scales(self.config["train_scale"]["S"], rule, self.config["crop"]))
+
+    def protocols(self) -> list[tuple[str, Protocol]]:
+        """Every protocol that the posteriors allow, with its rule of Q: each Q alone, and those of the `multi` rule."""
+        found = []
+        for method in (*FLIPS, BOTH):
+            for Q in self.posteriors.test_scales(method):
+                rule = "single" if (Q,) == self.test_scales("single") else "other"
+                found.append((rule, Protocol(method, (Q,))))
+            multi = Protocol(method, self.test_scales("multi"))
+            if self.posteriors.has(multi):
+                found.append(("multi", multi))
+        return found
+
+    @property
+    def is_scored(self) -> bool:
+        return (self.folder.posteriors / "manifest.json").exists()
+
+    @cached_property
+    def errors(self) -> list[dict[str, Any]]:
+        """Under each protocol, as `storable` writes them: computed once and then read from `posteriors/errors.json`."""
+        posteriors = self.posteriors
+        rows = _cached(posteriors.remembered, posteriors.fingerprint)
+        if rows is None or posteriors.remembered.get("manifest_stat") != posteriors.manifest_stat:
+            rows = _evaluate(self) if rows is None else rows
+            path = posteriors.folder / "errors.json"
+            write_cached(path, posteriors.fingerprint, rows, manifest_stat=posteriors.manifest_stat)
+        return rows
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        return self.folder.record()
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What decides the result besides net, train scale and seed, where it differs from the schema's defaults."""
+        return commands.settings(self.config)
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        return commands.settings_overrides(self.config, self.sweep)
+
+    @cached_property
+    def posteriors(self) -> Posteriors:
+        own = (f"model={self.name}", f"train_scale={self.train_scale}", f"seed={self.seed}")
+        passes = ",".join(self.config["protocol"]["passes"])
+        redo = commands.command("score", *own, *self.overrides, f"protocol.passes=[{passes}]")
+        return Posteriors(self.folder.posteriors, redo if self.has_posteriors else f"{redo}, and pack them in a bundle")
+
+
+@dataclass(frozen=True)
+class Score:
+    """The errors of one net, or of several fused, under one protocol."""
+
+    runs: tuple[ReportedRun, ...]
+    rule: str
+    """`single` or `multi` (the paper's rules of Q), or `other` for one Q of its own."""
+    method: str
+    test_scales: tuple[int, ...]
+    """Every Q in pixels that was looked at."""
+    num_classes: int
+    top1: Misses
+    top5: Misses | None
+    scored_on: str
+    """Fingerprint of images, labels and classes."""
+    fusion: str = ""
+    """What the fusion is called; empty for one net."""
+    kept_in: Path | None = None
+    """The file that keeps the errors of a fusion."""
+
+
+def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[ReportedRun]:
+    """Every run folder of the sweep called `name`, scored or not. Raises `RunError` if there is none or one cannot be
+    read.
+    """
+    if not sweep.is_dir():
+        raise RunError(
+            f"there is no sweep folder {sweep}; run `vgg-sweep multirun` first, or name the folder of your runs."
+        )
+    runs = []
+    for folder in find_runs(sweep):
+        try:
+            run = ReportedRun(folder, read_config(folder.config.read_text()), name, has_posteriors)
+            _ = run.slug, run.seed, run.test_scales("multi"), run.overrides  # all that a report needs of it
+            runs.append(run)
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{folder.config} is no run's configuration ({error!r}); remove the run folder "
+                f"and run its command again."
+            ) from error
+    if not runs:
+        raise RunError(f"{sweep} holds no run; run `vgg-sweep multirun` first, or name another folder.")
+    return runs
+
+
+def read_config(text: str) -> dict[str, Any]:
+    """The configuration in a config.yaml. A top-level part is parsed once for all runs that share it."""
+    config: dict[str, Any] = {}
+    for part in re.split(r"^(?=[^\s-])", text, flags=re.MULTILINE):
+        config |= _parsed(part) or {}
+    return config
+
+
+@cache
+def _parsed(yaml_text: str) -> Any:
+    return yaml.load(yaml_text, Loader=_YAML)
+
+
+def scored_runs(every: Sequence[ReportedRun], sweep: str) -> list[ReportedRun]:
+    """The runs that have posteriors. Raises `RunError` if there is none, or two that are alike."""
+    runs = [run for run in every if run.is_scored]
+    if not runs:
+        raise RunError(
+            f"no run in {sweep} has been scored yet; `vgg-sweep multirun` trains and scores, "
+            f"`vgg-sweep status {sweep}` says what is going on."
+        )
+    seen: dict[str, ReportedRun] = {}
+    for run in runs:
+        same = json.dumps([run.slug, run.seed, run.settings])
+        if (twin := seen.setdefault(same, run)) is not run:
+            raise RunError(
+                f"{twin.folder.id} and {run.folder.id} are both {run.slug} with seed {run.seed} and the same settings, "
+                f"so their rows cannot be told "
+                f"apart; remove one of them or move it to another sweep folder."
+            )
+    return runs
+
+
+def run_scores(run: ReportedRun) -> list[Score]:
+    """The errors of one run under all its protocols."""
+    return [as_score((run,), row) for row in run.errors]
+
+
+def _evaluate(run: ReportedRun) -> list[dict[str, Any]]:
+    """Errors under all of the run's protocols; every file is read once, some rows at a time."""
+    posteriors, protocols = run.posteriors, run.protocols()
+    ranks_of: list[list[NDArray[np.int64]]] = [[] for _ in protocols]
+    for rows in chunks(posteriors.num_images, posteriors.num_classes):
+        at = {
+            (method, Q): posteriors_at(posteriors, method, Q, rows)
+            for method in FLIPS
+            for Q in posteriors.test_scales(method)
+        }
+        at |= {(BOTH, Q): mean([at["dense", Q], at["multi-crop", Q]]) for Q in posteriors.test_scales(BOTH)}
+        for (_, protocol), ranks_N in zip(protocols, ranks_of, strict=True):
+            posteriors_NK = mean(at[protocol.method, Q] for Q in protocol.test_scales)
+            ranks_N.append(ranks(posteriors_NK, posteriors.labels_N[rows]))
+    return [
+        {"rule": rule, "method": protocol.method, "test_scales": protocol.test_scales}
+        | storable(np.concatenate(ranks_N), posteriors)
+        for (rule, protocol), ranks_N in zip(protocols, ranks_of, strict=True)
+    ]
+
+
+def storable(ranks_N: NDArray[np.int64], posteriors: Posteriors) -> dict[str, Any]:
+    """Top-1 and top-5 misses as JSON."""
+    num_classes = posteriors.num_classes
+    misses = {"top1": top_k_misses(ranks_N, 1, num_classes), "top5": top_k_misses(ranks_N, 5, num_classes)}
+    named = {name: wrong and asdict(wrong) for name, wrong in misses.items()}
+    return {"num_classes": num_classes, "scored_on": posteriors.scored_on} | named
+
+
+def as_score(
+    runs: tuple[ReportedRun, ...], row: dict[str, Any], fusion: str = "", kept_in: Path | None = None
+) -> Score:
+    """The score of `runs` from a row that `storable` made."""
+    top1, top5 = Misses(**row["top1"]), Misses(**row["top5"]) if row["top5"] else None
+    return Score(
+        runs,
+        row["rule"],
+        row["method"],
+        tuple(row["test_scales"]),
+        row["num_classes"],
+        top1,
+        top5,
+        row["scored_on"],
+        fusion,
+        kept_in,
+    )
+
+
+def read_cached(path: Path, fingerprint: str) -> list[dict[str, Any]] | None:
+    """The errors in `path`, if they are those of the posteriors with this fingerprint."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return _cached(dict(json.loads(path.read_bytes())), fingerprint)
+    return None
+
+
+def _cached(file: dict[str, Any], fingerprint: str) -> list[dict[str, Any]] | None:
+    if (file.get("format"), file.get("fingerprint")) == (_ERRORS_FORMAT, fingerprint):
+        return list(file["errors"])
+    return None
+
+
+def write_cached(path: Path, fingerprint: str, errors: list[dict[str, Any]], **also: Any) -> None:
+    """Keep errors for the next report; a sweep that may only be read is reported all the same."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, as_file(fingerprint, errors) | also)
+
+
+def as_file(fingerprint: str, errors: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `read_cached` reads."""
+    return {"format": _ERRORS_FORMAT, "fingerprint": fingerprint, "errors": errors}

@@ -1,0 +1,100 @@
+"""A sweep as one tidy DataFrame: a row per run, seed and protocol, and one for each fusion."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.plan import commands
+from vgg_sweep.protocols.means import check_same_images
+from vgg_sweep.protocols.methods import scaled_px
+from vgg_sweep.protocols.metrics import Misses, wilson
+from vgg_sweep.report.results.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
+from vgg_sweep.report.results.fusion import fused_scores
+
+_COSTS = ("params", "train_seconds", "step_seconds", "peak_memory_bytes", "device_name", "precision")
+
+
+def load_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
+    """All errors of a sweep folder, one row per run x protocol x seed, and rows for the fusions of Table 6 and those
+    named in `fuse`.
+
+    Errors and their 95 % intervals are in percent, S and Q in pixels at the sweep's crop. `top1_misses` and
+    `top5_misses` hold which images were wrong, for paired tests. Raises `RunError` where there is nothing to report or
+    runs of the same settings cannot be compared, `ConfigError` for an unknown run in `fuse`.
+    """
+    runs = scored_runs(read_runs(Path(sweep), str(sweep)), str(sweep))
+    scores = [score for run in runs for score in run_scores(run)]
+    return results_frame(str(sweep), scores + fused_scores(Path(sweep), scores, fuse))
+
+
+def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
+    """The DataFrame of `load_results`. Raises `RunError` if runs of one sort were scored on different images."""
+    labels = _settings_labels({run.folder.id: run for score in scores for run in score.runs}.values())
+    first: dict[str, Score] = {}
+    rows = []
+    for score in scores:
+        settings = labels[score.runs[0].folder.id]
+        other = first.setdefault(settings, score)
+        if other.scored_on != score.scored_on:
+            check_same_images([other.runs[0].posteriors, score.runs[0].posteriors])
+        rows.append({"sweep": sweep, "settings": settings} | _row(score))
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
+
+
+def _settings_labels(runs: Iterable[ReportedRun]) -> dict[str, str]:
+    """Run id -> its settings where the runs of this sweep differ in them; empty strings if they do not."""
+    settings = {run.folder.id: run.settings for run in runs}
+    names = sorted({name for each in settings.values() for name in each})
+    differing = [name for name in names if len({str(each.get(name)) for each in settings.values()}) > 1]
+    defaults = commands.schema_defaults()
+    return {
+        id: ", ".join(f"{name}={each.get(name, defaults.get(name))}" for name in differing)
+        for id, each in settings.items()
+    }
+
+
+def _row(score: Score) -> dict[str, Any]:
+    runs = score.runs
+    run = runs[0]
+    seeds = {each.seed for each in runs}
+    record = run.record
+    return {
+        "run_id": " + ".join(each.folder.id for each in runs),
+        "config": " + ".join(dict.fromkeys(each.name for each in runs)),
+        "train_scale": " + ".join(dict.fromkeys(each.train_scale for each in runs)),
+        "members": " + ".join(sorted(each.slug for each in runs)),
+        "fusion": score.fusion,
+        "crop": run.config["crop"],
+        "S": tuple(scaled_px(S, run.config["crop"]) for S in run.config["train_scale"]["S"])
+        if len(runs) == 1
+        else None,
+        "rule": score.rule,
+        "method": score.method,
+        "test_scales": score.test_scales,
+        "seed": seeds.pop() if len(seeds) == 1 else None,
+        "n_images": score.top1.num_images,
+        "n_classes": score.num_classes,
+        **_errors("top1", score.top1),
+        **_errors("top5", score.top5),
+        "bad_images": max(_num_bad(each.record) for each in runs),
+        "stuck_at_chance": any(bool(each.record.get("stuck_at_chance")) for each in runs),
+        **{name: record.get(name) if len(runs) == 1 else None for name in _COSTS},
+        "scored_on": score.scored_on,
+        "overrides": run.overrides,
+    }
+
+
+def _num_bad(record: Mapping[str, Any]) -> int:
+    """Images that a run went on without because they could not be decoded."""
+    return len(record.get("bad_train_images", [])) + len(record.get("bad_val_images", []))
+
+
+def _errors(name: str, misses: Misses | None) -> dict[str, Any]:
+    """NaN where the error has no meaning: top-5 with fewer than five classes."""
+    if misses is None:
+        return {f"{name}_error": math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan, f"{name}_misses": None}
+    low, high = wilson(misses.error, misses.num_images)
+    return {f"{name}_error": misses.error, f"{name}_low": low, f"{name}_high": high, f"{name}_misses": misses}

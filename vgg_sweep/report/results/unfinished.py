@@ -1,0 +1,87 @@
+"""What of a sweep is not there yet: which rows wait for runs, how far these are, and when to report anew."""
+
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.report.results.errors import ReportedRun
+from vgg_sweep.runs.folder import RunFolder, find_runs
+
+LOOK_EVERY_SECONDS = 2.0
+BETWEEN_RUNS_SECONDS = 30.0
+"""As long may pass between the end of a run and the start of another before a sweep counts as stopped."""
+
+MARKED = ("3", "4", "5", "6", "7", "5x5")
+"""The tables with a row for each net or fusion."""
+
+
+def mark(name: str, frame: pd.DataFrame, waiting: dict[tuple[str, str, str], Counter[str]]) -> pd.DataFrame:
+    """The table called `name` with `unfinished`: the states of those runs of each row that are not scored."""
+    if name not in MARKED:
+        return frame
+    states = [_states(row, waiting) for row in frame.to_dict("records")]
+    return frame.assign(unfinished=[", ".join(f"{count} {state}" for state, count in row.items()) for row in states])
+
+
+def _states(row: dict[Any, Any], waiting: dict[tuple[str, str, str], Counter[str]]) -> Counter[str]:
+    nets = str(row["config"]).split(" + ") if "S" not in row else [f"{row['config']}-{row['train_scale']}"]
+    return sum((waiting.get((row["sweep"], row["settings"], net), Counter()) for net in nets), Counter[str]())
+
+
+def waiting(sweep: str, runs: Sequence[ReportedRun], results: pd.DataFrame) -> dict[tuple[str, str, str], Counter[str]]:
+    """Of a sweep: (sweep, label of settings, net) -> the states of its runs that are not scored.
+
+    A run is counted in the rows of those that share its settings; where there are none, it has no row to be missing in.
+    """
+    labels = dict(zip(results["run_id"], results["settings"], strict=True))
+    label_of = {_key(run): labels[run.folder.id] for run in runs if run.folder.id in labels}
+    found: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for run in runs:
+        if not run.is_scored and _key(run) in label_of:
+            found[sweep, label_of[_key(run)], run.slug][state(run.folder)] += 1
+    return found
+
+
+def _key(run: ReportedRun) -> str:
+    return json.dumps(run.settings, sort_keys=True)
+
+
+def state(folder: RunFolder) -> str:
+    return str(folder.status().get("state", "new"))
+
+
+def how_far(folder: RunFolder) -> str:
+    """The state of a run that is not scored, and where it is, such as "running, train 43 %"."""
+    status = folder.status()
+    share = f", {status['stage']} {100 * status['step'] / status['num_steps']:.0f} %" if status.get("num_steps") else ""
+    return f"{status.get('state', 'not started')}{share}"
+
+
+def refreshes(sweeps: Sequence[Path]) -> Iterator[None]:
+    """Once, and again whenever a run has come further, until nothing has been at work for a while."""
+    seen, at_work_at = None, time.monotonic()
+    while True:
+        now = {folder.path: _progress(folder) for sweep in sweeps for folder in find_runs(sweep)}
+        if now != seen:
+            yield
+            seen = now
+        states = Counter(state for state, *_ in now.values())
+        if states["running"]:
+            at_work_at = time.monotonic()
+        elif not states["new"] or time.monotonic() - at_work_at > BETWEEN_RUNS_SECONDS:
+            return
+        time.sleep(LOOK_EVERY_SECONDS)
+
+
+def _progress(folder: RunFolder) -> tuple[Hashable, ...]:
+    """What changes with a run's state or stage, with every tenth of that, and when it is scored."""
+    status = folder.status()
+    tenths = int(10 * status["step"] / status["num_steps"]) if status.get("num_steps") else 0
+    manifest = folder.posteriors / "manifest.json"
+    scored = manifest.stat().st_mtime_ns if manifest.exists() else 0
+    return status.get("state", "new"), status.get("stage"), tenths, scored

@@ -1,0 +1,160 @@
+"""Run folders: atomic files, locks, status.
+
+What is found on disk is whole, and one process works on a run at a time.
+"""
+
+import fcntl
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from vgg_sweep.errors import RunError
+from vgg_sweep.runs.files import read_json, write_json, write_text
+
+
+class RunLocked(RunError):
+    """Another living process works on the run."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run; see docs/architecture.md."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def posteriors(self) -> Path:
+        return self.path / "posteriors"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def error(self) -> Path:
+        return self.path / "error.txt"
+
+    @property
+    def job(self) -> str:
+        """The job that the run was last given to, as `slurm 7_2`; empty if none."""
+        try:
+            return (self.path / "job.txt").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def note_job(self, name: str) -> None:
+        """Write down the job that the run is given to."""
+        write_text(self.path / "job.txt", name)
+
+    @property
+    def is_trained(self) -> bool:
+        return self.weights.exists()
+
+    def record(self) -> dict[str, Any]:
+        """What was used and what it cost; empty before training has ended."""
+        return read_json(self.path / "record.json")
+
+    def update_record(self, **values: Any) -> None:
+        """Add to record.json."""
+        write_json(self.path / "record.json", self.record() | values)
+
+    def status(self) -> dict[str, Any]:
+        """The last status written; a `running` whose process is gone is reported as `interrupted`."""
+        status = read_json(self.path / "status.json")
+        if status.get("state") == "running" and not self.is_locked():
+            status["state"] = "interrupted"
+        return status
+
+    def update_status(self, **values: Any) -> None:
+        """Merge `values` into status.json, with the time as heartbeat."""
+        now = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "heartbeat": time.time(),
+        }
+        write_json(
+            self.path / "status.json",
+            read_json(self.path / "status.json") | now | values,
+        )
+
+    def is_locked(self) -> bool:
+        """Whether a living process works on this run."""
+        try:
+            with open(self.path / "lock") as file:
+                return not _try_lock(file, fcntl.LOCK_SH, patience_seconds=0)
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Work on this run alone. Raises `RunError` if another process does.
+
+        The kernel's own lock (flock) ends with its owner, however that dies, and holds across hosts on NFS version 4.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "lock", "a+") as file:
+            if not _try_lock(file):
+                file.seek(0)
+                raise RunLocked(f"{self.path} is being worked on by {file.read().strip() or 'another process'}.")
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
+
+@contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Hold `path` as a lock, waiting for whoever has it: for what several processes need and one of them shall make."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        if not _try_lock(file, patience_seconds=math.inf):
+            raise AssertionError("an endless wait has ended")
+        yield
+
+
+def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX, patience_seconds: float = 0.3) -> bool:
+    """Lock `file` without waiting longer than it takes another process to look whether it is locked."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        except OSError as error:
+            raise RunError(
+                f"the file system of {file.name} cannot lock files ({error}); give out=DIR on another one."
+            ) from error
+
+
+def find_runs(sweep: Path) -> list[RunFolder]:
+    """The run folders of a sweep, sorted by id."""
+    return [RunFolder(path.parent) for path in sorted(sweep.glob("*/config.yaml"))]

@@ -1,0 +1,61 @@
+"""With what a result was made: versions, code, command."""
+
+import hashlib
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from vgg_sweep import __version__
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow")
+
+
+def provenance() -> dict[str, Any]:
+    """The entries of record.json that say what was run."""
+    return {**made_with(), "command": shlex.join(sys.orig_argv[1:])}
+
+
+def made_with() -> dict[str, Any]:
+    """The program that this process is: `versions` of packages, `commit` of a checkout (null outside one), and `code`,
+    a hash of the source files.
+    """
+    package = Path(__file__).resolve().parents[1]
+    versions = {"vgg-sweep": __version__, "python": platform.python_version()}
+    return {
+        "versions": versions | {name: version(name) for name in PACKAGES},
+        "commit": _commit(package.parent),
+        "code": _digest(package),
+    }
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of two answers of `made_with` is not the same: "torch 2.9.0, now 2.10.0". Code is told by its commit."""
+    there, here = before.get("versions", {}), now["versions"]
+    changed = [f"{name} {there[name]}, now {here[name]}" for name in here if there.get(name, here[name]) != here[name]]
+    if before.get("code", now["code"]) != now["code"]:
+        commits = [str(each["commit"])[:8] if each.get("commit") else "a release" for each in (before, now)]
+        changed.append("code of " + (", now ".join(commits) if commits[0] != commits[1] else f"{commits[0]}, changed"))
+    return changed
+
+
+def _commit(checkout: Path) -> str | None:
+    """The commit of a checkout, marked `-dirty` if a file differs from it."""
+    if not (checkout / ".git").exists():
+        return None
+    words = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _digest(package: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,205 @@
+"""One run from lock to done: train it if it is not trained, score what is not scored, and leave its state on disk."""
+
+import errno
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.images.sets.sources import check_source, is_here
+from vgg_sweep.machine.launch import is_first_process, launch, num_processes
+from vgg_sweep.plan.folders import read_run
+from vgg_sweep.plan.passes import missing
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import write_text
+from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.progress import Diverged, Interrupted, Reporter
+from vgg_sweep.runs.provenance import changes, made_with
+
+EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "interrupted": 130}
+
+
+def check(config: Config) -> None:
+    """Raise `ConfigError` if the data or the device that `config` asks for is not here; nothing is written."""
+    if not config.data.download or is_here(config.data):
+        check_source(config.data, val_alone=config.imported.sha256 is not None)
+    if config.device not in ("auto", "cpu"):
+        from vgg_sweep.machine.device import choose_device
+
+        choose_device(config)
+
+
+def work(run: Run, *, live: bool) -> None:
+    """Train and score `run`, whose parent is trained, unless that is done. `live` shows progress on the terminal.
+
+    With `devices` of more than 1 it is done by as many processes, unless torchrun has started these already.
+
+    Raises `RunLocked` if another process works on it, `Interrupted`, `Diverged`, or whatever went wrong, after
+    status.json and error.txt say so.
+    """
+    if run.config.devices > 1 and num_processes() == 1:
+        _work_in_processes(run, live=live)
+        return
+    folder, is_first = run.folder, is_first_process()
+    reporter = Reporter(folder, live, mute=not is_first)
+    with folder.locked() if is_first else nullcontext():
+        try:
+            if is_first:
+                _begin(reporter)
+            with reporter.running(), _counted_warnings(reporter):
+                _train_and_score(run, reporter)
+            if is_first:
+                folder.error.unlink(missing_ok=True)
+                folder.update_status(state="done", stage="done", eta_seconds=0)
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            if is_first:
+                folder.update_status(state="interrupted", error=str(stopped))
+            raise
+        except BaseException as error:
+            with suppress(OSError):  # a full disk; the state is then found from the lock that nobody holds
+                _write_down(error, reporter)
+            if _is_of_full_disk(error):
+                raise RunError(_sentence(error)) from error
+            raise
+
+
+def _begin(reporter: Reporter) -> None:
+    """Write down that the run is at work and with what; and if it goes on with other code or versions than before."""
+    folder = reporter.folder
+    before, now = folder.status(), made_with()
+    if not folder.is_trained and (changed := changes(before.get("made_with", now), now)):
+        reporter.note(f"goes on with other versions or code: {'; '.join(changed)}")
+        folder.update_record(begun_with=[*folder.record().get("begun_with", []), before["made_with"]])
+    attempt = int(before.get("attempt", 0)) + 1
+    folder.update_status(
+        state="running", stage="start", attempt=attempt, started=time.time(), error=None, made_with=now
+    )
+
+
+@contextmanager
+def _counted_warnings(reporter: Reporter) -> Iterator[None]:
+    """Say each kind of warning that images raise once, and put into the record how often it came."""
+    from vgg_sweep.images.decode import counted_warnings  # imports numpy, which a plan does without
+
+    with counted_warnings(reporter.note) as kinds:
+        yield
+    if kinds and is_first_process():
+        reporter.folder.update_record(image_warnings=dict(kinds))
+
+
+def _write_down(error: BaseException, reporter: Reporter) -> None:
+    """Leave the state and what went wrong on disk. Of several processes the first to fail does so: the others fail for
+    want of it.
+    """
+    folder = reporter.folder
+    if folder.status().get("state") == "failed":
+        return
+    folder.update_status(state="diverged" if isinstance(error, Diverged) else "failed", error=_sentence(error))
+    write_text(folder.error, traceback.format_exc())
+    reporter.note(f"failed: {_sentence(error)}")
+
+
+def _work_in_processes(run: Run, *, live: bool) -> None:
+    folder = run.folder
+    code = launch(folder.path, folder.log, run.config.devices, live=live)
+    status = folder.status()
+    if code == 0:
+        return
+    match status.get("state"):
+        case "interrupted":
+            raise Interrupted(status.get("error") or "stopped")
+        case "diverged":
+            raise Diverged(status["error"])
+        case "failed":
+            raise RunError(status["error"])
+    raise RunError(f"the processes of {run.id} ended with exit code {code}; {folder.log} has what they said.")
+
+
+def _train_and_score(run: Run, reporter: Reporter) -> None:
+    # Imported here so that a plan can be made and a sweep driven without torch.
+    from vgg_sweep.images.sets.sources import open_images
+    from vgg_sweep.images.sets.statistics import statistics
+    from vgg_sweep.images.views.preprocessing import in_rgb, own_preprocessing
+    from vgg_sweep.machine.device import choose_device
+    from vgg_sweep.machine.ranks import join_ranks
+    from vgg_sweep.nets.vgg import build_net
+    from vgg_sweep.nets.weights import load_weights
+    from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
+    from vgg_sweep.score.score import score
+    from vgg_sweep.train.train import train
+
+    config, folder = run.config, run.folder
+    if folder.is_trained and not missing(folder, config):
+        return
+    ranks = join_ranks(config.device)
+    device = choose_device(config)
+    if ranks.is_first:
+        gpus = _gpus(device.place.index or 0, ranks.num_ranks) if device.place.type == "cuda" else []
+        folder.update_status(device=device.place.type, gpus=gpus)
+    is_imported = config.imported.sha256 is not None
+    listing = "draw" if config.data.source == "fractals" else "list"
+    images = open_images(config, lambda done, total: reporter.step(listing, done, total))
+    if is_imported:
+        images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)
+    else:
+        figures = statistics(
+            images,
+            Path(config.cache),
+            max(1, config.workers),
+            lambda done, total: reporter.step("mean", done, total),
+        )
+        preprocessing = own_preprocessing(figures, config.recipe.pixel_max)
+        if not folder.is_trained:
+            train(run, images, figures, device, reporter, ranks)
+            ranks.wait()
+    device = choose_device(config, training=False)
+    net = build_net(config, len(images.classes))
+    load_weights(net, folder.weights)
+    if is_imported:
+        sanity = check_sanity(net, config, images, device)
+        if ranks.is_first:
+            folder.update_record(sanity=sanity)
+    score(net, config, folder, images, preprocessing, device, reporter, ranks)
+    ranks.wait()
+
+
+def _gpus(first: int, num_ranks: int) -> list[str]:
+    """The GPUs of a run as CUDA_VISIBLE_DEVICES names them, or else by their numbers."""
+    numbers = range(first, first + num_ranks)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [visible.split(",")[number] for number in numbers] if visible else [str(number) for number in numbers]
+
+
+def _is_of_full_disk(error: BaseException) -> bool:
+    """Some libraries raise errors of their own with the system's words in them."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, RunError | ConfigError | Diverged):
+        return str(error)
+    if _is_of_full_disk(error):
+        return f"the disk is full ({error}); free some space, and the same command goes on from the last checkpoint."
+    return f"{type(error).__name__}: {error}"
+
+
+def main(folder: Path, *, live: bool = False) -> int:
+    """Work on a prepared run folder in this process: what a sweep starts for each run. Returns the exit code."""
+    run = read_run(RunFolder(folder))
+    try:
+        work(run, live=live)
+    except (Interrupted, KeyboardInterrupt):
+        return EXIT_CODES["interrupted"]
+    except Exception as error:
+        print(f"{run.id}: {_sentence(error)}", file=sys.stderr)
+        return EXIT_CODES["failed"]
+    return EXIT_CODES["done"]
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), live="--live" in sys.argv))
