@@ -47,6 +47,8 @@ def tiny_config(
         cache=str(tmp_path / "cache"),
         device="cpu",
         threads=1,
+        precision="fp32",
+        layout="channels-last",
     )
     return replace(config, **settings)  # type: ignore[arg-type]
 

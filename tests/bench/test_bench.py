@@ -84,7 +84,7 @@ def test_the_plain_net_is_the_same_net(tmp_path: Path, name: str) -> None:
 
 
 def test_bench_train_compares_with_torchvision(tmp_path: Path) -> None:
-    rows = bench_train(tiny_config(tmp_path), 5, 0.0, lambda what: None)
+    rows = bench_train(tiny_config(tmp_path, layout="auto"), 5, 0.0, lambda what: None)
     by_what = {each.what: each for each in rows}
     assert {"ours", "ours, fastest", "torchvision", "first look"} == by_what.keys()
     assert by_what["torchvision"].speedup == 1

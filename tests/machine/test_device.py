@@ -4,6 +4,7 @@ import ctypes
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from tests.tiny import tiny_config
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.machine.choices import Choice, Way
 from vgg_sweep.machine.device import Device, choose_device
 
 
@@ -19,30 +21,32 @@ def _leave_torch_as_it_was() -> object:
     yield
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = True
 
 
-def device(precision: str, layout: str = "auto") -> Device:
+def device(precision: str, layout: str) -> Device:
     return Device(torch.device("cpu"), precision, "a CPU", layout)
 
 
-def test_channels_last_but_for_training_in_bf16_on_a_cpu() -> None:
-    assert device("fp32").layout_name(training=True) == "channels-last"
-    assert device("bf16").layout_name(training=True) == "nchw"
-    assert device("bf16").layout_name(training=False) == "channels-last"
-    assert Device(torch.device("cuda"), "bf16", "a GPU", "auto").layout_name(training=True) == "channels-last"
-    for training in (True, False):
-        assert device("bf16", "channels-last").layout_name(training=training) == "channels-last"
-        assert device("fp32", "nchw").layout_name(training=training) == "nchw"
+def test_what_is_named_goes_before_what_was_chosen(tmp_path: Path) -> None:
+    chosen = Choice(Way("bf16", "none", "nchw"), 5, {"bf16 nchw": 1.0})
+    left_open = tiny_config(tmp_path, precision="auto", layout="auto")
+    found = choose_device(left_open, chosen)
+    assert (found.precision, found.layout, found.micro_batch) == ("bf16", "nchw", 5)
+    assert found.chosen_from == {"bf16 nchw": 1.0}
+    assert choose_device(replace(left_open, micro_batch=3), chosen).micro_batch == 3
+    plain = choose_device(left_open)
+    assert (plain.precision, plain.layout) == ("fp32", "channels-last")
 
 
 @pytest.mark.parametrize(
-    ("layout", "memory_format"), [("nchw", torch.contiguous_format), ("auto", torch.channels_last)]
+    ("layout", "memory_format"), [("nchw", torch.contiguous_format), ("channels-last", torch.channels_last)]
 )
 def test_images_are_laid_out_as_the_net_is(layout: str, memory_format: torch.memory_format) -> None:
     images_NCHW = torch.randn(2, 3, 5, 7)
     for given in (images_NCHW, images_NCHW.contiguous(memory_format=torch.channels_last)):
-        laid_out = device("fp32", layout).laid_out(given, training=True)
+        laid_out = device("fp32", layout).laid_out(given)
         assert laid_out.is_contiguous(memory_format=memory_format) and torch.equal(laid_out, images_NCHW)
 
 
@@ -66,6 +70,7 @@ def test_tf32_is_as_asked_for_and_a_net_can_still_be_exported(tmp_path: Path, tf
 
 PAGES_ASKED_FOR = """
 import resource, torch
+from vgg_sweep.machine.choices import Choice, Way
 from vgg_sweep.machine.device import Device
 
 def pages_asked_for() -> int:
@@ -77,7 +82,7 @@ def pages_asked_for() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 print(pages_asked_for())
-Device(torch.device("cpu"), "fp32", "a CPU", "auto").expect_shapes(alike=True)
+Device(torch.device("cpu"), "fp32", "a CPU", "nchw").expect_shapes(alike=True)
 print(pages_asked_for())
 """
 
@@ -99,11 +104,20 @@ def test_products_are_computed_in_the_precision_asked_for(tmp_path: Path, precis
     assert product.dtype == chosen.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
-def test_scores_are_fp32_unless_another_precision_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_sweep.machine.device._fast_precision", lambda device: "bf16")
-    left_open, asked_for = tiny_config(tmp_path, precision="auto"), tiny_config(tmp_path, precision="bf16")
-    assert [choose_device(left_open, training=training).precision for training in (True, False)] == ["bf16", "fp32"]
-    assert choose_device(asked_for, training=False).precision == "bf16"
+@pytest.mark.parametrize(
+    ("settings", "all_products", "convolutions"),
+    [
+        ({"precision": "auto"}, False, True),  # as torch does it by default
+        ({"precision": "fp32"}, False, False),
+        ({"precision": "auto", "tf32": True}, True, True),
+    ],
+)
+def test_a_gpu_rounds_no_less_than_torch_does_unless_fp32_is_asked_for(
+    tmp_path: Path, settings: dict[str, object], all_products: bool, convolutions: bool
+) -> None:
+    choose_device(tiny_config(tmp_path, **settings))
+    assert torch.backends.cuda.matmul.allow_tf32 is all_products
+    assert torch.backends.cudnn.allow_tf32 is convolutions
 
 
 def test_a_device_that_is_not_here_is_named(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def torchrun(*words: str, cwd: Path) -> subprocess.Popen[str]:
 
 def test_torchrun_works_off_a_chain_of_runs_in_one_process_group(tmp_path: Path) -> None:
     settings = {"recipe.epochs": 1, "recipe.batch_size": 8, "width": 0.03125, "crop": 32, "device": "cpu", "threads": 1}
+    settings |= {"precision": "fp32", "layout": "channels-last"}
     settings |= {f"data.fractals.{name}": value for name, value in
                  {"num_classes": 3, "train_per_class": 8, "val_per_class": 4, "side_px": 64}.items()}  # fmt: skip
     words = ["vgg_sweep", "train", "model=B", *(f"{name}={value}" for name, value in settings.items())]

@@ -80,7 +80,7 @@ def test_the_id_changes_with_what_decides_the_result_and_only_then() -> None:
     for setting in (
         {"device": "cpu"},
         {"workers": 7},
-        {"precision": "fp32"},
+        {"precision": "auto"},
         {"out": "elsewhere"},
         {"jobs": "3"},
         {"threads": 1},
@@ -92,8 +92,13 @@ def test_the_id_changes_with_what_decides_the_result_and_only_then() -> None:
         id_of(crop=96),
         id_of(warm_start="none"),
         id_of(pool_ceil=True),
+        id_of(precision="fp32"),
+        id_of(precision="bf16"),
+        id_of(tf32=True),
+        id_of(deterministic=True),
     ]
-    assert len({same, *different}) == 6
+    assert len({same, *different}) == 10
+    assert same == "B-256-s0-886c8bdc", "a run made before arithmetic entered ids is still known"
 
 
 def test_a_change_of_the_parent_changes_the_child_but_fine_tuning_settings_leave_the_parent_alone() -> None:

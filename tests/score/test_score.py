@@ -26,8 +26,10 @@ from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
+from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.progress import Interrupted, Reporter
 from vgg_sweep.score import score as score_module
+from vgg_sweep.score.arithmetic import check_same_arithmetic, scoring_choice
 from vgg_sweep.score.score import score
 from vgg_sweep.sweep.cost import macs
 from vgg_sweep.train.train import start
@@ -351,6 +353,41 @@ def test_posteriors_of_other_weights_are_not_mixed(tmp_path: Path) -> None:
     manifest_file.write_text(manifest_file.read_text().replace('"weights_fingerprint": "', '"weights_fingerprint": "0'))
     with pytest.raises(RunError, match="was made from other weights; remove that folder"):
         scored(wider)
+
+
+def test_posteriors_of_two_precisions_are_not_mixed(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    scored(run)
+    wider = tiny_run(tmp_path, protocol="multi")
+    entries = read_json(run.folder.posteriors / "manifest.json")["files"]
+    assert {(entry["precision"], entry["tf32"]) for entry in entries} == {("fp32", "none")}
+    in_bf16 = replace(wider, config=replace(wider.config, precision="bf16"))
+    with pytest.raises(RunError, match="computed in fp32, and these would be in bf16; give precision=fp32, or remove"):
+        scored(in_bf16)
+    scored(wider)
+    assert len(read_json(run.folder.posteriors / "manifest.json")["files"]) > len(entries)
+
+
+def test_scoring_goes_on_in_the_precision_of_what_is_there(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, precision="auto")
+    folder = run.folder
+    assert scoring_choice(run.config, folder, 3, lambda text: None).way.precision == "fp32"
+    folder.posteriors.mkdir(parents=True)
+    write_json(folder.posteriors / "manifest.json", {"files": [{"precision": "bf16", "tf32": "none"}]})
+    assert scoring_choice(run.config, folder, 3, lambda text: None).way.precision == "bf16"
+    asked = replace(run.config, precision="fp32")
+    assert scoring_choice(asked, folder, 3, lambda text: None).way.precision == "fp32"
+    write_json(folder.posteriors / "manifest.json", {"files": [{"method": "dense"}]})  # of an older version
+    assert scoring_choice(run.config, folder, 3, lambda text: None).way.precision == "fp32"
+
+
+def test_other_use_of_tf32_is_said(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    device, notes = choose_device(run.config), list[str]()
+    there = [{"precision": "fp32", "tf32": "convolutions"}, {}]
+    check_same_arithmetic(run.folder, there, device, notes.append)
+    assert len(notes) == 1 and "with TF32 for convolutions of the products, these with TF32 for none" in notes[0]
+    check_same_arithmetic(run.folder, [{"precision": "fp32", "tf32": "none"}], device, pytest.fail)
 
 
 def stored(run: Run) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from vgg_sweep.bench.timing import Row, bandwidth, peak_flops
 from vgg_sweep.bench.train import PASSES_OF_A_STEP
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.device import DTYPES, choose_device
 from vgg_sweep.nets.columns import activation_bytes_training, net_macs, num_params, parse_columns
 from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import plan
@@ -37,16 +37,16 @@ def bottleneck(row: Row, config: Config, num_classes: int) -> str:
     """What a training step waits for: the larger of the least time for its arithmetic and for its memory traffic, or
     neither.
     """
-    device = choose_device(config)
+    place, dtype = choose_device(config).place, DTYPES[row.precision]
     layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
     batch = row.batch or 1
     macs = batch * PASSES_OF_A_STEP * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
-    activations = activation_bytes_training(layers, config.crop, pool_ceil=config.pool_ceil) * device.dtype.itemsize / 4
+    activations = activation_bytes_training(layers, config.crop, pool_ceil=config.pool_ceil) * dtype.itemsize / 4
     weights = sum(num_params(layer) for layer in layers) * torch.float32.itemsize
     traffic = batch * activations * ACTIVATION_TOUCHES + weights * WEIGHT_TOUCHES
     shares = {
-        "arithmetic": 2 * macs / peak_flops(device.place, device.dtype) / row.seconds,
-        "memory traffic": traffic / bandwidth(device.place) / row.seconds,
+        "arithmetic": 2 * macs / peak_flops(place, dtype) / row.seconds,
+        "memory traffic": traffic / bandwidth(place) / row.seconds,
     }
     said = f"at the machine's full rates, arithmetic is {shares['arithmetic']:.0%} of the time of a step and memory "
     said += f"traffic {shares['memory traffic']:.0%}"
@@ -69,7 +69,7 @@ def advice(rows: Sequence[Row], config: Config) -> list[str]:
         said.append(
             f"{settings} makes a step {gain:.2f} times as fast."
             if gain > WORTH_IT
-            else "The default layout, precision and micro-batch are as fast as any here."
+            else "The layout, precision and micro-batch that a run takes here are as fast as any."
         )
     per_core = [row for row in rows if row.bench == "data" and row.what == "ours" and row.images_per_second_per_core]
     if per_core and "ours" in train:
@@ -111,5 +111,4 @@ def paper_seconds(rows: Sequence[Row], config: Config) -> tuple[float, float] | 
 
 
 def _macs_per_second(row: Row, config: Config) -> float:
-    device = choose_device(config, training=row.bench == "train")
-    return (row.share_of_peak or 0.0) * peak_flops(device.place, device.dtype) / 2
+    return (row.share_of_peak or 0.0) * peak_flops(choose_device(config).place, DTYPES[row.precision]) / 2

@@ -12,6 +12,7 @@ from vgg_sweep.images.views.crops import views
 from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
 from vgg_sweep.machine.device import Device, choose_device
 from vgg_sweep.nets.columns import net_macs
+from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
 from vgg_sweep.protocols.methods import scaled_px, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
@@ -28,7 +29,7 @@ def bench_score(config: Config, num_classes: int, seconds: float, progress: Prog
     """Dense evaluation at each Q, and the 150 crops of an image at three Q, with the settings of `config` and as people
     do it: fp32, NCHW, one view at a time.
     """
-    device = choose_device(config, training=False)
+    device = choose_device(config, fastest_choice(config, num_classes, progress, training=False))
     net = build_net(config, num_classes)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.01)
@@ -64,7 +65,7 @@ def _rows(
     """Ours, and one view at a time, in turns, on the given images of each pass."""
 
     def ours() -> None:
-        net.to(device.place, memory_format=device.memory_format(training=False))  # type: ignore[call-overload]
+        net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
         for each, images_HWC in images.items():
             pass_posteriors(net, images_HWC, each, config, preprocessing, device)
 
@@ -89,7 +90,7 @@ def _rows(
             batch=num_images,
             micro_batch=None,
             precision=device.precision if what == "ours" else "fp32",
-            layout=device.layout_name(training=False) if what == "ours" else "nchw",
+            layout=device.layout if what == "ours" else "nchw",
             compile=False,
             device=device.name,
             seconds=times[what],

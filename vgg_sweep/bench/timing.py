@@ -11,6 +11,8 @@ from statistics import median
 
 import torch
 
+from vgg_sweep.machine.measure import seconds_of
+
 MIN_ROUNDS = 3
 
 Progress = Callable[[str], None]
@@ -54,21 +56,13 @@ def take_turns(
     that takes less than `seconds` for all.
     """
     for work in works.values():
-        _timed(work, device)
+        seconds_of(work, device)
     times: dict[str, list[float]] = {name: [] for name in works}
     began = time.perf_counter()
     while len(next(iter(times.values()))) < rounds or time.perf_counter() - began < seconds:
         for name, work in works.items():
-            times[name].append(_timed(work, device))
+            times[name].append(seconds_of(work, device))
     return {name: median(each) for name, each in times.items()}
-
-
-def _timed(work: Callable[[], object], device: torch.device) -> float:
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
 
 
 @cache
@@ -82,11 +76,11 @@ def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -
         return lambda: a @ b
 
     side = 512
-    while min(_timed(product(side), device) for _ in range(2)) < 0.1 and side < 16384:
+    while min(seconds_of(product(side), device) for _ in range(2)) < 0.1 and side < 16384:
         side *= 2
     multiply, best, began = product(side), math.inf, time.perf_counter()
     while time.perf_counter() - began < seconds:
-        best = min(best, _timed(multiply, device))
+        best = min(best, seconds_of(multiply, device))
     return 2 * side**3 / best
 
 
@@ -95,8 +89,8 @@ def bandwidth(device: torch.device) -> float:
     """Bytes a second that this machine reads and writes in copying a quarter of a gigabyte; the best of some times."""
     source = torch.ones(2**26, device=device)
     target = torch.empty_like(source)
-    _timed(lambda: target.copy_(source), device)
-    return 2 * source.nbytes / min(_timed(lambda: target.copy_(source), device) for _ in range(5))
+    seconds_of(lambda: target.copy_(source), device)
+    return 2 * source.nbytes / min(seconds_of(lambda: target.copy_(source), device) for _ in range(5))
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
@@ -105,7 +99,7 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        _timed(work, device)
+        seconds_of(work, device)
         return torch.cuda.max_memory_allocated(device) - before
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew

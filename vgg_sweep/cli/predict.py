@@ -51,7 +51,7 @@ def predict(
         raise ConfigError(f"--map-q {map_Q_px} is smaller than the crop of {loaded.config.crop} px.")
     if csv is not None and not csv.absolute().parent.is_dir():
         raise ConfigError(f"--csv {csv}: {csv.parent} is not a folder; make it first.")
-    where = choose_device(replace(loaded.config, device=device, precision="auto", threads=0), training=False)
+    where = choose_device(replace(loaded.config, device=device, precision="auto", threads=0))
     wishes = Wishes(protocols(loaded, protocol), top, as_json, csv, map_class, map_Q_px, out)
     if num_unreadable := show(loaded, paths, where, wishes):
         raise RunError(f"{num_unreadable} of {len(paths)} images could not be read; the others are done.")

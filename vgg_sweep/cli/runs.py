@@ -95,6 +95,7 @@ def train_config(config: "Config") -> None:
     from rich.console import Console
 
     from vgg_sweep.errors import RunError
+    from vgg_sweep.machine.choices import foretold
     from vgg_sweep.machine.launch import is_first_process
     from vgg_sweep.plan.folders import prepare
     from vgg_sweep.plan.runs import plan
@@ -109,7 +110,8 @@ def train_config(config: "Config") -> None:
     runs = plan([config])
     check(config)
     if len(runs) > 1 and is_first_process():
-        Console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, [])))
+        said = foretold(run.config for run in runs if not run.folder.is_trained)
+        Console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, []), said))
     for run in runs:
         prepare(run)
         work(run, live=True)

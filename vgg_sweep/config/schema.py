@@ -223,18 +223,18 @@ class Config:
     devices: int = 1
     """Processes that train and score a run together, a GPU each; the batch is split among them (Sect. 3.3)."""
     precision: str = "auto"
-    """`fp32`, `bf16`, `fp16` (with loss scaling), or `auto`: to train, bf16 where the hardware multiplies it; else, and
-    for scores, fp32.
+    """`fp32`, `bf16`, `fp16` (with loss scaling), or `auto`: to train, what a measurement finds fastest here, bf16 only
+    if it is clearly faster than fp32; to score, fp32. What is named decides a run's id, what `auto` chose does not.
     """
     tf32: bool = False
-    """Let GPUs round the factors of fp32 products to 10 bits, which is faster."""
-    layout: str = "auto"
-    """Order of an activation's axes in memory: `channels-last`, `nchw`, or `auto`, which is nchw to train in bf16 on a
-    CPU, else channels-last.
+    """Let GPUs round the factors of all fp32 products to 10 bits, which is faster. Left false, `precision=fp32` rounds
+    none, and `auto` those of convolutions, as torch does by default, or all if that is clearly faster in training.
     """
+    layout: str = "auto"
+    """Order of an activation's axes in memory: `channels-last`, `nchw`, or `auto`, the faster one as measured."""
     micro_batch: int = 0
     """Images that go through the net at once in training, with the same result; 0 chooses: all of a batch on a GPU, as
-    many as are fast on a CPU.
+    many as a measurement finds fast on a CPU.
     """
     compile: bool = False
     """Compile the net for training, which takes a minute and then is faster."""

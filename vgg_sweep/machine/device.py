@@ -1,14 +1,23 @@
-"""Where and in which precision a net runs, and the way from pixels to its input."""
+"""Where a net runs, in which precision and in which layout."""
 
 import contextlib
 import ctypes
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.machine.choices import Choice, Way, cpu_name
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MEMORY_FORMATS = {"channels-last": torch.channels_last, "nchw": torch.contiguous_format}
+
+
+CPU_MICRO_BATCH_PX = 16 * 224**2
+"""Pixels that go through the net at once on a CPU, where nothing was measured: more took more memory, at no gain."""
 
 
 @dataclass(frozen=True)
@@ -19,35 +28,30 @@ class Device:
     precision: str
     name: str
     layout: str
-    """`channels-last`, `nchw` or `auto`."""
+    """`channels-last` or `nchw`."""
+    tf32: str = "none"
+    """Which fp32 products are rounded to TF32: `none`, `convolutions` or `all`."""
+    micro_batch: int = 0
+    """The most images that go through the net at once in training; 0 for all of a batch."""
+    chosen_from: Mapping[str, float] = field(default_factory=dict)
+    """The measurements behind all this, if any: `Choice.chosen_from`."""
 
     @property
     def dtype(self) -> torch.dtype:
         """The type in which convolutions and matrix products are computed."""
-        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        return DTYPES[self.precision]
 
-    def layout_name(self, *, training: bool) -> str:
-        """`channels-last` or `nchw`.
-
-        Channels-last is faster for these nets but for one case: training steps in bf16 on a CPU with AVX512-BF16 took
-        1.5 times as long in it (D at 224, batch 16).
-        """
-        if self.layout != "auto":
-            return self.layout
-        return "nchw" if training and self.place.type == "cpu" and self.precision == "bf16" else "channels-last"
-
-    def laid_out(self, images_NCHW: torch.Tensor, *, training: bool) -> torch.Tensor:
+    def laid_out(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """The images in the layout of the net."""
-        return images_NCHW.contiguous(memory_format=self.memory_format(training=training))
+        return images_NCHW.contiguous(memory_format=self.memory_format)
 
-    def memory_format(self, *, training: bool) -> torch.memory_format:
+    @property
+    def memory_format(self) -> torch.memory_format:
         """The layout in torch's words."""
-        is_nchw = self.layout_name(training=training) == "nchw"
-        return torch.contiguous_format if is_nchw else torch.channels_last
+        return MEMORY_FORMATS[self.layout]
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        reduced = self.dtype if self.precision != "fp32" else None
-        return torch.autocast(self.place.type, reduced, enabled=reduced is not None)
+        return autocast(self.place, self.precision)
 
     def expect_shapes(self, *, alike: bool) -> None:
         """Say whether the shapes that go through the net are `alike`, as in training, or differ, as in scoring.
@@ -64,34 +68,59 @@ class Device:
             torch.cuda.reset_peak_memory_stats(self.place)
 
 
-def choose_device(config: Config, *, training: bool = True) -> Device:
+def autocast(place: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Compute convolutions and matrix products in `precision`."""
+    is_reduced = precision != "fp32"
+    return torch.autocast(place.type, DTYPES[precision] if is_reduced else None, enabled=is_reduced)
+
+
+def choose_device(config: Config, choice: Choice | None = None) -> Device:
     """The device of `config`, or the best there is. Raises `ConfigError` if the one asked for is not there.
 
-    Where the precision is left open, scores are fp32 on any device: in bf16 posteriors of the demo's nets were off by
-    up to 0.07 and rows of its tables by up to 0.6 points.
+    What `config` leaves open is as `choice` has it, or plain without one.
     """
     name = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        place = torch.device(name)
+        torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device={name} is not available here; use device=auto or device=cpu.") from error
     if config.threads:
         torch.set_num_threads(config.threads)
-    _set_arithmetic(config)
-    precision = config.precision
-    if precision == "auto":
-        precision = _fast_precision(device) if training else "fp32"
-    title = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()}"
-    )
-    return Device(device, precision, title, config.layout)
+    choice = choice or _unmeasured(config, place)
+    way = choice.way
+    set_tf32(way.tf32)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+    torch.use_deterministic_algorithms(config.deterministic)
+    if place.type == "cuda":
+        title, tf32 = torch.cuda.get_device_name(place), way.tf32
+    else:
+        title, tf32 = f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()}", "none"
+    micro_batch = config.micro_batch or choice.micro_batch
+    return Device(place, way.precision, title, way.layout, tf32, micro_batch, choice.chosen_from)
+
+
+def _unmeasured(config: Config, place: torch.device) -> Choice:
+    """What `config` names, and for what it leaves open fp32, channels-last and torch's own use of TF32."""
+    precision = "fp32" if config.precision == "auto" else config.precision
+    layout = "channels-last" if config.layout == "auto" else config.layout
+    micro_batch = max(1, CPU_MICRO_BATCH_PX // config.crop**2) if place.type == "cpu" else 0
+    return Choice(Way(precision, asked_tf32(config), layout), micro_batch)
+
+
+def asked_tf32(config: Config) -> str:
+    """`all` if it is asked for; `none` if fp32 is; else `convolutions`, which is torch's default."""
+    return "all" if config.tf32 else ("none" if config.precision == "fp32" else "convolutions")
+
+
+def hardware_name(place: torch.device) -> str:
+    """What decides how fast `place` is at what: the GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else cpu_name()
 
 
 def _keep_freed_memory(keep: bool) -> None:
-    """Whether large blocks come from the heap, which then never shrinks, or from the system, one by one, as by itself.
+    """Whether large blocks come from the heap, which then never shrinks, or from the system, one by one (the default).
 
     Only where the C library is glibc; its numbers of M_TRIM_THRESHOLD and M_MMAP_MAX are -1 and -4, its defaults 128
     KiB and 65536.
@@ -102,20 +131,7 @@ def _keep_freed_memory(keep: bool) -> None:
         c_library.mallopt(-4, 0 if keep else 65536)
 
 
-def _set_arithmetic(config: Config) -> None:
-    """What torch keeps for the whole process: TF32 and determinism."""
-    torch.backends.cuda.matmul.allow_tf32 = config.tf32
-    torch.backends.cudnn.allow_tf32 = config.tf32  # torch.export refuses to work beside the newer `fp32_precision`
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
-    torch.use_deterministic_algorithms(config.deterministic)
-
-
-def _fast_precision(device: torch.device) -> str:
-    """bf16 where the hardware multiplies it natively: elsewhere it is emulated and ten times slower (measured with AVX2
-    alone).
-    """
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # torch has no public question for this that its oldest supported version knows.
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+def set_tf32(tf32: str) -> None:
+    """Let GPUs round the factors of `none`, `convolutions` or `all` fp32 products."""
+    torch.backends.cuda.matmul.allow_tf32 = tf32 == "all"
+    torch.backends.cudnn.allow_tf32 = tf32 != "none"  # torch.export refuses to work beside the newer `fp32_precision`

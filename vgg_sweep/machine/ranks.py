@@ -5,7 +5,9 @@ serves all runs of the process.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.machine.launch import num_processes
 from vgg_sweep.runs.progress import Reporter
+
+T = TypeVar("T")
 
 PARENT = os.getppid()
 
@@ -73,6 +77,14 @@ class Ranks:
         parts = [rows] * self.num_ranks if self.is_first else None
         dist.gather_object(rows, parts)
         return np.concatenate(parts) if parts else None
+
+    def agree(self, choose: Callable[[], T]) -> T:
+        """What rank 0 chooses, in every rank."""
+        if not self.are_many:
+            return choose()
+        chosen: list[Any] = [choose() if self.is_first else None]
+        dist.broadcast_object_list(chosen)
+        return cast("T", chosen[0])
 
     def wrap(self, net: nn.Module) -> nn.Module:
         """`net` with its gradients averaged over the ranks by each backward pass."""

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 
 from vgg_sweep.config.options import conf_dir
 from vgg_sweep.config.schema import Config
+from vgg_sweep.plan.runs import ARITHMETIC
 
-DECIDING = ("crop", "width", "classes", "pool_ceil", "warm_start", "recipe", "data")
+DECIDING = ("crop", "width", "classes", "pool_ceil", "warm_start", "recipe", "data", *ARITHMETIC)
 """The parts of a configuration that all runs of a table share; model, train scale and seed tell its rows apart."""
 
 _COVERS = {"multi": ("single",), "crops": ("single", "multi"), "centre": ("single",)}

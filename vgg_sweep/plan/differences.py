@@ -19,8 +19,8 @@ READ_RUNS = 60
 NAMED_SETTINGS = 4
 LONGEST_VALUE = 24
 
-_ARITHMETIC = ("precision", "tf32", "compile", "deterministic", "devices")
-"""Settings that do not make another run of it, though a result depends on them a little."""
+_ARITHMETIC = ("precision", "compile", "deterministic", "devices")
+"""Settings that a result depends on a little, and that may have been others under the same id."""
 
 
 def notes(runs: Sequence[Run]) -> list[str]:

@@ -15,6 +15,9 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.runs.folder import RunFolder
 
+ARITHMETIC = ("precision", "tf32", "deterministic")
+"""Settings that decide a result a little: they enter the id where they are asked for."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -130,7 +133,7 @@ def _deciding(run: Run) -> dict[str, Any]:
     top = {
         key: value
         for key, value in _changed(config).items()
-        if key in ("crop", "width", "classes", "pool_ceil", "seed")
+        if key in ("crop", "width", "classes", "pool_ceil", "seed", *ARITHMETIC)
     }
     top |= {"columns": config.model.columns, "S": config.train_scale.S, "data": data}
     if config.imported.sha256 is not None:

@@ -31,7 +31,7 @@ def class_posteriors(
     """The soft-max of the class score map at each of its positions, [K, h, w], for one rescaled image."""
     pixels_1CHW = torch.from_numpy(image_HWC.copy()).permute(2, 0, 1)[None].to(device.place)
     with torch.inference_mode(), device.autocast():
-        scores_1Khw = net(device.laid_out(net_input(pixels_1CHW, preprocessing), training=False))
+        scores_1Khw = net(device.laid_out(net_input(pixels_1CHW, preprocessing)))
     posteriors_Khw: npt.NDArray[np.float32] = scores_1Khw[0].float().softmax(0).cpu().numpy()
     return posteriors_Khw
 

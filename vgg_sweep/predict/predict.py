@@ -81,7 +81,7 @@ def predict(loaded: Loaded, paths: Sequence[Path], wanted: Sequence[Protocol], d
     check_classifier(loaded.net)
     passes = {each for protocol in wanted for each in passes_of(protocol.method, protocol.test_scales)}
     per_batch = max(1, FORWARD_PX[device.place.type] // max(each.Q for each in passes) ** 2)
-    loaded.net.to(device.place, memory_format=device.memory_format(training=False))  # type: ignore[call-overload]
+    loaded.net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     with ThreadPoolExecutor(max(1, loaded.config.workers)) as pool:
         for batch in _decoded_ahead(pool, paths, per_batch, loaded.config.data.exif_rotation):
             images = [prediction.image for prediction in batch if prediction.image is not None]

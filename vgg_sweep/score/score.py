@@ -37,6 +37,7 @@ from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.files import atomic_path, read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
+from vgg_sweep.score.arithmetic import check_same_arithmetic
 from vgg_sweep.sweep.cost import macs
 
 CHUNK = 250
@@ -65,16 +66,18 @@ def score(
 
     Several ranks share the images, each being scored once; rank 0 gathers and writes.
 
-    Raises `RunError` if the posteriors there are of other images or weights, `Interrupted` when asked to stop.
+    Raises `RunError` if the posteriors there are of other images or weights, or in another precision, `Interrupted`
+    when asked to stop.
     """
     wanted = missing(folder, config)
     if not wanted:
         return
     manifest = _manifest(folder, images)
+    check_same_arithmetic(folder, manifest["files"], device, reporter.note)
     device.expect_shapes(alike=False)
-    net.to(device.place, memory_format=device.memory_format(training=False))  # type: ignore[call-overload]
+    net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     net.eval()
-    parts = folder.posteriors / "parts" / _origin(manifest)
+    parts = folder.posteriors / "parts" / _origin(manifest, device)
     num_images = len(images.val)
     starts, filter = range(0, num_images, CHUNK), preprocessing.interpolation
     began, fresh = time.monotonic(), 0
@@ -124,7 +127,7 @@ def score(
         file = folder.posteriors / f"{each.name}.npy"
         _save(file, posteriors_NK)
         others = [entry for entry in manifest["files"] if entry["file"] != file.name]
-        manifest["files"] = [*others, _entry(each, file, posteriors_NK)]
+        manifest["files"] = [*others, _entry(each, file, posteriors_NK, device)]
     guesses_N = next(iter(scored.values()))[is_there_N].argmax(axis=1)
     hint = order_hint(guesses_N, np.array(manifest["labels"]), images.classes)
     folder.update_record(order_hint=hint)
@@ -176,13 +179,13 @@ def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
     return old or new
 
 
-def _origin(manifest: dict[str, Any]) -> str:
-    """Names the parts that may stand side by side: of the same weights, images and chunks."""
-    origin = [manifest["weights_fingerprint"], manifest["data_fingerprint"], CHUNK]
+def _origin(manifest: dict[str, Any], device: Device) -> str:
+    """Names the parts that may stand side by side: of the same weights, images, arithmetic and chunks."""
+    origin = [manifest["weights_fingerprint"], manifest["data_fingerprint"], device.precision, device.tf32, CHUNK]
     return hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:16]
 
 
-def _entry(each: Pass, file: Path, posteriors_NK: np.ndarray) -> dict[str, Any]:
+def _entry(each: Pass, file: Path, posteriors_NK: np.ndarray, device: Device) -> dict[str, Any]:
     num_images, num_classes = posteriors_NK.shape
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     return {
@@ -192,6 +195,8 @@ def _entry(each: Pass, file: Path, posteriors_NK: np.ndarray) -> dict[str, Any]:
         "flip": each.flip,
         "N": num_images,
         "K": num_classes,
+        "precision": device.precision,
+        "tf32": device.tf32,
         "sha256": sha256,
     }
 
@@ -222,7 +227,7 @@ def pass_posteriors(
         if each.flip:
             pixels_NCHW = pixels_NCHW.flip(3)
         with torch.inference_mode(), device.autocast():
-            scores_NKhw = net(device.laid_out(net_input(pixels_NCHW, preprocessing), training=False))
+            scores_NKhw = net(device.laid_out(net_input(pixels_NCHW, preprocessing)))
         views_NK: np.ndarray = posteriors(scores_NKhw.float()).cpu().numpy()
         return views_NK
 

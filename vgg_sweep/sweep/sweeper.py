@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.machine.choices import foretold
 from vgg_sweep.plan.differences import notes
 from vgg_sweep.plan.folders import prepare, read_run
 from vgg_sweep.plan.runs import Run, plan
@@ -82,7 +83,8 @@ class DagSweeper(Sweeper):
         settings = configs[0]  # how to run them is not swept over
         agenda = Agenda(plan(configs), retries=settings.retries)
         finished = _finished(agenda)
-        screen.print(plan_table(agenda, Forecast.of(agenda.runs, finished), notes(agenda.runs)))
+        said = [*notes(agenda.runs), *foretold(run.config for run in agenda.runs if not run.folder.is_trained)]
+        screen.print(plan_table(agenda, Forecast.of(agenda.runs, finished), said))
         if self.plan_only or agenda.is_settled:
             return
         for run in agenda.runs:

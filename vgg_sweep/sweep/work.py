@@ -129,18 +129,20 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
     from vgg_sweep.machine.ranks import join_ranks
     from vgg_sweep.nets.vgg import build_net
     from vgg_sweep.nets.weights import load_weights
+    from vgg_sweep.score.arithmetic import scoring_choice
     from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
     from vgg_sweep.score.score import score
+    from vgg_sweep.train.segments import training_choice
     from vgg_sweep.train.train import train
 
     config, folder = run.config, run.folder
     if folder.is_trained and not missing(folder, config):
         return
     ranks = join_ranks(config.device)
-    device = choose_device(config)
+    place = choose_device(config).place
     if ranks.is_first:
-        gpus = _gpus(device.place.index or 0, ranks.num_ranks) if device.place.type == "cuda" else []
-        folder.update_status(device=device.place.type, gpus=gpus)
+        gpus = _gpus(place.index or 0, ranks.num_ranks) if place.type == "cuda" else []
+        folder.update_status(device=place.type, gpus=gpus)
     is_imported = config.imported.sha256 is not None
     listing = "draw" if config.data.source == "fractals" else "list"
     images = open_images(config, lambda done, total: reporter.step(listing, done, total))
@@ -155,9 +157,11 @@ def _train_and_score(run: Run, reporter: Reporter) -> None:
         )
         preprocessing = own_preprocessing(figures, config.recipe.pixel_max)
         if not folder.is_trained:
-            train(run, images, figures, device, reporter, ranks)
+            choice = ranks.agree(lambda: training_choice(run, len(images.classes), reporter.note))
+            train(run, images, figures, choose_device(config, choice), reporter, ranks)
             ranks.wait()
-    device = choose_device(config, training=False)
+    choice = ranks.agree(lambda: scoring_choice(config, folder, len(images.classes), reporter.note))
+    device = choose_device(config, choice)
     net = build_net(config, len(images.classes))
     load_weights(net, folder.weights)
     if is_imported:

@@ -17,9 +17,6 @@ from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.vgg import VGG
 
-CPU_MICRO_BATCH_PX = 16 * 224**2
-"""Pixels that go through the net at once on a CPU: more were slower there, and took more memory."""
-
 
 class Learner:
     """The net and what changes it. `micro_batch` is the most images that go through the net at once."""
@@ -38,7 +35,8 @@ class Learner:
         self.optimizer = make_optimizer(net, config, device)
         self.scaler = torch.amp.GradScaler(device.place.type, enabled=device.precision == "fp16")
         self.lr = 0.0
-        self.micro_batch = _micro_batch(config, device, ranks)
+        own = math.ceil(config.recipe.batch_size / ranks.num_ranks)
+        self.micro_batch = min(own, device.micro_batch or own)
         self._note = note
         self._forward = ranks.wrap(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
         self._is_first_step = True
@@ -106,7 +104,7 @@ class Learner:
             self.preprocessing,
             color_shift(alpha_NC, self.statistics),
         )
-        images_NCHW = self.device.laid_out(images_NCHW, training=True)
+        images_NCHW = self.device.laid_out(images_NCHW)
         with self.device.autocast():
             scores_NK = self._forward(images_NCHW).float().flatten(1)
         loss = F.cross_entropy(scores_NK, labels_N, reduction="sum")
@@ -127,12 +125,6 @@ class Learner:
         if self.device.place.type == "cuda":
             torch.cuda.empty_cache()
         self._note(f"out of memory: from now on {self.micro_batch} images at a time, with the same result")
-
-
-def _micro_batch(config: Config, device: Device, ranks: Ranks) -> int:
-    own = math.ceil(config.recipe.batch_size / ranks.num_ranks)
-    fast = max(1, CPU_MICRO_BATCH_PX // config.crop**2) if device.place.type == "cpu" else own
-    return min(own, config.micro_batch or fast)
 
 
 def make_optimizer(net: VGG, config: Config, device: Device) -> torch.optim.SGD:

@@ -42,6 +42,7 @@ from vgg_sweep.train.checkpoints import Checkpoints, Progress, remove_unfinished
 from vgg_sweep.train.curves import Window, append_row, forget_rows_after
 from vgg_sweep.train.loggers import open_logger
 from vgg_sweep.train.schedule import is_over, learning_rate
+from vgg_sweep.train.segments import note_segment, trained_in
 from vgg_sweep.train.step import Learner
 
 CHANCE_SHARE = 0.25
@@ -89,15 +90,17 @@ def train(
         remove_unfinished(folder)
     net = build_net(config, len(images.classes))
     copied = start(net, run)
-    net.to(device.place, memory_format=device.memory_format(training=True))  # type: ignore[call-overload]
+    net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     learner = Learner(net, config, statistics, device, ranks, reporter.note)
     learner.lr = run.lr
     progress = restore(folder, learner, reporter) or Progress(lr=run.lr)
+    if ranks.is_first:
+        note_segment(folder, progress.step, device)
     images = replace(images, train=_training_split(config, images, reporter))
     the_budget = budget(run, len(images.train))
     reporter.note(
         f"training {config.model.name} at S={config.train_scale.name} on {device.name}, {device.precision}, "
-        f"{device.layout_name(training=True)}, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of "
+        f"{device.layout}, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of "
         f"{config.recipe.batch_size} images, {len(images.train)} images an epoch, from step {progress.step}"
         + (f"; {len(copied)} layers from {run.parent.id}" if run.parent else "")
     )
@@ -123,11 +126,11 @@ def train(
             device=device.place.type,
             device_name=device.name,
             devices=ranks.num_ranks,
-            precision=device.precision,
-            tf32=config.tf32,
+            precision=trained_in(folder),
+            tf32=device.tf32,
             compile=config.compile,
             deterministic=config.deterministic,
-            layout=device.layout_name(training=True),
+            layout=device.layout,
             micro_batch=learner.micro_batch,
             val_error=progress.val_errors[-1] if progress.val_errors else None,
             stuck_at_chance=window.is_at_chance(len(images.classes)),

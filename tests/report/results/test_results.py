@@ -136,6 +136,16 @@ def test_table_6_s_fusions_are_there_once_per_seed(tmp_path: Path) -> None:
     assert members == "C-256 + C-384 + D-256 + D-384 + D-jitter-fc + E-256 + E-384"
 
 
+def test_seeds_of_different_precision_are_told_apart(tmp_path: Path) -> None:
+    for net, seed, precision in (("A", 0, "fp32"), ("D", 0, "bf16")):
+        make_run(tmp_path, net, "256", seed, Spec(record={"precision": precision}))
+    assert set(load_results(tmp_path)["settings"]) == {""}, "each net is one row; the cost table has the precision"
+    make_run(tmp_path, "D", "256", 1, Spec(record={"precision": "fp32"}))
+    results = load_results(tmp_path)
+    assert set(results["settings"]) == {"precision=fp32", "precision=bf16"}
+    assert set(results[results["settings"] == "precision=bf16"]["seed"]) == {0}
+
+
 def test_settings_name_only_what_differs(tmp_path: Path) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(settings={"width": 0.25, "recipe.lr": 0.02}))
     assert set(load_results(tmp_path)["settings"]) == {""}

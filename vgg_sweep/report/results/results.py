@@ -1,5 +1,6 @@
 """A sweep as one tidy DataFrame: a row per run, seed and protocol, and one for each fusion."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,8 +46,17 @@ def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
 
 
 def _settings_labels(runs: Iterable[ReportedRun]) -> dict[str, str]:
-    """Run id -> its settings where the runs of this sweep differ in them; empty strings if they do not."""
+    """Run id -> its settings where the runs of this sweep differ in them; empty strings if they do not.
+
+    The precision that a run was trained in counts as one where it differs between seeds, which are averaged.
+    """
+    runs = list(runs)
     settings = {run.folder.id: run.settings for run in runs}
+    precisions: dict[str, set[str]] = {}
+    for run in runs:
+        precisions.setdefault(json.dumps([run.slug, run.settings]), set()).add(str(run.record.get("precision")))
+    if max(map(len, precisions.values()), default=0) > 1:
+        settings = {run.folder.id: run.settings | {"precision": run.record.get("precision")} for run in runs}
     names = sorted({name for each in settings.values() for name in each})
     differing = [name for name in names if len({str(each.get(name)) for each in settings.values()}) > 1]
     defaults = commands.schema_defaults()

@@ -1,0 +1,215 @@
+"""What `auto` comes to on this machine: the fastest way to compute a net, as measured once and kept for later runs.
+
+Needs no torch: a plan tells what will be chosen.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from vgg_sweep.config.schema import Config
+from vgg_sweep.runs.files import write_json
+
+FASTEST = "VGG_SWEEP_FASTEST"
+"""Environment variable: fp32 or bf16 is taken as the fastest precision without measuring, as tests need it."""
+CLEARLY_FASTER = 1.3
+"""A reduced precision changes results a little, so it has to be worth it, and noise must not decide."""
+FASTER_LAYOUT = 1.1
+"""The layouts give the same results up to rounding."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to compute a net."""
+
+    precision: str
+    """`fp32`, `bf16` or `fp16`: the type in which convolutions and matrix products are computed."""
+    tf32: str
+    """Which fp32 products a GPU rounds to TF32: `none`, `convolutions` (torch's default) or `all`."""
+    layout: str
+    """`channels-last` or `nchw`."""
+
+    @property
+    def arithmetic(self) -> tuple[str, str]:
+        """Precision and TF32: what a result depends on."""
+        return self.precision, self.tf32
+
+    @property
+    def name(self) -> str:
+        rounded = "" if self.tf32 == "none" else f" (TF32: {self.tf32})"
+        return f"{self.precision}{rounded} {self.layout}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way chosen, the most images that go through the net at once in training (0: all), and the seconds an image
+    that this was chosen from, by name of the way or `N at once`; none if nothing was measured.
+    """
+
+    way: Way
+    micro_batch: int = 0
+    chosen_from: Mapping[str, float] = field(default_factory=dict)
+
+    def in_words(self) -> str:
+        """bf16 channels-last, 3.1 times as fast as fp32."""
+        plain = min((seconds for name, seconds in self.chosen_from.items() if name.startswith("fp32")), default=0.0)
+        gain = f", {plain / self.chosen_from[self.way.name]:.1f} times as fast as fp32"
+        return self.way.name + gain * (self.way.precision != "fp32" and plain > 0)
+
+
+def fastest_way(seconds: Mapping[Way, float]) -> Way:
+    """The way to take, of those measured: the plainest arithmetic, which comes first, unless another is
+    `CLEARLY_FASTER`; channels-last unless nchw is `FASTER_LAYOUT`.
+    """
+    best = {arithmetic: _best_layout(seconds, arithmetic) for arithmetic in {way.arithmetic: None for way in seconds}}
+    plain, *others = best.values()
+    fastest = min(others, key=lambda way: seconds[way], default=plain)
+    return fastest if seconds[plain] >= CLEARLY_FASTER * seconds[fastest] else plain
+
+
+def _best_layout(seconds: Mapping[Way, float], arithmetic: tuple[str, str]) -> Way:
+    ways = {way.layout: way for way in seconds if way.arithmetic == arithmetic}
+    if len(ways) == 1:
+        return next(iter(ways.values()))
+    nchw, channels_last = ways["nchw"], ways["channels-last"]
+    return nchw if seconds[channels_last] >= FASTER_LAYOUT * seconds[nchw] else channels_last
+
+
+def forced_precision() -> str | None:
+    """What `VGG_SWEEP_FASTEST` names, if it is set."""
+    return os.environ.get(FASTEST) or None
+
+
+def measured_for(
+    config: Config,
+    num_classes: int,
+    device: str,
+    threads: int,
+    *,
+    training: bool,
+    arithmetic: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    """All that a choice holds for: the machine, the net, which settings were left open, and the arithmetic if that was
+    settled.
+    """
+    names = ("precision", "tf32", "layout", "micro_batch") if training else ("precision", "tf32", "layout")
+    return {
+        "device": device,
+        "torch": version("torch"),
+        "threads": threads,
+        **_net(config),
+        "classes": num_classes,
+        "training": training,
+        "batch_size": config.recipe.batch_size if training else 0,
+        "asked": {name: getattr(config, name) for name in names},
+        "arithmetic": arithmetic and list(arithmetic),
+    }
+
+
+def _net(config: Config) -> dict[str, Any]:
+    return {"columns": list(config.model.columns), "width": config.width, "crop": config.crop}
+
+
+def choice_file(cache_folder: Path, of: Mapping[str, Any]) -> Path:
+    """Where the choice for `of`, which `measured_for` made, is kept."""
+    digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_folder / "choices" / f"{digest}.json"
+
+
+def kept_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) -> Choice | None:
+    """The choice kept in `path`; None if there is none, or, which is said, if it is damaged or not for `of`."""
+    try:
+        kept = json.loads(path.read_text())
+        choice = _read(kept)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        note(f"{path} is damaged ({type(error).__name__}): what is fastest here is measured anew.")
+        return None
+    if kept["of"] != dict(of):
+        note(f"{path} was measured elsewhere, on {kept['of'].get('device')}: what is fastest here is measured anew.")
+        return None
+    return choice
+
+
+def keep_choice(path: Path, of: Mapping[str, Any], choice: Choice) -> None:
+    """Keep `choice` for later runs; where the cache cannot be written, each measures for itself."""
+    with suppress(OSError):
+        write_json(path, {"of": of, **asdict(choice)})
+
+
+def _read(kept: Mapping[str, Any]) -> Choice:
+    _ = kept["of"]["device"]
+    chosen_from = {str(name): float(seconds) for name, seconds in kept["chosen_from"].items()}
+    choice = Choice(Way(**kept["way"]), int(kept["micro_batch"]), chosen_from)
+    if choice.way.precision not in ("fp32", "bf16", "fp16") or choice.way.layout not in ("channels-last", "nchw"):
+        raise ValueError(f"{choice.way} is no way to compute a net")
+    return choice
+
+
+def foretold(configs: Iterable[Config]) -> list[str]:
+    """Sentences for a plan: what the settings left `auto` will be in training, or that it will be measured."""
+    known: dict[str, list[str]] = {}
+    unknown: dict[str, None] = {}
+    for config in configs:
+        if not _is_open(config) or config.imported.sha256 is not None:
+            continue
+        choices = [] if forced_precision() else _choices_of(config)
+        for words in choices:
+            known.setdefault(words, []).append(config.model.name)
+        if not choices:
+            unknown[config.model.name] = None
+    said = [f"{', '.join(dict.fromkeys(names))}: trained in {words}." for words, names in known.items()]
+    if forced_precision() and unknown:
+        return [f"{FASTEST}={forced_precision()} decides what precision=auto is."]
+    if unknown:
+        said.append(
+            f"{', '.join(unknown)}: what precision, layout and micro_batch leave open is measured for a second or two "
+            "when training begins."
+        )
+    return said
+
+
+def _is_open(config: Config) -> bool:
+    return config.precision == "auto" or config.layout == "auto" or config.micro_batch == 0
+
+
+def _choices_of(config: Config) -> list[str]:
+    """In words, what was measured for the net of `config` with this torch."""
+    asked = {name: getattr(config, name) for name in ("precision", "tf32", "layout", "micro_batch")}
+    like = {**_net(config), "training": True, "torch": version("torch"), "asked": asked, "arithmetic": None}
+    return [
+        f"{choice.in_words()}, as measured on {of['device']}"
+        for of, choice in _all_kept(Path(config.cache))
+        if {name: of.get(name) for name in like} == like and of["threads"] == (config.threads or of["threads"])
+    ]
+
+
+@cache
+def _all_kept(cache_folder: Path) -> list[tuple[dict[str, Any], Choice]]:
+    found = []
+    for path in sorted(cache_folder.glob("choices/*.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(path.read_text())
+            found.append((kept["of"], _read(kept)))
+    return found
+
+
+@cache
+def cpu_name() -> str:
+    """The processor and a hash of its features: two of one name may differ in them, and then in what is fast."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0].splitlines()
+        facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        features = facts.get("flags") or facts.get("Features") or ""
+        name = facts.get("model name") or platform.machine()
+        return f"{name}, features {hashlib.sha256(features.encode()).hexdigest()[:6]}"
+    return platform.processor() or platform.machine()
