@@ -190,7 +190,7 @@ def _sorted_wnids() -> list[str]:
     """From the file that we ship, whose first column alone is read."""
     import vgg_sweep.images
 
-    lines = Path(vgg_sweep.images.__path__[0], "ilsvrc2012.csv").read_text().splitlines()[1:]
+    lines = Path(vgg_sweep.images.sets.__path__[0], "ilsvrc2012.csv").read_text().splitlines()[1:]
     return sorted(line.split(",")[0] for line in lines)
 
 
