@@ -9,7 +9,7 @@ import torch
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Data, Fractals, Imported, Model, Preprocessing, Recipe
 from vgg_sweep.images.sets.statistics import Statistics
-from vgg_sweep.nets.start import initialise
+from vgg_sweep.nets.initial import draw_weights
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan.folders import prepare
@@ -83,7 +83,7 @@ def random_run(tmp_path: Path, model: str | Model = "D", **settings: object) -> 
     folder = prepare(run)
     net = build_net(config, len(CLASSES))
     generator = torch.Generator().manual_seed(config.seed)
-    initialise(net, "he", generator)
+    draw_weights(net, "he", generator)
     with torch.no_grad():
         for tensor in net.state_dict().values():
             if tensor.is_floating_point() and tensor.dim() == 1:  # biases, and all of a batch normalisation

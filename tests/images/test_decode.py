@@ -264,22 +264,6 @@ def test_damaged_bytes_give_pixels_or_a_refusal_and_nothing_else(kind: str) -> N
                 pass
 
 
-def test_a_scaled_jpeg_is_no_smaller_than_asked_and_close_to_a_reduced_one() -> None:
-    image = picture("RGB", 640, 400)
-    data = file_of(image, "JPEG", quality=95)
-    for at_least, size in (
-        (401, (640, 400)),
-        (201, (640, 400)),
-        (200, (320, 200)),
-        (100, (160, 100)),
-        (99, (160, 100)),
-    ):
-        scaled = decoded(data, at_least_px=at_least)
-        assert scaled.size == size
-        assert abs(np.asarray(scaled).astype(int) - np.asarray(image.resize(size, Image.Resampling.BOX))).max() < 12
-    assert decoded(file_of(image, "PNG"), at_least_px=20).size == image.size
-
-
 def test_a_stretch_of_a_tar_is_an_image(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for seed in range(3):

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from vgg_sweep.config.options import load_option
 from vgg_sweep.nets.columns import activation_bytes_training, net_macs, num_params, receptive_fields
-from vgg_sweep.nets.start import initialise
+from vgg_sweep.nets.initial import draw_weights
 from vgg_sweep.nets.vgg import VGG, posteriors
 
 NETS = ["A", "A-LRN", "B", "C", "D", "E", "B-5x5"]
@@ -15,7 +15,7 @@ TORCHVISION = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
 
 def net_of(name, **settings):
     net = VGG(load_option("model", name).columns, **settings)
-    initialise(net, "he", torch.Generator().manual_seed(0))
+    draw_weights(net, "he", torch.Generator().manual_seed(0))
     return net.eval()
 
 

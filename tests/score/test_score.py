@@ -32,7 +32,7 @@ from vgg_sweep.score import score as score_module
 from vgg_sweep.score.arithmetic import check_same_arithmetic, scoring_choice
 from vgg_sweep.score.score import score
 from vgg_sweep.sweep.cost import macs
-from vgg_sweep.train.train import start
+from vgg_sweep.train.train import set_initial_weights
 
 FIGURES = Statistics([0.4, 0.5, 0.6], [0.1, 0.02, 0.01], torch.eye(3).tolist())
 NUM_IMAGES = 11
@@ -50,7 +50,7 @@ def image_set(seed: int = 0) -> ImageSet:
 def scored(run: Run, reporter: Reporter | None = None, images: ImageSet | None = None) -> VGG:
     prepare(run)
     net = build_net(run.config, 3)
-    start(net, run)
+    set_initial_weights(net, run)
     run.folder.weights.write_bytes(b"stands for the weights")
     score(
         net,
@@ -410,3 +410,24 @@ def test_the_faster_ways_give_the_posteriors_of_the_plain_one(
     for name, posteriors_NK in stored(plain).items():
         np.testing.assert_allclose(stored(fast)[name], posteriors_NK, atol=tolerance)
         assert len(np.unique(posteriors_NK.round(4))) > 3  # not all alike, which would agree in any way
+
+
+def with_a_thin_image(on_bad_image: str) -> ImageSet:
+    """Image 4 has 50,000 x 1 px; at Q = 37 it would have 50000 x 37^2 = 68.5 million pixels, and the most are 2^26."""
+    images, settings = image_set(), Data(on_bad_image=on_bad_image)
+    stored, thin = images.val.stored, np.zeros((1, 50_000, 3), np.uint8)
+    val = replace(images.val, stored=lambda i: thin if i == 4 else stored(i), settings=settings, bad={}, _decoded={})
+    return replace(images, val=val)
+
+
+def test_a_thin_image_is_a_bad_image(tmp_path: Path) -> None:
+    plain, gappy = tiny_run(tmp_path / "plain"), tiny_run(tmp_path / "gappy")
+    scored(plain)
+    with pytest.raises(RunError, match=r"val/4 cannot be read as an image .of 50000 x 1 px, .* data.on_bad_image=skip"):
+        scored(gappy, images=with_a_thin_image("error"))
+    scored(gappy, images=with_a_thin_image("skip"))
+    there = [index for index in range(NUM_IMAGES) if index != 4]
+    for each in passes(plain.config):
+        np.testing.assert_allclose(load(gappy, each), load(plain, each)[there], atol=1e-6)
+    assert gappy.folder.record()["bad_val_images"] == ["val/4"]
+    scored(tiny_run(tmp_path / "gappy", protocol="multi"), images=with_a_thin_image("skip"))  # the same images are left

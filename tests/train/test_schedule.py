@@ -1,5 +1,7 @@
 """The plateau rule on hand-worked histories; the fractions on a hand-worked budget."""
 
+from dataclasses import replace
+
 import pytest
 
 from vgg_sweep.config.schema import Recipe
@@ -39,3 +41,14 @@ def test_fractions() -> None:
     recipe = Recipe(name="test", schedule="fractions", drop_fractions=[0.5, 0.75, 0.9])
     rates = [learning_rate(1.0, recipe, step / 20, []) for step in range(20)]
     assert rates == pytest.approx([1.0] * 10 + [0.1] * 5 + [0.01] * 3 + [0.001] * 2)
+
+
+@pytest.mark.parametrize(
+    ("validate_epochs", "num_flat", "drops"),
+    [(0.5, 3, 0), (0.5, 4, 1), (2.0, 1, 1), (0.3, 6, 0), (0.3, 7, 1)],  # 2 epochs are 4, 1 and 6.7 validations
+)
+def test_patience_counts_epochs_whatever_lies_between_two_validations(
+    validate_epochs: float, num_flat: int, drops: int
+) -> None:
+    recipe = replace(PLATEAU, validate_epochs=validate_epochs)
+    assert num_drops(recipe, 0.1, [50.0] * (1 + num_flat)) == drops

@@ -17,7 +17,7 @@ from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.progress import Interrupted
 from vgg_sweep.train.step import Learner
-from vgg_sweep.train.train import start, train
+from vgg_sweep.train.train import set_initial_weights, train
 
 FIGURES = Statistics([0.4, 0.5, 0.6], [0.1, 0.02, 0.01], torch.eye(3).tolist())
 
@@ -25,7 +25,7 @@ FIGURES = Statistics([0.4, 0.5, 0.6], [0.1, 0.02, 0.01], torch.eye(3).tolist())
 def learner(tmp_path: Path, **settings: object) -> Learner:
     run = tiny_run(tmp_path, recipe=replace(RECIPE, batch_size=8), **settings)
     net = build_net(run.config, 3)
-    start(net, run)
+    set_initial_weights(net, run)
     made = Learner(net, run.config, FIGURES, choose_device(run.config))
     made.set_learning_rate(0.02)
     net.train()
@@ -175,7 +175,7 @@ def test_a_velocity_outlives_a_drop_of_the_rate_or_falls_with_it(
     """The velocity is the rate times torch's buffer: kept over a drop to a tenth, the buffer is ten times as large."""
     run = tiny_run(tmp_path, recipe=replace(RECIPE, keep_velocity=keep_velocity))
     net = build_net(run.config, 3)
-    start(net, run)
+    set_initial_weights(net, run)
     made = Learner(net, run.config, FIGURES, choose_device(run.config))
     made.set_learning_rate(0.02)
     made.step(batch(), 0)

@@ -17,7 +17,7 @@ from vgg_sweep.plan.runs import plan
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 from vgg_sweep.sweep.cost import macs as pass_macs
-from vgg_sweep.train.train import budget
+from vgg_sweep.train.schedule import budget
 
 ILSVRC_TRAIN, ILSVRC_VAL = 1_281_167, 50_000
 ILSVRC_SIZE_PX = (500, 375)

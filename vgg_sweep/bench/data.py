@@ -7,10 +7,9 @@ the colour shift and the mean are taken on the device; the others hand over norm
 import io
 import random
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,10 @@ from vgg_sweep.bench.timing import Progress, Row, take_turns
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import BadImage, decoded, size_px
+from vgg_sweep.images.files import image_files
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.views.augment import Draws, draw_epoch
 from vgg_sweep.images.views.loader import Loader, draw_view
-from vgg_sweep.images.views.packed import packed
 from vgg_sweep.protocols.methods import scaled_px
 
 BATCH = 32
@@ -49,25 +48,18 @@ def bench_data(config: Config, seconds: float, progress: Progress) -> list[Row]:
     ids = [str(index) for index in range(IMAGES_A_ROUND)]
     exact = Split(ids, labels_N, lambda index: files[index % len(files)], Data(cache="none"))
     rows = []
-    with tempfile.TemporaryDirectory() as cache:
-        progress("packing")
-        splits = {
-            "ours": exact,
-            "ours, scaled": replace(exact, settings=Data(cache="none", decode="scaled")),
-            "ours, packed": packed(exact, "bench", S_px[1], Path(cache), 1),
+    for workers in NUM_WORKERS:
+        progress(f"{len(files)} images, {workers} worker(s): ours and the others take turns")
+        works: dict[str, Callable[[], object]] = {
+            "ours": _own_epoch(exact, S_px, config.crop, workers),
+            "ours, by processes": _own_epoch_by_processes(exact, S_px, config.crop, workers),
+            "torchvision": _torchvision_epoch(files, S_px, config.crop, workers),
         }
-        for workers in NUM_WORKERS:
-            progress(f"{len(files)} images, {workers} worker(s): {', '.join(splits)} and the others take turns")
-            works: dict[str, Callable[[], object]] = {
-                what: _own_epoch(split, S_px, config.crop, workers) for what, split in splits.items()
-            }
-            works["ours, by processes"] = _own_epoch_by_processes(exact, S_px, config.crop, workers)
-            works["torchvision"] = _torchvision_epoch(files, S_px, config.crop, workers)
-            if find_spec("timm"):
-                works["timm"] = _timm_epoch(files, config.crop, workers)
-            works["decoding alone"] = _decoding(files, workers)
-            times = take_turns(works, torch.device("cpu"), seconds)
-            rows += [_row(what, workers, config, times) for what in works]
+        if find_spec("timm"):
+            works["timm"] = _timm_epoch(files, config.crop, workers)
+        works["decoding alone"] = _decoding(files, workers)
+        times = take_turns(works, torch.device("cpu"), seconds)
+        rows += [_row(what, workers, config, times) for what in works]
     return rows
 
 
@@ -77,7 +69,7 @@ def _files(root: str | None) -> list[bytes]:
         raise ConfigError("bench data needs data.root=PATH: a folder or a tar with images, such as some of the set's.")
     path, files = Path(root).expanduser(), []
     if path.is_dir():
-        contents = (file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file())
+        contents = (file.read_bytes() for file in image_files(path))
         files = [data for data, _ in zip(_images(contents), range(MOST_FILES), strict=False)]
     elif path.is_file() and tarfile.is_tarfile(path):
         with tarfile.open(path) as tar:

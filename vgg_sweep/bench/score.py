@@ -67,7 +67,7 @@ def _rows(
     def ours() -> None:
         net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
         for each, images_HWC in images.items():
-            pass_posteriors(net, images_HWC, each, config, preprocessing, device)
+            pass_posteriors(net, images_HWC, each, config.crop, preprocessing, device)
 
     def one_by_one() -> None:
         net.to(memory_format=torch.contiguous_format)

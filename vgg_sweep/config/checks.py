@@ -11,6 +11,7 @@ from vgg_sweep.protocols.methods import PAPER_CROP_PX, parse_pass
 _CHOICES = {
     "recipe.init": ("normal", "literal", "glorot", "he"),
     "recipe.schedule": ("plateau", "fractions"),
+    "recipe.last_batch": ("short", "wrap"),
     "train_scale.trainable": ("all", "fc"),
     "data.source": (
         "fractals",
@@ -44,7 +45,8 @@ _NOT_NEGATIVE = ("threads", "workers", "micro_batch", "checkpoint_every_steps")
 
 
 _POSITIVE = ("crop", "width", "recipe.batch_size", "recipe.epochs", "recipe.fine_tune_epochs", "recipe.max_steps",
-             "recipe.lr", "recipe.fine_tune_lr", "recipe.pixel_max", "preprocessing.pixel_max",
+             "recipe.patience_epochs", "recipe.validate_epochs", "recipe.lr", "recipe.fine_tune_lr",
+             "recipe.pixel_max", "preprocessing.pixel_max",
              "devices", "data_timeout_seconds",
              "log_every_steps", "checkpoint_every_minutes", "data.fractals.num_classes",
              "data.fractals.train_per_class", "data.fractals.val_per_class")  # fmt: skip

@@ -48,6 +48,10 @@ class Recipe:
 
     name: str = MISSING
     batch_size: int = 256
+    last_batch: str = "short"
+    """The last batch of an epoch whose images the batch size does not divide: `short`, a step at the full rate on what
+    is left; `wrap`, filled up with the epoch's first images, as Caffe's data layer wraps round. Not stated.
+    """
     epochs: float = 74.0
     """Budget of a run at S=256, in passes over the training set."""
     fine_tune_epochs: float = 74.0
@@ -68,7 +72,7 @@ class Recipe:
     schedule: str = "plateau"
     """`plateau`: lr / 10 when validation accuracy stops improving; `fractions`: at fixed shares of the budget."""
     patience_epochs: int = 5
-    """Epochs without improvement that count as a plateau. Not stated in the paper."""
+    """Epochs without improvement that count as a plateau, at least one. Not stated in the paper."""
     threshold: float = 0.1
     """Smallest fall of the validation error, in points, that counts as an improvement. Not stated in the paper."""
     num_drops: int = 3
@@ -124,13 +128,10 @@ class Data:
     the next image of the split in its place and score without it.
     """
     decode: str = "exact"
-    """`scaled`: a training image of more than twice the size that S needs is decoded at a half, a quarter or an eighth
-    of its size; docs/loader.md has what that changes. Test images are always decoded exactly.
-    """
+    """Of runs made before `scaled` was dropped; nothing trains with it."""
     cache: str = "auto"
-    """`auto`: decoded images stay in memory if all of the split take a small share of it; `memory`: they stay;
-    `none`; `packed`: training images are read from a few large files, made once, in which none is much larger than S
-    needs. docs/loader.md has what that changes.
+    """`auto`: decoded images stay in memory if all of the split take a small share of it; `memory`: they stay; `none`.
+    `packed` was dropped and stands in the settings of runs made before.
     """
     fractals: Fractals = field(default_factory=Fractals)
 

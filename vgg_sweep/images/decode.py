@@ -65,11 +65,8 @@ def encoded(stored: Path | Stretch | bytes) -> bytes:
             return stored.read_bytes()
 
 
-def decoded(stored: Stored, *, exif_rotation: bool = False, at_least_px: int | None = None) -> Image.Image:
+def decoded(stored: Stored, *, exif_rotation: bool = False) -> Image.Image:
     """The image in RGB, upright if `exif_rotation`.
-
-    With `at_least_px` a JPEG may come at a half, a quarter or an eighth of its size, its smaller side no smaller than
-    that, which libjpeg does at a part of the cost.
 
     Raises `BadImage` saying what is wrong with the file, and `OSError` if it is the disk that failed.
     """
@@ -77,8 +74,6 @@ def decoded(stored: Stored, *, exif_rotation: bool = False, at_least_px: int | N
         return Image.fromarray(stored)
     data = encoded(stored)
     with _bad_image(), Image.open(io.BytesIO(data)) as image:
-        if at_least_px is not None:
-            image.draft(None, (at_least_px, at_least_px))
         turn = TURNS.get(_orientation(image)) if exif_rotation else None
         rgb = _in_rgb(image)
         return rgb if turn is None else rgb.transpose(turn)
@@ -159,8 +154,8 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation; 1, upright, where there is none or it cannot be read, and of TIFFs, which Pillow sets upright
-    by itself.
+    """EXIF's orientation; 1, upright, where there is none or it cannot be read, and of TIFFs, which Pillow always
+    sets upright.
     """
     if image.format == "TIFF":
         return 1

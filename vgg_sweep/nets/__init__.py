@@ -1,1 +1,1 @@
-"""The nets: Table 1 as layers (`columns`) and as one module (`vgg`), first weights (`start`), files (`weights`)."""
+"""The nets: Table 1 as layers (`columns`) and as one module (`vgg`), initial weights (`initial`), files (`weights`)."""

@@ -33,6 +33,11 @@ class LRN(nn.Module):
         return output
 
 
+def factor(a_NCHW: Tensor) -> Tensor:
+    """What each activation is multiplied by: (K + ALPHA * sum of a_j^2) ^ -BETA, in float64, as it may hardly vary."""
+    return _scales(a_NCHW.double())[0]
+
+
 class _LRN(torch.autograd.Function):
     """Keeps only its input, as the ReLU before it does anyway, and computes the sums again in the backward pass.
 

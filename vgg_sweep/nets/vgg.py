@@ -40,7 +40,7 @@ class VGG(nn.Module):
 
     The modules have the indices of torchvision's VGG, and so has the state dict: `features.0.weight`, ...,
     `classifier.0.weight` [4096, 25088]. `layer_names` maps the modules that are layers of the table to the usual names:
-    `features.0` is conv1_1, `classifier.0` is fc6. The parameters mean nothing until `start.initialise` or
+    `features.0` is conv1_1, `classifier.0` is fc6. The parameters mean nothing until `initial.draw_weights` or
     `weights.load_weights` sets them.
 
     Raises `ConfigError` as `parse_columns` does.

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vgg_sweep.errors import RunError
-from vgg_sweep.nets.start import copy_all
+from vgg_sweep.nets.initial import copy_all
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.runs.files import atomic_path
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.images.sets.folders import EXTENSIONS
-from vgg_sweep.images.views.crops import rescaled
+from vgg_sweep.images.decode import BadImage
+from vgg_sweep.images.files import EXTENSIONS, image_files
+from vgg_sweep.images.views.crops import check_fits, rescaled
 from vgg_sweep.machine.device import Device
 from vgg_sweep.predict.load import Loaded, as_image
 from vgg_sweep.protocols.means import BOTH, Protocol, mean
@@ -61,7 +62,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in EXTENSIONS)
+            inside = image_files(path)
             if not inside:
                 raise ConfigError(f"{path} has no images ({', '.join(EXTENSIONS)}); name another folder, or files.")
             found += inside
@@ -75,15 +76,16 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 def predict(loaded: Loaded, paths: Sequence[Path], wanted: Sequence[Protocol], device: Device) -> Iterator[Prediction]:
     """What the net of `loaded` says of each image, in their order: the posteriors that scoring would compute.
 
-    An image that cannot be read is told of and the others go on. Images are decoded while those before them are in the
-    net. Raises `RunError` for a net without a classifier, which has features only.
+    An image that cannot be used is reported, and the others go on. Images are decoded while those before them are in
+    the net. Raises `RunError` for a net without a classifier, which has features only.
     """
     check_classifier(loaded.net)
     passes = {each for protocol in wanted for each in passes_of(protocol.method, protocol.test_scales)}
-    per_batch = max(1, FORWARD_PX[device.place.type] // max(each.Q for each in passes) ** 2)
+    largest_Q = max(each.Q for each in passes)
+    per_batch = max(1, FORWARD_PX[device.place.type] // largest_Q**2)
     loaded.net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     with ThreadPoolExecutor(max(1, loaded.config.workers)) as pool:
-        for batch in _decoded_ahead(pool, paths, per_batch, loaded.config.data.exif_rotation):
+        for batch in _decoded_ahead(pool, paths, per_batch, loaded.config.data.exif_rotation, largest_Q):
             images = [prediction.image for prediction in batch if prediction.image is not None]
             of_pass = {each: iter(_posteriors(loaded, images, each, device)) for each in passes}
             for prediction in batch:
@@ -95,19 +97,23 @@ def predict(loaded: Loaded, paths: Sequence[Path], wanted: Sequence[Protocol], d
 
 
 def _decoded_ahead(
-    pool: ThreadPoolExecutor, paths: Sequence[Path], per_batch: int, exif_rotation: bool
+    pool: ThreadPoolExecutor, paths: Sequence[Path], per_batch: int, exif_rotation: bool, Q_px: int
 ) -> Iterator[list[Prediction]]:
     """The images in batches, the next one being decoded while one is in use."""
     batches = [paths[first : first + per_batch] for first in range(0, len(paths), per_batch)]
-    ahead = [pool.submit(_decoded, path, exif_rotation) for path in batches[0]]
+    ahead = [pool.submit(_decoded, path, exif_rotation, Q_px) for path in batches[0]]
     for following in [*batches[1:], []]:
-        current, ahead = ahead, [pool.submit(_decoded, path, exif_rotation) for path in following]
+        current, ahead = ahead, [pool.submit(_decoded, path, exif_rotation, Q_px) for path in following]
         yield [future.result() for future in current]
 
 
-def _decoded(path: Path, exif_rotation: bool) -> Prediction:
+def _decoded(path: Path, exif_rotation: bool, Q_px: int) -> Prediction:
     try:
-        return Prediction(path, as_image(path, exif_rotation=exif_rotation), {})
+        image = as_image(path, exif_rotation=exif_rotation)
+        check_fits(image.size, Q_px)
+        return Prediction(path, image, {})
+    except BadImage as error:
+        return Prediction(path, None, {}, f"{path} cannot be rescaled ({error}).")
     except RunError as error:
         return Prediction(path, None, {}, str(error))
 
@@ -115,7 +121,7 @@ def _decoded(path: Path, exif_rotation: bool) -> Prediction:
 def _posteriors(loaded: Loaded, images: Sequence[Image.Image], each: Pass, device: Device) -> NDArray[np.float64]:
     """Posteriors [N, K] of one pass."""
     images_HWC = [rescaled(image, each.Q, loaded.preprocessing.interpolation) for image in images]
-    own = pass_posteriors(loaded.net, images_HWC, each, loaded.config, loaded.preprocessing, device)
+    own = pass_posteriors(loaded.net, images_HWC, each, loaded.config.crop, loaded.preprocessing, device)
     return own.astype(np.float64)
 
 

@@ -5,7 +5,7 @@ A pass is one (method, Q, flip). Every file of posteriors holds one pass for all
 in parts of `CHUNK` images, so that a killed scoring goes on where it was. All passes of a chunk share the decoded
 images.
 
-Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w places of the dense score map.
+Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w positions of the dense score map.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ from vgg_sweep.config.schema import Config, Preprocessing
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.check.order import order_hint
 from vgg_sweep.images.sets.splits import ImageSet, Split
-from vgg_sweep.images.views.crops import rescaled, views
+from vgg_sweep.images.views.crops import rescaled, usable_or_none, views
 from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.nets.weights import weights_fingerprint
 from vgg_sweep.plan.passes import missing
+from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.files import atomic_path, read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
@@ -69,72 +71,132 @@ def score(
     Raises `RunError` if the posteriors there are of other images or weights, or in another precision, `Interrupted`
     when asked to stop.
     """
-    wanted = missing(folder, config)
-    if not wanted:
+    if not (wanted := missing(folder, config)):
         return
     manifest = _manifest(folder, images)
     check_same_arithmetic(folder, manifest["files"], device, reporter.note)
+    parts = Parts(folder.posteriors / "parts" / _origin(manifest, device), wanted, len(images.val))
     device.expect_shapes(alike=False)
     net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     net.eval()
-    parts = folder.posteriors / "parts" / _origin(manifest, device)
-    num_images = len(images.val)
-    starts, filter = range(0, num_images, CHUNK), preprocessing.interpolation
-    began, fresh = time.monotonic(), 0
-    with ThreadPoolExecutor(max(1, config.workers)) as pool:
-        for number, start in enumerate(starts):
-            chunk = range(start, min(start + CHUNK, num_images))
-            files = {each: parts / each.name / f"{start:09d}.npy" for each in wanted}
-            todo = [each for each, file in files.items() if not file.exists()]
-            if todo:
-                found = list(pool.map(images.val.image_or_none, ranks.share(chunk)))
-                decoded = [image for image in found if image is not None]
-                is_there_N = [image is not None for image in found]
-                for Q in sorted({each.Q for each in todo}):
-                    images_HWC = list(pool.map(partial(rescaled, Q_px=Q, interpolation=filter), decoded))
-                    for each in todo:
-                        if each.Q == Q:
-                            there_NK = pass_posteriors(net, images_HWC, each, config, preprocessing, device)
-                            own_NK = np.full((len(found), len(images.classes)), LEFT_OUT, np.float32)
-                            own_NK[is_there_N] = there_NK.reshape(-1, len(images.classes))  # which may be none
-                            if (posteriors_NK := ranks.gather(own_NK)) is not None:
-                                _save(files[each], posteriors_NK)
-                    ranks.share_stop(reporter)
-                    reporter.check_stop()
-                fresh += 1
-            left = len(starts) - number - 1
-            reporter.step(
-                "score",
-                chunk.stop,
-                num_images,
-                passes=len(wanted),
-                eta_seconds=round((time.monotonic() - began) / max(fresh, 1) * left),
-            )
+    began = time.monotonic()
+    scorer = _Scorer(net, config, images, preprocessing, device, reporter, ranks)
+    is_whole = scorer.fill(parts)
+    seconds = time.monotonic() - began
     if not ranks.is_first:
         return
-    seconds = time.monotonic() - began
-    scored = {
-        each: np.concatenate([np.load(parts / each.name / f"{start:09d}.npy") for start in starts]) for each in wanted
-    }
+    scored = parts.joined()
     is_there_N = next(iter(scored.values()))[:, 0] != LEFT_OUT
     _leave_out(manifest, images.val, is_there_N, folder)
-    if fresh == len(starts):
-        sizes_px = map(images.val.size_px, np.flatnonzero(is_there_N).tolist())
-        total_macs = sum(macs(wanted, config, len(images.classes), sizes_px).values())
-        folder.update_record(score_seconds=round(seconds, 2), score_macs_per_second=round(total_macs / seconds))
-    for each in wanted:
-        posteriors_NK = scored[each][is_there_N]
-        file = folder.posteriors / f"{each.name}.npy"
-        _save(file, posteriors_NK)
-        others = [entry for entry in manifest["files"] if entry["file"] != file.name]
-        manifest["files"] = [*others, _entry(each, file, posteriors_NK, device)]
-    guesses_N = next(iter(scored.values()))[is_there_N].argmax(axis=1)
-    hint = order_hint(guesses_N, np.array(manifest["labels"]), images.classes)
+    if is_whole:
+        _record_speed(folder, config, images, wanted, is_there_N, seconds)
+    for each, posteriors_NK in scored.items():
+        _add(manifest, folder, each, posteriors_NK[is_there_N], device)
+    _hint(folder, manifest, next(iter(scored.values()))[is_there_N], reporter)
+    write_json(folder.posteriors / "manifest.json", manifest)
+    shutil.rmtree(folder.posteriors / "parts")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The posteriors while they are being made: a file for each pass and chunk of images."""
+
+    folder: Path
+    passes: list[Pass]
+    num_images: int
+
+    @property
+    def chunks(self) -> list[range]:
+        return [range(start, min(start + CHUNK, self.num_images)) for start in range(0, self.num_images, CHUNK)]
+
+    def file(self, each: Pass, chunk: range) -> Path:
+        return self.folder / each.name / f"{chunk.start:09d}.npy"
+
+    def missing(self, chunk: range) -> list[Pass]:
+        return [each for each in self.passes if not self.file(each, chunk).exists()]
+
+    def joined(self) -> dict[Pass, np.ndarray]:
+        """posteriors_NK of each pass, with rows of `LEFT_OUT` for images that are left out."""
+        files = {each: [self.file(each, chunk) for chunk in self.chunks] for each in self.passes}
+        return {each: np.concatenate(list(map(np.load, own))) for each, own in files.items()}
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """What a net is scored with."""
+
+    net: VGG
+    config: Config
+    images: ImageSet
+    preprocessing: Preprocessing
+    device: Device
+    reporter: Reporter
+    ranks: Ranks
+
+    def fill(self, parts: Parts) -> bool:
+        """Make the parts that are not there. Returns whether none was."""
+        began, num_made = time.monotonic(), 0
+        with ThreadPoolExecutor(max(1, self.config.workers)) as pool:
+            for number, chunk in enumerate(parts.chunks, start=1):
+                if todo := parts.missing(chunk):
+                    self._fill_chunk(pool, parts, chunk, todo)
+                    num_made += 1
+                self.reporter.step(
+                    "score",
+                    chunk.stop,
+                    parts.num_images,
+                    passes=len(parts.passes),
+                    eta_seconds=round((time.monotonic() - began) / max(num_made, 1) * (len(parts.chunks) - number)),
+                )
+        return num_made == len(parts.chunks)
+
+    def _fill_chunk(self, pool: ThreadPoolExecutor, parts: Parts, chunk: range, todo: list[Pass]) -> None:
+        """All passes of a chunk, whose images are decoded once."""
+        usable = partial(usable_or_none, self.images.val, Q_px=_largest_Q(self.config, parts.passes))
+        found = list(pool.map(usable, self.ranks.share(chunk)))
+        decoded, is_there_N = [image for image in found if image is not None], [image is not None for image in found]
+        for Q in sorted({each.Q for each in todo}):
+            rescale = partial(rescaled, Q_px=Q, interpolation=self.preprocessing.interpolation)
+            images_HWC = list(pool.map(rescale, decoded))
+            for each in [each for each in todo if each.Q == Q]:
+                there_NK = pass_posteriors(
+                    self.net, images_HWC, each, self.config.crop, self.preprocessing, self.device
+                )
+                own_NK = np.full((len(found), len(self.images.classes)), LEFT_OUT, np.float32)
+                own_NK[is_there_N] = there_NK.reshape(-1, len(self.images.classes))  # which may be none
+                if (posteriors_NK := self.ranks.gather(own_NK)) is not None:
+                    _save(parts.file(each, chunk), posteriors_NK)
+            self.ranks.share_stop(self.reporter)
+            self.reporter.check_stop()
+
+
+def _largest_Q(config: Config, passes: list[Pass]) -> int:
+    """The largest Q that images must fit at: any of the paper's protocols, so that all leave out the same images."""
+    return max(*test_scales(config.train_scale.S, "multi", config.crop), *(each.Q for each in passes))
+
+
+def _record_speed(
+    folder: RunFolder, config: Config, images: ImageSet, wanted: list[Pass], is_there_N: np.ndarray, seconds: float
+) -> None:
+    sizes_px = map(images.val.size_px, np.flatnonzero(is_there_N).tolist())
+    total_macs = sum(macs(wanted, config, len(images.classes), sizes_px).values())
+    folder.update_record(score_seconds=round(seconds, 2), score_macs_per_second=round(total_macs / seconds))
+
+
+def _add(manifest: dict[str, Any], folder: RunFolder, each: Pass, posteriors_NK: np.ndarray, device: Device) -> None:
+    """Write the file of a pass and enter it in the manifest, in the place of an older one."""
+    file = folder.posteriors / f"{each.name}.npy"
+    _save(file, posteriors_NK)
+    others = [entry for entry in manifest["files"] if entry["file"] != file.name]
+    manifest["files"] = [*others, _entry(each, file, posteriors_NK, device)]
+
+
+def _hint(folder: RunFolder, manifest: dict[str, Any], posteriors_NK: np.ndarray, reporter: Reporter) -> None:
+    """Record, and say, whether val's labels seem to be in another order."""
+    hint = order_hint(posteriors_NK.argmax(axis=1), np.array(manifest["labels"]), manifest["classes"])
     folder.update_record(order_hint=hint)
     if hint:
         reporter.note(hint)
-    write_json(folder.posteriors / "manifest.json", manifest)
-    shutil.rmtree(folder.posteriors / "parts")
 
 
 def _leave_out(manifest: dict[str, Any], val: Split, is_there_N: np.ndarray, folder: RunFolder) -> None:
@@ -213,13 +275,12 @@ def pass_posteriors(
     net: VGG,
     images_HWC: list[np.ndarray],
     each: Pass,
-    config: Config,
+    crop: int,
     preprocessing: Preprocessing,
     device: Device,
 ) -> np.ndarray:
-    """Posteriors [N, K] of one pass: the mean over an image's views where it has several (Sect.
-
-    3.2: of posteriors, not of scores).
+    """Posteriors [N, K] of one pass: the mean over an image's views where it has several (Sect. 3.2: of
+    posteriors, not of scores).
     """
 
     def of_views(views_NHWC: np.ndarray) -> np.ndarray:
@@ -233,7 +294,7 @@ def pass_posteriors(
 
     result: list[np.ndarray | None] = [None] * len(images_HWC)
     forward_px = FORWARD_PX[device.place.type]
-    for indices, views_NHWC in _same_shape(images_HWC, each.method, config.crop, forward_px):
+    for indices, views_NHWC in _same_shape(images_HWC, each.method, crop, forward_px):
         per_forward = max(1, forward_px // (views_NHWC.shape[1] * views_NHWC.shape[2]))
         parts = (views_NHWC[first : first + per_forward] for first in range(0, len(views_NHWC), per_forward))
         views_NK = np.concatenate([_halved_to_fit(of_views, part) for part in parts])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.images.sets.sources import check_source, is_here
+from vgg_sweep.images.sets.sources import check_source, is_here, refuse_dropped
 from vgg_sweep.machine.launch import is_first_process, launch, num_processes
 from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.passes import missing
@@ -26,6 +26,7 @@ EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "interrupted": 130}
 
 def check(config: Config) -> None:
     """Raise `ConfigError` if the data or the device that `config` asks for is not here; nothing is written."""
+    refuse_dropped(config.data)
     if not config.data.download or is_here(config.data):
         check_source(config.data, val_alone=config.imported.sha256 is not None)
     if config.device not in ("auto", "cpu"):

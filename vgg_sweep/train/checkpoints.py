@@ -16,12 +16,16 @@ from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.train.step import Learner
 
 NUM_CHECKPOINTS = 2
+RULES = 2
+"""The second rules: fine-tuning draws its own order, views and dropout, and patience counts epochs. Under the first, it
+drew those of its parent again, and patience counted validations.
+"""
 MOST_OF_TIME = 0.02
 """Share of the time that checkpoints after an epoch may take."""
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """Where a run is: with the weights, the momentum and the scale of the loss, all that a checkpoint holds."""
 
     step: int = 0
@@ -29,6 +33,8 @@ class Progress:
     lr: float = 0.0
     seconds: float = 0.0
     micro_batch: int = 0
+    rules: int = RULES
+    """Of `RULES`, those that the run began under; it goes on under them."""
 
 
 def checkpoint_files(folder: RunFolder) -> list[Path]:
@@ -57,24 +63,24 @@ class Checkpoints:
             or (epoch_ends and self._cost_seconds <= MOST_OF_TIME * since)
         )
 
-    def save(self, learner: Learner, progress: Progress) -> None:
+    def save(self, learner: Learner, state: TrainingState) -> None:
         """Copy the state now and write it while the training goes on.
 
         Raises `OSError` if the one before could not be written.
         """
         began = time.monotonic()
         self.wait()
-        state = {
-            "progress": asdict(progress),
+        content = {
+            "progress": asdict(state),
             "net": learner.net.state_dict(),
             "optimizer": learner.optimizer.state_dict(),
             "scaler": learner.scaler.state_dict(),
         }
-        state = _copied(state)
+        content = _copied(content)
         self._saved_at = time.monotonic()
         self._cost_seconds = self._saved_at - began
         self.seconds += self._cost_seconds
-        self._writing = self._thread.submit(_write, self._folder, progress.step, state)
+        self._writing = self._thread.submit(_write, self._folder, state.step, content)
 
     def wait(self) -> None:
         """Return when the last checkpoint is on disk. Raises `OSError` if it could not be written."""
@@ -83,7 +89,7 @@ class Checkpoints:
             self._writing = None
 
     def remove(self) -> None:
-        """Remove all, of a run that needs them no more."""
+        """Remove all checkpoints, which a finished run no longer needs."""
         self.wait()
         for path in checkpoint_files(self._folder):
             path.unlink()
@@ -100,45 +106,45 @@ def remove_unfinished(folder: RunFolder) -> None:
             path.unlink()
 
 
-def _copied(state: Any) -> Any:
+def _copied(content: Any) -> Any:
     """The same dicts and lists with copies of their tensors in main memory."""
-    match state:
+    match content:
         case torch.Tensor():
-            return state.to("cpu", copy=True)
+            return content.to("cpu", copy=True)
         case dict():
-            return {key: _copied(value) for key, value in state.items()}
+            return {key: _copied(value) for key, value in content.items()}
         case list():
-            return [_copied(value) for value in state]
-    return state
+            return [_copied(value) for value in content]
+    return content
 
 
-def _write(folder: RunFolder, step: int, state: Any) -> float:
+def _write(folder: RunFolder, step: int, content: Any) -> float:
     began = time.monotonic()
     folder.checkpoints.mkdir(exist_ok=True)
-    content = io.BytesIO()  # straight to a file, torch would hide that the disk is full
-    torch.save(state, content)
+    file = io.BytesIO()  # straight to a file, torch would hide that the disk is full
+    torch.save(content, file)
     with atomic_path(folder.checkpoints / f"step-{step:09d}.pt") as temporary:
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(file.getbuffer())
     for path in checkpoint_files(folder)[NUM_CHECKPOINTS:]:
         path.unlink()
     return time.monotonic() - began
 
 
-def restore(folder: RunFolder, learner: Learner, reporter: Reporter) -> Progress | None:
-    """Load the newest whole checkpoint, saying so of any that is not whole; None if there is none."""
+def restore(folder: RunFolder, learner: Learner, reporter: Reporter) -> TrainingState | None:
+    """Load the newest whole checkpoint and name those that are not whole; None if there is none."""
     for path in checkpoint_files(folder):
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a broken file
-            reporter.note(f"{path.name} is broken ({type(error).__name__}) and is passed over for the one before it")
+            reporter.note(f"{path.name} is broken ({type(error).__name__}); falling back to the previous checkpoint")
             if learner.ranks.is_first:
                 path.unlink()
             continue
-        learner.net.load_state_dict(state["net"])
-        learner.optimizer.load_state_dict(state["optimizer"])
-        learner.scaler.load_state_dict(state["scaler"])
-        progress = Progress(**state["progress"])
-        learner.lr = progress.lr
-        learner.micro_batch = min(learner.micro_batch, progress.micro_batch)
-        return progress
+        learner.net.load_state_dict(content["net"])
+        learner.optimizer.load_state_dict(content["optimizer"])
+        learner.scaler.load_state_dict(content["scaler"])
+        state = TrainingState(**{"rules": 1} | content["progress"])
+        learner.lr = state.lr
+        learner.micro_batch = min(learner.micro_batch, state.micro_batch)
+        return state
     return None

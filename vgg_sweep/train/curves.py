@@ -36,7 +36,7 @@ class Window:
             setattr(self, name, value if math.isnan(before) else KEPT * before + (1 - KEPT) * value)
 
     def is_at_chance(self, num_classes: int) -> bool:
-        return self.loss > math.log(num_classes) - CHANCE_MARGIN
+        return num_classes > 1 and self.loss > math.log(num_classes) - CHANCE_MARGIN
 
     def row(self, step: int, epoch: float, lr: float, val_error: float | None) -> dict[str, float]:
         """What a row of metrics.csv holds, by `COLUMNS`; `val_error` only if it was just measured."""

@@ -35,6 +35,8 @@ class Learner:
         self.optimizer = make_optimizer(net, config, device)
         self.scaler = torch.amp.GradScaler(device.place.type, enabled=device.precision == "fp16")
         self.lr = 0.0
+        self.stream: tuple[int, ...] = ()
+        """Sets the random draws apart from those of other runs of the seed."""
         own = math.ceil(config.recipe.batch_size / ranks.num_ranks)
         self.micro_batch = min(own, device.micro_batch or own)
         self._note = note
@@ -96,7 +98,7 @@ class Learner:
     def _backward(self, batch: Batch, own: slice, step: int) -> torch.Tensor:
         """Add the gradients of the images `own` of this rank's. Returns their loss and wrong answers, each summed."""
         rows = batch.rows[own]
-        self.net.draw_dropout(batch.size, rows, derived_seed("dropout", self.config.seed, step))
+        self.net.draw_dropout(batch.size, rows, derived_seed("dropout", self.config.seed, step, *self.stream))
         labels_N = batch.labels_N[own].to(self.device.place, non_blocking=True)
         alpha_NC = batch.alpha_NC[own].to(self.device.place) * self.config.recipe.color_shift_std
         images_NCHW = net_input(

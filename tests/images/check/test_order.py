@@ -85,3 +85,11 @@ def test_a_run_says_it(tmp_path: Path, call: Callable[..., Outcome]) -> None:
     shutil.rmtree(folder / "posteriors")
     assert call(*asked).exit_code == 0
     assert json.loads((folder / "record.json").read_text())["order_hint"] is None
+
+
+def test_a_small_set_is_not_called_guessing() -> None:
+    """Three standard deviations above a half are beyond 1 for nine images, and beyond 1/sqrt(2) up to 52."""
+    assert not is_at_chance(0, 9, 2) and not is_at_chance(50, 9, 2)
+    assert not is_at_chance(50, 52, 2) and is_at_chance(50, 53, 2)
+    assert not is_at_chance(0, 100, 1)
+    assert order_hint(np.zeros(9, int), np.zeros(9, int), ["ant", "bee"]) is None

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import Stretch
 from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Found, Listing, Names, held_out, hold_out, indexed
 
@@ -110,11 +111,11 @@ def test_a_scan_that_fails_leaves_what_there_was(tmp_path: Path) -> None:
 
 def test_what_is_held_out_is_a_share_of_each_class() -> None:
     labels_N = np.repeat([0, 1, 2], [100, 10, 2])
-    is_val_N = held_out(labels_N, 0.2, seed=3)
+    is_val_N = held_out(labels_N, 0.2, 3, "abc")
     assert [int(is_val_N[labels_N == label].sum()) for label in range(3)] == [20, 2, 1]
-    assert np.array_equal(is_val_N, held_out(labels_N, 0.2, seed=3))
-    assert not np.array_equal(is_val_N, held_out(labels_N, 0.2, seed=4))
-    assert np.array_equal(is_val_N[:100], held_out(labels_N[:100], 0.2, seed=3))  # whatever other classes there are
+    assert np.array_equal(is_val_N, held_out(labels_N, 0.2, 3, "abc"))
+    assert not np.array_equal(is_val_N, held_out(labels_N, 0.2, 4, "abc"))
+    assert np.array_equal(is_val_N[:100], held_out(labels_N[:100], 0.2, 3, "abc"))  # whatever other classes there are
 
 
 def test_holding_out_parts_the_training_images(tmp_path: Path) -> None:
@@ -126,3 +127,9 @@ def test_holding_out_parts_the_training_images(tmp_path: Path) -> None:
         assert train | val == before[name] and not train & val
     one = indexed(tmp_path / "index", lambda: made).facts
     assert "val is 50% of the training images" in one["notes"][-1]
+
+
+def test_a_class_of_one_image_cannot_be_held_out_of() -> None:
+    with pytest.raises(ConfigError, match=r"data.val_share=0.1 needs two images of every class, .* and bee has one"):
+        held_out(np.array([0, 0, 1, 2, 2]), 0.1, 0, ["ant", "bee", "cat"])
+    assert held_out(np.array([0, 0, 1, 1, 1]), 0.9, 0, ["ant", "bee"]).sum() == 3  # one of each class stays in train

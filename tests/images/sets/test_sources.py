@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.plan.test_plan import config
+from vgg_sweep.config.checks import valid
 from vgg_sweep.config.schema import Config, Data, Fractals
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.images.sets.sources import open_images
+from vgg_sweep.images.sets.sources import open_images, refuse_dropped
 
 
 @pytest.fixture
@@ -132,3 +133,21 @@ def test_fractals_are_drawn_once_and_kept(tmp_path: Path, monkeypatch: pytest.Mo
     again = open_images(settings)
     assert np.array_equal(np.asarray(first.train.image(3)), np.asarray(again.train.image(3)))
     assert first.fingerprint == again.fingerprint
+
+
+def test_a_class_of_one_image_is_named_where_a_part_is_held_out(root: Path) -> None:
+    for name in ("1.png", "2.png"):
+        (root / "train" / "bee" / name).unlink()
+    settings = folder_config(root)
+    with pytest.raises(ConfigError, match="and bee has one; add images of it"):
+        open_images(replace(settings, data=replace(settings.data, val_share=0.2)))
+
+
+@pytest.mark.parametrize(("name", "value"), [("cache", "packed"), ("decode", "scaled")])
+def test_what_was_dropped_is_said_to_who_asks_and_known_to_old_runs(name: str, value: str) -> None:
+    asked = folder_config(None)
+    asked = replace(asked, data=replace(asked.data, **{name: value}))  # type: ignore[arg-type]
+    assert valid(asked) is asked, "a config.yaml of such a run is read"
+    with pytest.raises(ConfigError, match=f"data.{name}={value} was dropped, .* leave data.{name} out to train"):
+        refuse_dropped(asked.data)
+    refuse_dropped(Data())

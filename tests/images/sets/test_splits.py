@@ -68,17 +68,6 @@ def test_free_memory_is_less_than_the_machine_has() -> None:
     assert 0 < splits.free_memory_bytes() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def test_scaled_views_do_not_depend_on_what_is_in_memory() -> None:
-    data = jpeg(640, 480)
-    split = Split(["0"], np.zeros(1, int), lambda index: data, Data(decode="scaled", cache="memory"))
-    assert split.image(0).size == (640, 480), "test images are exact"
-    for S_px, size in ((100, (160, 120)), (200, (320, 240)), (241, (640, 480))):
-        image, own_size = split.image_for(0, S_px)
-        assert image.size == size and own_size == (640, 480)
-    exact = replace(split, settings=Data(decode="exact"))
-    assert exact.image_for(0, 100)[0].size == (640, 480)
-
-
 def test_other_settings_read_anew() -> None:
     exif = Image.Exif()
     exif[0x0112] = 8

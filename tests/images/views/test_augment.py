@@ -29,7 +29,7 @@ def test_a_view_is_a_crop_of_the_whole_rescaled_image(width: int, height: int, S
         )
     )
     for place in [(0.0, 0.0), (0.999999, 0.999999), (0.3, 0.7)]:
-        view = training_view(image, image.size, S, place, flip=False, crop=crop).astype(int)
+        view = training_view(image, S, place, flip=False, crop=crop).astype(int)
         top, left = (int(p * (side - crop + 1)) for p, side in zip(place, whole.shape[:2], strict=True))
         expected = whole[top : top + crop, left : left + crop].astype(int)
         apart = np.abs(view - expected)
@@ -39,14 +39,14 @@ def test_a_view_is_a_crop_of_the_whole_rescaled_image(width: int, height: int, S
 def test_the_last_place_reaches_the_far_corner() -> None:
     ramp = np.zeros((256, 320, 3), dtype=np.uint8)
     ramp[-1, -1] = 255
-    view = training_view(Image.fromarray(ramp), (320, 256), 256, (0.999999, 0.999999), flip=False, crop=224)
+    view = training_view(Image.fromarray(ramp), 256, (0.999999, 0.999999), flip=False, crop=224)
     assert view[-1, -1, 0] == 255 and view.sum() == 3 * 255
 
 
 def test_a_flip_mirrors_left_and_right() -> None:
     image = picture(256, 256)
-    plain = training_view(image, image.size, 256, (0.5, 0.5), flip=False, crop=224)
-    assert np.array_equal(training_view(image, image.size, 256, (0.5, 0.5), flip=True, crop=224), plain[:, ::-1])
+    plain = training_view(image, 256, (0.5, 0.5), flip=False, crop=224)
+    assert np.array_equal(training_view(image, 256, (0.5, 0.5), flip=True, crop=224), plain[:, ::-1])
 
 
 def test_S_is_uniform_over_the_whole_range_and_each_image_comes_once() -> None:
@@ -62,7 +62,7 @@ def test_draws_depend_on_seed_and_epoch_alone() -> None:
         return torch.cat(
             [
                 draws.S_N.double(),
-                draws.place_N2.flatten(),
+                draws.offset_N2.flatten(),
                 draws.alpha_NC.double().flatten(),
             ]
         )

@@ -182,3 +182,13 @@ def test_views_are_channels_last_already(split: Split) -> None:
     images_NCHW = epoch(split)[0].images_NCHW
     assert images_NCHW.shape == (5, 3, 64, 64)
     assert images_NCHW.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_last_batch_that_wraps_is_filled_with_the_epochs_first_images(split: Split) -> None:
+    short = epoch(split)
+    wrapped = list(Loader(5, 64, 2, 60, wraps=True).batches(split, draw_epoch(NUM_IMAGES, (73, 146), 0, 4), 0))
+    assert same(wrapped[:-1], short[:-1])
+    assert [len(batch.labels_N) for batch in short] == [5, 5, 5, 5, 3]
+    assert torch.equal(wrapped[-1].labels_N, torch.cat([short[-1].labels_N, short[0].labels_N[:2]]))
+    assert torch.equal(wrapped[-1].images_NCHW[3:], short[0].images_NCHW[:2])
+    assert (wrapped[-1].size, wrapped[-1].num_images) == (5, 5)

@@ -18,9 +18,12 @@ SURE_DEVIATIONS = 3.0
 
 
 def is_at_chance(error: float, num_images: int, num_classes: int) -> bool:
-    """Whether `error`, in percent of `num_images`, is not clearly better than guessing."""
+    """Whether `error`, in percent of `num_images`, is that of guessing: not clearly better, with images enough to tell
+    guessing from a net that `knows_much`.
+    """
     chance = 1 / num_classes
-    return 1 - error / 100 <= chance + SURE_DEVIATIONS * math.sqrt(chance * (1 - chance) / num_images)
+    largest = chance + SURE_DEVIATIONS * math.sqrt(chance * (1 - chance) / num_images)
+    return 1 - error / 100 <= largest < 1 / math.sqrt(num_classes)
 
 
 def knows_much(error: float, num_classes: int) -> bool:

@@ -130,7 +130,7 @@ def _image_set(folder: Path, facts: dict[str, Any], data: Data) -> ImageSet:
     if data.val_share is None:
         val = array_split("val", *arrays("val"))
         return ImageSet(array_split("train", images_NHWC, labels_N), val, classes, fingerprint)
-    is_val_N = held_out(labels_N, data.val_share, data.split_seed)
+    is_val_N = held_out(labels_N, data.val_share, data.split_seed, classes)
     train, val = (array_split("train", images_NHWC, labels_N, np.flatnonzero(mask)) for mask in (~is_val_N, is_val_N))
     drawn = f"{fingerprint} {data.val_share} {data.split_seed}"
     return ImageSet(train, val, classes, hashlib.sha256(drawn.encode()).hexdigest())

@@ -1,15 +1,14 @@
 """Trees of class folders: `train/` and `val/` with a folder a class in each, or one tree with a part held out."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.files import EXTENSIONS, files, is_image, is_visible
 from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Found, Listing, ProgressCallback
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 VAL_NAMES = ("val", "valid", "validation")
 LAYOUT = "a folder with train/ and val/ and in each a folder a class"
 
@@ -60,7 +59,7 @@ def class_folders(tree: Path) -> set[str]:
             f"{tree.parent} has no {tree.name}/; data.root must hold train/ and val/ and in each a folder a class"
             + ("." if tree.name == "train" else ", or give data.val_share=0.1 to hold out a tenth of train/.")
         )
-    classes = {path.name for path in tree.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    classes = {path.name for path in tree.iterdir() if path.is_dir() and is_visible(path.name)}
     if not classes:
         raise ConfigError(f"{tree} has no class folders; put the images of each class in a folder named after it.")
     for name in sorted(classes):
@@ -112,28 +111,6 @@ def scan_files(folder: Path, id: str, on_folder: Callable[[Path], None]) -> tupl
         else:
             left_out.append(entry.path)
     return images, left_out
-
-
-def files(
-    folder: Path, on_folder: Callable[[Path], None] = lambda folder: None, before: str = ""
-) -> Iterator[tuple[str, str, "os.DirEntry[str]"]]:
-    """Each file below `folder` that is not hidden: the folder it lies in, its path from the first folder, its entry."""
-    on_folder(folder)
-    inner = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                inner.append(entry.name)
-            else:
-                yield str(folder), before + entry.name, entry
-    for name in sorted(inner):
-        yield from files(folder / name, on_folder, f"{before}{name}/")
-
-
-def is_image(entry: "os.DirEntry[str]") -> bool:
-    return entry.name.lower().endswith(EXTENSIONS)
 
 
 def progress_of(progress: ProgressCallback, before: int, total: int) -> ProgressCallback:

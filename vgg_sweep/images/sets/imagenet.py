@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.files import is_visible
 from vgg_sweep.images.sets.folders import (
     check_same_classes,
     class_folders,
@@ -241,7 +242,7 @@ def _first(bases: list[Path], folders: tuple[str, ...], tars: tuple[str, ...]) -
 
 
 def _visible(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return [path for path in folder.iterdir() if is_visible(path.name)]
 
 
 def _class_paths(train: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import Stored, Stretch
 from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.runs.files import read_json, write_json
@@ -204,15 +205,20 @@ def is_stale(index: Index) -> bool:
         return True
 
 
-def held_out(labels_N: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which images are held out for validation, as a mask: of each class the nearest whole number to `share`, but
-    at least one, drawn with `seed`.
+def held_out(labels_N: np.ndarray, share: float, seed: int, classes: Sequence[str]) -> np.ndarray:
+    """Which images are held out for validation, as a mask: of each class the nearest whole number to `share`, but at
+    least one and not all, drawn with `seed`. Raises `ConfigError` naming a class of one image.
     """
     is_held_out_N = np.zeros(len(labels_N), bool)
     for label in np.unique(labels_N):
         rows = np.flatnonzero(labels_N == label)
+        if len(rows) == 1:
+            raise ConfigError(
+                f"data.val_share={share:g} needs two images of every class, one to train and one to validate on, and "
+                f"{classes[label]} has one; add images of it, or remove the class."
+            )
         drawn = np.random.Generator(np.random.PCG64([seed, int(label)])).permutation(rows)
-        is_held_out_N[drawn[: max(1, round(share * len(rows)))]] = True
+        is_held_out_N[drawn[: min(max(1, round(share * len(rows))), len(rows) - 1)]] = True
     return is_held_out_N
 
 
@@ -220,7 +226,7 @@ def hold_out(listing: Listing, share: float, seed: int) -> None:
     """Make the listing's validation images of its training images."""
     for label, name in enumerate(listing.classes):
         entries = listing.train[name]
-        is_val_N = held_out(np.full(len(entries), label), share, seed)
+        is_val_N = held_out(np.full(len(entries), label), share, seed, listing.classes)
         listing.val[name], listing.train[name] = entries.chosen(is_val_N), entries.chosen(~is_val_N)
     listing.drawn = f"val is {share:.0%} of the training images of each class, drawn with seed {seed}"
 

@@ -44,6 +44,16 @@ def open_images(config: Config, progress: Callable[[int, int], None] | None = No
     return images.read_as(data)
 
 
+def refuse_dropped(data: Data) -> None:
+    """Raise `ConfigError` for a way to read training images that was dropped; runs made with it are still known."""
+    for name, value in (("cache", "packed"), ("decode", "scaled")):
+        if getattr(data, name) == value:
+            raise ConfigError(
+                f"data.{name}={value} was dropped, as it brought next to nothing on ILSVRC; leave data.{name} out to "
+                "train. Runs made with it can still be scored, reported and exported."
+            )
+
+
 def check_source(data: Data, *, val_alone: bool = False) -> None:
     """Look for what `data` names, without reading any image; of ILSVRC, if that suffices, for `val_alone`.
 

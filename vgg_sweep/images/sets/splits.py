@@ -45,15 +45,8 @@ class Split:
 
     def size_px(self, index: int) -> tuple[int, int]:
         """Width and height of the image at `index`, from its header. Raises as `image` does."""
-        with self._named(index):
+        with self.named(index):
             return decode.size_px(self.stored(index), exif_rotation=self.settings.exif_rotation)
-
-    def encoded(self, index: int) -> bytes:
-        """The image's file. Raises `RunError` if its disk does not give it."""
-        with self._named(index):
-            stored = self.stored(index)
-            assert not isinstance(stored, np.ndarray), "the caller knows that images are files"
-            return decode.encoded(stored)
 
     def image(self, index: int) -> Image.Image:
         """The RGB image at `index`, at its own size, EXIF rotation ignored unless data.exif_rotation asks for it.
@@ -62,25 +55,11 @@ class Split:
         """
         if (known := self._decoded.get(index)) is not None:
             return known
-        with self._named(index):
+        with self.named(index):
             image = decode.decoded(self.stored(index), exif_rotation=self.settings.exif_rotation)
         if self.keeps_decoded:
             self._decoded[index] = image
         return image
-
-    def image_for(self, index: int, S_px: int) -> tuple[Image.Image, tuple[int, int]]:
-        """The image at `index` for a view at smallest side S, and its own width and height.
-
-        Under data.decode=scaled it may be smaller than its own size: see `decoded`. It is then decoded each time, so
-        that a view does not depend on how much memory there is. Raises as `image` does.
-        """
-        if self.settings.decode == "exact":
-            image = self.image(index)
-            return image, image.size
-        with self._named(index):
-            stored, exif_rotation = self.stored(index), self.settings.exif_rotation
-            size = decode.size_px(stored, exif_rotation=exif_rotation)
-            return decode.decoded(stored, exif_rotation=exif_rotation, at_least_px=S_px), size
 
     def image_or_none(self, index: int) -> Image.Image | None:
         """The image at `index`, or None if it cannot be decoded and data.on_bad_image allows to go on without it."""
@@ -94,7 +73,7 @@ class Split:
         """Remember that the image is left out; raises `error` if data.on_bad_image does not allow it."""
         if self.settings.on_bad_image == "error":
             raise error
-        self.bad[index] = str(error.__cause__)
+        self.bad[index] = str(error.__cause__ or error)
 
     @cached_property
     def keeps_decoded(self) -> bool:
@@ -109,7 +88,7 @@ class Split:
             if needed_bytes > free_bytes:
                 raise RunError(
                     f"data.cache=memory needs {needed_bytes / 1e9:.1f} GB for {len(self)} decoded images, and "
-                    f"{free_bytes / 1e9:.1f} GB are free; use data.cache=packed or none."
+                    f"{free_bytes / 1e9:.1f} GB are free; use data.cache=auto or none."
                 )
             return True
         return needed_bytes < MEMORY_SHARE * free_bytes
@@ -125,7 +104,8 @@ class Split:
         return BYTES_PER_PX * len(self) * float(np.mean([width * height for width, height in sizes_px] or [0]))
 
     @contextmanager
-    def _named(self, index: int) -> Iterator[None]:
+    def named(self, index: int) -> Iterator[None]:
+        """Name the image at `index` in what goes wrong with it."""
         try:
             yield
         except BadImage as error:

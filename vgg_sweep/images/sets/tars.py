@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.sets.folders import EXTENSIONS
+from vgg_sweep.images.files import is_image_name
 from vgg_sweep.images.sets.index import Entries, Found, Listing, ProgressCallback
 
 MIB = 2**20
@@ -25,7 +25,7 @@ def scan_train_tar(listing: Listing, path: Path, progress: ProgressCallback) -> 
             inner = tar.extractfile(member)
             assert inner is not None, "a regular member has content"
             found[name.stem] = _class_entries(listing, path, name.stem, inner, member.offset_data)
-        elif name.name.lower().endswith(EXTENSIONS):
+        elif is_image_name(member.name.removeprefix("./")):
             id = f"train/{name.parent.name}/{name.name}"
             loose[name.parent.name].append(Found(id, str(path), member.offset_data, member.size))
     return found | {name: Entries.of(images, listing.places) for name, images in loose.items()}
@@ -41,7 +41,7 @@ def scan_val_tar(listing: Listing, path: Path, progress: ProgressCallback) -> It
     """The images of ILSVRC2012_img_val.tar; an id is the path in the tar."""
     listing.stamp(path)
     for member, _ in _members(path):
-        if member.name.lower().endswith(EXTENSIONS):
+        if is_image_name(member.name.removeprefix("./")):
             yield Found(member.name, str(path), member.offset_data, member.size)
         progress(member.offset_data // MIB, path.stat().st_size // MIB)
 
@@ -50,7 +50,7 @@ def _class_entries(listing: Listing, path: Path, name: str, inner: IO[bytes] | N
     images = (
         Found(f"train/{name}/{Path(member.name).name}", str(path), offset + member.offset_data, member.size)
         for member, _ in _members(path, inner)
-        if member.name.lower().endswith(EXTENSIONS)
+        if is_image_name(member.name.removeprefix("./"))
     )
     return Entries.of(images, listing.places)
 

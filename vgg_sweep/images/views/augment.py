@@ -1,7 +1,7 @@
 """Training views (Sect. 3.1): S per image, a random crop of the rescaled image, a random flip, a random RGB shift.
 
-All draws of an epoch come from one generator seeded by (seed, epoch), a row an image: the view of an image does not
-depend on workers, ranks, batch size or a restart.
+All draws of an epoch come from one generator seeded by (seed, epoch, stream), a row an image: the view of an image does
+not depend on workers, ranks, batch size or a restart.
 
 Axes: N images of the split, H W pixels, C = 3 colours.
 """
@@ -25,21 +25,24 @@ class Draws:
     """The images in the order in which the epoch visits them, each once."""
     S_N: torch.Tensor
     """Smallest side of the rescaled image in pixels."""
-    place_N2: torch.Tensor
-    """Vertical and horizontal place of the crop, each in [0, 1) of its range."""
+    offset_N2: torch.Tensor
+    """Vertical and horizontal offset of the crop, each in [0, 1) of its range."""
     flip_N: torch.Tensor
     alpha_NC: torch.Tensor
     """Standard normal; the colour shift's alphas are these times `color_shift_std`."""
 
 
-def draw_epoch(num_images: int, S_px: tuple[int, int], seed: int, epoch: int) -> Draws:
-    """The draws of `epoch` for `num_images` images with S uniform over the whole pixels of [smallest, largest]."""
-    generator = torch.Generator().manual_seed(derived_seed("augment", seed, epoch))
+def draw_epoch(num_images: int, S_px: tuple[int, int], seed: int, epoch: int, stream: tuple[int, ...] = ()) -> Draws:
+    """The draws of `epoch` for `num_images` images with S uniform over the whole pixels of [smallest, largest].
+
+    Fine-tuning has a `stream` of its own, so as not to draw what its parent drew.
+    """
+    generator = torch.Generator().manual_seed(derived_seed("augment", seed, epoch, *stream))
     smallest, largest = S_px
     return Draws(
         order_N=torch.randperm(num_images, generator=generator),
         S_N=torch.randint(smallest, largest + 1, (num_images,), generator=generator),
-        place_N2=torch.rand(num_images, 2, generator=generator, dtype=torch.float64),
+        offset_N2=torch.rand(num_images, 2, generator=generator, dtype=torch.float64),
         flip_N=torch.rand(num_images, generator=generator) < 0.5,
         alpha_NC=torch.randn(num_images, 3, generator=generator),
     )
@@ -50,17 +53,14 @@ def derived_seed(purpose: str, *numbers: int) -> int:
     return int.from_bytes(hashlib.sha256(repr((purpose, *numbers)).encode()).digest()[:8]) >> 1
 
 
-def training_view(
-    image: Image.Image, size_px: tuple[int, int], S_px: int, place_2: tuple[float, float], flip: bool, crop: int
-) -> np.ndarray:
+def training_view(image: Image.Image, S_px: int, offset_2: tuple[float, float], flip: bool, crop: int) -> np.ndarray:
     """A `crop` x `crop` uint8 HWC crop of `image` rescaled to smallest side S.
 
-    Only the crop's box is rescaled: the pixels are those of a crop of the whole rescaled image. Bilinear with
-    antialiasing (the paper does not name its filter). `size_px` is the image's own width and height, of which `image`
-    may be a reduced copy.
+    Only the crop's box is rescaled, whose pixels differ from a crop of the whole rescaled image by up to two grey
+    levels, the rounding between Pillow's two passes. Bilinear with antialiasing (the paper does not name its filter).
     """
-    width, height = rescaled_size(*size_px, S_px)
-    top, left = int(place_2[0] * (height - crop + 1)), int(place_2[1] * (width - crop + 1))
+    width, height = rescaled_size(*image.size, S_px)
+    top, left = int(offset_2[0] * (height - crop + 1)), int(offset_2[1] * (width - crop + 1))
     x_scale, y_scale = image.width / width, image.height / height
     box = (left * x_scale, top * y_scale, (left + crop) * x_scale, (top + crop) * y_scale)
     view = image.resize((crop, crop), Image.Resampling.BILINEAR, box=box)

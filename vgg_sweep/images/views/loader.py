@@ -34,11 +34,11 @@ class Batch:
     labels_N: torch.Tensor
     alpha_NC: torch.Tensor
     rows: Sequence[int]
-    """Places of these images in the effective batch."""
+    """Of the effective batch, those of these images."""
     size: int
-    """Places of the effective batch."""
+    """Rows of the effective batch."""
     num_images: int
-    """Images of the effective batch: fewer than its places where some could not be decoded and are left out."""
+    """Images of the effective batch: fewer than its rows where some could not be decoded and are left out."""
     mean_S_px: float
     """Of the effective batch."""
 
@@ -51,7 +51,7 @@ class _Ordered:
     indices: torch.Tensor
     """Of the effective batch."""
     rows: Sequence[int]
-    shown_N: list[Future[int | None]]
+    seen_N: list[Future[int | None]]
     """The image that each view is of, once the view is there; None where there is none."""
 
 
@@ -66,9 +66,12 @@ class Loader:
     pin_memory: bool = False
     ranks: Ranks = ALONE
     """Who share the rows of a batch."""
+    wraps: bool = False
+    """Whether the last batch of an epoch is filled up with the epoch's first images."""
 
     def batches(self, split: Split, draws: Draws, first: int) -> Iterator[Batch]:
-        """The epoch's batches from number `first` on, in the order of the draws; the last one may be smaller.
+        """The epoch's batches from number `first` on, in the order of the draws; the last one may be smaller,
+        unless it `wraps`.
 
         Raises `RunError` naming an image that cannot be read, or not in time.
         """
@@ -76,7 +79,10 @@ class Loader:
         ahead: deque[_Ordered] = deque()
         try:
             for start in range(first * self.batch_size, len(split), self.batch_size):
-                ahead.append(self._order(split, draws, draws.order_N[start : start + self.batch_size], pool))
+                indices = draws.order_N[start : start + self.batch_size]
+                if self.wraps:
+                    indices = draws.order_N[torch.arange(start, start + self.batch_size) % len(split)]
+                ahead.append(self._order(split, draws, indices, pool))
                 if len(ahead) > BATCHES_AHEAD:
                     yield self._batch(split, draws, ahead.popleft())
             while ahead:
@@ -85,20 +91,20 @@ class Loader:
             pool.close()
 
     def _order(self, split: Split, draws: Draws, indices: torch.Tensor, pool: "_Threads") -> _Ordered:
-        """Have the views of this process made, each straight into its place in memory."""
+        """Have the views of this process made, each straight into the batch's memory."""
         rows = self.ranks.share(range(len(indices)))
         shape = (len(rows), self.crop, self.crop, 3)
         images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
-        shown_N = [
+        seen_N = [
             pool.submit(draw_view, view_HWC, split, draws, int(indices[row]))
             for view_HWC, row in zip(images_NHWC.numpy(), rows, strict=True)
         ]
-        return _Ordered(images_NHWC, indices, rows, shown_N)
+        return _Ordered(images_NHWC, indices, rows, seen_N)
 
     def _batch(self, split: Split, draws: Draws, ordered: _Ordered) -> Batch:
         own = ordered.indices[list(ordered.rows)]
-        shown_N = [self._result(future, split.ids[i]) for future, i in zip(ordered.shown_N, own.tolist(), strict=True)]
-        there = [place for place, image in enumerate(shown_N) if image is not None]
+        seen_N = [self._result(future, split.ids[i]) for future, i in zip(ordered.seen_N, own.tolist(), strict=True)]
+        there = [row for row, image in enumerate(seen_N) if image is not None]
         if not there:
             raise RunError(
                 f"none of {len(own)} images of a batch can be decoded: `vgg-sweep data check` lists them; mend some, "
@@ -106,10 +112,10 @@ class Loader:
             )
         images_NHWC, rows, num_images = ordered.images_NHWC, ordered.rows, len(ordered.indices)
         if len(there) < len(own):
-            images_NHWC, own, rows = images_NHWC[there], own[there], [ordered.rows[place] for place in there]
+            images_NHWC, own, rows = images_NHWC[there], own[there], [ordered.rows[row] for row in there]
         if split.settings.on_bad_image == "skip":
             num_images = round(self.ranks.sum(len(there))[0])
-        labels_N = torch.from_numpy(split.labels_N[[image for image in shown_N if image is not None]])
+        labels_N = torch.from_numpy(split.labels_N[[image for image in seen_N if image is not None]])
         return Batch(
             images_NHWC.permute(0, 3, 1, 2),
             labels_N.pin_memory() if self.pin_memory else labels_N,
@@ -120,9 +126,9 @@ class Loader:
             mean_S_px=float(draws.S_N[ordered.indices].double().mean()),
         )
 
-    def _result(self, shown: Future[int | None], id: str) -> int | None:
+    def _result(self, seen: Future[int | None], id: str) -> int | None:
         try:
-            return shown.result(self.timeout_seconds)
+            return seen.result(self.timeout_seconds)
         except TimeoutError as error:
             raise RunError(
                 f"{id} was not there after {self.timeout_seconds:g} s: its disk may hang; copy the set to a local "
@@ -175,13 +181,13 @@ def draw_view(view_HWC: np.ndarray, split: Split, draws: Draws, index: int) -> i
         if candidate in split.bad:
             continue
         try:
-            image, size_px = split.image_for(candidate, int(draws.S_N[index]))
+            image = split.image(candidate)
         except BadImage as error:
             split.leave_out(candidate, error)
             continue
-        place_2 = (float(draws.place_N2[index, 0]), float(draws.place_N2[index, 1]))
+        offset_2 = (float(draws.offset_N2[index, 0]), float(draws.offset_N2[index, 1]))
         flip, crop = bool(draws.flip_N[index]), view_HWC.shape[0]
-        view_HWC[:] = training_view(image, size_px, int(draws.S_N[index]), place_2, flip, crop)
+        view_HWC[:] = training_view(image, int(draws.S_N[index]), offset_2, flip, crop)
         return candidate
     return None
 

@@ -1,4 +1,4 @@
-"""First weights (Sect. 3.1): random, or those of another net.
+"""Initial weights (Sect. 3.1): random, or those of another net.
 
 Tensors of other nets are named and shaped as in `weights.safetensors`, which is also the state dict of `VGG`.
 """
@@ -28,7 +28,7 @@ LAYERS_OF_A = {
 their shapes would differ; taking the layers of the same stage and name is our reading."""
 
 
-def initialise(net: VGG, init: str, generator: Generator) -> None:
+def draw_weights(net: VGG, init: str, generator: Generator) -> None:
     """Draw all weights anew, in place, from `generator` alone; biases become 0.
 
     `init` is `normal` (std 0.01), `literal` (variance 10^-2 as printed), `glorot` (uniform, Glorot & Bengio

@@ -5,7 +5,7 @@ import torch
 
 from vgg_sweep.config.options import load_option
 from vgg_sweep.errors import RunError
-from vgg_sweep.nets.start import copy_all, initialise, warm_start_from_A
+from vgg_sweep.nets.initial import copy_all, draw_weights, warm_start_from_A
 from vgg_sweep.nets.vgg import VGG
 
 
@@ -17,7 +17,7 @@ def drawn(init, seed=0, width=1 / 8, channels_last=False):
     net = net_of("D", width)
     if channels_last:
         net.to(memory_format=torch.channels_last)
-    initialise(net, init, torch.Generator().manual_seed(seed))
+    draw_weights(net, init, torch.Generator().manual_seed(seed))
     return net.state_dict()
 
 
@@ -78,7 +78,7 @@ def tagged_A(**settings):
 @pytest.mark.parametrize("name", ["B", "C", "D", "E"])
 def test_a_deeper_net_takes_four_conv_and_three_fc_layers_of_A_by_name(name):
     net = net_of(name)
-    initialise(net, "he", torch.Generator().manual_seed(0))
+    draw_weights(net, "he", torch.Generator().manual_seed(0))
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     copied = warm_start_from_A(net, tagged_A())
     # A has the layers conv1_1, conv2_1, conv3_1, conv3_2, conv4_1, conv4_2, conv5_1, conv5_2, fc6, fc7, fc8

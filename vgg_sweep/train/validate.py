@@ -1,0 +1,76 @@
+"""The validation during training: the centre crop at the single test scale (the paper does not say how it validated).
+
+Axes: N images, C colours, H W pixels, K classes.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from vgg_sweep.errors import RunError
+from vgg_sweep.images.sets.splits import Split
+from vgg_sweep.images.views.crops import rescaled, usable_or_none, views
+from vgg_sweep.images.views.preprocessing import net_input
+from vgg_sweep.nets.lrn import LRN, factor
+from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.runs.progress import Diverged
+from vgg_sweep.train.step import Learner
+
+
+def validate(learner: Learner, split: Split) -> float:
+    """Top-1 error in percent; each rank sees its share of the images.
+
+    Raises `Diverged` if a score is not finite, `RunError` if no image can be decoded.
+    """
+    num_wrong = num_seen = num_not_finite = 0
+    learner.net.eval()
+    with torch.inference_mode(), learner.device.autocast():
+        for input_NCHW, labels_N in _inputs(learner, split):
+            scores_NK = learner.net(input_NCHW).flatten(1)
+            num_seen += len(labels_N)
+            num_wrong += int((scores_NK.argmax(1).cpu().numpy() != labels_N).sum())
+            num_not_finite += int((~scores_NK.isfinite()).sum())
+    learner.net.train()
+    wrong, seen, not_finite = learner.ranks.sum(num_wrong, num_seen, num_not_finite)
+    if not seen:
+        raise RunError("no validation image can be decoded; `vgg-sweep data check` lists them.")
+    if not_finite:
+        raise Diverged("the net's scores are not finite; lower recipe.lr.")
+    return 100 * wrong / seen
+
+
+def lrn_factor_spread(learner: Learner, split: Split) -> float | None:
+    """Standard deviation over mean of what LRN multiplies activations by, over some images; None for a net without."""
+    layers = [module for module in learner.net.modules() if isinstance(module, LRN)]
+    batch = next(_inputs(learner, split), None)
+    if not layers or batch is None:
+        return None
+    factors: list[torch.Tensor] = []
+    hooks = [layer.register_forward_hook(lambda _, inputs, __: factors.append(factor(inputs[0]))) for layer in layers]
+    with torch.inference_mode(), learner.device.autocast():
+        learner.net.eval()(batch[0])
+    for hook in hooks:
+        hook.remove()
+    return max(float(each.std() / each.mean()) for each in factors)
+
+
+def _inputs(learner: Learner, split: Split) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
+    """Centre crops of this rank's images as the net's input_NCHW with their labels_N, a micro-batch at a time."""
+    config = learner.config
+    Q_px = test_scales(config.train_scale.S, "single", config.crop)[0]
+    own = learner.ranks.share(range(len(split)))
+
+    def centre_crop(index: int) -> np.ndarray | None:
+        image = usable_or_none(split, index, Q_px)
+        return None if image is None else views(rescaled(image, Q_px), "centre-crop", config.crop)[0]
+
+    with ThreadPoolExecutor(max(1, config.workers)) as pool:
+        for first in range(0, len(own), learner.micro_batch):
+            indices = own[first : first + learner.micro_batch]
+            crops = [crop_HWC for crop_HWC in pool.map(centre_crop, indices) if crop_HWC is not None]
+            if crops:
+                images_NCHW = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(learner.device.place)
+                labels_N = split.labels_N[[index for index in indices if index not in split.bad]]
+                yield net_input(images_NCHW, learner.preprocessing), labels_N
