@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from statsmodels.stats.multitest import multipletests
 
 from tests.conftest import Outcome
 from tests.sweeps import TABLE3, Spec, make_run, make_sweep, write_posteriors
-from vgg_sweep.protocols.metrics import unpaired_difference
+from vgg_sweep.protocols.statistics import unpaired_difference
 from vgg_sweep.report.contents import NAMES, Source, contents, read_sweep
 from vgg_sweep.report.report import report
 from vgg_sweep.report.results.errors import read_runs
@@ -43,18 +44,44 @@ def test_one_seed_on_the_same_images_is_mcnemar_s_test(tmp_path: Path) -> None:
     """a alone is wrong on 2 images, b alone on 8, of 100: p = 2 (C(10,0) + C(10,1) + C(10,2)) / 2^10."""
     row = comparison(two(tmp_path, [first(12, 100)], [first(18, 100, start=2)])).iloc[0]
     assert (row["top1_error"], row["other_top1_error"], row["points"]) == (12, 18, 6)
-    assert row["test"] == "McNemar" and row["p"] == pytest.approx(112 / 1024)
+    assert row["test"] == "McNemar" and row["p_images"] == pytest.approx(112 / 1024)
+    assert math.isnan(row["p"]) and math.isnan(row["p_holm"])
     assert row["points_low"] < 0 < 6 < row["points_high"]
     assert (row["config"], row["train_scale"], row["rule"], row["method"]) == ("D", "256", "single", "dense")
 
 
 def test_seeds_are_averaged_and_widen_the_interval(tmp_path: Path) -> None:
-    alike = comparison(two(tmp_path / "1", [first(20, 200)] * 2, [first(40, 200)] * 2)).iloc[0]
-    apart = comparison(two(tmp_path / "2", [first(10, 200), first(30, 200)], [first(40, 200)] * 2)).iloc[0]
+    alike = comparison(two(tmp_path / "1", [first(20, 200)] * 3, [first(40, 200)] * 3)).iloc[0]
+    wrong_RN = [first(num, 200) for num in (10, 20, 30)]
+    apart = comparison(two(tmp_path / "2", wrong_RN, [first(40, 200)] * 3)).iloc[0]
     assert alike["points"] == pytest.approx(10) and apart["points"] == pytest.approx(10)
-    assert alike["test"] == "paired" and (alike["seeds"], alike["other_seeds"]) == (2, 2)
+    assert alike["test"] == "paired" and (alike["seeds"], alike["other_seeds"]) == (3, 3)
     assert apart["points_high"] - apart["points_low"] > alike["points_high"] - alike["points_low"]
     assert alike["p"] < 0.001 < apart["p"]
+    assert apart["p_images"] < alike["p_images"] < 0.001  # of these nets the seeds say nothing
+
+
+def test_two_seeds_say_nothing_about_training(tmp_path: Path) -> None:
+    row = comparison(two(tmp_path, [first(20, 200)] * 3, [first(60, 200)] * 2)).iloc[0]
+    assert row["p_images"] < 0.001 and math.isnan(row["p"])
+
+
+def test_other_images_with_seeds_are_two_samples_of_seeds(tmp_path: Path) -> None:
+    """Points of 10, 20, 30 against 50, 60, 70 percent: 40 apart, df 4 if seeds were all."""
+    wrong_RN = [
+        [first(num, num_images) for num in nums] for num_images, nums in ((100, (10, 20, 30)), (200, (100, 120, 140)))
+    ]
+    row = comparison(two(tmp_path, *wrong_RN)).iloc[0]
+    assert row["points"] == pytest.approx(40) and row["test"] == "unpaired"
+    assert 0.001 < row["p"] < 0.05 and row["p_images"] < row["p"]
+    assert row["points_high"] - row["points_low"] > 2 * 2.78 * math.sqrt(2 * 10**2 / 3) * 0.95
+
+
+def test_holm_is_over_the_rows_of_a_comparison(tmp_path: Path) -> None:
+    make_sweep(tmp_path / "a", TABLE3[:4], seeds=range(3), spec=Spec(num_images=40))
+    make_sweep(tmp_path / "b", TABLE3[:4], seeds=range(3), spec=Spec(num_images=40, settings={"recipe.lr": 0.5}))
+    frame = comparison(pd.concat([load_results(tmp_path / name) for name in ("a", "b")], ignore_index=True))
+    assert frame["p_holm"].tolist() == pytest.approx(multipletests(frame["p"], method="holm")[1])
 
 
 def test_other_images_are_two_samples_and_the_note_says_so(tmp_path: Path) -> None:
@@ -62,7 +89,7 @@ def test_other_images_are_two_samples_and_the_note_says_so(tmp_path: Path) -> No
     row = comparison(results).iloc[0]
     assert row["test"] == "unpaired" and row["points"] == pytest.approx(30)
     z = 30 / (100 * math.sqrt(0.2 * 0.8 / 100 + 0.5 * 0.5 / 120))
-    assert row["p"] == pytest.approx(math.erfc(z / math.sqrt(2)), abs=1e-4)
+    assert row["p_images"] == pytest.approx(math.erfc(z / math.sqrt(2)), abs=1e-4)
     assert (row["n_images"], row["other_n_images"]) == (100, 120)
     text = printed([tmp_path / "a", tmp_path / "b"], tables=["comparison"])
     assert "was scored on other images or classes than" in text
@@ -145,7 +172,7 @@ def test_each_sweep_is_compared_with_the_first_and_one_with_none(tmp_path: Path)
     rows = comparison(pd.concat(parts, ignore_index=True))
     assert [Path(name).name for name in rows["other_sweep"]] == ["b", "c"]
     assert {Path(name).name for name in rows["sweep"]} == {"a"}
-    assert rows["points"].tolist() == [0, 0] and rows["p"].tolist() == [1, 1]
+    assert rows["points"].tolist() == [0, 0] and rows["p_images"].tolist() == [1, 1]
 
 
 def test_the_command_puts_two_side_by_side(call: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ it loads nothing, and runs no script but ours.
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -34,7 +34,7 @@ from vgg_sweep.report.page.gallery import (
 from vgg_sweep.report.page.grids import Grid, NetNumbers, Strip, claim_strips, grid, plain_grid, plot_grid
 from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend, numbers
 from vgg_sweep.report.results.means import rows_of
-from vgg_sweep.report.tables.claims import summary
+from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS, summary
 
 MAX_SWEEPS = 4
 """Of more sweeps than this, and of more groups of settings, only the tables and figures show all."""
@@ -42,7 +42,9 @@ MAX_SWEEPS = 4
 _OF_RUNS = (DEVIATIONS, DIFFERENCES)
 """The tables that describe runs, not results."""
 
-SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "missing": "–"}
+SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "missing": "–"} | dict.fromkeys(
+    TOO_FEW_SEEDS.values(), "·"
+)
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,10 @@ def _claims(said: Contents) -> Section:
             row.section,
             f" · {where[index]}" if len(groups) > 1 else "",
             row.verdict,
-            SIGNS[row.verdict],
+            SIGNS[row.verdict.removesuffix(FOR_THESE_NETS)],
             "" if pd.isna(row.points) else _minus(cells["points"][index]),
             _minus(cells["95 %"][index]),
-            _how(row, cells["pairs"][index], cells["p"][index]),
+            _how(row, {name: column[index] for name, column in cells.items()}),
             strip,
         )
         for index, (row, strip) in enumerate(zip(rows_of(frame), claim_strips(frame), strict=True))
@@ -172,7 +174,7 @@ def _claims(said: Contents) -> Section:
     more = f" The first {MAX_SWEEPS} of {len(groups)} groups are shown here, all in the table below."
     text = [
         "Points of top-1 error on the same images: to the right of the line is as the paper claims. "
-        + ("With one seed a verdict is about these trained nets. " if (frame["seeds"] == 1).any() else "")
+        + " ".join(note for note in table.notes if note.startswith(("Fewer than", "For these nets")))
         + (more if len(groups) > MAX_SWEEPS else "")
     ]
     return Section("claims", "Claims", text, claims, f"{summary(frame['verdict'])}.")
@@ -182,10 +184,12 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _how(row: Any, pairs: str, p: str) -> str:
+def _how(row: Any, cells: Mapping[str, str]) -> str:
     found = [row.compared.replace(" - ", " against "), row.protocols]
     if row.pairs:
-        found += [f"{pairs} pairs go this way", f"p {p}" if p.startswith("<") else f"p = {p}"]
+        found += [f"{cells['pairs']} pairs go this way", f"these nets: {cells['these nets']}"]
+    if not pd.isna(row.p_holm):
+        found.append(f"p {cells['p']}, Holm {cells['Holm']}")
     return " · ".join(found)
 
 

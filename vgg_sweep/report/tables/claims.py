@@ -1,11 +1,12 @@
-"""The sentences of the paper's results, tested in a sweep: supported, contradicted, undecided or missing there. Never
-forced.
+"""The sentences of the paper's results, tested in a sweep. Never forced.
 
 Two nets are compared on the same images. A claim that the paper makes of several nets (scale jitter: C, D and E) is
-tested on the mean over those pairs of which both are there. One pair of one seed each: McNemar's test. Otherwise the
-errors of each image are averaged over pairs and seeds, and the difference is tested against its variance over images
-plus, where there are several seeds, that between seeds (normal approximation). With one seed the verdict is about these
-trained nets: it cannot say what training again would give.
+tested on the mean over those pairs of which both are there, which for one seed are one observation: its nets share
+their A.
+
+A claim about training is decided by seeds and images together, from three seeds on; with fewer the report says which
+way these nets go. A claim about testing the same weights may with fewer be decided for these nets, by images alone. The
+verdict follows Holm's p over the claims of the sweep that can be decided.
 """
 
 import math
@@ -19,14 +20,25 @@ from numpy.typing import NDArray
 
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.means import BOTH
-from vgg_sweep.protocols.metrics import Z95, discordant, mcnemar, normal_p, paired_difference
+from vgg_sweep.protocols.statistics import (
+    ALPHA,
+    MIN_SEEDS,
+    holm,
+    mcnemar,
+    over_images,
+    over_seeds_and_images,
+    seeds_needed,
+)
 from vgg_sweep.report.tables.tables import Group, by_settings
 
-ALPHA = 0.05
-"""A difference with a smaller p decides a claim."""
-
 MARGIN_POINTS = 0.5
-"""A net "does not help" where the 95 % interval holds no gain beyond this. Our choice; the paper names none."""
+"""A net "does not help" where a gain beyond this is excluded. Our choice; the paper names none."""
+
+FOR_THESE_NETS = " for these nets"
+"""Follows a verdict that says nothing of nets trained again."""
+
+TOO_FEW_SEEDS = {1: "one seed", 2: "two seeds"}
+"""The verdict on a claim about training that only so many seeds have a say in."""
 
 METHODS = ("dense", "multi-crop", BOTH)
 
@@ -46,13 +58,23 @@ class Side:
 
 @dataclass(frozen=True)
 class Claim:
-    """In each of `pairs`, the first errs more than the second; or, with `no_gain`, not less."""
+    """In each of `pairs`, the first errs more than the second; or, with `no_gain`, not less by `MARGIN_POINTS`."""
 
     sentence: str
     section: str
     protocols: str
     pairs: tuple[tuple[Side, Side], ...]
     no_gain: bool = False
+
+    @property
+    def null_points(self) -> float:
+        """The difference that is tested against: the claim holds beyond it."""
+        return -MARGIN_POINTS if self.no_gain else 0.0
+
+    @property
+    def about_training(self) -> bool:
+        """Whether different trainings are compared, not ways to test the same nets or some of them."""
+        return not all(set(first.nets) <= set(second.nets) for first, second in self.pairs)
 
 
 def _net(config: str, train_scale: str, rule: str = "single", method: str = "dense") -> Side:
@@ -121,18 +143,24 @@ def paper_claims() -> list[Claim]:
 
 
 def claims(results: pd.DataFrame) -> pd.DataFrame:
-    """A row for each claim: points of top-1 error (above 0 is as claimed), their 95 % interval, p, verdict."""
+    """A row for each claim. `points` of top-1 error are above 0 as claimed; with several seeds their 95 % interval
+    covers seeds and images, else images alone. `p_images` is about these nets; the verdict rests on `p`, and on
+    `p_holm` after Holm, which are NaN where it cannot be decided.
+    """
     rows = []
     for where, group in by_settings(results):
-        for claim in paper_claims():
+        found = [(claim, _compare(claim, group)) for claim in paper_claims()]
+        adjusted = holm([values["p"] for _, values in found])
+        for (claim, values), p_holm in zip(found, adjusted, strict=True):
             names = {
                 "claim": claim.sentence,
                 "section": claim.section,
                 "compared": _compared(claim),
                 "protocols": claim.protocols,
             }
-            rows.append({"table": "claims"} | where | names | _tested(claim, group))
-    return pd.DataFrame(rows).astype({"seeds": "Int64", "n_images": "Int64"})
+            decided = {"p_holm": p_holm, "verdict": verdict(claim, values["seeds"], values["points"], p_holm)}
+            rows.append({"table": "claims"} | where | names | values | decided)
+    return pd.DataFrame(rows).astype({"seeds": "Int64", "n_images": "Int64", "seeds_for_1_point": "Int64"})
 
 
 def _compared(claim: Claim) -> str:
@@ -142,7 +170,7 @@ def _compared(claim: Claim) -> str:
     return f"{', '.join(firsts)} - {', '.join(seconds)}"
 
 
-def _tested(claim: Claim, group: Group) -> dict[str, Any]:
+def _compare(claim: Claim, group: Group) -> dict[str, Any]:
     pairs = []
     for pair in claim.pairs:
         first, second = (_misses_by_seed(group, side) for side in pair)
@@ -151,29 +179,50 @@ def _tested(claim: Claim, group: Group) -> dict[str, Any]:
     seeds = sorted(set[int].intersection(*(first.keys() & second.keys() for first, second in pairs))) if pairs else []
     counts = {"pairs": len(pairs), "num_pairs": len(claim.pairs), "seeds": len(seeds)}
     if not seeds:
-        nothing = dict.fromkeys(("points", "points_low", "points_high", "p"), math.nan)
-        return counts | {"pairs_as_claimed": 0, "n_images": None} | nothing | {"test": None, "verdict": "missing"}
-    # P pairs, R seeds, N images: whether the first is wrong minus whether the second is
-    difference_PRN = np.array(
-        [[first[seed].astype(np.int8) - second[seed] for seed in seeds] for first, second in pairs]
-    )
-    seed_points_R = 100 * difference_PRN.mean(axis=(0, 2))
-    seed_variance = float(seed_points_R.var(ddof=1)) / len(seeds) if len(seeds) > 1 else 0.0
-    points, low, high = paired_difference(difference_PRN.mean(axis=(0, 1)), seed_variance)
-    if len(pairs) == len(seeds) == 1:
-        test, p = "McNemar", mcnemar(*discordant(pairs[0][0][seeds[0]], pairs[0][1][seeds[0]]))
+        numbers = ("points", "points_low", "points_high", "points_std", "p_images", "p")
+        words = {"n_images": None, "direction": None, "test": None, "seeds_for_1_point": None}
+        return counts | {"pairs_as_claimed": 0} | dict.fromkeys(numbers, math.nan) | words
+    differences = [[first[seed].astype(np.int8) - second[seed] for seed in seeds] for first, second in pairs]
+    return counts | weighed(claim, np.array(differences))
+
+
+def weighed(claim: Claim, difference_PRN: NDArray[np.integer]) -> dict[str, Any]:
+    """What P pairs, R seeds and N images say of a claim: whether the first of a pair is wrong minus whether the second
+    is. The pairs of a seed are averaged first: its chain of nets is what is drawn anew with another seed.
+    """
+    num_pairs, num_seeds, num_images = difference_PRN.shape
+    difference_RN = difference_PRN.mean(axis=0)
+    these_nets = over_images(difference_RN)
+    if num_pairs == num_seeds == 1 and not claim.no_gain:
+        test, p_images = "McNemar", mcnemar(int((difference_PRN == 1).sum()), int((difference_PRN == -1).sum()))
     else:
-        test, p = "normal", normal_p((low + high) / 2 / ((high - low) / (2 * Z95)))
-    as_claimed = int((difference_PRN.mean(axis=(1, 2)) > 0).sum())
-    found = {
-        "n_images": difference_PRN.shape[2],
-        "points": points,
-        "points_low": low,
-        "points_high": high,
-        "p": p,
+        test, p_images = "normal", these_nets.p(claim.null_points)
+    nets_anew = over_seeds_and_images(difference_RN) if num_seeds > 1 else these_nets
+    shown, p = these_nets, p_images
+    if claim.about_training or num_seeds >= MIN_SEEDS:
+        shown, p = nets_anew, nets_anew.p(claim.null_points) if num_seeds >= MIN_SEEDS else math.nan
+    pair_points_P, points_std, needed = 100 * difference_PRN.mean(axis=(1, 2)), math.nan, None
+    if num_seeds > 1:
+        points_std = float(100 * difference_RN.mean(axis=1).std(ddof=1))
+        image_error = math.sqrt(max(nets_anew.standard_error**2 - points_std**2 / num_seeds, 0))
+        needed = seeds_needed(1, points_std, image_error)
+    return {
+        "pairs_as_claimed": int((pair_points_P > claim.null_points).sum()),
+        "n_images": num_images,
+        "points": shown.points,
+        "points_low": shown.low,
+        "points_high": shown.high,
+        "points_std": points_std,
+        "direction": _direction(shown.points - claim.null_points),
         "test": test,
+        "p_images": p_images,
+        "p": p,
+        "seeds_for_1_point": needed,
     }
-    return counts | {"pairs_as_claimed": as_claimed} | found | {"verdict": verdict(points, low, p, claim.no_gain)}
+
+
+def _direction(points: float) -> str:
+    return "as claimed" if points > 0 else "against" if points < 0 else "equal"
 
 
 def _misses_by_seed(group: Group, side: Side) -> dict[int, NDArray[np.bool_]]:
@@ -181,16 +230,24 @@ def _misses_by_seed(group: Group, side: Side) -> dict[int, NDArray[np.bool_]]:
     return {int(row["seed"]): row["top1_misses"].unpack() for row in rows}
 
 
-def verdict(points: float, low: float, p: float, no_gain: bool) -> str:
-    """`supported`, `contradicted` or `undecided`, where the claim expects `points` above 0 (`no_gain`: not below)."""
-    if p < ALPHA and points < 0:
-        return "contradicted"
-    if no_gain:
-        return "supported" if low > -MARGIN_POINTS else "undecided"
-    return "supported" if p < ALPHA else "undecided"
+def verdict(claim: Claim, num_seeds: int, points: float, p: float) -> str:
+    """`supported`, `contradicted` or `undecided`, the first two for these nets alone where fewer than `MIN_SEEDS` seeds
+    tell ways of testing apart; of training so few say nothing, and none is `missing`.
+    """
+    if num_seeds == 0:
+        return "missing"
+    if num_seeds < MIN_SEEDS and claim.about_training:
+        return TOO_FEW_SEEDS[num_seeds]
+    if p >= ALPHA:
+        return "undecided"
+    side = "supported" if points > claim.null_points else "contradicted"
+    return side if num_seeds >= MIN_SEEDS else side + FOR_THESE_NETS
 
 
 def summary(verdicts: Iterable[str]) -> str:
-    """Such as "7 supported, 1 contradicted, 3 undecided, 1 missing"."""
+    """Such as "7 supported, 1 contradicted, 3 undecided, 1 missing", and what else there is."""
     found = list(verdicts)
-    return ", ".join(f"{found.count(kind)} {kind}" for kind in ("supported", "contradicted", "undecided", "missing"))
+    always = ("supported", "contradicted", "undecided", "missing")
+    sides = [side + scope for side in always[:2] for scope in ("", FOR_THESE_NETS)]
+    kinds = [*sides, "undecided", *TOO_FEW_SEEDS.values(), "missing"]
+    return ", ".join(f"{found.count(kind)} {kind}" for kind in kinds if kind in always or kind in found)

@@ -1,10 +1,10 @@
 """Several sweeps beside the first one: what differs in how they were made, and what that does to each net's error.
 
-Where both were scored on the same images the difference is paired, by McNemar's test for one seed each; else the
-errors of each image are averaged over seeds, and the difference is tested against its variance over images plus that
-between seeds (normal approximation). Where the images differ, the difference is that of two samples.
+Where both were scored on the same images the difference is paired, else it is that of two samples. `p_images` is about
+these trained nets. `p` and `p_holm`, which are about training, need three seeds on each side.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vgg_sweep.plan import commands
-from vgg_sweep.protocols.metrics import Z95, discordant, mcnemar, normal_p, paired_difference, unpaired_difference
+from vgg_sweep.protocols.metrics import Z95
+from vgg_sweep.protocols.statistics import (
+    MIN_SEEDS,
+    discordant,
+    holm,
+    mcnemar,
+    normal_p,
+    over_images,
+    over_seeds_and_images,
+    over_seeds_on_other_images,
+    unpaired_difference,
+)
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.tables.tables import by_settings
 
@@ -29,8 +40,10 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
     groups = [(where["sweep"], where["settings"], group.rows) for where, group in by_settings(results)]
     rows = []
     for other in others:
-        for ours, theirs in _matched([g for g in groups if g[0] == first], [g for g in groups if g[0] == other]):
-            rows += list(_compared(ours, theirs))
+        matched = _matched([g for g in groups if g[0] == first], [g for g in groups if g[0] == other])
+        found = [row for ours, theirs in matched for row in _compared(ours, theirs)]
+        adjusted = holm([row["p"] for row in found])
+        rows += [row | {"p_holm": p_holm} for row, p_holm in zip(found, adjusted, strict=True)]
     frame = pd.DataFrame(rows)
     return (
         frame.astype({name: "Int64" for name in ("seeds", "n_images", "other_seeds", "other_n_images")})
@@ -75,29 +88,32 @@ def _compared(ours: _Group, theirs: _Group) -> Iterator[dict[str, Any]]:
 
 
 def _difference(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
-    """Top-1 error of b minus that of a in points, its 95 % interval, p, and which test gave them."""
-    seed_variance = sum(float(each["top1_error"].var()) / len(each) for each in (a, b) if len(each) > 1)
+    """Top-1 error of b minus that of a in points, and its 95 % interval: over seeds and images where both have several
+    seeds, else over images alone, as `test` is of which `p_images` comes.
+    """
+    wrong_a_RN, wrong_b_RN = (_misses(each) for each in (a, b))
+    num_seeds = min(len(a), len(b))
     if a["scored_on"].iloc[0] != b["scored_on"].iloc[0]:
-        samples = [(float(each["top1_error"].mean()), int(each["n_images"].iloc[0])) for each in (b, a)]
-        points, low, high = unpaired_difference(*samples[0], *samples[1], seed_variance)
-        test, p = "unpaired", _normal_p(low, high)
+        error_b, error_a = (float(each["top1_error"].mean()) for each in (b, a))
+        points, low, high = unpaired_difference(error_b, wrong_b_RN.shape[1], error_a, wrong_a_RN.shape[1])
+        test, p_images = "unpaired", normal_p((low + high) / (high - low) * Z95)
+        anew = over_seeds_on_other_images(wrong_b_RN, wrong_a_RN) if num_seeds > 1 else None
     else:
-        wrong_a, wrong_b = (_misses(each) for each in (a, b))
-        points, low, high = paired_difference(wrong_b.mean(axis=0) - wrong_a.mean(axis=0), seed_variance)
+        these_nets = over_images(wrong_b_RN, -wrong_a_RN)
+        points, low, high = these_nets.points, these_nets.low, these_nets.high
+        test, p_images = "paired", these_nets.p()
         if len(a) == len(b) == 1:
-            test, p = "McNemar", mcnemar(*discordant(wrong_b[0], wrong_a[0]))
-        else:
-            test, p = "paired", _normal_p(low, high)
-    return {"points": points, "points_low": low, "points_high": high, "p": p, "test": test}
+            test, p_images = "McNemar", mcnemar(*discordant(wrong_b_RN[0] > 0, wrong_a_RN[0] > 0))
+        anew = over_seeds_and_images(wrong_b_RN, -wrong_a_RN) if num_seeds > 1 else None
+    if anew:
+        low, high = anew.low, anew.high
+    p = anew.p() if anew and num_seeds >= MIN_SEEDS else math.nan
+    return {"points": points, "points_low": low, "points_high": high, "test": test, "p_images": p_images, "p": p}
 
 
-def _misses(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Whether each of R seeds is wrong on each of N images, [R, N]."""
-    return np.array([misses.unpack() for misses in rows["top1_misses"]])
-
-
-def _normal_p(low: float, high: float) -> float:
-    return normal_p((low + high) / (high - low) * Z95)
+def _misses(rows: pd.DataFrame) -> NDArray[np.floating]:
+    """Whether each of R seeds is wrong on each of N images, [R, N]: 1 or 0."""
+    return np.array([misses.unpack() for misses in rows["top1_misses"]], dtype=float)
 
 
 # --- how they were made ---

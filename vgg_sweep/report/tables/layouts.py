@@ -101,9 +101,12 @@ def _scales(key: str) -> Cell:
     return lambda row: ", ".join(map(str, row[key])) if isinstance(row[key], tuple) else DASH
 
 
-def _p(row: Row) -> str:
-    p = row["p"]
-    return DASH if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _p(key: str) -> Cell:
+    def cell(row: Row) -> str:
+        p = row[key]
+        return DASH if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+    return cell
 
 
 def _column(heading: str, cell: Cell, *, drop: int = 0, wrap: int | None = None, is_number: bool = False) -> ColumnOf:
@@ -201,6 +204,10 @@ def _claims_layout(frame: pd.DataFrame) -> list[ColumnOf]:
         some = "*" if row["pairs"] != row["num_pairs"] else ""
         return f"{row['pairs_as_claimed']} of {row['pairs']}{some}" if row["pairs"] else DASH
 
+    def these_nets(row: Row) -> str:
+        p = _p("p_images")(row)
+        return f"{row['direction']}, p {p if p.startswith('<') else f'= {p}'}" if row["seeds"] else DASH
+
     return [
         _column("claim", _text("claim"), wrap=30),
         _column("Sect.", _text("section"), drop=6),
@@ -208,8 +215,11 @@ def _claims_layout(frame: pd.DataFrame) -> list[ColumnOf]:
         _column("pairs", as_claimed, drop=1),
         _column("points", _number("points", sign="+"), is_number=True),
         _column("95 %", _interval("points", "+"), is_number=True),
-        _column("p", _p, is_number=True, drop=2),
-        _column("verdict", _text("verdict")),
+        *([_column("± seeds", _number("points_std"), is_number=True, drop=4)] if (frame["seeds"] > 1).any() else []),
+        _column("these nets", these_nets, wrap=18, drop=2),
+        _column("p", _p("p"), is_number=True, drop=3),
+        _column("Holm", _p("p_holm"), is_number=True, drop=3),
+        _column("verdict", _text("verdict"), wrap=16),
     ]
 
 
@@ -251,8 +261,10 @@ def _comparison_layout(frame: pd.DataFrame) -> list[ColumnOf]:
         ),
         _column("points", _number("points", sign="+"), is_number=True),
         _column("95 %", _interval("points", "+"), is_number=True),
-        _column("p", _p, is_number=True, drop=3),
+        _column("p, these nets", _p("p_images"), is_number=True, drop=3),
         _column("test", _text("test"), drop=3),
+        _column("p", _p("p"), is_number=True, drop=2),
+        _column("Holm", _p("p_holm"), is_number=True, drop=2),
     ]
 
 

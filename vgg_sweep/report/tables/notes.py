@@ -6,6 +6,8 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.protocols.methods import PAPER_CROP_PX, scaled_px
+from vgg_sweep.protocols.statistics import MIN_SEEDS, MOST_SEEDS, POWER
+from vgg_sweep.report.tables.claims import FOR_THESE_NETS, MARGIN_POINTS, TOO_FEW_SEEDS
 from vgg_sweep.report.tables.tables import AT_CHANCE
 
 DASH, UNFINISHED = "–", "†"
@@ -68,22 +70,49 @@ def notes(name: str, frame: pd.DataFrame) -> list[str]:
 def _claims_notes(frame: pd.DataFrame) -> list[str]:
     notes = [
         "Points: top-1 error of what the paper finds worse, minus that of the better, on the same images; "
-        "pairs: how many of those compared go the paper's way."
+        "pairs: how many of those compared go the paper's way.",
+        "These nets: which way they go, and p over images alone. Holm: p for all claims that can be decided here, "
+        "which the verdict follows.",
+        f'"LRN does not help" is tested one-sided: against a gain of {MARGIN_POINTS} points.',
     ]
     if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
         notes.append("* Some of the pairs that the paper compares are not in this sweep.")
-    if (frame["seeds"] == 1).any():
+    if frame["verdict"].isin(TOO_FEW_SEEDS.values()).any():
         notes.append(
-            "With one seed a verdict is about these trained nets; it cannot say what training again would give."
+            f"Fewer than {MIN_SEEDS} seeds decide nothing about training: nets trained again may go the other way. "
+            "seed=0,1,2 trains them again."
         )
+    if frame["verdict"].str.endswith(FOR_THESE_NETS).any():
+        notes.append("For these nets: on other images; nets trained again have no say in it.")
+    if (frame["seeds"] == 1).any():
+        notes.append("With one seed the 95 % interval is over images alone.")
+    if (several := frame["seeds"] > 1).any():
+        notes.append(_seeds_note(frame.loc[several, "seeds_for_1_point"]))
     return notes
+
+
+def _seeds_note(needed: "pd.Series[int]") -> str:
+    """How many seeds a difference of 1 point takes, over some claims; unknown where it is more than are looked for."""
+    words = [str(number) for number in sorted(needed.dropna().unique())]
+    if needed.isna().any():
+        words.append(f"more than {MOST_SEEDS}, or more images")
+    many = f"from {words[0]} to {words[-1]}" if len(words) > 1 else words[0]
+    return (
+        f"± seeds: standard deviation of the points over seeds. By it, to find a difference of 1 point in "
+        f"{POWER:.0%} of the cases would take {many} seeds, before Holm."
+    )
 
 
 def _comparison_notes(frame: pd.DataFrame) -> list[str]:
     notes = [
-        "Points: top-1 error in the second sweep named minus that in the first, with its 95 % interval; "
-        "McNemar's test, or where there are several seeds a normal approximation, on the same images."
+        "Points: top-1 error in the second sweep named minus that in the first. p, these nets: over images alone. "
+        f"p: over seeds and images, from {MIN_SEEDS} seeds on each side on; Holm: the same for all rows."
     ]
+    if (frame[["seeds", "other_seeds"]].min(axis=1) < MIN_SEEDS).any():
+        notes.append(
+            f"Fewer than {MIN_SEEDS} seeds on a side say nothing about training: the same settings, trained again, may "
+            "differ as much. With one, the 95 % interval is over images alone."
+        )
     if len(unpaired := frame[frame["test"] == "unpaired"]):
         sweeps = ", ".join(dict.fromkeys(unpaired["other_sweep"]))
         notes.append(
