@@ -1,4 +1,5 @@
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,13 @@ def test_what_the_task_raises_is_raised() -> None:
 
     with pytest.raises(ZeroDivisionError, match="in the task"):
         compose.run(task, [], compose.Flags())
+
+
+def test_now_is_one_time_for_all_runs_of_a_command_and_said_to_start_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    first = composed("out=outputs/${now:%H-%M-%S}").out
+    time.sleep(1.1)
+    assert composed("out=outputs/${now:%H-%M-%S}").out == first
+    assert re.fullmatch(r"outputs/\d\d-\d\d-\d\d", first)
+    assert "the same command starts anew" in capsys.readouterr().err
+    composed("out=outputs/fixed")
+    assert capsys.readouterr().err == ""

@@ -41,6 +41,10 @@ def test_did_you_mean(word: str, meant: str) -> None:
         ("model=D train_scale=j", "train_scale=jitter train_scale=jitter-fc"),
         ("recipe.dropo", "recipe.dropout=0.5"),
         ("pool_ceil=", "pool_ceil=true pool_ceil=false"),
+        ("precision=", "precision=auto precision=fp32 precision=bf16 precision=fp16"),
+        ("layout=c", "layout=channels-last"),
+        ("recipe.init=", "recipe.init=normal recipe.init=literal recipe.init=glorot recipe.init=he"),
+        ("logger", "logger=none logger=tensorboard logger=wandb logger=mlflow logger=trackio"),
         ("nonsense=", ""),
         # as bash does, and Typer of a last `=`
         ("model ", "A A-LRN B B-5x5 C D E"),

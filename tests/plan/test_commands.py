@@ -1,9 +1,13 @@
+import shlex
 from dataclasses import asdict, replace
 
+import pytest
+
 from tests.plan.test_plan import config
+from vgg_sweep.cli import compose
 from vgg_sweep.config.options import load_option
-from vgg_sweep.config.schema import Data
-from vgg_sweep.plan.commands import _COVERS, command, flat, merged, settings_overrides
+from vgg_sweep.config.schema import Config, Data, Recipe
+from vgg_sweep.plan.commands import command, covers, flat, merged, settings_overrides
 
 
 def test_flat() -> None:
@@ -42,7 +46,13 @@ def test_a_wider_protocol_covers_a_narrower_one_of_the_same_runs() -> None:
 
 
 def test_covered_protocols_are_those_of_conf() -> None:
-    for wide, narrow_ones in _COVERS.items():
+    names = ("single", "centre", "multi", "crops", "all")
+    covered = {wide: [narrow for narrow in names if covers(wide, narrow)] for wide in names}
+    assert covered == {
+        "single": [], "centre": ["single"], "multi": ["single"], "crops": ["single", "multi"],
+        "all": ["single", "centre", "multi", "crops"],
+    }  # fmt: skip
+    for wide, narrow_ones in covered.items():
         for narrow in narrow_ones:
             assert set(load_option("protocol", narrow).passes) < set(load_option("protocol", wide).passes)
 
@@ -57,3 +67,30 @@ def test_settings_ask_for_the_data_by_its_option_or_by_the_users_own_name() -> N
     assert {"data=folder", "data.name=flowers", "data.root=photos"} <= set(overrides)
     overrides = settings_overrides(asdict(config("A")), "outputs/fractals")
     assert "data=fractals" in overrides and not any(text.startswith("data.name") for text in overrides)
+
+
+AWKWARD = ("a,b", "[2024] x", "x=y", "it's", 'say "no"', "fotos/größe", "C:\\new", "ends\\", "${data.name}", "\\${x}",
+           " blank ", "two  blanks", "null", "True", "1e5", "007", "(a)", "{b}", "#1", "a: b", "~/x", "%Y", "a && b",
+           "*?!;|", "@x", "-x")  # fmt: skip
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_a_printed_command_is_read_back_as_the_same_configuration(text: str) -> None:
+    asked = replace(
+        config("A"), data=Data(f"my {text}", "folder", root=text, labels=f"{text}.txt"), out=f"sweeps/{text}"
+    )
+    asked.recipe = Recipe("short", drop_fractions=[0.25], init="glorot")
+    line = command("train", "model=A", *settings_overrides(asdict(asked), asked.out))
+    [printed] = merged([line, line])
+    found: list[Config] = []
+    compose.run(found.append, shlex.split(printed)[2:], compose.Flags())
+    assert found == [asked]
+
+
+def test_a_printed_command_undoes_what_an_option_sets() -> None:
+    """conf/data/imagenet.yaml rounds pools up, conf/recipe/short.yaml has 8 epochs: a run may have neither."""
+    asked = replace(config("A"), data=Data("imagenet", "imagenet"), recipe=Recipe("short"))
+    overrides = settings_overrides(asdict(asked), "outputs/imagenet")
+    assert {"pool_ceil=false", "recipe.epochs=74.0", "recipe.init=normal"} <= set(overrides)
+    there = settings_overrides(asdict(replace(asked, pool_ceil=True)), "outputs/imagenet")
+    assert not any(text.startswith("pool_ceil") for text in there)

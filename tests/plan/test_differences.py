@@ -72,7 +72,7 @@ def test_runs_made_with_other_versions_or_code_are_named(tmp_path: Path) -> None
     for run in made[1:]:
         run.folder.update_record(**old)
     assert notes(made) == [
-        "Made otherwise than now: torch 2.9.0, now 2.10.0; code of aaaaaaaa, now bbbbbbbb: "
+        "Made differently: torch 2.9.0, now 2.10.0; code of aaaaaaaa, now bbbbbbbb: "
         f"{made[1].id}, {made[2].id} and 1 more."
     ]
     made[0].folder.update_status(state="interrupted", made_with=old)
@@ -86,9 +86,7 @@ def test_arithmetic_that_was_asked_for_otherwise_is_said(tmp_path: Path) -> None
     run.folder.update_record(**NOW, precision="bf16", tf32=False, compile=False, deterministic=False, devices=1)
     assert notes([run]) == []
     exact = replace(run, config=replace(run.config, precision="fp32", deterministic=True))
-    assert notes([exact]) == [
-        f"Made otherwise than now: precision bf16, now fp32; deterministic False, now True: {run.id}."
-    ]
+    assert notes([exact]) == [f"Made differently: precision bf16, now fp32; deterministic False, now True: {run.id}."]
 
 
 def test_a_changed_checkout_of_the_same_commit_is_told() -> None:
@@ -96,3 +94,18 @@ def test_a_changed_checkout_of_the_same_commit_is_told() -> None:
     assert provenance.changes(before, NOW) == ["code of bbbbbbbb, changed"]
     assert provenance.changes({**before, "commit": None}, NOW) == ["code of a release, now bbbbbbbb"]
     assert provenance.changes({"versions": NOW["versions"]}, NOW) == [], "an older record has no code to compare"
+
+
+def test_a_run_whose_parent_was_trained_anew_is_said(tmp_path: Path) -> None:
+    made = runs(tmp_path, "B")
+    for run in made:
+        prepare(run)
+        run.folder.update_record(**NOW)
+    parent, child = made
+    assert notes(made) == [], "records of older runs have no hashes"
+    parent.folder.update_record(weights_sha256="aa")
+    child.folder.update_record(weights_sha256="bb", parent_weights_sha256="aa")
+    assert notes(made) == []
+    parent.folder.update_record(weights_sha256="cc")
+    [note] = notes(made)
+    assert note.endswith(f"started from other weights than {parent.id} has now: {child.id}.")

@@ -22,7 +22,8 @@ from vgg_sweep.machine.device import choose_device
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.predict.maps import centres_px, class_posteriors, overlay, stretched
 from vgg_sweep.predict.predict import find_images, predict, protocols
-from vgg_sweep.protocols.means import BOTH, Posteriors, Protocol, protocol_posteriors
+from vgg_sweep.protocols.means import Posteriors, Protocol, protocol_posteriors
+from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.score import score

@@ -7,7 +7,6 @@ import pytest
 from tests.sweeps import softmax, write_posteriors
 from vgg_sweep.errors import RunError
 from vgg_sweep.protocols.means import (
-    BOTH,
     Posteriors,
     Protocol,
     check_same_images,
@@ -16,6 +15,7 @@ from vgg_sweep.protocols.means import (
     mean,
     protocol_posteriors,
 )
+from vgg_sweep.protocols.methods import BOTH
 
 REDO = "vgg-sweep score model=D"
 ALL = slice(None)

@@ -1,6 +1,7 @@
 """The update against the paper's formula written anew; resuming against never having stopped; health."""
 
 import csv
+import hashlib
 import itertools
 import math
 import shutil
@@ -290,3 +291,12 @@ def test_a_last_batch_that_wraps_trains(tmp_path: Path) -> None:
     assert short.id != wrap.id == tiny_run(tmp_path, recipe=replace(RECIPE, last_batch="wrap")).id
     assert short.id == tiny_run(tmp_path).id
     assert not equal(trained(short), trained(wrap))
+
+
+def test_a_childs_record_has_the_hash_of_the_weights_that_it_started_from(tmp_path: Path) -> None:
+    parent, child = plan([tiny_config(tmp_path, model="B")])
+    trained(parent)
+    trained(child, stops=(2,))
+    of_parent = hashlib.sha256(parent.folder.weights.read_bytes()).hexdigest()
+    assert parent.folder.record()["weights_sha256"] == child.folder.record()["parent_weights_sha256"] == of_parent
+    assert child.folder.record()["weights_sha256"] != of_parent

@@ -94,6 +94,8 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
     """The overrides as Hydra wants them. Raises `ConfigError` for what it would take, or refuse in terms not ours."""
     options, known = groups(flags.config_dir), settings()
     parser = OverridesParser.create()
+    if any(text.startswith("out=") and "${now:" in text for text in overrides):
+        print("Note: with ${now:...} in out, the same command starts anew; to go on, name the folder.", file=sys.stderr)
     for text in overrides:
         try:
             override = parser.parse_override(text)

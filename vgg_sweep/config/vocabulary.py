@@ -2,10 +2,12 @@
 
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from vgg_sweep.config.options import conf_dir
+from vgg_sweep.config.roles import Rules
 from vgg_sweep.config.schema import Config
 
 
@@ -18,17 +20,31 @@ def groups(config_dir: Path | None = None) -> dict[str, list[str]]:
     return {group: sorted(names) for group, names in sorted(options.items())}
 
 
-def settings(schema: type = Config, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Each setting of the schema under its dotted name, with its type and default."""
-    found: dict[str, tuple[Any, Any]] = {}
+class SchemaField(NamedTuple):
+    """A plain field of the schema."""
+
+    kind: Any
+    default: Any
+    rules: Rules
+
+
+@cache
+def schema_fields(schema: type = Config, prefix: str = "") -> dict[str, SchemaField]:
+    """Each plain field of the schema under its dotted name."""
+    found: dict[str, SchemaField] = {}
     defaults, hints = schema(), get_type_hints(schema)
     for each in fields(schema):
         kind = hints[each.name]
         if is_dataclass(kind) and isinstance(kind, type):
-            found |= settings(kind, f"{prefix}{each.name}.")
+            found |= schema_fields(kind, f"{prefix}{each.name}.")
         else:
-            found[prefix + each.name] = (kind, getattr(defaults, each.name))
+            found[prefix + each.name] = SchemaField(kind, getattr(defaults, each.name), each.metadata["rules"])
     return found
+
+
+def settings() -> dict[str, tuple[Any, Any]]:
+    """Each setting under its dotted name, with its type and default."""
+    return {name: (each.kind, each.default) for name, each in schema_fields().items()}
 
 
 def did_you_mean(word: str) -> str:
@@ -65,9 +81,11 @@ def complete(words: list[str], incomplete: str) -> list[str]:
 
 
 def _values(key: str, value: str) -> list[str]:
-    """The options of a group, completing the last of a list such as `A,B,`; of a setting its default."""
+    """The options of a group, completing the last of a list such as `A,B,`; of a setting its choices or its default."""
     listed, comma, last = value.rpartition(",")
-    kind, default = settings().get(key, (None, None))
-    if (options := groups().get(key)) is None:
-        options = ["true", "false"] if kind is bool else [str(default)] if isinstance(default, int | float) else []
+    options = groups().get(key, [])
+    if not options and (known := schema_fields().get(key)):
+        kind, default, rules = known
+        numbers = [str(default)] if isinstance(default, int | float) else []
+        options = ["true", "false"] if kind is bool else [*rules.choices] or numbers
     return [f"{listed}{comma}{option}" for option in options if option.startswith(last)]

@@ -1,26 +1,22 @@
 """The command lines that would fill a gap in a report: the settings of a sweep, written as overrides."""
 
 import json
+import re
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from functools import cache
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from vgg_sweep.config.options import conf_dir
-from vgg_sweep.config.schema import Config
-from vgg_sweep.plan.runs import ARITHMETIC
+from vgg_sweep.config.roles import Role, Rules
+from vgg_sweep.config.vocabulary import schema_fields
 
-DECIDING = ("crop", "width", "classes", "pool_ceil", "warm_start", "recipe", "data", *ARITHMETIC)
-"""The parts of a configuration that all runs of a table share; model, train scale and seed tell its rows apart."""
-
-_COVERS = {"multi": ("single",), "crops": ("single", "multi"), "centre": ("single",)}
-"""The options of conf/protocol whose passes are among those of another."""
-
-_NOT_A_SETTING = ("data.root", "data.source", "recipe.name")
+_PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@-]*( [A-Za-z0-9_./@-]+)*")
+"""Text that Hydra reads as it stands, unless it is a word such as `null`."""
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -34,62 +30,72 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 @cache
 def schema_defaults() -> dict[str, Any]:
     """The default of every setting, by dotted name: the paper's values."""
-    return flat(asdict(Config()))
+    return {name: each.default for name, each in schema_fields().items()}
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run, by dotted name, that differ from the schema's defaults and decide its result."""
-    return _settings(_deciding(config))
+    """What decides the result of a run beside net, train scale and seed, by dotted name, where it is no default."""
+    return _settings(_shared(config))
 
 
-def _deciding(config: Mapping[str, Any]) -> str:
-    """As text, so that the many runs of a sweep that share these parts are looked at once."""
-    return json.dumps({part: config[part] for part in DECIDING if part in config})
+def _shared(config: Mapping[str, Any]) -> str:
+    """The parts of `config` that a table's runs share, as text, so that they are looked at once for many runs."""
+    shared = (Role.SETTING, Role.ARITHMETIC)
+    parts = dict.fromkeys(name.split(".")[0] for name, each in schema_fields().items() if each.rules.role in shared)
+    return json.dumps({part: config[part] for part in parts if part in config})
 
 
 @cache
-def _settings(deciding: str) -> dict[str, Any]:
-    defaults = schema_defaults()
+def _settings(shared: str) -> dict[str, Any]:
+    known, values = schema_fields(), flat(json.loads(shared))
+    unused = "data.fractals." if values.get("data.source") != "fractals" else "?"
     return {
         name: value
-        for name, value in flat(json.loads(deciding)).items()
-        if name not in _NOT_A_SETTING and value != defaults.get(name)
+        for name, value in values.items()
+        if name in known and known[name].rules.decides(value) and value != known[name].default
+        if not name.startswith(unused)
     }
 
 
 @cache
-def _recipe_option(name: str) -> dict[str, Any]:
-    path = conf_dir() / "recipe" / f"{name}.yaml"
-    return flat(OmegaConf.to_container(OmegaConf.load(path)), "recipe.") if path.exists() else {}  # type: ignore[arg-type]
+def _option(group: str, name: str, prefix: str = "") -> dict[str, Any]:
+    """What the file of an option of `conf/` sets; nothing if it is the user's own."""
+    path = conf_dir() / group / f"{name}.yaml"
+    return flat(OmegaConf.to_container(OmegaConf.load(path)), prefix) if path.exists() else {}  # type: ignore[arg-type]
 
 
 def settings_overrides(config: Mapping[str, Any], sweep: str) -> list[str]:
     """Overrides that ask for the settings of `config` again, except for model, train scale, seed and protocol."""
-    return _overrides(_deciding(config), sweep)
+    return _overrides(_shared(config), sweep)
 
 
 @cache
-def _overrides(deciding: str, sweep: str) -> list[str]:
-    config = json.loads(deciding)
-    recipe = config["recipe"]["name"]
-    name, source = config["data"]["name"], config["data"]["source"]
-    chosen = {"data": name, "recipe": recipe, "crop": config["crop"], "width": config["width"]}
-    if not (conf_dir() / "data" / f"{name}.yaml").exists():  # the user's own name for a set of class folders
-        chosen |= {"data": source, "data.name": name}
-    if (root := config["data"].get("root")) is not None:
-        chosen["data.root"] = root
-    given = schema_defaults() | _recipe_option(recipe)
-    for name, value in flat(config).items():
-        if name not in (*_NOT_A_SETTING, "data.name", "crop", "width") and value != given.get(name):
-            chosen[name] = value
-    if sweep != f"outputs/{config['data']['name']}":
+def _overrides(shared: str, sweep: str) -> list[str]:
+    values, known = flat(json.loads(shared)), schema_fields()
+    recipe, data = values["recipe.name"], values["data.name"]
+    chosen = {"data": data, "recipe": recipe, "crop": values["crop"], "width": values["width"]}
+    if not _option("data", data):  # the user's own name for a set of class folders
+        chosen |= {"data": values["data.source"], "data.name": data}
+    given = schema_defaults() | _option("data", chosen["data"]) | _option("recipe", recipe, "recipe.")
+    for name, value in values.items():
+        rules = known[name].rules if name in known else Rules(Role.REQUEST)
+        if name not in {"data.source", "data.name", *chosen} and value != given.get(name):
+            if rules.role is Role.DATA or rules.decides(value):
+                chosen[name] = value
+    if sweep != f"outputs/{data}":
         chosen["out"] = sweep
-    return [f"{name}={_value(value)}" for name, value in chosen.items()]
+    return [override(name, value) for name, value in chosen.items()]
 
 
-def _value(value: Any) -> str:
-    """As Hydra reads it."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+def override(name: str, value: Any) -> str:
+    """`name=value` as Hydra reads it back: text that is not plain in quotes, of which a shell's are the outer ones."""
+    if not isinstance(value, str):
+        return f"{name}={json.dumps(value, separators=(',', ':'))}"
+    if _PLAIN.fullmatch(value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return f"{name}={value}"
+    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # no interpolation
+    quoted = re.sub(r"(\\+)\Z", r"\1\1", re.sub(r'(\\*)"', r'\1\1\\"', literal))
+    return f'{name}="{quoted}"'
 
 
 def command(verb: str, *overrides: str) -> str:
@@ -103,15 +109,21 @@ def merged(commands: Iterable[str]) -> list[str]:
     One under a protocol that another covers is dropped; those that differ only in `model`, then only in `train_scale`,
     become one.
     """
-    apart = (words for joined in commands for line in joined.split(" && ") for words in _expanded(shlex.split(line)))
-    lines = _without_covered([list(words) for words in dict.fromkeys(apart) if words])
+    apart = [
+        words
+        for joined in commands
+        for is_end, line in groupby(shlex.split(joined), "&&".__eq__)
+        if not is_end
+        for words in _expanded(list(line))
+    ]
+    lines = _without_covered(list(dict.fromkeys(apart)))
     for key in ("model=", "train_scale="):
         groups: dict[tuple[str, ...], list[str]] = {}
         for words in lines:
             rest = tuple(key if word.startswith(key) else word for word in words)
             groups.setdefault(rest, []).extend(word.removeprefix(key) for word in words if word.startswith(key))
         lines = [
-            [key + ",".join(dict.fromkeys(values)) if word == key else word for word in rest]
+            tuple(key + ",".join(dict.fromkeys(values)) if word == key else word for word in rest)
             for rest, values in groups.items()
         ]
     return [shlex.join(words) for words in lines]
@@ -127,22 +139,20 @@ def _expanded(words: list[str]) -> list[tuple[str, ...]]:
     return list(product(*choices))
 
 
-def _without_covered(lines: list[list[str]]) -> list[list[str]]:
-    """Drop a command if the same one is there with a protocol that covers its own."""
-    wanted: dict[tuple[str, ...], set[str]] = {}
-    for words in lines:
-        wanted.setdefault(_without_protocol(words), set()).update(words)
-
-    def is_covered(words: list[str]) -> bool:
-        others = wanted[_without_protocol(words)]
-        return any(
-            f"protocol={narrow}" in words and f"protocol={wide}" in others
-            for wide, narrow_ones in _COVERS.items()
-            for narrow in narrow_ones
-        )
-
-    return [words for words in lines if not is_covered(words)]
+def _without_covered(lines: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Drop a command if the same one is there with a protocol that has all of its passes and more."""
+    protocols = [next((word[9:] for word in words if word.startswith("protocol=")), "") for words in lines]
+    others = [tuple(word for word in words if not word.startswith("protocol=")) for words in lines]
+    asked = defaultdict(set)
+    for other, protocol in zip(others, protocols, strict=True):
+        asked[other].add(protocol)
+    return [
+        words
+        for words, other, protocol in zip(lines, others, protocols, strict=True)
+        if not any(covers(wide, protocol) for wide in asked[other])
+    ]
 
 
-def _without_protocol(words: list[str]) -> tuple[str, ...]:
-    return tuple(word for word in words if not word.startswith("protocol="))
+def covers(wide: str, narrow: str) -> bool:
+    """Whether an option of `conf/protocol` has all passes of another, and more."""
+    return set(_option("protocol", narrow).get("passes", "?")) < set(_option("protocol", wide).get("passes", ""))

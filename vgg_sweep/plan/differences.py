@@ -1,4 +1,4 @@
-"""What sets a sweep apart from runs that are there already: new because of a setting, or made with other versions."""
+"""How a sweep differs from runs that exist already: new because of a setting, or made with other versions."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,26 +8,25 @@ from typing import Any
 
 import yaml
 
+from vgg_sweep.config.roles import Role
+from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.plan.commands import flat, schema_defaults, settings
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.provenance import changes, made_with
 
 NEAREST_RUNS = 3
-"""As many runs of other settings, the newest of a net, train scale and seed, are compared with a new one."""
+"""How many runs of other settings, the newest of a net, train scale and seed, are compared with a new one."""
 READ_RUNS = 60
-"""As many are read in all, which takes a moment each."""
+"""How many are read in all, which takes a moment each."""
 NAMED_SETTINGS = 4
 LONGEST_VALUE = 24
 
-_ARITHMETIC = ("precision", "compile", "deterministic", "devices")
-"""Settings that a result depends on a little, and that may have been others under the same id."""
-
 
 def notes(runs: Sequence[Run]) -> list[str]:
-    """Sentences to be read before a sweep begins.
+    """Sentences to read before a sweep begins.
 
-    Why runs are new though one of the same net, train scale and seed lies beside them; and which of those that have
-    begun, or are done, were made with other versions, code or arithmetic than would be used now.
+    Why runs are new although one of the same net, train scale and seed exists; and which of those that have begun, or
+    are done, were made with other versions, code, arithmetic or parents than would be used now.
     """
     begun = {run.id: made for run in runs if (made := _made(run))}
     new = [run for run in runs if run.id not in begun]
@@ -35,7 +34,7 @@ def notes(runs: Sequence[Run]) -> list[str]:
 
 
 def _made(run: Run) -> dict[str, Any]:
-    """With what a run was begun and, if it is trained, made; empty for a new one."""
+    """What a run was begun with and, if it is trained, made with; empty for a new one."""
     return {**run.folder.status().get("made_with", {}), **run.folder.record()}
 
 
@@ -54,7 +53,7 @@ def _new_because(new: Iterable[Run], asked: set[str]) -> list[str]:
 
 
 class _Beside:
-    """Runs in the folders of a sweep that nobody asked for now."""
+    """Runs in the folders of a sweep that were not asked for now."""
 
     def __init__(self, asked: set[str]) -> None:
         self._asked, self._left = asked, READ_RUNS
@@ -112,19 +111,28 @@ def _made_otherwise(runs: Iterable[Run], begun: Mapping[str, Mapping[str, Any]])
     for run in runs:
         if run.id in begun:
             made = begun[run.id]
-            alike[(*changes(made, now), *_other_arithmetic(run, made))].append(run.id)
-    return [
-        f"Made otherwise than now: {'; '.join(changed)}: {_named(ids, 2)}." for changed, ids in alike.items() if changed
-    ]
+            alike[(*changes(made, now), *_other_arithmetic(run, made), *_other_parent(run, made))].append(run.id)
+    return [f"Made differently: {'; '.join(changed)}: {_named(ids, 2)}." for changed, ids in alike.items() if changed]
 
 
 def _other_arithmetic(run: Run, record: Mapping[str, Any]) -> list[str]:
+    """Where it is asked for by name, or always where it does not make another run."""
     config = asdict(run.config)
     return [
         f"{name} {record[name]}, now {config[name]}"
-        for name in _ARITHMETIC
-        if name in record and config[name] not in ("auto", record[name])
+        for name, (_, default, rules) in schema_fields().items()
+        if rules.role is Role.ROUNDING or (rules.role is Role.ARITHMETIC and config[name] != default)
+        if config[name] != record.get(name, config[name])
     ]
+
+
+def _other_parent(run: Run, record: Mapping[str, Any]) -> list[str]:
+    """Whether the weights that the run started from have since been trained anew."""
+    started_from = record.get("parent_weights_sha256")
+    if run.parent is None or started_from is None:
+        return []
+    there = run.parent.folder.record().get("weights_sha256", started_from)
+    return [] if there == started_from else [f"started from other weights than {run.parent.id} has now"]
 
 
 def _named(texts: Sequence[str], most: int) -> str:

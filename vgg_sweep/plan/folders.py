@@ -1,83 +1,115 @@
 """A run's folder: made with its configuration, and read back."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vgg_sweep.config.checks import checked
+from vgg_sweep.config.roles import Role
 from vgg_sweep.config.schema import Config
-from vgg_sweep.errors import RunError
-from vgg_sweep.plan.runs import ARITHMETIC, Run, plan, with_passes
+from vgg_sweep.config.vocabulary import schema_fields
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.plan.commands import flat
+from vgg_sweep.plan.runs import Run, plan, with_passes
 from vgg_sweep.runs.files import write_text
-from vgg_sweep.runs.folder import RunFolder
-
-WAYS_OF_WORKING = ("cache", "device", "devices", "threads", "workers", "data_timeout_seconds")
+from vgg_sweep.runs.folder import RunFolder, find_runs
 
 
 def prepare(run: Run) -> RunFolder:
-    """Make the run's folder with its config.yaml, in which a protocol may grow but nothing else may change.
+    """Make the run's folder with its config.yaml; once there are weights, only the protocol in it still grows.
 
-    Raises `RunError` if the folder holds something else than this run.
+    What is asked for otherwise then, another device for instance, goes into asked.yaml beside it. Raises `RunError` if
+    the folder holds something else than this run.
     """
     folder, config = run.folder, run.config
+    kept = config
     if folder.config.exists():
         there = read_run(folder)
         if there.id != folder.id:
             raise RunError(
-                f"{folder.config} is not the configuration that {folder.id} stands for; "
-                "remove the folder or give another out=DIR."
+                f"{folder.config} is not the configuration that {folder.id} stands for; give another out=DIR, or move "
+                f"{folder.path} elsewhere."
             )
-        config = replace(with_passes(config, there.config.protocol.passes), **_arithmetic(there.config))
+        config = with_passes(config, there.config.protocol.passes)
+        if folder.is_trained:
+            kept = replace(there.config, protocol=config.protocol)
+        else:
+            kept = _with(config, {name: getattr(there.config, name) for name in _defaults(Role.ARITHMETIC)})
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
+        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(kept)))
+        if kept != config:
+            write_text(folder.asked, OmegaConf.to_yaml(OmegaConf.structured(config)))
+        else:
+            folder.asked.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f"{folder.path} cannot be written ({error.strerror}); give another out=DIR.") from error
     return folder
 
 
-def read_run(folder: RunFolder) -> Run:
-    """The run whose config.yaml lies in `folder`. Raises `RunError` if it cannot be read."""
+def read_run(folder: RunFolder, *, as_asked: bool = False) -> Run:
+    """The run whose config.yaml lies in `folder`; `as_asked` with what was last asked of it.
+
+    Raises `ConfigError` if it is no run's folder, `RunError` if the configuration cannot be read.
+    """
+    if not folder.config.exists():
+        raise ConfigError(f"{folder.path} is not the folder of a run: {_instead(folder.path)}")
+    file = folder.asked if as_asked and folder.asked.exists() else folder.config
     try:
-        raw = OmegaConf.load(folder.config)
+        raw = OmegaConf.load(file)
         assert isinstance(raw, DictConfig)
-        return _named_as(folder.id, checked(raw))
+        run = plan([checked(raw)])[-1]
     except (OSError, ValueError, AssertionError, OmegaConfBaseException, YAMLError) as error:
         raise RunError(
-            f"{folder.config} is not a whole configuration ({error}); remove {folder.path} and start again."
+            f"{file} is not a whole configuration ({error}); put back a copy of it, or move {folder.path} elsewhere "
+            "and give the command of this run again."
         ) from error
-
-
-def run_in_folder(config: Config) -> Run:
-    """The run in the folder `config.run`, with the protocol of `config`, its place of the data if it names one, its way
-    of working, which does not decide a result, and its arithmetic, for scoring, where it names one.
-
-    Raises `RunError` if there is none.
-    """
-    folder = RunFolder(Path(str(config.run)))
-    there = read_run(folder).config
-    root = there.data.root if config.data.root is None else config.data.root
-    moved = replace(there, data=replace(there.data, root=root), out=str(folder.path.parent))
-    ways = {name: getattr(config, name) for name in WAYS_OF_WORKING}
-    defaults = _arithmetic(Config())
-    named = {name: value for name, value in _arithmetic(config).items() if value != defaults[name]}
-    asked = with_passes(replace(moved, **ways, **named), config.protocol.passes)
-    return replace(_named_as(folder.id, moved), config=asked)
-
-
-def _named_as(id: str, config: Config) -> Run:
-    """The run of `config`, whose folder is called `id`; once, arithmetic did not enter ids."""
-    run = plan([config])[-1]
-    if run.id != id:
-        older = plan([replace(config, **_arithmetic(Config()))])[-1]
-        if older.id == id:
-            return replace(older, config=config)
+    if run.id != folder.id:  # the ids of older runs are made without the arithmetic
+        older = plan([_with(run.config, _defaults(Role.ARITHMETIC))])[-1]
+        run = replace(older, config=run.config) if older.id == folder.id else run
     return run
 
 
-def _arithmetic(config: Config) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in ARITHMETIC}
+def _instead(path: Path) -> str:
+    """The end of a sentence: what to name in place of `path`."""
+    if runs := find_runs(path):
+        return f"it holds the folders of {len(runs)} runs; name one of them, such as {runs[0].path}."
+    if near := get_close_matches(path.name, [folder.id for folder in find_runs(path.parent)], n=1):
+        return f"did you mean {path.parent / near[0]}?"
+    return "`vgg-sweep status SWEEP` lists the runs of a sweep."
+
+
+def run_in_folder(config: Config) -> Run:
+    """The run in the folder `config.run` under the protocol and the way of working of `config`; with its arithmetic and
+    its place of the data where it names them.
+
+    Raises as `read_run`.
+    """
+    folder = RunFolder(Path(str(config.run)))
+    there, asked = read_run(folder), flat(asdict(config))
+    values = {
+        name: asked[name]
+        for name, (_, default, rules) in schema_fields().items()
+        if rules.role in (Role.WORK, Role.ROUNDING)
+        or (rules.role in (Role.ARITHMETIC, Role.DATA) and asked[name] != default)
+    }
+    working = replace(_with(there.config, values), out=str(folder.path.parent))
+    return replace(there, config=with_passes(working, config.protocol.passes))
+
+
+def _defaults(role: Role) -> dict[str, Any]:
+    return {name: field.default for name, field in schema_fields().items() if field.rules.role is role}
+
+
+def _with(config: Config, values: Mapping[str, Any]) -> Config:
+    """`config` with other values of some settings, by dotted name."""
+    raw = OmegaConf.structured(config)
+    for name, value in values.items():
+        OmegaConf.update(raw, name, value)
+    return cast(Config, OmegaConf.to_object(raw))

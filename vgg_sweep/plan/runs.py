@@ -4,19 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-
-from omegaconf import MISSING
 
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.runs.folder import RunFolder
-
-ARITHMETIC = ("precision", "tf32", "deterministic")
-"""Settings that decide a result a little: they enter the id where they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ def plan(configs: Iterable[Config]) -> list[Run]:
     """All runs that `configs` ask for and start from, parents first, each once.
 
     A configuration asked for under several protocols becomes one run with the passes of all. A parent that nobody asked
-    for is scored under `protocol=single`. Raises `ConfigError` for an unknown parent or a circle of parents.
+    for is scored under `protocol=single`. Raises `ConfigError` for an unknown parent or a cycle of parents.
     """
     runs: dict[str, Run] = {}
     for config in configs:
@@ -73,10 +68,10 @@ def _chain(config: Config) -> list[Run]:
     """The run of `config` behind everything that it starts from."""
     line = [config]
     while (parent := _parent_config(line[0])) is not None:
-        if any(_place(parent) == _place(child) for child in line):
-            circle = " -> ".join(_place(child) for child in [parent, *line])
+        if any(_net(parent) == _net(child) for child in line):
+            cycle = " -> ".join(_net(each) for each in [parent, *line])
             raise ConfigError(
-                f"the runs {circle} start from one another; change `parent` in one of their model or train_scale files."
+                f"the runs {cycle} start from one another; change `parent` in one of their model or train_scale files."
             )
         line.insert(0, parent)
     chain: list[Run] = []
@@ -100,7 +95,7 @@ def _parent_config(config: Config) -> Config | None:
     return None
 
 
-def _place(config: Config) -> str:
+def _net(config: Config) -> str:
     return f"{config.model.name}/{config.train_scale.name}"
 
 
@@ -119,38 +114,31 @@ def with_passes(config: Config, passes: list[str]) -> Config:
 
 
 def _deciding(run: Run) -> dict[str, Any]:
-    """What decides the run's weights and posteriors, where it differs from the schema's defaults."""
+    """What decides the run's weights and posteriors, where it differs from the schema's defaults.
+
+    What a run starts from is in its parent's id. Of the two budgets and rates it uses one.
+    """
     config = run.config
-    recipe = _changed(config.recipe)
-    unused = {"name", "epochs", "lr"} if run.fine_tunes else {"name", "fine_tune_epochs", "fine_tune_lr"}
-    data = {"name": config.data.name, "source": config.data.source} | {
-        key: value
-        for key, value in _changed(config.data).items()
-        if key in ("val_share", "split_seed", "exif_rotation", "on_bad_image", "decode") or value == "packed"
-    }
-    if config.data.source == "fractals":
-        data |= _changed(config.data.fractals)
-    top = {
-        key: value
-        for key, value in _changed(config).items()
-        if key in ("crop", "width", "classes", "pool_ceil", "seed", *ARITHMETIC)
-    }
-    top |= {"columns": config.model.columns, "S": config.train_scale.S, "data": data}
+    data = _changed(config.data) | (_changed(config.data.fractals) if config.data.source == "fractals" else {})
+    top = _changed(config, "warm_start") | {"columns": config.model.columns, "S": config.train_scale.S, "data": data}
     if config.imported.sha256 is not None:
         return top | {"imported": _changed(config.imported), "preprocessing": _changed(config.preprocessing)}
+    unused = ("epochs", "lr") if run.fine_tunes else ("fine_tune_epochs", "fine_tune_lr")
     return top | {
         "trainable": config.train_scale.trainable,
-        "recipe": {key: value for key, value in recipe.items() if key not in unused},
+        "recipe": _changed(config.recipe, *unused),
         "parent": run.parent.id if run.parent else None,
     }
 
 
-def _changed(settings: Any) -> dict[str, Any]:
-    """The plain fields of a dataclass that differ from its defaults."""
+def _changed(settings: Any, *unused: str) -> dict[str, Any]:
+    """The plain fields of a dataclass that decide a result and differ from its defaults."""
     defaults = type(settings)()
-    values = {each.name: getattr(settings, each.name) for each in fields(settings)}
     return {
-        name: value
-        for name, value in values.items()
-        if not is_dataclass(value) and (getattr(defaults, name) == MISSING or value != getattr(defaults, name))
+        each.name: value
+        for each in fields(settings)
+        if each.metadata
+        and each.name not in unused
+        and each.metadata["rules"].decides(value := getattr(settings, each.name))
+        and value != getattr(defaults, each.name)
     }

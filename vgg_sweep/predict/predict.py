@@ -19,8 +19,8 @@ from vgg_sweep.images.files import EXTENSIONS, image_files
 from vgg_sweep.images.views.crops import check_fits, rescaled
 from vgg_sweep.machine.device import Device
 from vgg_sweep.predict.load import Loaded, as_image
-from vgg_sweep.protocols.means import BOTH, Protocol, mean
-from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.protocols.means import Protocol, mean
+from vgg_sweep.protocols.methods import BOTH, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
 from vgg_sweep.score.sanity import check_classifier
 from vgg_sweep.score.score import FORWARD_PX, pass_posteriors

@@ -1,4 +1,4 @@
-"""Test protocols as means of posteriors on disk (Sect. 3.2, 4.3, 4.4). Axes: N images, K classes. Needs no torch.
+"""Test protocols as means of posteriors on disk (Sect. 3.2, 4.3, 4.4). Axes: N images, K classes.
 
 Soft-max posteriors are averaged, never logits, level by level: over the image and its flip, over the scales Q with
 equal weight, over dense and multi-crop, over nets.
@@ -17,12 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
-
-FLIPS = {"dense": (False, True), "multi-crop": (False, True), "ten-crop": (False, True), "centre-crop": (False,)}
-"""The halves that a method averages. A centre crop is one view: what most published numbers mean by the name."""
-
-BOTH = "multi-crop & dense"
-"""The mean of the two methods (Sect. 4.3)."""
+from vgg_sweep.protocols.methods import METHODS, averaged
 
 CHUNK_ELEMENTS = 2**20
 """Posteriors are read this many numbers at a time, so memory does not grow with the number of images."""
@@ -49,13 +44,13 @@ class Posteriors:
 
     @cached_property
     def manifest_stat(self) -> list[int]:
-        """Tells the manifest from any that takes its place, without reading it: it names every image."""
+        """Changes when the manifest is replaced, and is had without reading it: a manifest names every image."""
         stat = (self.folder / "manifest.json").stat()
         return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
     @cached_property
     def remembered(self) -> dict[str, Any]:
-        """`errors.json`, which the last report left; empty if it is not there or damaged."""
+        """`errors.json` of the last report; empty if it is missing or damaged."""
         with contextlib.suppress(OSError, ValueError, TypeError):
             return dict(json.loads((self.folder / "errors.json").read_bytes()))
         return {}
@@ -133,9 +128,9 @@ class Posteriors:
 
     def test_scales(self, method: str) -> list[int]:
         """The Q in pixels at which `method` can be evaluated: all its halves are there."""
-        methods = ("dense", "multi-crop") if method == BOTH else (method,)
+        halves = [(each, flip) for each in averaged(method) for flip in METHODS[each].flips]
         sizes = sorted({Q for _, Q, _ in self.files})
-        return [Q for Q in sizes if all((each, Q, flip) in self.files for each in methods for flip in FLIPS[each])]
+        return [Q for Q in sizes if all((each, Q, flip) in self.files for each, flip in halves)]
 
     def has(self, protocol: Protocol) -> bool:
         return set(protocol.test_scales) <= set(self.test_scales(protocol.method))
@@ -191,9 +186,7 @@ def mean(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 def posteriors_at(posteriors: Posteriors, method: str, Q: int, rows: slice) -> NDArray[np.float64]:
     """Posteriors of one method at one Q: the mean over flips and, for "multi-crop & dense", over the two methods."""
-    if method == BOTH:
-        return mean(posteriors_at(posteriors, each, Q, rows) for each in ("dense", "multi-crop"))
-    return mean(posteriors.read(method, Q, flip, rows) for flip in FLIPS[method])
+    return mean(mean(posteriors.read(each, Q, flip, rows) for flip in METHODS[each].flips) for each in averaged(method))
 
 
 def protocol_posteriors(posteriors: Posteriors, protocol: Protocol, rows: slice) -> NDArray[np.float64]:
@@ -202,7 +195,7 @@ def protocol_posteriors(posteriors: Posteriors, protocol: Protocol, rows: slice)
 
 
 def fused_posteriors(members: Sequence[tuple[Posteriors, Protocol]], rows: slice) -> NDArray[np.float64]:
-    """The mean over nets (Sect. 4.4), summed in an order of its own, so that the order of `members` cannot matter."""
+    """The mean over nets (Sect. 4.4), summed in a fixed order, so that the order of `members` does not matter."""
     in_order = sorted(members, key=lambda member: str(member[0].folder))
     return mean(protocol_posteriors(posteriors, protocol, rows) for posteriors, protocol in in_order)
 

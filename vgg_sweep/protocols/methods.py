@@ -1,8 +1,36 @@
 """Methods of evaluation and the rules of Q, in the words of the paper (Sect. 3.2, 4.1, 4.2)."""
 
+from dataclasses import dataclass
+
 from vgg_sweep.errors import ConfigError
 
 PAPER_CROP_PX = 224
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to look at an image at one Q."""
+
+    views: int
+    """Views of an image in one pass, each of which goes through the net."""
+    flips: tuple[bool, ...] = (False, True)
+    """The halves that it averages."""
+
+
+METHODS = {
+    "dense": Method(views=1),
+    "multi-crop": Method(views=25),
+    "ten-crop": Method(views=5),
+    "centre-crop": Method(views=1, flips=(False,)),  # what most published numbers mean by the name
+}
+
+BOTH = "multi-crop & dense"
+"""The mean of the two methods (Sect. 4.3)."""
+
+
+def averaged(method: str) -> tuple[str, ...]:
+    """The methods that `method`, one of `METHODS` or `BOTH`, is the mean of."""
+    return ("dense", "multi-crop") if method == BOTH else (method,)
 
 
 def scaled_px(px_at_224: float, crop: int) -> int:
@@ -24,9 +52,6 @@ def test_scales(S: list[int], rule: str, crop: int) -> list[int]:
     else:
         at_224 = [smallest, middle, largest]
     return [scaled_px(Q, crop) for Q in at_224]
-
-
-METHODS = ("dense", "multi-crop", "centre-crop", "ten-crop")
 
 
 def parse_pass(name: str, S: list[int], crop: int) -> tuple[str, list[int]]:

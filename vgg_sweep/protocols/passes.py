@@ -3,10 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vgg_sweep.protocols.means import BOTH, FLIPS
-
-VIEWS = {"dense": 1, "multi-crop": 25, "ten-crop": 5, "centre-crop": 1}
-"""Views of an image in one pass, each of which goes through the net."""
+from vgg_sweep.protocols.methods import METHODS, averaged
 
 NPY_HEADER_BYTES = 128
 BYTES_PER_POSTERIOR = 4
@@ -25,8 +22,12 @@ class Pass:
     def name(self) -> str:
         return f"{self.method}-Q{self.Q}-flip{int(self.flip)}"
 
+    @property
+    def views(self) -> int:
+        """How many views of each image go through the net."""
+        return METHODS[self.method].views
+
 
 def passes_of(method: str, scales_px: Iterable[int]) -> list[Pass]:
     """The passes that `method`, or "multi-crop & dense", averages over the test scales."""
-    methods = ("dense", "multi-crop") if method == BOTH else (method,)
-    return [Pass(each, Q, flip) for Q in scales_px for each in methods for flip in FLIPS[each]]
+    return [Pass(each, Q, flip) for Q in scales_px for each in averaged(method) for flip in METHODS[each].flips]

@@ -22,43 +22,34 @@ class RunLocked(RunError):
     """Another living process works on the run."""
 
 
+class _File:
+    """A file or folder in a run's folder, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: "RunFolder", owner: type) -> Path:
+        return folder.path / self._name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run; see docs/architecture.md."""
 
     path: Path
 
+    config = _File("config.yaml")
+    asked = _File("asked.yaml")
+    weights = _File("weights.safetensors")
+    checkpoints = _File("checkpoints")
+    metrics = _File("metrics.csv")
+    posteriors = _File("posteriors")
+    log = _File("log.txt")
+    error = _File("error.txt")
+
     @property
     def id(self) -> str:
         return self.path.name
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "weights.safetensors"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.csv"
-
-    @property
-    def posteriors(self) -> Path:
-        return self.path / "posteriors"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.txt"
-
-    @property
-    def error(self) -> Path:
-        return self.path / "error.txt"
 
     @property
     def job(self) -> str:
@@ -130,7 +121,7 @@ class RunFolder:
 
 @contextmanager
 def waiting_lock(path: Path) -> Iterator[None]:
-    """Hold `path` as a lock, waiting for whoever has it: for what several processes need and one of them shall make."""
+    """Hold `path` as a lock, waiting for whoever has it: for what several processes need and one of them makes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as file:
         if not _try_lock(file, patience_seconds=math.inf):

@@ -1,4 +1,4 @@
-"""With what a result was made: versions, code, command."""
+"""What a result was made with: versions, code, command."""
 
 import hashlib
 import platform
@@ -34,7 +34,7 @@ def made_with() -> dict[str, Any]:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of two answers of `made_with` is not the same: "torch 2.9.0, now 2.10.0". Code is told by its commit."""
+    """How two answers of `made_with` differ: "torch 2.9.0, now 2.10.0". Code is named by its commit."""
     there, here = before.get("versions", {}), now["versions"]
     changed = [f"{name} {there[name]}, now {here[name]}" for name in here if there.get(name, here[name]) != here[name]]
     if before.get("code", now["code"]) != now["code"]:

@@ -18,7 +18,7 @@ from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import test_scales
-from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, VIEWS, Pass, passes_of
+from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass, passes_of
 from vgg_sweep.runs.folder import find_runs
 from vgg_sweep.sweep.status import duration
 
@@ -48,9 +48,9 @@ def pass_table(run: Run) -> RenderableType:
     for each in wanted:
         state = Text("to do") if each in todo else Text("done", "green")
         flip = "yes" if each.flip else "no"
-        lines.add_row(each.method, str(each.Q), flip, str(VIEWS[each.method]), state, *costs([each]))
+        lines.add_row(each.method, str(each.Q), flip, str(each.views), state, *costs([each]))
     for name, those in (("all", wanted), ("to do", [each for each in wanted if each in todo])):
-        lines.add_row(name, "", "", str(sum(VIEWS[each.method] for each in those)), "", *costs(those), style="bold")
+        lines.add_row(name, "", "", str(sum(each.views for each in those)), "", *costs(those), style="bold")
     trained = "" if run.folder.is_trained else " It is not trained yet: `vgg-sweep train` does both."
     return Group(lines, Text(f"{run.folder.path}: {len(todo)} of {len(wanted)} passes to do.{trained}"))
 
@@ -112,7 +112,7 @@ def total_macs(scored: Iterable[tuple[Config, Pass]], num_classes: int, sizes_px
 
 def total_views(scored: Iterable[tuple[Config, Pass]]) -> int:
     """Forward passes for each image."""
-    return sum(VIEWS[each.method] for _, each in scored)
+    return sum(each.views for _, each in scored)
 
 
 def macs(
@@ -129,7 +129,7 @@ def macs(
 
     def of_pass(each: Pass) -> int:
         if each.method != "dense":
-            return shapes.total() * VIEWS[each.method] * of_one(config.crop, config.crop)
+            return shapes.total() * each.views * of_one(config.crop, config.crop)
         total = 0
         for (width_px, height_px), count in shapes.items():
             width, height = rescaled_size(width_px, height_px, each.Q)

@@ -195,7 +195,7 @@ def _sentence(error: BaseException) -> str:
 
 def main(folder: Path, *, live: bool = False) -> int:
     """Work on a prepared run folder in this process: what a sweep starts for each run. Returns the exit code."""
-    run = read_run(RunFolder(folder))
+    run = read_run(RunFolder(folder), as_asked=True)
     try:
         work(run, live=live)
     except (Interrupted, KeyboardInterrupt):

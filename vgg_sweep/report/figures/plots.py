@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.protocols import paper
-from vgg_sweep.protocols.means import BOTH
+from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.report.contents import Sweep
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import means, rows_of, told_apart

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan import commands
-from vgg_sweep.protocols.means import BOTH, FLIPS, Posteriors, Protocol, chunks, mean, posteriors_at
-from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.protocols.means import Posteriors, Protocol, chunks, mean, posteriors_at
+from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
 from vgg_sweep.protocols.metrics import Misses, ranks, top_k_misses
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder, find_runs
@@ -60,7 +60,7 @@ class ReportedRun:
     def protocols(self) -> list[tuple[str, Protocol]]:
         """Every protocol that the posteriors allow, with its rule of Q: each Q alone, and those of the `multi` rule."""
         found = []
-        for method in (*FLIPS, BOTH):
+        for method in (*METHODS, BOTH):
             for Q in self.posteriors.test_scales(method):
                 rule = "single" if (Q,) == self.test_scales("single") else "other"
                 found.append((rule, Protocol(method, (Q,))))
@@ -195,7 +195,7 @@ def _evaluate(run: ReportedRun) -> list[dict[str, Any]]:
     for rows in chunks(posteriors.num_images, posteriors.num_classes):
         at = {
             (method, Q): posteriors_at(posteriors, method, Q, rows)
-            for method in FLIPS
+            for method in METHODS
             for Q in posteriors.test_scales(method)
         }
         at |= {(BOTH, Q): mean([at["dense", Q], at["multi-crop", Q]]) for Q in posteriors.test_scales(BOTH)}

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.means import (
-    BOTH,
     Posteriors,
     Protocol,
     check_same_images,
@@ -22,6 +21,7 @@ from vgg_sweep.protocols.means import (
     fused_posteriors,
     protocol_posteriors,
 )
+from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.protocols.metrics import ranks
 from vgg_sweep.report.results.errors import ReportedRun, Score, as_score, read_cached, storable, write_cached
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.protocols.metrics import wilson
-from vgg_sweep.protocols.passes import VIEWS, passes_of
+from vgg_sweep.protocols.passes import passes_of
 from vgg_sweep.report.contents import Sweep
 
 NUM_FC = 3
@@ -61,7 +61,7 @@ def multiply_adds(config: Mapping[str, Any], row: Any) -> int:
     crop, columns = config["crop"], tuple(config["model"]["columns"])
     shape = (columns, config["width"], int(row.n_classes), crop, config["pool_ceil"])
     return sum(
-        VIEWS[each.method] * _macs(*shape, each.Q if each.method == "dense" else crop)
+        each.views * _macs(*shape, each.Q if each.method == "dense" else crop)
         for each in passes_of(row.method, row.test_scales)
     )
 

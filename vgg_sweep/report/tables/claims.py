@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vgg_sweep.protocols import paper
-from vgg_sweep.protocols.means import BOTH
+from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.protocols.statistics import (
     ALPHA,
     MIN_SEEDS,
