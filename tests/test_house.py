@@ -20,7 +20,7 @@ ROOMS = ("errors", "protocols", "config", "runs", "plan", "machine", "images", "
 
 TORCH_FREE = ("errors", "protocols", "config", "runs", "plan", "report")
 LONGEST_MODULE = 350
-MOST_LINES = 17_761
+MOST_LINES = 18_829
 """14,900 once the rooms are merged."""
 LONGEST_SPINE = 3_000
 

@@ -41,7 +41,8 @@ def test_ids_of_older_runs_stay(asked: str) -> None:
 def another_value(name: str, field: SchemaField) -> Any:
     """A value that is allowed and is not the default."""
     special = {"crop": 96, "train_scale.S": [300, 400], "protocol.passes": ["dense@multi"], "jobs": "3",
-               "model.columns": ["conv3-64", "maxpool"], "sweep.grids": [{"model": "A"}], "data.decode": "scaled"}  # fmt: skip
+               "model.columns": ["conv3-64", "maxpool"], "sweep.grids": [{"model": "A"}],
+               "data.decode": "scaled"}  # fmt: skip
     if name in special or name in INHERITED:
         return special.get(name)
     if field.rules.choices:
