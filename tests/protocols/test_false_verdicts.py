@@ -6,7 +6,7 @@
 import numpy as np
 import pytest
 
-from tests.bench.verdicts import DEPTH, LRN, SETTINGS, Nets, Setting, decided, family
+from tests.bench.verdicts import DEPTH, LRN, SETTINGS, Nets, Setting, decided, families
 
 DRAWS = {500: 600, 1000: 600, 5000: 200}
 """Enough for each number of images, and few enough for a slow machine."""
@@ -62,5 +62,5 @@ def test_at_the_edge_of_its_margin_no_help_is_decided_rarely() -> None:
 
 
 def test_holm_keeps_a_report_of_ten_claims_from_a_false_verdict() -> None:
-    plain, adjusted = family(SETTINGS[0], 5, 60)
-    assert plain > 20 and adjusted <= 10
+    plain, adjusted = families(SETTINGS[0], 5, 60)
+    assert plain.reports > 20 and adjusted.reports <= 10

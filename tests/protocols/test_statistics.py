@@ -166,6 +166,11 @@ def test_seeds_that_happen_to_agree_do_not_shorten_the_interval() -> None:
     for seed, row_N in enumerate(difference_RN):
         row_N[40 * seed : 40 * seed + 40] = 1
     seeds, images = over_seeds_and_images(difference_RN), over_images(difference_RN)
+    padded_RN = np.column_stack([difference_RN, np.full(3, math.sqrt(0.5)), np.full(3, -math.sqrt(0.5))])
+    of_images = 3 * ((padded_RN.mean(axis=0) - padded_RN.mean()) ** 2).sum()
+    MS_inter = (((padded_RN - padded_RN.mean()) ** 2).sum() - of_images) / (2 * 301)
+    assert of_images / 301 < MS_inter
+    assert seeds.standard_error == pytest.approx(100 * math.sqrt(MS_inter / (3 * 302)))
     assert seeds.low < images.low and images.high < seeds.high
     assert seeds.p() > images.p()
 
