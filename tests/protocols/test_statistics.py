@@ -109,17 +109,17 @@ def test_holm_by_hand_passes_over_what_is_not_tested() -> None:
     assert holm([]) == []
 
 
-def differences(num_seeds: int, num_images: int, seed: int = 0) -> np.ndarray:
-    """[R, N] of -1, 0 and 1, with an effect of the seed and of the image."""
-    rng = np.random.default_rng(seed)
-    level_RN = 0.1 * rng.normal(size=(num_seeds, 1)) + 0.6 * rng.normal(size=num_images)
+def differences(num_seeds: int, num_images: int, spread: float = 0.1) -> np.ndarray:
+    """[R, N] of -1, 0 and 1, with effects of the seeds, by their `spread`, and of the images."""
+    rng = np.random.default_rng(0)
+    level_RN = spread * rng.normal(size=(num_seeds, 1)) + 0.6 * rng.normal(size=num_images)
     return np.sign(np.round(level_RN + 0.5 * rng.normal(size=(num_seeds, num_images))))
 
 
-@pytest.mark.parametrize("num_seeds", [2, 3, 5])
-def test_seeds_and_images_are_a_two_way_analysis_of_variance(num_seeds: int) -> None:
+@pytest.mark.parametrize(("num_seeds", "spread"), [(2, 0.1), (3, 0.1), (5, 0.1), (4, 0.0)])
+def test_seeds_and_images_are_a_two_way_analysis_of_variance(num_seeds: int, spread: float) -> None:
     """Obuchowski and Rockette's variance and Hillis's df, from the mean squares that statsmodels finds."""
-    difference_RN = differences(num_seeds, 60)
+    difference_RN = differences(num_seeds, 60, spread)
     half = math.sqrt(0.5)
     padded_RN = np.column_stack([difference_RN, np.full(num_seeds, half), np.full(num_seeds, -half)])
     frame = pd.DataFrame(
@@ -127,6 +127,8 @@ def test_seeds_and_images_are_a_two_way_analysis_of_variance(num_seeds: int) -> 
     )
     mean_squares = anova_lm(ols("d ~ C(seed) + C(image)", frame).fit())["mean_sq"]
     seed, image, inter = mean_squares["C(seed)"], mean_squares["C(image)"], mean_squares["Residual"]
+    assert (seed < inter) == (spread == 0)
+    seed = max(seed, inter)
     total = seed + max(image - inter, 0)
     deviation = math.sqrt(total / padded_RN.size)
     df = total**2 / (seed**2 / (num_seeds - 1))
@@ -154,8 +156,23 @@ def test_an_image_that_all_seeds_get_wrong_is_one_image() -> None:
     """Seeds that agree on every image say no more than one of them, over images."""
     one_N = differences(1, 400)
     three = over_seeds_and_images(np.repeat(one_N, 3, axis=0))
-    assert math.isinf(three.df)
+    assert three.df > 1e9
     assert (three.low, three.high) == pytest.approx((over_images(one_N).low, over_images(one_N).high), rel=0.01)
+
+
+def test_seeds_that_happen_to_agree_do_not_shorten_the_interval() -> None:
+    """Three seeds of one mean which err on different images: MS_seed is 0, MS_image below MS_inter."""
+    difference_RN = np.zeros((3, 300))
+    for seed, row_N in enumerate(difference_RN):
+        row_N[40 * seed : 40 * seed + 40] = 1
+    seeds, images = over_seeds_and_images(difference_RN), over_images(difference_RN)
+    padded_RN = np.column_stack([difference_RN, np.full(3, math.sqrt(0.5)), np.full(3, -math.sqrt(0.5))])
+    of_images = 3 * ((padded_RN.mean(axis=0) - padded_RN.mean()) ** 2).sum()
+    MS_inter = (((padded_RN - padded_RN.mean()) ** 2).sum() - of_images) / (2 * 301)
+    assert of_images / 301 < MS_inter
+    assert seeds.standard_error == pytest.approx(100 * math.sqrt(MS_inter / (3 * 302)))
+    assert seeds.low < images.low and images.high < seeds.high
+    assert seeds.p() > images.p()
 
 
 def test_sides_with_seeds_of_their_own_are_added() -> None:

@@ -6,6 +6,7 @@ whose means are added.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,8 @@ ALPHA = 0.05
 """A difference with a smaller p is taken for real."""
 
 MIN_SEEDS = 3
-"""From this many seeds on a difference may be put down to the training: with two, seeds that happen to agree hide how
-far others would lie apart, and p < 0.05 comes up in 7 to 11 % of the cases where nothing differs."""
+"""From this many seeds on a difference may be put down to the training: how far two lie apart says next to nothing of
+how far others would."""
 
 EXACT_BELOW = 25
 """McNemar's test counts out the binomial for fewer discordant images than this, and is approximated from there on."""
@@ -75,10 +76,11 @@ def over_images(*parts_RN: NDArray[np.floating]) -> Difference:
 def over_seeds_and_images(*parts_RN: NDArray[np.floating]) -> Difference:
     """The difference that training again and other images would give; each part needs two seeds or more.
 
-    Seeds and images are both drawn and crossed, as readers and cases are in a reader study: the variance of the mean is
-    that of the two-way analysis without replication, (MS_seed + max(MS_image - MS_inter, 0)) / (N R) for one part
-    (Obuchowski and Rockette 1995). Only MS_seed counts for the degrees of freedom of t (Hillis 2007). Images are
-    padded as in `over_images`.
+    Seeds and images are both drawn and crossed, as readers and cases are in a reader study. The variance of the mean of
+    one part is that of the two-way analysis without replication, in which no effect's variance is below zero:
+    (max(MS_seed, MS_inter) + max(MS_image - MS_inter, 0)) / (N R) (Obuchowski and Rockette 1995). Only its first term
+    counts for the degrees of freedom of t (Hillis 2007). So seeds that happen to agree make the interval no shorter
+    than that over images. Images are padded as in `over_images`.
     """
     padded = _padded(parts_RN)
     sum_N = sum((part_RN.mean(axis=0) for part_RN in padded), start=np.zeros(1))
@@ -90,7 +92,7 @@ def over_seeds_and_images(*parts_RN: NDArray[np.floating]) -> Difference:
         MS_seed = num_images * float(seed_R1.var(ddof=1))
         residual_RN = part_RN - seed_R1 - image_N + part_RN.mean()
         MS_inter = float((residual_RN**2).sum()) / ((num_seeds - 1) * (num_images - 1))
-        seed_terms.append((MS_seed / num_seeds, num_seeds - 1))
+        seed_terms.append((max(MS_seed, MS_inter) / num_seeds, num_seeds - 1))
         of_images -= MS_inter / num_seeds
     variance = sum(term for term, _ in seed_terms) + max(of_images, 0.0)
     spread = sum(term**2 / df for term, df in seed_terms)
@@ -185,7 +187,8 @@ def seeds_needed(points: float, seed_deviation: float, image_error: float = 0.0)
     the images are too few for any number of seeds.
     """
     numbers = range(MIN_SEEDS, MOST_SEEDS + 1)
-    return next((num for num in numbers if power(points, num, seed_deviation, image_error) >= POWER), None)
+    index = bisect_left(numbers, POWER, key=lambda num: power(points, num, seed_deviation, image_error))
+    return numbers[index] if index < len(numbers) else None
 
 
 def _two_sided_p(t: float, df: float) -> float:

@@ -158,10 +158,6 @@ def _by_class(
 
 
 def _matlab(file: Path) -> dict[str, Any]:
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ConfigError(
-            f"{file.name} is MATLAB's, which scipy reads; install it (pip install 'vgg-sweep[matlab]')."
-        ) from error
+    from scipy.io import loadmat
+
     return dict(loadmat(file))

@@ -187,7 +187,7 @@ def _minus(text: str) -> str:
 def _how(row: Any, cells: Mapping[str, str]) -> str:
     found = [row.compared.replace(" - ", " against "), row.protocols]
     if row.pairs:
-        found += [f"{cells['pairs']} pairs go this way", f"these nets: {cells['these nets']}"]
+        found += [f"{cells['pairs']} pairs go this way", f"these nets, p: {cells['these nets, p']}"]
     if not pd.isna(row.p_holm):
         found.append(f"p {cells['p']}, Holm {cells['Holm']}")
     return " · ".join(found)

@@ -205,8 +205,7 @@ def _claims_layout(frame: pd.DataFrame) -> list[ColumnOf]:
         return f"{row['pairs_as_claimed']} of {row['pairs']}{some}" if row["pairs"] else DASH
 
     def these_nets(row: Row) -> str:
-        p = _p("p_images")(row)
-        return f"{row['direction']}, p {p if p.startswith('<') else f'= {p}'}" if row["seeds"] else DASH
+        return f"{row['direction']}, {_p('p_images')(row)}" if row["seeds"] else DASH
 
     return [
         _column("claim", _text("claim"), wrap=30),
@@ -216,10 +215,10 @@ def _claims_layout(frame: pd.DataFrame) -> list[ColumnOf]:
         _column("points", _number("points", sign="+"), is_number=True),
         _column("95 %", _interval("points", "+"), is_number=True),
         *([_column("± seeds", _number("points_std"), is_number=True, drop=4)] if (frame["seeds"] > 1).any() else []),
-        _column("these nets", these_nets, wrap=18, drop=2),
+        _column("these nets, p", these_nets, drop=2),
         _column("p", _p("p"), is_number=True, drop=3),
         _column("Holm", _p("p_holm"), is_number=True, drop=3),
-        _column("verdict", _text("verdict"), wrap=16),
+        _column("verdict", _text("verdict"), wrap=14),
     ]
 
 

@@ -71,7 +71,7 @@ def _claims_notes(frame: pd.DataFrame) -> list[str]:
     notes = [
         "Points: top-1 error of what the paper finds worse, minus that of the better, on the same images; "
         "pairs: how many of those compared go the paper's way.",
-        "These nets: which way they go, and p over images alone. Holm: p for all claims that can be decided here, "
+        "These nets: which way they go, and p over images alone. Holm: p among all claims that can be decided here, "
         "which the verdict follows.",
         f'"LRN does not help" is tested one-sided: against a gain of {MARGIN_POINTS} points.',
     ]
@@ -92,14 +92,14 @@ def _claims_notes(frame: pd.DataFrame) -> list[str]:
 
 
 def _seeds_note(needed: "pd.Series[int]") -> str:
-    """How many seeds a difference of 1 point takes, over some claims; unknown where it is more than are looked for."""
-    words = [str(number) for number in sorted(needed.dropna().unique())]
+    """How many seeds a difference of 1 point takes, over some claims; NA where it is more than are looked for."""
+    found = sorted(needed.dropna().unique())
+    words = [f"{found[0]} to {found[-1]} seeds" if len(found) > 1 else f"{found[0]} seeds"] if found else []
     if needed.isna().any():
-        words.append(f"more than {MOST_SEEDS}, or more images")
-    many = f"from {words[0]} to {words[-1]}" if len(words) > 1 else words[0]
+        words.append(f"more than {MOST_SEEDS} seeds, or more images")
     return (
-        f"± seeds: standard deviation of the points over seeds. By it, to find a difference of 1 point in "
-        f"{POWER:.0%} of the cases would take {many} seeds, before Holm."
+        "± seeds: standard deviation of the points over seeds. As far as it is known from these seeds, to find a "
+        f"difference of 1 point {100 * POWER:.0f} times in 100 takes, before Holm, {', for some claims '.join(words)}."
     )
 
 
