@@ -3,11 +3,16 @@
 # make soak    kill runs at random moments and fill their disk, for some minutes
 # make test-ray        a sweep on a Ray cluster of two nodes on this machine, in an environment of its own
 # make test-slurm      a sweep on a real Slurm of one node, for some minutes (root, Debian or Ubuntu: installs slurm-wlm and munge)
+# make test-gpu       every path that only a GPU takes, on this machine's, with the packages that PYTHON=... has
 # make bench   how fast this machine is beside what people use instead, a table each (two hours; let nothing else run)
+# make bench-gpu      training and scoring on this machine's GPU (ten minutes), with the packages that PYTHON=... has
+# make bench-settings does any other setting train net D faster than the default?
+# make bench-lrn      local response normalisation beside torch's
 # make bench-data     training images beside torchvision's and timm's loaders, from BENCH_IMAGES=folder or tar
 # make bench-demo     the demo's runs by vgg-sweep and written plainly
 # make bench-growth   time and memory against images, classes and depth
 # make bench-index     an index of as many images as ILSVRC has: time, bytes, memory
+# make bench-runs     twelve short runs at once, and one after another
 # make bench-report    time and memory of reports on up to 1,000 synthetic runs
 # make clean   remove the environment; outputs/ stays
 # PYTHON=... names the Python to set up with; else the first of these that is 3.11 or newer.
@@ -18,7 +23,8 @@ BIN := .venv/bin
 READY := .venv/ready
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: demo test soak test-ray test-slurm bench bench-data bench-demo bench-growth bench-index bench-report bench-sweep clean
+.PHONY: demo test test-gpu soak test-ray test-slurm clean
+.PHONY: bench bench-data bench-demo bench-gpu bench-growth bench-index bench-lrn bench-report bench-runs bench-settings bench-sweep
 
 demo: $(READY)
 	$(BIN)/vgg-sweep multirun experiment=demo
@@ -40,19 +46,32 @@ test-ray: $(READY)
 	test -x .venv-ray/bin/ray || { $(BIN)/python -m venv .venv-ray && .venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[ray]'; }
 	.venv-ray/bin/python -m tests.ray.cluster
 
+test-gpu:
+	VGG_SWEEP_GPU_TEST_DEVICE=cuda $(firstword $(PYTHON)) -m pytest -v -W default tests/gpu
+
 test-slurm: $(READY)
 	$(BIN)/pytest -s tests/slurm/depth.py
 
 bench: $(READY)
-	$(BIN)/vgg-sweep bench train score model=D
-	$(BIN)/vgg-sweep bench train model=A
-	$(BIN)/vgg-sweep bench train model=E
-	$(BIN)/vgg-sweep bench lrn
-	$(BIN)/vgg-sweep bench sweep
-	$(MAKE) bench-data bench-index bench-sweep bench-report bench-growth bench-demo
+	$(BIN)/vgg-sweep bench train score model=D --thorough
+	$(BIN)/vgg-sweep bench train model=A --thorough
+	$(BIN)/vgg-sweep bench train model=E --thorough
+	$(MAKE) bench-settings bench-lrn bench-runs bench-data bench-index bench-sweep bench-report bench-growth bench-demo
+
+bench-settings: $(READY)
+	$(BIN)/python -m tests.bench.settings model=D
+
+bench-lrn: $(READY)
+	$(BIN)/python -m tests.bench.lrn
+
+bench-runs: $(READY)
+	$(BIN)/python -m tests.bench.runs
 
 bench-data: $(READY)
-	$(BIN)/vgg-sweep bench data data.root=$(BENCH_IMAGES) train_scale=jitter
+	$(BIN)/python -m tests.bench.loaders data.root=$(BENCH_IMAGES) train_scale=jitter
+
+bench-gpu:
+	$(firstword $(PYTHON)) -m tests.bench.gpu
 
 bench-demo: $(READY)
 	$(BIN)/python -m tests.bench.demo

@@ -6,4 +6,7 @@ ROOT = Path(__file__).resolve().parents[1]
 """The checkout."""
 
 SHARED = ROOT.parent / "shared"
-"""Real photographs and tables beside the checkout, which a clone elsewhere may lack."""
+"""Real photographs beside the checkout, which a clone elsewhere may lack."""
+
+FACTS = Path(__file__).with_name("data")
+"""Tables of the paper, typed in as they are printed."""

@@ -2,27 +2,42 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from itertools import product
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.paths import ROOT
 
+TINY = ["crop=32", "width=0.03125", "threads=1", "recipe.batch_size=8", "recipe.epochs=1", "protocol=single"]
+TINY += [f"data.fractals.{name}={value}" for name, value in
+         {"num_classes": 3, "train_per_class": 8, "val_per_class": 4, "side_px": 64}.items()]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which the wheel, built from a copy of the sources, is installed without what it depends on."""
-    sources, wheels, target = (tmp_path_factory.mktemp(name) for name in ("sources", "wheels", "target"))
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of the sources."""
+    sources, wheels = (tmp_path_factory.mktemp(name) for name in ("sources", "wheels"))
     for name in ("vgg_sweep", "conf"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, sources)
     _python("-m", "build", "--wheel", "--no-isolation", "--outdir", wheels, sources)
-    [wheel] = wheels.glob("*.whl")
+    [built] = wheels.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the wheel is installed without what it depends on."""
+    target = tmp_path_factory.mktemp("target")
     _python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel)
     return target
 
@@ -35,15 +50,26 @@ def _python(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
     return done.stdout
 
 
-def test_the_wheel_has_every_file_that_is_not_python(installed: Path) -> None:
-    def files(folder: Path) -> set[Path]:
-        kinds = (".yaml", ".json", ".typed", ".html", ".css", ".js")
-        return {
-            path.relative_to(folder) for path in folder.rglob("*") if path.suffix in kinds or path.name == "py.typed"
-        }
+def in_the_tree() -> dict[str, bytes]:
+    """The files of the package, by their names in the wheel: those that git tracks, if this is a checkout of git."""
+    listed = subprocess.run(["git", "ls-files", "-z", "vgg_sweep", "conf"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0 and listed.stdout:
+        names = [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
+    else:
+        paths = [path for top in ("vgg_sweep", "conf") for path in (ROOT / top).rglob("*") if path.is_file()]
+        names = [path.relative_to(ROOT).as_posix() for path in paths if "__pycache__" not in path.parts]
+    return {name.replace("conf/", "vgg_sweep/conf/", name.startswith("conf/")): (ROOT / name).read_bytes()
+            for name in names}  # fmt: skip
 
-    assert files(installed / "vgg_sweep" / "conf") == files(ROOT / "conf")
-    assert files(ROOT / "vgg_sweep") <= files(installed / "vgg_sweep")
+
+def test_the_wheel_has_every_file_of_the_tree_and_no_other(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
+    of_package = {name: content for name, content in packed.items() if ".dist-info/" not in name}
+    expected = in_the_tree()
+    assert sorted(of_package) == sorted(expected)
+    assert [name for name, content in of_package.items() if content != expected[name]] == []
+    assert {"vgg_sweep/py.typed", "vgg_sweep/conf/config.yaml", "vgg_sweep/bench/bench.py"} <= of_package.keys()
 
 
 def test_the_wheel_composes_from_its_own_conf(installed: Path, tmp_path: Path) -> None:
@@ -56,9 +82,39 @@ def test_the_wheel_composes_from_its_own_conf(installed: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_wheel_describes_the_nets(installed: Path, tmp_path: Path) -> None:
-    nets = json.loads(_python("-m", "vgg_sweep", "describe", "--json", cwd=tmp_path, PYTHONPATH=str(installed)))
+def test_every_command_of_the_wheel_works_in_another_folder(installed: Path, tmp_path: Path) -> None:
+    def call(*words: str) -> str:
+        return _python("-m", "vgg_sweep", *words, cwd=tmp_path, PYTHONPATH=str(installed), OMP_NUM_THREADS="1")
+
+    commands = set(re.findall(r"^  ([a-z]+)  ", call("--help"), re.MULTILINE))
+    called = set()
+
+    def works(command: str, *words: str) -> str:
+        called.add(command)
+        return call(command, *words)
+
+    nets = json.loads(works("describe", "--json"))
     assert {net["config"] for net in nets} >= {"A", "A-LRN", "B", "C", "D", "E"}
+    works("train", "model=A", *TINY, "out=runs")
+    [run] = (tmp_path / "runs").glob("A-*")
+    assert "1 done" in works("multirun", "model=A", *TINY, "out=runs", "--plan")
+    assert json.loads(works("status", "runs", "--json"))[0]["state"] == "done"
+    works("score", f"run={run}", "protocol=multi")
+    works("report", "runs", "--format", "md,csv,json,latex,html", "--out", "tables")
+    assert {path.suffix for path in (tmp_path / "tables").iterdir()} >= {".md", ".csv", ".json", ".tex", ".html"}
+    for label, split in product("ab", ("train", "val")):
+        folder = tmp_path / "images" / split / label
+        folder.mkdir(parents=True)
+        Image.linear_gradient("L").convert("RGB").save(folder / "0.png")
+    assert "image" in works("predict", str(run), "images/val/a/0.png", "--json")
+    works("data", "check", "data=folder", "data.root=images")
+    works("export", str(run), "--to", "torchvision", "--out", "net.pth")
+    (tmp_path / "classes.txt").write_text("x\ny\nz\n")
+    order = ["imported.class_order=classes.txt", "crop=32", "data=folder", "out=imported"]
+    assert "Imported: " in works("import", "net.pth", *order)
+    rows = json.loads(works("bench", "train", "score", *TINY[:3], "data=fractals", "model=A", "--seconds=0", "--json"))
+    assert {row["bench"] for row in rows} == {"train", "score"}
+    assert called == commands
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

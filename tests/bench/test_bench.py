@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.bench.bottleneck import bottleneck
+from tests.bench.lrn import bench_lrn
+from tests.bench.settings import advice, bench_settings
 from tests.conftest import Outcome
 from tests.tiny import tiny_config
-from vgg_sweep.bench.advice import ILSVRC_TRAIN, advice, bottleneck, paper_seconds
-from vgg_sweep.bench.lrn import bench_lrn
+from vgg_sweep.bench.advice import ILSVRC_TRAIN, conclusions, paper_seconds
 from vgg_sweep.bench.plain import COLUMNS, plain_net
 from vgg_sweep.bench.score import bench_score
-from vgg_sweep.bench.timing import Row, peak_flops, peak_memory, take_turns
+from vgg_sweep.bench.timing import Effort, Row, peak_flops, peak_memory, take_turns
 from vgg_sweep.bench.train import bench_train
 from vgg_sweep.config.schema import Recipe
 from vgg_sweep.nets.vgg import build_net
 
 CPU = torch.device("cpu")
+THRICE = Effort(3, 0)
 
 
 def row(**figures: object) -> Row:
@@ -38,7 +41,7 @@ def test_works_take_turns_after_a_warm_up() -> None:
         nonlocal calls
         calls += name
 
-    times = take_turns({"a": lambda: work("a"), "b": lambda: work("b")}, CPU, 0.0)
+    times = take_turns({"a": lambda: work("a"), "b": lambda: work("b")}, CPU, THRICE)
     assert calls == "ab" * 4  # one round to warm up and three that count
     assert times.keys() == {"a", "b"} and min(times.values()) > 0
 
@@ -50,7 +53,7 @@ def test_works_go_on_for_the_time_they_are_given() -> None:
         nonlocal rounds
         rounds += 1
 
-    take_turns({"": count}, CPU, 0.05)
+    take_turns({"": count}, CPU, Effort(3, 0.05))
     assert rounds > 100
 
 
@@ -67,7 +70,7 @@ def test_peak_memory_is_what_a_work_holds_at_once() -> None:
 
 def test_no_net_is_faster_than_the_peak() -> None:
     a, b = torch.randn(384, 384), torch.randn(384, 384)
-    seconds = take_turns({"": lambda: a @ b}, CPU, 0.1)[""]
+    seconds = take_turns({"": lambda: a @ b}, CPU, Effort(3, 0.1))[""]
     assert 0 < 2 * 384**3 / seconds < 3 * peak_flops(CPU, torch.float32, 0.2)
 
 
@@ -83,8 +86,23 @@ def test_the_plain_net_is_the_same_net(tmp_path: Path, name: str) -> None:
     torch.testing.assert_close(net(images_NCHW).flatten(1), plain(images_NCHW))
 
 
-def test_bench_train_compares_with_torchvision(tmp_path: Path) -> None:
-    rows = bench_train(tiny_config(tmp_path, layout="auto"), 5, 0.0, lambda what: None)
+@pytest.mark.parametrize(("thorough", "batch"), [(False, 16), (True, 32)])
+def test_bench_train_compares_with_torchvision(tmp_path: Path, thorough: bool, batch: int) -> None:
+    own, plain = bench_train(tiny_config(tmp_path), 5, Effort(2, 0, thorough), lambda what: None)
+    assert (own.what, plain.what, plain.precision, plain.layout) == ("ours", "torchvision", "fp32", "nchw")
+    assert plain.speedup == 1 and own.speedup == pytest.approx(plain.seconds / own.seconds)
+    for each in (own, plain):
+        assert each.images_per_second == pytest.approx(batch / each.seconds)
+        assert each.share_of_peak is not None and each.share_of_peak > 0
+
+
+def test_a_net_that_torchvision_lacks_is_measured_alone(tmp_path: Path) -> None:
+    [row] = bench_train(tiny_config(tmp_path, "C", layout="nchw", micro_batch=8), 5, THRICE, lambda what: None)
+    assert (row.what, row.layout, row.micro_batch, row.speedup) == ("ours", "nchw", 8, None)
+
+
+def test_the_settings_tried_are_compared_with_torchvision(tmp_path: Path) -> None:
+    rows = bench_settings(tiny_config(tmp_path), 5, THRICE, lambda what: None)
     by_what = {each.what: each for each in rows}
     assert {"ours", "ours, fastest", "torchvision", "first look"} == by_what.keys()
     assert by_what["torchvision"].speedup == 1
@@ -100,15 +118,16 @@ def test_bench_train_compares_with_torchvision(tmp_path: Path) -> None:
     )
 
 
-def test_a_net_that_torchvision_lacks_is_measured_alone(tmp_path: Path) -> None:
-    rows = bench_train(tiny_config(tmp_path, "C", layout="nchw", micro_batch=8), 5, 0.0, lambda what: None)
+def test_settings_that_are_named_are_not_tried(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, "C", layout="nchw", micro_batch=8, precision="fp32")
+    rows = bench_settings(config, 5, THRICE, lambda what: None)
     assert [(each.what, each.layout, each.micro_batch) for each in rows] == [
         ("ours", "nchw", 8), ("ours, fastest", "nchw", 8), ("first look", "nchw", 8),
     ]  # fmt: skip
 
 
 def test_bench_score_covers_dense_and_crops(tmp_path: Path) -> None:
-    rows = bench_score(tiny_config(tmp_path), 5, 0.0, lambda what: None)
+    rows = bench_score(tiny_config(tmp_path), 5, THRICE, lambda what: None)
     assert [(each.what, each.image_px) for each in rows if each.what.startswith("ours")] == [
         ("ours, dense", 37), ("ours, dense", 55), ("ours, dense", 73), ("ours, multi-crop", 32),
     ]  # fmt: skip
@@ -117,23 +136,23 @@ def test_bench_score_covers_dense_and_crops(tmp_path: Path) -> None:
 
 
 def test_bench_lrn_measures_both_layouts(tmp_path: Path) -> None:
-    rows = bench_lrn(tiny_config(tmp_path), 0.0, lambda what: None)
+    rows = bench_lrn(tiny_config(tmp_path), THRICE, lambda what: None)
     assert [(each.what, each.layout) for each in rows] == [
         (what, layout) for layout in ("channels-last", "nchw") for what in ("ours", "torch.nn.LocalResponseNorm")
     ]
 
 
-def test_advice_names_settings_that_are_worth_it_and_no_others(tmp_path: Path) -> None:
+def test_advice_names_settings_that_are_worth_it_and_no_others() -> None:
     fastest = row(what="ours, fastest", seconds=0.5, layout="nchw", micro_batch=8, compile=True)
-    (said,) = advice([row(), fastest], tiny_config(tmp_path))
+    said = advice([row(), fastest])
     assert said == "layout=nchw precision=fp32 micro_batch=8 compile=true makes a step 2.00 times as fast."
-    (said,) = advice([row(), replace(fastest, seconds=0.97)], tiny_config(tmp_path))
+    said = advice([row(), replace(fastest, seconds=0.97)])
     assert "as fast as any" in said
 
 
 def test_advice_on_workers_keeps_the_net_busy(tmp_path: Path) -> None:
     loading = row(bench="data", images_per_second_per_core=10.0)
-    assert "workers=4" in advice([row(), loading], tiny_config(tmp_path))[-1]  # 32 images/s at 10 a worker
+    assert "workers=4" in conclusions([row(), loading], tiny_config(tmp_path))[-1]  # 32 images/s at 10 a worker
 
 
 def test_bottleneck_is_overhead_where_neither_rate_explains_the_time(tmp_path: Path) -> None:
@@ -144,7 +163,7 @@ def test_bottleneck_is_overhead_where_neither_rate_explains_the_time(tmp_path: P
 
 def test_the_papers_time_follows_from_multiply_adds(tmp_path: Path) -> None:
     """Net D at the paper's size at a known rate: its training alone takes 3 x 15.47 GMAC x 74 epochs of images."""
-    config = tiny_config(tmp_path, "D", recipe=Recipe(name="paper"), crop=224, width=1.0)
+    config = tiny_config(tmp_path, "D", recipe=Recipe(name="paper"), crop=224, width=1.0, precision="fp32")
     share = 0.5
     rate = share * peak_flops(CPU, torch.float32) / 2
     rows = [row(config="D", share_of_peak=share), row(bench="score", what="ours, dense", share_of_peak=share)]
@@ -166,7 +185,14 @@ def test_the_command_prints_rows_with_the_promised_keys(call: Callable[..., Outc
     assert rows and all(promised <= each.keys() for each in rows)
 
 
+def test_what_is_measured_is_said_in_plain_lines(call: Callable[..., Outcome]) -> None:
+    result = call("bench", "train", "model=A", "data=fractals", "crop=32", "width=0.03125", "threads=1", "--seconds=0")
+    assert result.exit_code == 0
+    assert "A, torchvision: 16 images to warm up\nA: ours, torchvision take turns\n" in result.err
+    assert "torchvision" in result.out and "take turns" not in result.out
+
+
 def test_an_unknown_bench_is_named(call: Callable[..., Outcome]) -> None:
     result = call("bench", "trane")
     assert result.exit_code == 2
-    assert "trane" in result.err and "train, score, lrn, data, sweep" in result.err
+    assert "trane" in result.err and "train, score, data" in result.err

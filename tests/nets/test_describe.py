@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -6,21 +5,13 @@ import pandas as pd
 import pytest
 
 from tests.nets.test_columns import PARAMS
-from tests.paths import SHARED
+from tests.paths import FACTS
 from vgg_sweep.config.options import load_option
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.nets.describe import describe, kernel_comparison, layers_table, paper_table1
 
 MODELS = [load_option("model", name) for name in PARAMS]
 AT_224 = {"width": 1.0, "classes": 1000, "crop": 224, "image_px": 224, "pool_ceil": True}
-PAPER_TABLES = SHARED / "reference" / "paper_tables.json"
-
-
-@pytest.fixture
-def paper():
-    if not PAPER_TABLES.exists():
-        pytest.skip("the paper's tables in ../shared are not here")
-    return json.loads(PAPER_TABLES.read_text())
 
 
 def test_a_row_for_each_net():
@@ -30,13 +21,16 @@ def test_a_row_for_each_net():
     assert table["receptive_field_px"]["D"] == 212 + 6 * 32  # pool5 of D sees 212 px; fc6 adds six steps of 32
 
 
-def test_weight_layers_and_columns_are_those_of_table_1(paper):
+def test_weight_layers_and_columns_are_those_of_table_1():
+    """Between the printed stages stands maxpool; below the last, as for all nets, the FC layers."""
+    printed = pd.read_csv(FACTS / "table_1.csv", index_col="net")
     table = pd.DataFrame(describe(MODELS[:6], **AT_224)).set_index("config")
-    assert table["weight_layers"].to_dict() == paper["table1_configs"]["weight_layers"]
+    assert table["weight_layers"].to_dict() == printed["weight layers"].to_dict()
     words = pd.DataFrame(paper_table1(MODELS[:6], classes=1000))
-    for name, column in paper["table1_configs"]["configs"].items():
-        expected = ["maxpool" if word == "M" else word for word in column]
-        assert [word for word in words[name] if word] == expected + paper["table1_configs"]["head"]
+    assert list(printed.index) == list(words.columns)
+    for name, row in printed.filter(like="stage").iterrows():
+        expected = [*" maxpool ".join(row).split(), "maxpool", "FC-4096", "FC-4096", "FC-1000", "soft-max"]
+        assert [word for word in words[name] if word] == expected
 
 
 def test_table_1_has_equal_stages_at_equal_height():

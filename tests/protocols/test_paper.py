@@ -1,66 +1,72 @@
+import csv
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tests.paths import SHARED
+from tests.paths import FACTS
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import test_scales as scales_of
 
-REFERENCE = SHARED / "reference" / "paper_tables.json"
 ERRORS = ("top1_val", "top5_val", "top5_test")
 
 
-def from_reference(reference: dict[str, Any]) -> dict[str, Any]:
-    """`paper.json`, made from the reference file: no value is typed by hand."""
+def printed(name: str) -> list[dict[str, str]]:
+    with open(FACTS / f"{name}.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
-    def scale_name(S: int | list[int]) -> str:
-        return "jitter" if isinstance(S, list) else str(S)
 
-    def net(row: dict[str, Any]) -> dict[str, Any]:
-        return {"config": row["config"], "train_scale": scale_name(row["train_S"]), "Q": row["test_Q"]}
+def net(config: str, S: str, Q: str) -> dict[str, Any]:
+    """As `paper.json` has it."""
+    return {"config": config, "train_scale": S.replace("[256;512]", "jitter"), "Q": [int(each) for each in Q.split()]}
 
-    def errors(row: dict[str, Any]) -> dict[str, Any]:
-        return {name: row[name] for name in ERRORS}
 
-    def notes(row: dict[str, Any]) -> dict[str, Any]:
-        return {name: row[name] for name in ("note", "merged_cell") if name in row}
+def errors(row: Mapping[str, str]) -> dict[str, float | None]:
+    return {name: float(row[name]) if row.get(name) else None for name in ERRORS}
 
-    single_nets = [
-        {"table": table, **net(row), "method": row.get("evaluation", "dense"), **errors(row)}
-        for table, key in (
-            ("3", "table3_single_test_scale"),
-            ("4", "table4_multiple_test_scales"),
-            ("5", "table5_evaluation_techniques"),
-        )
-        for row in reference[key]["rows"]
+
+def values(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the notes, which are ours."""
+    return [{name: value for name, value in row.items() if name not in ("note", "merged_cell")} for row in rows]
+
+
+ALL = json.loads(paper.PAPER_JSON.read_text())
+
+
+def test_every_value_of_tables_3_to_5_is_the_printed_one() -> None:
+    assert values(ALL["single_nets"]) == [
+        {
+            "table": row["table"],
+            **net(row["config"], row["S"], row["Q"]),
+            "method": row["evaluation"],
+            **errors(row),
+        }
+        for row in printed("tables_3_to_5")
     ]
-    fusions = []
-    for row in reference["table6_fusion"]["rows"]:
-        members = [net(member) for member in row["models"]]
+
+
+def test_every_value_of_table_6_is_the_printed_one() -> None:
+    rows = []
+    for row in printed("table_6"):
+        members = [net(*words.replace(",", " ").split("/")) for words in row["nets"].split("; ")]
         if row["group"] == "ILSVRC submission":  # its D/[256;512] has only its FC layers fine-tuned (Sect. 4.4)
             for member in members:
                 member["train_scale"] = member["train_scale"].replace("jitter", "jitter-fc")
-        fusions.append(
-            {"group": row["group"], "members": members, "method": row["evaluation"], **errors(row), **notes(row)}
-        )
-    systems = [
-        {"system": row["method"], **errors(row), **notes(row)} for row in reference["table7_state_of_the_art"]["rows"]
-    ]
-    shallow = next(row for row in reference["numbers_only_in_prose"] if "5x5" in row["what"])
-    return {
-        "source": reference["paper"]["id"],
-        "single_nets": single_nets,
-        "fusions": fusions,
-        "systems": systems,
-        "shallow_net": {name: shallow[name] for name in ("where", "what", "value", "note")},
-        "params_millions": {row["config"]: row["params_millions"] for row in reference["table2_parameters"]},
-    }
+        rows.append({"group": row["group"], "members": members, "method": row["evaluation"], **errors(row)})
+    assert values(ALL["fusions"]) == rows
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="the reference values are not beside this checkout")
-def test_every_value_is_the_reference_s() -> None:
-    assert json.loads(paper.PAPER_JSON.read_text()) == from_reference(json.loads(REFERENCE.read_text()))
+def test_every_value_of_table_7_is_the_printed_one() -> None:
+    assert values(ALL["systems"]) == [{"system": row["method"], **errors(row)} for row in printed("table_7")]
+
+
+def test_the_other_values_are_the_printed_ones() -> None:
+    assert ALL["source"] == "arXiv:1409.1556v6, 10 Apr 2015, ICLR 2015"
+    assert ALL["shallow_net"]["value"] == 7 and ALL["shallow_net"]["where"] == "Sect. 4.1"  # printed as "7% higher"
+    millions = {row["net"]: int(row["Table 2, millions of parameters"]) for row in printed("table_1")}
+    assert ALL["params_millions"] == millions
+    assert ALL.keys() == {"source", "single_nets", "fusions", "systems", "shallow_net", "params_millions"}
 
 
 @pytest.mark.parametrize(("table", "num_rows"), [("3", 12), ("4", 10), ("5", 6)])

@@ -1,110 +1,87 @@
-"""`bench score`: dense evaluation and 150 crops, beside the same net in fp32 applied to one view after another."""
+"""`bench score`: dense evaluation and multi-crop, beside the same net in fp32 applied to one view after another."""
 
-from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
-from vgg_sweep.bench.timing import Progress, Row, peak_flops, take_turns
+from vgg_sweep.bench.timing import Effort, Progress, Row, peak_flops, take_turns
 from vgg_sweep.bench.train import STATISTICS
-from vgg_sweep.config.schema import Config, Preprocessing
-from vgg_sweep.images.views.crops import views
-from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
+from vgg_sweep.config.schema import Config
+from vgg_sweep.images.views.crops import rescaled_size, views
+from vgg_sweep.images.views.preprocessing import own_preprocessing
 from vgg_sweep.machine.device import Device, choose_device
-from vgg_sweep.nets.columns import net_macs
 from vgg_sweep.nets.fastest import fastest_choice
-from vgg_sweep.nets.vgg import VGG, build_net, posteriors
+from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.protocols.methods import scaled_px, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
 from vgg_sweep.score.score import pass_posteriors
+from vgg_sweep.sweep.cost import macs
 
-NUM_IMAGES = 8
-ASPECT = 4 / 3
+NUM_IMAGES, QUICK_NUM_IMAGES = 8, 2
+SIZE_PX = (1600, 1200)
+"""Width and height of the images before they are rescaled to Q."""
 SCALES_PX = (256, 384, 512)
 """Q at crop 224: those of a jittered net (Sect. 4.2)."""
-MULTI = "multi-crop"
 
 
-def bench_score(config: Config, num_classes: int, seconds: float, progress: Progress) -> list[Row]:
-    """Dense evaluation at each Q, and the 150 crops of an image at three Q, with the settings of `config` and as people
-    do it: fp32, NCHW, one view at a time.
+def bench_score(config: Config, num_classes: int, effort: Effort, progress: Progress) -> list[Row]:
+    """Dense evaluation at each Q, and crops of an image, 50 at each Q, with the settings of `config` and as people do
+    it: fp32, NCHW, one view at a time. Unless thorough, fewer images, and crops at the middle Q alone.
     """
     device = choose_device(config, fastest_choice(config, num_classes, progress, training=False))
-    net = build_net(config, num_classes)
+    device.expect_shapes(alike=False)
+    net = build_net(config, num_classes).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.01)
-    net.eval()
+    plain = replace(device, precision="fp32", layout="nchw")
     preprocessing = own_preprocessing(STATISTICS, config.recipe.pixel_max)
+    num_images = NUM_IMAGES if effort.thorough else QUICK_NUM_IMAGES
+    works = [([Pass("dense", scaled_px(Q, config.crop), False)], num_images, float(num_images)) for Q in SCALES_PX]
+    crop_scales_px = test_scales([SCALES_PX[0], SCALES_PX[-1]], "multi", config.crop)
+    taken_px = crop_scales_px if effort.thorough else crop_scales_px[1:2]
+    works.append((passes_of("multi-crop", taken_px), 1, len(taken_px) / len(crop_scales_px)))
     rows = []
-    for Q in (scaled_px(Q, config.crop) for Q in SCALES_PX):
-        progress(f"{config.model.name}, dense, Q={Q}")
-        images_HWC = _images(Q, NUM_IMAGES)
-        macs = NUM_IMAGES * net_macs(net.layers, *images_HWC[0].shape[:2], pool_ceil=config.pool_ceil)
-        rows += _rows(config, net, preprocessing, {Pass("dense", Q, False): images_HWC}, macs, device, seconds)
-    progress(f"{config.model.name}, 150 crops of an image")
-    wanted = passes_of(MULTI, test_scales([SCALES_PX[0], SCALES_PX[-1]], "multi", config.crop))
-    macs = 150 * net_macs(net.layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
-    images = {each: _images(each.Q, 1) for each in wanted}
-    return rows + _rows(config, net, preprocessing, images, macs, device, seconds)
+    for wanted, count, worth in works:
+        method, Q = wanted[0].method, wanted[0].Q
+        progress(f"{config.model.name}, {method}" + (f", Q = {Q}" if method == "dense" else ""))
+        images = [(each, _images(each.Q, count)) for each in wanted]
+        singles = [
+            (replace(each, method="dense"), [view_HWC])
+            for each, images_HWC in images
+            for image_HWC in images_HWC
+            for view_HWC in views(image_HWC, method, config.crop)
+        ]
+
+        def scored(how: Device, parts: list[tuple[Pass, list[np.ndarray]]]) -> None:
+            net.to(how.place, memory_format=how.memory_format)  # type: ignore[call-overload]
+            for each, images_HWC in parts:
+                pass_posteriors(net, images_HWC, each, config.crop, preprocessing, how)
+
+        ways = {"ours": partial(scored, device, images), "one by one": partial(scored, plain, singles)}
+        times = take_turns(ways, device.place, effort)
+        total = sum(macs(wanted, config, num_classes, [SIZE_PX] * count).values())
+        rows += [
+            Row(
+                bench="score",
+                what=f"{what}, {method}",
+                config=config.model.name,
+                seconds=times[what],
+                image_px=Q if method == "dense" else config.crop,
+                batch=count,
+                precision=how.precision,
+                layout=how.layout,
+                device=device.name,
+                images_per_second=worth / times[what],
+                share_of_peak=2 * total / times[what] / peak_flops(device.place, how.dtype),
+                speedup=times["one by one"] / times[what],
+            )
+            for what, how in (("ours", device), ("one by one", plain))
+        ]
+    return rows
 
 
 def _images(Q: int, count: int) -> list[np.ndarray]:
-    draw = np.random.default_rng(0)
-    return [draw.integers(0, 256, (Q, round(ASPECT * Q), 3), np.uint8) for _ in range(count)]
-
-
-def _rows(
-    config: Config,
-    net: VGG,
-    preprocessing: Preprocessing,
-    images: dict[Pass, list[np.ndarray]],
-    macs: int,
-    device: Device,
-    seconds: float,
-) -> list[Row]:
-    """Ours, and one view at a time, in turns, on the given images of each pass."""
-
-    def ours() -> None:
-        net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
-        for each, images_HWC in images.items():
-            pass_posteriors(net, images_HWC, each, config.crop, preprocessing, device)
-
-    def one_by_one() -> None:
-        net.to(memory_format=torch.contiguous_format)
-        for each, images_HWC in images.items():
-            for image_HWC in images_HWC:
-                for view_HWC in views(image_HWC, each.method, config.crop):
-                    _one(net, view_HWC, each.flip, preprocessing, device)
-
-    works: dict[str, Callable[[], object]] = {"ours": ours, "one by one": one_by_one}
-    times = take_turns(works, device.place, seconds)
-    first = next(iter(images))
-    num_images = len(images[first])
-    peaks = {"ours": device.dtype, "one by one": torch.float32}
-    return [
-        Row(
-            bench="score",
-            what=f"{what}, {first.method}",
-            config=config.model.name,
-            image_px=first.Q if first.method == "dense" else config.crop,
-            batch=num_images,
-            micro_batch=None,
-            precision=device.precision if what == "ours" else "fp32",
-            layout=device.layout if what == "ours" else "nchw",
-            compile=False,
-            device=device.name,
-            seconds=times[what],
-            images_per_second=num_images / times[what],
-            share_of_peak=2 * macs / times[what] / peak_flops(device.place, peaks[what]),
-            speedup=times["one by one"] / times[what],
-        )
-        for what in works
-    ]
-
-
-def _one(net: VGG, view_HWC: np.ndarray, flip: bool, preprocessing: Preprocessing, device: Device) -> np.ndarray:
-    view_1CHW = torch.from_numpy(view_HWC.copy()).permute(2, 0, 1)[None].contiguous().to(device.place)
-    with torch.inference_mode():
-        scores_1Khw = net(net_input(view_1CHW.flip(3) if flip else view_1CHW, preprocessing))
-    view_1K: np.ndarray = posteriors(scores_1Khw).cpu().numpy()
-    return view_1K
+    width, height = rescaled_size(*SIZE_PX, Q)
+    return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))

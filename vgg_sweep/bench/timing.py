@@ -13,10 +13,20 @@ import torch
 
 from vgg_sweep.machine.measure import seconds_of
 
-MIN_ROUNDS = 3
-
 Progress = Callable[[str], None]
 """Told what is being measured."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long works are measured that are compared with one another."""
+
+    rounds: int
+    """At least so many turns of each work."""
+    seconds: float
+    """As many more turns as begin within this time."""
+    thorough: bool = False
+    """Whole batches, all settings and all views; otherwise fewer: net D at 224 takes a CPU about two minutes."""
 
 
 @dataclass(frozen=True)
@@ -24,21 +34,21 @@ class Row:
     """One thing measured. What has no meaning for it is None."""
 
     bench: str
-    """`train`, `score`, `lrn`, `data` or `sweep`."""
+    """`train`, `score` or `data`."""
     what: str
     """`ours`, or whose way of doing it this is."""
     config: str
     """Net, such as D."""
-    image_px: int | None
-    batch: int | None
-    micro_batch: int | None
-    """Images that go through the net at once; 0 if chosen by the program."""
-    precision: str
-    layout: str
-    compile: bool
-    device: str
     seconds: float
     """Median of a round."""
+    image_px: int | None = None
+    batch: int | None = None
+    micro_batch: int | None = None
+    """Images that go through the net at once; 0 if chosen by the program."""
+    precision: str = ""
+    layout: str = ""
+    compile: bool = False
+    device: str = ""
     images_per_second: float | None = None
     images_per_second_per_core: float | None = None
     share_of_peak: float | None = None
@@ -49,17 +59,18 @@ class Row:
     """How many times faster than the row that this bench compares with."""
 
 
+QUICK, THOROUGH = Effort(2, 10), Effort(3, 10, thorough=True)
+
+
 def take_turns(
-    works: Mapping[str, Callable[[], object]], device: torch.device, seconds: float, *, rounds: int = MIN_ROUNDS
+    works: Mapping[str, Callable[[], object]], device: torch.device, effort: Effort, *, is_warm: bool = False
 ) -> dict[str, float]:
-    """The median seconds of each work. All are done once to warm up, then in turns: `rounds` times, and more while
-    that takes less than `seconds` for all.
-    """
-    for work in works.values():
+    """The median seconds of each work. All are done once, unless they are warm from just before, then in turns."""
+    for work in works.values() if not is_warm else ():
         seconds_of(work, device)
     times: dict[str, list[float]] = {name: [] for name in works}
     began = time.perf_counter()
-    while len(next(iter(times.values()))) < rounds or time.perf_counter() - began < seconds:
+    while len(next(iter(times.values()))) < effort.rounds or time.perf_counter() - began < effort.seconds:
         for name, work in works.items():
             times[name].append(seconds_of(work, device))
     return {name: median(each) for name, each in times.items()}
@@ -84,15 +95,6 @@ def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -
     return 2 * side**3 / best
 
 
-@cache
-def bandwidth(device: torch.device) -> float:
-    """Bytes a second that this machine reads and writes in copying a quarter of a gigabyte; the best of some times."""
-    source = torch.ones(2**26, device=device)
-    target = torch.empty_like(source)
-    seconds_of(lambda: target.copy_(source), device)
-    return 2 * source.nbytes / min(seconds_of(lambda: target.copy_(source), device) for _ in range(5))
-
-
 def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
     """Bytes that `work` holds at its peak beyond those held before; None where the system does not tell."""
     if device.type == "cuda":
@@ -103,12 +105,12 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
         return torch.cuda.max_memory_allocated(device) - before
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
-        before = _resident_bytes("VmHWM")
+        before = _most_resident_bytes()
         work()
-        return max(0, _resident_bytes("VmHWM") - before)
+        return max(0, _most_resident_bytes() - before)
     return None
 
 
-def _resident_bytes(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+def _most_resident_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024

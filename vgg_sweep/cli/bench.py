@@ -10,26 +10,31 @@ if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
 
 
-BENCHES = ("train", "score", "lrn", "data", "sweep")
-BY_ITSELF = BENCHES[:3]
-"""Those that need neither images nor a folder."""
+BENCHES = ("train", "score", "data")
+DEFAULT = BENCHES[:2]
+"""Those that need no images."""
 
 
 @app.command()
 def bench(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[train|score|lrn|data|sweep] [KEY=VALUE]", help="What to measure, and at which size."),
+        typer.Argument(metavar="[train|score|data] [KEY=VALUE]", help="What to measure, and at which size."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
-    seconds: Annotated[float, typer.Option(min=0, help="At least so long for what is compared with one another.")] = 10,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Compare all settings, with whole batches and all views: for hours.")
+    ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Minimum seconds for each comparison.", show_default="10")
+    ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """How fast this machine is, and which settings suit it.
 
-    Training, scoring, reading and sweeping beside how they are usually done.
+    Training, scoring and reading images, beside how they are usually done.
 
-    By itself net D at the paper's size; model=, crop=, width= or data=fractals give another. Let nothing else run.
+    The default is net D at the paper's size; model=, crop=, width= or data=fractals give another. Let nothing else run.
     """
     from vgg_sweep.cli import compose
     from vgg_sweep.errors import ConfigError
@@ -39,16 +44,34 @@ def bench(
     for word in chosen:
         if word not in BENCHES:
             raise ConfigError(
-                f"there is no bench '{word}'; choose of {', '.join(BENCHES)}, and write settings as KEY=VALUE."
+                f"bench {word} is not known; choose among {', '.join(BENCHES)}, and write settings as KEY=VALUE."
             )
     given = {override.partition("=")[0] for override in overrides}
     at_paper_size = [] if given & {"data", "experiment"} else ["data=imagenet"]
 
     def task(config: "Config") -> None:
+        import json
+        from dataclasses import asdict, replace
+
         from rich.console import Console
 
-        from vgg_sweep.bench.bench import bench
+        from vgg_sweep.bench.advice import conclusions
+        from vgg_sweep.bench.bench import bench, table
+        from vgg_sweep.bench.timing import QUICK, THOROUGH
 
-        bench(config, chosen or BY_ITSELF, as_json=as_json, seconds=seconds, console=Console())
+        effort = THOROUGH if thorough else QUICK
+        if seconds is not None:
+            effort = replace(effort, seconds=seconds)
+        names, errors = chosen or DEFAULT, Console(stderr=True, highlight=False)
+        with errors.status("") as status:
+            rows = bench(config, names, effort, status.update if errors.is_terminal else errors.print)
+        if as_json:
+            print(json.dumps([asdict(row) for row in rows], indent=1))
+            return
+        console = Console()
+        for name in names:
+            console.print(table(name, [row for row in rows if row.bench == name]))
+        for sentence in conclusions(rows, config):
+            console.print(sentence)
 
     compose.run(task, [*at_paper_size, *overrides], compose.Flags(config_dir))

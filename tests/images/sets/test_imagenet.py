@@ -1,5 +1,6 @@
 """ILSVRC as people have it: in every layout the same classes, order, labels and images; wrong orders are refused."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import encoded
 from vgg_sweep.images.sets.sources import check_source, open_images, open_index
 from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.images.sets.wnids import devkit_order, shown, sorted_order
 
 WITH_SHARED = pytest.mark.skipif(not ilsvrc.SHARED.is_dir(), reason="the shared ILSVRC images and lists are absent")
 
@@ -194,13 +196,22 @@ def _sorted_wnids() -> list[str]:
     return sorted(line.split(",")[0] for line in lines)
 
 
-@WITH_SHARED
-def test_our_list_of_classes_is_the_challenges() -> None:
-    from vgg_sweep.images.sets.wnids import devkit_order, shown, sorted_order
+@pytest.mark.parametrize(
+    ("order", "first", "last", "digest"),
+    [
+        (sorted_order, "n01440764", "n15075141", "791ce0333040dd249d13133f90d28ef0263ffc01e5de0afd85b3e32048d7d456"),
+        (devkit_order, "n02119789", "n03255030", "4ea5082abdf28e98acbc2f290b0b980f400bca68d70ff346d5426f6a96b669e2"),
+    ],
+)
+def test_our_list_of_classes_is_the_challenges(
+    order: Callable[[], list[str]], first: str, last: str, digest: str
+) -> None:
+    """The digests are of the challenge's own lists (synsets.txt sorted, map_clsloc.txt by ID), with spaces between."""
+    wnids = order()
+    assert (len(wnids), wnids[0], wnids[-1]) == (1000, first, last)
+    assert hashlib.sha256(" ".join(wnids).encode()).hexdigest() == digest
 
-    lists = ilsvrc.SHARED / "ilsvrc"
-    assert sorted_order() == (lists / "synsets_sorted.txt").read_text().split()
-    by_id = dict(reversed(line.split()[:2]) for line in (lists / "map_clsloc.txt").read_text().splitlines())
-    assert devkit_order() == [by_id[str(id)] for id in range(1, 1001)]
+
+def test_two_classes_of_one_name_are_shown_apart() -> None:
     assert (shown("n02012849"), shown("n03126707")) == ("crane (n02012849)", "crane (n03126707)")
     assert shown("daisy") == "daisy"

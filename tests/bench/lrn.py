@@ -1,11 +1,15 @@
-"""`bench lrn`: the local response normalisation of A-LRN beside `torch.nn.LocalResponseNorm`."""
+"""`make bench-lrn`: the local response normalisation of A-LRN beside `torch.nn.LocalResponseNorm`."""
 
+import sys
 from collections.abc import Callable
 
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
-from vgg_sweep.bench.timing import Progress, Row, peak_memory, take_turns
+from vgg_sweep.bench.bench import table
+from vgg_sweep.bench.timing import THOROUGH, Effort, Progress, Row, peak_memory, take_turns
+from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.device import choose_device
 from vgg_sweep.nets.lrn import ALPHA, BETA, LRN, K, N
@@ -14,7 +18,7 @@ IMAGES, CHANNELS = 16, 64
 """As they leave conv1_1 at the paper's width, in a batch that fits a laptop."""
 
 
-def bench_lrn(config: Config, seconds: float, progress: Progress) -> list[Row]:
+def bench_lrn(config: Config, effort: Effort, progress: Progress) -> list[Row]:
     """Forward and backward on what conv1_1 gives at this crop, in both layouts, and the memory both take beyond their
     input.
     """
@@ -26,7 +30,7 @@ def bench_lrn(config: Config, seconds: float, progress: Progress) -> list[Row]:
         activations_NCHW = activations_NCHW.to(memory_format=memory_format).requires_grad_()
         layers = {"ours": LRN(), "torch.nn.LocalResponseNorm": nn.LocalResponseNorm(N, ALPHA * N, BETA, K)}
         works = {what: _both_ways(layer, activations_NCHW) for what, layer in layers.items()}
-        times = take_turns(works, device.place, seconds)
+        times = take_turns(works, device.place, effort)
         slowest = times["torch.nn.LocalResponseNorm"]
         rows += [
             Row(
@@ -35,10 +39,8 @@ def bench_lrn(config: Config, seconds: float, progress: Progress) -> list[Row]:
                 config="A-LRN",
                 image_px=config.crop,
                 batch=IMAGES,
-                micro_batch=None,
                 precision="fp32",
                 layout=layout,
-                compile=False,
                 device=device.name,
                 seconds=times[what],
                 images_per_second=IMAGES / times[what],
@@ -53,3 +55,12 @@ def bench_lrn(config: Config, seconds: float, progress: Progress) -> list[Row]:
 def _both_ways(layer: nn.Module, activations_NCHW: Tensor) -> Callable[[], object]:
     gradient_NCHW = torch.ones_like(activations_NCHW)
     return lambda: torch.autograd.grad(layer(activations_NCHW), activations_NCHW, gradient_NCHW)
+
+
+def main(config: Config) -> None:
+    console = Console()
+    console.print(table("lrn", bench_lrn(config, THOROUGH, console.print)))
+
+
+if __name__ == "__main__":
+    compose.run(main, ["data=imagenet", *sys.argv[1:]], compose.Flags())

@@ -1,0 +1,93 @@
+"""`make bench-settings`: does any setting train faster than what the program takes by default?
+
+A first look at each combination of layout, precision and micro-batch (and compile on a GPU); then the default, the
+fastest and torchvision's step take turns. Also what a step waits for.
+    python -m tests.bench.settings model=D
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+from rich.console import Console
+
+from tests.bench.bottleneck import bottleneck
+from vgg_sweep.bench.bench import PAPER_CLASSES, table
+from vgg_sweep.bench.plain import BATCH, COLUMNS, plain_step
+from vgg_sweep.bench.timing import THOROUGH, Effort, Progress, Row, take_turns
+from vgg_sweep.bench.train import Way, own_step, plain_way, train_row
+from vgg_sweep.cli import compose
+from vgg_sweep.config.schema import Config
+from vgg_sweep.machine.device import choose_device
+from vgg_sweep.nets.fastest import fastest_choice
+
+MICRO_BATCHES = (8, 16, 32)
+WORTH_IT = 1.1
+"""A gain worth a setting."""
+
+
+def bench_settings(config: Config, num_classes: int, effort: Effort, progress: Progress) -> list[Row]:
+    """The default, the fastest of all combinations, torchvision's way, and the first looks."""
+    config = replace(config, recipe=replace(config.recipe, batch_size=BATCH))
+    own = Way(config, choose_device(config, fastest_choice(config, num_classes, progress, training=True)))
+    place = own.device.place
+    looked_at = []
+    for way in alternatives(own):
+        device = way.device
+        progress(f"{device.precision} {device.layout} by {device.micro_batch} {'compiled' * way.config.compile}")
+        looked_at.append((take_turns({"": own_step(way, num_classes)}, place, Effort(1, 0))[""], way))
+    contest = {"ours": own, "ours, fastest": min(looked_at, key=lambda pair: pair[0])[1]}
+    steps = {what: own_step(way, num_classes) for what, way in contest.items()}
+    if config.model.name in COLUMNS:
+        contest["torchvision"] = plain_way(own)
+        steps["torchvision"] = plain_step(config, num_classes, BATCH, place)
+    progress(f"{config.model.name}: {', '.join(steps)} take turns")
+    times = take_turns(steps, place, effort)
+    against = times.get("torchvision", times["ours"])
+    rows = [train_row(what, contest[what], num_classes, times[what]) for what in steps]
+    return [
+        *(replace(row, speedup=against / row.seconds) for row in rows),
+        *(train_row("first look", way, num_classes, seconds) for seconds, way in looked_at),
+    ]
+
+
+def alternatives(own: Way) -> list[Way]:
+    """Every combination that the settings leave open; compiled too if they say so or if there is a GPU."""
+    config, device = own.config, own.device
+    precisions = dict.fromkeys([device.precision, "fp32"]) if config.precision == "auto" else [config.precision]
+    layouts = ["channels-last", "nchw"] if config.layout == "auto" else [config.layout]
+    compiles = [False, True] if device.place.type == "cuda" or config.compile else [False]
+    micro_batches = MICRO_BATCHES if config.micro_batch == 0 else (config.micro_batch,)
+    return [
+        Way(
+            replace(config, compile=compiled),
+            replace(device, precision=precision, layout=layout, micro_batch=micro_batch),
+        )
+        for precision, layout, compiled, micro_batch in product(precisions, layouts, compiles, micro_batches)
+    ]
+
+
+def advice(rows: Sequence[Row]) -> str:
+    """The settings to take, or that the default is as fast as any."""
+    train = {row.what: row for row in rows}
+    own, fastest = train["ours"], train["ours, fastest"]
+    if (gain := own.seconds / fastest.seconds) <= WORTH_IT:
+        return "The default layout, precision and micro-batch are as fast as any here."
+    settings = f"layout={fastest.layout} precision={fastest.precision} micro_batch={fastest.micro_batch}"
+    return f"{settings}{' compile=true' if fastest.compile else ''} makes a step {gain:.2f} times as fast."
+
+
+def main(config: Config) -> None:
+    console = Console()
+    num_classes = config.classes or PAPER_CLASSES
+    rows = bench_settings(config, num_classes, THOROUGH, console.print)
+    console.print(table("train", [row for row in rows if row.what != "first look"]))
+    looks = sorted((row for row in rows if row.what == "first look"), key=lambda row: row.seconds)
+    console.print(table("train, one step each", looks))
+    console.print(advice(rows))
+    console.print(bottleneck(rows[0], config, num_classes))
+
+
+if __name__ == "__main__":
+    compose.run(main, ["data=imagenet", *sys.argv[1:]], compose.Flags())
