@@ -12,8 +12,8 @@ from vgg_sweep.config.checks import checked
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan.runs import ARITHMETIC, Run, plan, with_passes
-from vgg_sweep.runs.files import write_text
-from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.files import remove_temporaries, write_text
+from vgg_sweep.runs.folder import RunFolder, waiting_lock
 
 WAYS_OF_WORKING = ("cache", "device", "devices", "threads", "workers", "data_timeout_seconds")
 
@@ -21,8 +21,14 @@ WAYS_OF_WORKING = ("cache", "device", "devices", "threads", "workers", "data_tim
 def prepare(run: Run) -> RunFolder:
     """Make the run's folder with its config.yaml, in which a protocol may grow but nothing else may change.
 
-    Raises `RunError` if the folder holds something else than this run.
+    Several processes may do so at once; the protocol then has the passes of all. Raises `RunError` if the folder holds
+    something else than this run, `ConfigError` if it cannot be written.
     """
+    with waiting_lock(run.folder.path / "config.lock", "out"):
+        return _prepared(run)
+
+
+def _prepared(run: Run) -> RunFolder:
     folder, config = run.folder, run.config
     if folder.config.exists():
         there = read_run(folder)
@@ -33,7 +39,7 @@ def prepare(run: Run) -> RunFolder:
             )
         config = replace(with_passes(config, there.config.protocol.passes), **_arithmetic(there.config))
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(folder.path, of=[folder.config.name])
         write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
     except OSError as error:
         raise RunError(f"{folder.path} cannot be written ({error.strerror}); give another out=DIR.") from error
