@@ -13,20 +13,27 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from omegaconf import DictConfig
 
+from vgg_sweep.cli import compose, sweeper
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Protocol
+from vgg_sweep.errors import RunError
 from vgg_sweep.plan.folders import read_run
-from vgg_sweep.plan.passes import passes
+from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import RunFolder, RunLocked
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.processes import Place, Stopped, work_off
+from vgg_sweep.sweep.driver import Stopped
+from vgg_sweep.sweep.driver import drive as drive_sweep
+from vgg_sweep.sweep.executors.process import Processes
+from vgg_sweep.sweep.executors.slots import Slot
 
 WORKER = (sys.executable, "-m", "tests.stub", "work")
 
@@ -80,9 +87,9 @@ def lines(sweep: Path, word: str) -> list[str]:
 def work(folder: RunFolder) -> int:
     """One attempt at a run. Returns the exit code, if it gets so far."""
     with folder.locked():
-        if folder.status().get("state") == "done":
-            return 0
         config = read_run(folder).config if folder.config.stat().st_size else Config(protocol=Protocol("none", []))
+        if folder.status().get("state") == "done" and not missing(folder, config):
+            return 0
         orders = read_json(folder.path / "orders.json") or {"ends": ["done"]}
         attempt = lines(folder.path.parent, "began").count(folder.id)
         folder.update_status(state="running", started=time.time(), stage="train", step=attempt, num_steps=10)
@@ -131,11 +138,11 @@ def _log(folder: RunFolder, what: str) -> None:
 
 
 def drive(sweep: Path, retries: int, gpus: str) -> int:
-    """Work on the runs that `parents.json` in `sweep` names, as a driver with two places does; prints the states."""
+    """Work on the runs that `parents.json` in `sweep` names, as a driver with two slots does; prints the states."""
     runs = make_runs(sweep, json.loads((sweep / "parents.json").read_text()))
     agenda = Agenda(runs, retries=retries)
     try:
-        work_off(agenda, [Place(1, tuple(gpus.split()))] * 2, command=WORKER)
+        drive_sweep(agenda, Processes([Slot(1, tuple(gpus.split()))] * 2, WORKER))
     except Stopped as stopped:
         return stopped.exit_code
     finally:
@@ -143,9 +150,26 @@ def drive(sweep: Path, retries: int, gpus: str) -> int:
     return 0 if set(agenda.states.values()) == {"done"} else 1
 
 
+def multirun(overrides: Sequence[str]) -> int:
+    """`vgg-sweep multirun`, with runs that obey orders.json instead of training."""
+    sweeper.Processes = partial(Processes, command=WORKER)  # type: ignore[assignment,misc]
+    try:
+        compose.multirun(_no_job, list(overrides), compose.Flags())
+    except RunError as error:
+        print(error)
+        return 1
+    return 0
+
+
+def _no_job(raw: DictConfig) -> None:
+    raise AssertionError("runs have processes of their own")
+
+
 def main(arguments: Sequence[str]) -> int:
     if arguments[0] == "drive":
         return drive(Path(arguments[1]), int(arguments[2]), arguments[3])
+    if arguments[0] == "multirun":
+        return multirun(arguments[1:])
     try:
         return work(RunFolder(Path(arguments[1])))
     except RunLocked:

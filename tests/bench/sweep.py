@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.stub import WORKER, finish
-from vgg_sweep.cli import compose
-from vgg_sweep.sweep import sweeper
+from vgg_sweep.cli import compose, sweeper
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.processes import work_off
+from vgg_sweep.sweep.driver import Executor, drive
+from vgg_sweep.sweep.executors.process import Processes
 
 NUM_JOBS = 30
 NUM_FINISHED = 1000
@@ -36,8 +36,7 @@ def main() -> None:
     for name in ("", "seconds", "against it"):
         table.add_column(name, justify="left" if not name else "right")
     with tempfile.TemporaryDirectory() as place:
-        by_processes = partial(work_off, command=WORKER)
-        engine = _seconds(lambda: _sweep(Path(tempfile.mkdtemp(dir=place)), NUM_JOBS, by_processes)) / NUM_JOBS
+        engine = _seconds(lambda: _sweep(Path(tempfile.mkdtemp(dir=place)), NUM_JOBS, drive)) / NUM_JOBS
         _sweep(Path(place) / "bare", NUM_JOBS, _do_at_once)
         bare = _seconds(lambda: _bare(Path(place) / "bare")) / NUM_JOBS
         table.add_row("a bare process that does nothing", f"{bare:.3f}", "1.00")
@@ -72,13 +71,14 @@ def _bare(sweep: Path) -> None:
 
 def _sweep(sweep: Path, number: int, do: Callable[..., None]) -> None:
     """A sweep from the command line on, whose runs are left to `do`."""
-    sweeper.work_off = do  # type: ignore[assignment]
+    sweeper.drive = do  # type: ignore[assignment]
+    sweeper.Processes = partial(Processes, command=WORKER)  # type: ignore[assignment,misc]
     overrides = [f"out={sweep}", "model=A", "jobs=1", f"seed=range({number})"]
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         compose.multirun(_no_job, overrides, compose.Flags())
 
 
-def _do_at_once(agenda: Agenda, places: object, *, fail_fast: bool) -> None:
+def _do_at_once(agenda: Agenda, executor: Executor, *, fail_fast: bool) -> None:
     for run in list(agenda.ready()):
         finish(run.folder, run.config)
         agenda.ends(run)

@@ -11,11 +11,12 @@ from omegaconf import OmegaConf
 import vgg_sweep
 from tests.conftest import Outcome
 from tests.tiny import tiny_config, tiny_run
+from vgg_sweep.cli import status
 from vgg_sweep.cli.runs import train_job
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.progress import Interrupted
-from vgg_sweep.sweep import status, work
+from vgg_sweep.sweep import work
 
 Call = Callable[..., Outcome]
 
@@ -99,6 +100,15 @@ def test_what_needs_no_torch_does_not_import_it(line: list[str], tmp_path: Path)
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_windows_is_told_what_to_do(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['fcntl'] = None; from vgg_sweep.cli import main; sys.argv[1:] = ['status']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    sentence = "Error: vgg-sweep needs Linux or macOS; on Windows install it inside WSL.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
 
 
 def test_flags_may_stand_behind_overrides(call: Call) -> None:

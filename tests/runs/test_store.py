@@ -1,15 +1,17 @@
 """Files are whole or not there; a run has one worker at a time, and a dead one's lock is free."""
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vgg_sweep.errors import RunError
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.runs.files import atomic_path, read_json, write_json
-from vgg_sweep.runs.folder import RunFolder, RunLocked
+from vgg_sweep.runs.folder import RunFolder, RunLocked, waiting_lock
 
 HOLD = """
 import sys, time
@@ -65,3 +67,54 @@ def test_a_run_is_trained_when_its_weights_are_there(tmp_path: Path) -> None:
     assert not folder.is_trained
     folder.weights.touch()
     assert folder.is_trained
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """A folder of root's, in which the rest of the test, done as another user, may not write."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    with waiting_lock(tmp_path / "cache" / "index.lock"):
+        write_json(tmp_path / "cache" / "index.json", {"classes": 3})
+    os.seteuid(65534)
+    yield tmp_path / "cache"
+    os.seteuid(0)
+
+
+def test_a_cache_of_another_user_can_be_read_and_a_refusal_says_what_to_do(shared: Path) -> None:
+    with waiting_lock(shared / "index.lock"):
+        assert read_json(shared / "index.json") == {"classes": 3}
+    for name in ("index.lock", "new.lock"):
+        with (
+            pytest.raises(ConfigError, match=r"cache cannot be written \(Permission denied\); give another cache=DIR"),
+            waiting_lock(shared / name),
+        ):
+            write_json(shared / "new.json", {})
+
+
+def test_a_run_of_another_user_is_refused_in_a_sentence(shared: Path) -> None:
+    with pytest.raises(RunError, match="cannot be written .*; give another out=DIR"), RunFolder(shared).locked():
+        pass
+
+
+def test_files_are_made_for_those_whom_the_umask_lets_write(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        write_json(tmp_path / "file.json", {})
+        with waiting_lock(tmp_path / "lock"):
+            pass
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o664}
+
+
+def test_what_a_killed_process_was_writing_is_removed_but_not_what_drivers_write(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "posteriors").mkdir()
+    kept = {"status.json", ".config.yaml.0a1b2c3d", ".hidden", "posteriors"}
+    for name in (*kept - {"posteriors"}, ".status.json.kuv98z6h", "posteriors/.dense.npy.0a1b2c3d"):
+        (tmp_path / name).touch()
+    folder.remove_leftovers()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == kept

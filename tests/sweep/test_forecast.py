@@ -12,10 +12,11 @@ from rich.console import Console
 from tests.plan.test_plan import config
 from tests.stub import EVERY_STATE, finish, make_every_state, make_runs
 from tests.sweeps import write_posteriors
+from vgg_sweep.cli.plans import plan_table, size
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.forecast import Forecast, estimated_seconds, foreseen, plan_table, size
+from vgg_sweep.sweep.forecast import Forecast, estimated_seconds, foreseen
 
 
 def test_the_plan_says_what_is_ahead_of_each_run(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from hydra.core.singleton import Singleton
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from vgg_sweep.cli import sweeper
 from vgg_sweep.config.checks import checked
 from vgg_sweep.config.options import conf_dir
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.sweep import sweeper
 from vgg_sweep.sweep.points import points
 
 Points = Callable[..., list[Config]]
@@ -132,5 +132,5 @@ def test_dicts_of_one_point_do_not_reach_the_next(asked: Points) -> None:
 
 
 def test_a_sweep_without_points_is_refused(asked: Points) -> None:
-    with pytest.raises(ConfigError, match="no point of the sweep has sweep=table3 model=B-5x5"):
+    with pytest.raises(ConfigError, match="no run of the sweep has sweep=table3 model=B-5x5"):
         asked("sweep=table3 model=B-5x5")

@@ -24,14 +24,16 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.processes import Child, Place, _held, most_at_once, places, visible_gpus, work_off
+from vgg_sweep.sweep.driver import drive as drive_sweep
+from vgg_sweep.sweep.executors.process import Child, Processes
+from vgg_sweep.sweep.executors.slots import Slot, hold_gpus, most_at_once, slots, visible_gpus
 
 REPOSITORY = ROOT
 
 
-def do(runs: list[Run], *, num_places: int = 2, retries: int = 0, fail_fast: bool = False) -> Agenda:
+def do(runs: list[Run], *, num_slots: int = 2, retries: int = 0, fail_fast: bool = False) -> Agenda:
     agenda = Agenda(runs, retries=retries)
-    work_off(agenda, [Place(1)] * num_places, fail_fast=fail_fast, command=WORKER)
+    drive_sweep(agenda, Processes([Slot(1)] * num_slots, WORKER), fail_fast=fail_fast)
     return agenda
 
 
@@ -41,7 +43,7 @@ class Drive(Protocol):
 
 @pytest.fixture
 def drive() -> Iterator[Drive]:
-    """Starts a driver with two places in a process of its own; parents.json in the sweep's folder names the runs."""
+    """Starts a driver with two slots in a process of its own; parents.json in the sweep's folder names the runs."""
     drivers: list[subprocess.Popen[str]] = []
 
     def start(sweep: Path, *, retries: int = 0, gpus: str = "") -> subprocess.Popen[str]:
@@ -64,7 +66,7 @@ def wait_until(what: Callable[[], object], seconds: float = 20) -> None:
 
 def test_a_run_starts_when_its_parent_is_done_and_not_before(tmp_path: Path) -> None:
     parents = {"A": None, "B": "A", "C": "A", "D": "B", "E": "D", "F": None}
-    do(make_runs(tmp_path, parents), num_places=3)
+    do(make_runs(tmp_path, parents), num_slots=3)
     order = [line.split() for line in (tmp_path / "work.log").read_text().splitlines()]
     assert sorted(id for id, what in order if what == "done") == sorted(parents)
     for child, parent in parents.items():
@@ -84,7 +86,7 @@ def test_a_child_does_not_wait_for_the_whole_generation(tmp_path: Path) -> None:
     ("end", "message"),
     [
         ("raise", "told to fail"),
-        ("exit", "the process ended with exit code 3 and without a word"),
+        ("exit", "the process ended with exit code 3 and left no message"),
         ("kill", "the process was killed by SIGKILL, perhaps because memory ran out"),
         ("segfault", "the process was killed by SIGSEGV"),
     ],
@@ -232,43 +234,43 @@ SMALL = {"crop": 64, "width": 0.125}
 @pytest.mark.parametrize(
     ("settings", "gpus", "expected"),
     [
-        (SMALL, [], [Place(1)] * 4),
-        ({**SMALL, "jobs": "2"}, [], [Place(2)] * 2),
-        ({**SMALL, "threads": 2}, [], [Place(2)] * 2),
-        ({}, [], [Place(4)]),
-        ({}, ["0", "1"], [Place(2, ("0",)), Place(2, ("1",))]),
-        ({"jobs": "1"}, ["0", "1"], [Place(4, ("0",))]),
-        ({"jobs": "4"}, ["3", "5"], [Place(1, (gpu,), shared=True) for gpu in ("3", "5", "3", "5")]),
-        ({"devices": 2}, ["0", "1", "2", "3", "4"], [Place(1, ("0", "1")), Place(1, ("2", "3"))]),
-        ({"devices": 2}, ["6", "7"], [Place(2, ("6", "7"))]),
-        ({"devices": 2, "jobs": "2"}, ["6", "7"], [Place(1, ("6", "7"), shared=True)] * 2),
-        ({**SMALL, "devices": 2}, [], [Place(1), Place(1)]),
-        ({"devices": 2}, [], [Place(2)]),
-        ({**SMALL, "device": "cpu"}, ["0"], [Place(1)] * 4),
-        ({"device": "cuda:1"}, ["0", "1"], [Place(4)]),
+        (SMALL, [], [Slot(1)] * 4),
+        ({**SMALL, "jobs": "2"}, [], [Slot(2)] * 2),
+        ({**SMALL, "threads": 2}, [], [Slot(2)] * 2),
+        ({}, [], [Slot(4)]),
+        ({}, ["0", "1"], [Slot(2, ("0",)), Slot(2, ("1",))]),
+        ({"jobs": "1"}, ["0", "1"], [Slot(4, ("0",))]),
+        ({"jobs": "4"}, ["3", "5"], [Slot(1, (gpu,), shared=True) for gpu in ("3", "5", "3", "5")]),
+        ({"devices": 2}, ["0", "1", "2", "3", "4"], [Slot(1, ("0", "1")), Slot(1, ("2", "3"))]),
+        ({"devices": 2}, ["6", "7"], [Slot(2, ("6", "7"))]),
+        ({"devices": 2, "jobs": "2"}, ["6", "7"], [Slot(1, ("6", "7"), shared=True)] * 2),
+        ({**SMALL, "devices": 2}, [], [Slot(1), Slot(1)]),
+        ({"devices": 2}, [], [Slot(2)]),
+        ({**SMALL, "device": "cpu"}, ["0"], [Slot(1)] * 4),
+        ({"device": "cuda:1"}, ["0", "1"], [Slot(4)]),
     ],
 )
-def test_places_of_nine_runs_on_four_cores(
-    settings: dict[str, object], gpus: list[str], expected: list[Place], tmp_path: Path
+def test_slots_of_nine_runs_on_four_cores(
+    settings: dict[str, object], gpus: list[str], expected: list[Slot], tmp_path: Path
 ) -> None:
     runs = make_runs(tmp_path, {f"run{i}": None for i in range(9)})
-    assert places(config(**settings), runs, num_cores=4, gpus=gpus) == expected
+    assert slots(config(**settings), runs, num_cores=4, gpus=gpus) == expected
 
 
 def test_a_run_of_more_gpus_than_there_are_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="devices=3 is more than the 2 GPUs here; use devices=2"):
-        places(config(devices=3), make_runs(tmp_path, {"A": None}), num_cores=4, gpus=["0", "1"])
+        slots(config(devices=3), make_runs(tmp_path, {"A": None}), num_cores=4, gpus=["0", "1"])
 
 
-def test_a_run_sees_the_gpus_of_its_place() -> None:
-    assert Place(2, ("3", "5")).environment["CUDA_VISIBLE_DEVICES"] == "3,5"
-    assert "CUDA_VISIBLE_DEVICES" not in Place(2).environment
-    assert Place(2).environment["OMP_NUM_THREADS"] == "2"
+def test_a_run_sees_the_gpus_of_its_slot() -> None:
+    assert Slot(2, ("3", "5")).environment["CUDA_VISIBLE_DEVICES"] == "3,5"
+    assert "CUDA_VISIBLE_DEVICES" not in Slot(2).environment
+    assert Slot(2).environment["OMP_NUM_THREADS"] == "2"
 
 
-def test_no_more_places_than_runs_that_can_run_at_once(tmp_path: Path) -> None:
+def test_no_more_slots_than_runs_that_can_run_at_once(tmp_path: Path) -> None:
     chain = make_runs(tmp_path, {"A": None, "D": "A", "D-384": "D"})
-    assert places(config(**SMALL), chain, num_cores=4, gpus=[]) == [Place(4)]
+    assert slots(config(**SMALL), chain, num_cores=4, gpus=[]) == [Slot(4)]
     family = make_runs(tmp_path, {"A": None, "D": "A", "E": "A", "D-384": "D", "E-384": "E"})
     assert most_at_once(family) == 2
     assert most_at_once(family[3:]) == 2
@@ -317,13 +319,13 @@ def test_the_gpus_of_a_run_are_kept_while_any_of_its_processes_lives(
 ) -> None:
     """With devices=2 the run's own process may be killed while those that it started go on."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    place = Place(1, ("6", "7"))
+    slot = Slot(1, ("6", "7"))
     [run] = make_runs(tmp_path, {"A": None})
     survivor = "import subprocess; subprocess.Popen(['sleep', '2'], close_fds=False)"
-    child = Child(run, place, _held(place) or [], [sys.executable, "-c", survivor])
+    child = Child(run, slot, hold_gpus(slot) or [], [sys.executable, "-c", survivor])
     wait_until(child.has_ended)
-    assert _held(place) is None and _held(Place(1, ("7", "8"))) is None
+    assert hold_gpus(slot) is None and hold_gpus(Slot(1, ("7", "8"))) is None
     locks: list[IO[str]] = []
-    wait_until(lambda: locks.extend(_held(place) or []) or locks)
+    wait_until(lambda: locks.extend(hold_gpus(slot) or []) or locks)
     for lock in locks:
         lock.close()

@@ -17,10 +17,11 @@ from tests.stub import WORKER, lines, make_runs
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder
-from vgg_sweep.sweep import queue
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.processes import Stopped
-from vgg_sweep.sweep.queue import Job, Queue, by_queue
+from vgg_sweep.sweep.driver import Stopped
+from vgg_sweep.sweep.driver import drive as drive_sweep
+from vgg_sweep.sweep.executors import queue
+from vgg_sweep.sweep.executors.queue import Job, Queue
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
 
@@ -38,7 +39,7 @@ def launcher(sweep: Path, cluster: str = "Local", **settings: object) -> Any:
 
 
 def drive(sweep: str, ids: Sequence[str]) -> None:
-    by_queue(Agenda(make_runs(Path(sweep), dict.fromkeys(ids))), launcher(Path(sweep)), command=WORKER)
+    drive_sweep(Agenda(make_runs(Path(sweep), dict.fromkeys(ids))), Queue(launcher(Path(sweep)), WORKER))
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -57,7 +58,7 @@ def patient(folder: Path) -> int:
 def test_each_run_as_soon_as_its_parent_is_done_and_no_end_touches_another(tmp_path: Path) -> None:
     parents = {"A": None, "patient": None, "B": "A", "killed": "A", "bad": "A", "C": "killed"}
     agenda = Agenda(make_runs(tmp_path, parents, {"killed": {"ends": ["kill"]}, "bad": {"ends": ["raise"]}}))
-    by_queue(agenda, launcher(tmp_path), command=[sys.executable, "-c", PATIENT])
+    drive_sweep(agenda, Queue(launcher(tmp_path), [sys.executable, "-c", PATIENT]))
     ends = {"A": "done", "patient": "done", "B": "done", "killed": "failed", "bad": "failed", "C": "blocked"}
     assert agenda.states == ends
     assert lines(tmp_path, "done") == ["A", "B", "patient"]
@@ -83,7 +84,7 @@ def test_when_its_time_is_up_a_job_is_put_back_as_often_as_allowed(tmp_path: Pat
     agenda = Agenda([run])
     warn = Thread(target=end_its_time, args=(run.folder,))
     warn.start()
-    by_queue(agenda, launcher(tmp_path, max_num_timeout=max_num_timeout), command=WORKER)
+    drive_sweep(agenda, Queue(launcher(tmp_path, max_num_timeout=max_num_timeout), WORKER))
     warn.join()
     if max_num_timeout:
         assert agenda.states == {"A": "done"}
@@ -137,7 +138,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
 
 def test_what_becomes_of_a_job_that_says_nothing_is_read_from_the_queue(tmp_path: Path, slurm: Slurm) -> None:
     runs = make_runs(tmp_path, {"A": None, "B": None, "C": "A"})
-    jobs = Queue(launcher(tmp_path, "Slurm"), Job(WORKER))
+    jobs = Queue(launcher(tmp_path, "Slurm"), WORKER)
     assert jobs.take(runs[:2]) == {"A": "slurm 7_0", "B": "slurm 7_1"}
     assert jobs.end_of("slurm 7_0") is None
     slurm.states.write_text("7_0 CANCELLED\n7_1 OUT_OF_MEMORY\n")
@@ -148,11 +149,11 @@ def test_what_becomes_of_a_job_that_says_nothing_is_read_from_the_queue(tmp_path
 
 def test_a_driver_takes_over_what_waits_in_the_queue(tmp_path: Path, slurm: Slurm) -> None:
     agenda = Agenda(make_runs(tmp_path, {"A": None, "B": None, "C": "A"}))
-    Queue(launcher(tmp_path, "Slurm"), Job(WORKER)).take(agenda.runs[:2])
+    Queue(launcher(tmp_path, "Slurm"), WORKER).take(agenda.runs[:2])
     slurm.asked.unlink()
     ended = Thread(target=lambda: (time.sleep(1), slurm.states.write_text("7_0 CANCELLED\n7_1 FAILED\n")))
     ended.start()
-    by_queue(agenda, launcher(tmp_path, "Slurm"), command=WORKER)
+    drive_sweep(agenda, Queue(launcher(tmp_path, "Slurm"), WORKER))
     ended.join()
     assert agenda.states == {"A": "interrupted", "B": "failed", "C": "blocked"}
     assert RunFolder(tmp_path / "A").status()["error"] == "its job, slurm 7_0, has ended as CANCELLED"
@@ -171,14 +172,14 @@ def test_a_stop_cancels_the_jobs(tmp_path: Path, slurm: Slurm) -> None:
     stops = Thread(target=stop)
     stops.start()
     with pytest.raises(Stopped):
-        by_queue(agenda, launcher(tmp_path, "Slurm"), command=WORKER)
+        drive_sweep(agenda, Queue(launcher(tmp_path, "Slurm"), WORKER))
     stops.join()
     assert "scancel 7_0 7_1" in slurm.asked.read_text()
 
 
 def test_settings_that_submitit_does_not_know_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="hydra.launcher: .*wrong"):
-        Queue(launcher(tmp_path, wrong=1), Job(WORKER))
+        Queue(launcher(tmp_path, wrong=1), WORKER)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="Slurm is not on this machine"):
-        Queue(launcher(tmp_path, "Slurm"), Job(WORKER))
+        Queue(launcher(tmp_path, "Slurm"), WORKER)

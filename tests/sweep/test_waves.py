@@ -10,8 +10,8 @@ import pytest
 from tests.stub import WORKER, make_runs
 from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.processes import Stopped
-from vgg_sweep.sweep.waves import in_waves
+from vgg_sweep.sweep.driver import Stopped, drive
+from vgg_sweep.sweep.executors.waves import Waves
 
 
 class PoolThatBreaks:
@@ -33,7 +33,7 @@ def test_waves_for_a_launcher_that_loses_jobs(tmp_path: Path) -> None:
     parents = {"A": None, "bad": None, "innocent": None, "B": "A", "C": "bad"}
     agenda = Agenda(make_runs(tmp_path, parents, {"bad": {"ends": ["kill"]}}))
     launcher = PoolThatBreaks()
-    in_waves(agenda, launcher)  # type: ignore[arg-type]
+    drive(agenda, Waves(launcher))  # type: ignore[arg-type]
     assert agenda.states == {"A": "done", "bad": "failed", "innocent": "done", "B": "done", "C": "blocked"}
     assert launcher.launched == [["A", "bad", "innocent"], ["bad"], ["innocent"], ["B"]]
     assert RunFolder(tmp_path / "bad").status()["error"] == "the launcher reports RuntimeError: the pool is broken"
@@ -45,7 +45,7 @@ def test_ctrl_c_is_a_stop(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(Stopped, match="SIGINT"):
-        in_waves(Agenda(make_runs(tmp_path, {"A": None})), Stopping())  # type: ignore[arg-type]
+        drive(Agenda(make_runs(tmp_path, {"A": None})), Waves(Stopping()))  # type: ignore[arg-type]
 
 
 TINY = """data=fractals data.fractals.num_classes=2 data.fractals.train_per_class=4 data.fractals.val_per_class=2

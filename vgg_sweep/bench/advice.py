@@ -14,7 +14,7 @@ from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import plan
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
-from vgg_sweep.sweep.cost import macs as pass_macs
+from vgg_sweep.score.cost import macs as pass_macs
 from vgg_sweep.sweep.status import duration
 from vgg_sweep.train.schedule import budget
 

@@ -16,8 +16,8 @@ from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.protocols.methods import scaled_px, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
+from vgg_sweep.score.cost import macs
 from vgg_sweep.score.score import pass_posteriors
-from vgg_sweep.sweep.cost import macs
 
 NUM_IMAGES, QUICK_NUM_IMAGES = 8, 2
 SIZE_PX = (1600, 1200)

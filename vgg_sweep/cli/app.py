@@ -3,6 +3,7 @@
 import sys
 import traceback
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -141,6 +142,9 @@ def run_folder(name: str) -> "RunFolder":
 def main() -> None:
     """Run the command line; an error is one sentence, with its traceback if --debug is given."""
     program = Program()
+    if find_spec("fcntl") is None:
+        typer.echo("Error: vgg-sweep needs Linux or macOS; on Windows install it inside WSL.", err=True)
+        sys.exit(2)
     try:
         app(obj=program)
     except Exception as error:

@@ -75,7 +75,7 @@ def run(task: Callable[[Config], None], overrides: list[str], flags: Flags) -> N
 
 def multirun(job: Callable[[DictConfig], object], overrides: list[str], flags: Flags) -> None:
     """Give all configurations that `overrides` make to Hydra's sweeper, and `job`, of a module, to its launcher."""
-    from vgg_sweep.sweep import sweeper
+    from vgg_sweep.cli import sweeper
 
     sweeper.register()
     mode = [] if flags.only_show else ["--multirun"]

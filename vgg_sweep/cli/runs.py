@@ -85,7 +85,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
 ) -> None:
     """What a sweep is doing: done, running, failed, waiting."""
-    from vgg_sweep.sweep.status import show
+    from vgg_sweep.cli.status import show
 
     show(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
 
@@ -94,13 +94,14 @@ def train_config(config: "Config") -> None:
     """Train and score the run of `config`, after its parents; or the prepared run in the folder `config.run`."""
     from rich.console import Console
 
+    from vgg_sweep.cli.plans import plan_table
     from vgg_sweep.errors import RunError
     from vgg_sweep.machine.choices import foretold
     from vgg_sweep.machine.launch import is_first_process
     from vgg_sweep.plan.folders import prepare
     from vgg_sweep.plan.runs import plan
     from vgg_sweep.sweep.agenda import Agenda
-    from vgg_sweep.sweep.forecast import Forecast, plan_table
+    from vgg_sweep.sweep.forecast import Forecast
     from vgg_sweep.sweep.work import check, main, work
 
     if config.run is not None:
@@ -146,8 +147,8 @@ def score_config(config: "Config") -> None:
 
 def show_passes(config: "Config") -> None:
     """The passes of the run of `config` under its protocol, and what they cost; the run need not be trained."""
-    from vgg_sweep.sweep.cost import pass_table
-    from vgg_sweep.sweep.status import console
+    from vgg_sweep.cli.plans import pass_table
+    from vgg_sweep.cli.status import console
 
     console().print(pass_table(asked_run(config)))
 

@@ -17,16 +17,22 @@ from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.commands import flat
 from vgg_sweep.plan.runs import Run, plan, with_passes
-from vgg_sweep.runs.files import write_text
-from vgg_sweep.runs.folder import RunFolder, find_runs
+from vgg_sweep.runs.files import remove_temporaries, write_text
+from vgg_sweep.runs.folder import RunFolder, find_runs, waiting_lock
 
 
 def prepare(run: Run) -> RunFolder:
     """Make the run's folder with its config.yaml; once there are weights, only the protocol in it still grows.
 
-    What is asked for otherwise then, another device for instance, goes into asked.yaml beside it. Raises `RunError` if
-    the folder holds something else than this run.
+    What is asked for otherwise then, another device for instance, goes into asked.yaml beside it. Several processes may
+    do so at once; the protocol then has the passes of all. Raises `RunError` if the folder holds something else than
+    this run, `ConfigError` if it cannot be written.
     """
+    with waiting_lock(run.folder.path / "config.lock", "out"):
+        return _prepared(run)
+
+
+def _prepared(run: Run) -> RunFolder:
     folder, config = run.folder, run.config
     kept = config
     if folder.config.exists():
@@ -42,7 +48,7 @@ def prepare(run: Run) -> RunFolder:
         else:
             kept = _with(config, {name: getattr(there.config, name) for name in _defaults(Role.ARITHMETIC)})
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(folder.path, of=[folder.config.name, folder.asked.name])
         write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(kept)))
         if kept != config:
             write_text(folder.asked, OmegaConf.to_yaml(OmegaConf.structured(config)))

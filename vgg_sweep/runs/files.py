@@ -2,29 +2,45 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator
+import re
+import secrets
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vgg_sweep.errors import RunError
 
+TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, synced and renamed to it if the block succeeds, removed if not."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_path(path)
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside `path` that nothing else has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def remove_temporaries(folder: Path, *, of: Collection[str] = (), but: Collection[str] = ()) -> None:
+    """Remove what killed processes were writing in `folder`: the temporary files `of` some names, or of all `but` some.
+
+    Call it where no living process can be writing one of these.
+    """
+    for path in folder.rglob(".*"):
+        if (found := TEMPORARY.fullmatch(path.name)) and found[1] not in but and (not of or found[1] in of):
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, body: bytes) -> None:

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from vgg_sweep.errors import RunError
-from vgg_sweep.runs.files import read_json, write_json, write_text
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.runs.files import read_json, remove_temporaries, write_json, write_text
+
+DRIVERS_FILES = ("config.yaml", "job.txt")
+"""Written by drivers, without the lock of the run."""
 
 
 class RunLocked(RunError):
@@ -94,6 +97,13 @@ class RunFolder:
             read_json(self.path / "status.json") | now | values,
         )
 
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process has left. Call it with the run's lock held."""
+        remove_temporaries(self.path, but=DRIVERS_FILES)
+        if self.is_trained:
+            for checkpoint in self.checkpoints.glob("step-*.pt"):
+                checkpoint.unlink()
+
     def is_locked(self) -> bool:
         """Whether a living process works on this run."""
         try:
@@ -104,12 +114,16 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Work on this run alone. Raises `RunError` if another process does.
+        """Work on this run alone. Raises `RunLocked` if another process does, `RunError` if the folder is not writable.
 
         The kernel's own lock (flock) ends with its owner, however that dies, and holds across hosts on NFS version 4.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "a+") as file:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / "lock", "a+")
+        except PermissionError as error:
+            raise RunError(f"{self.path} cannot be written ({error.strerror}); give another out=DIR.") from error
+        with file:
             if not _try_lock(file):
                 file.seek(0)
                 raise RunLocked(f"{self.path} is being worked on by {file.read().strip() or 'another process'}.")
@@ -120,13 +134,31 @@ class RunFolder:
 
 
 @contextmanager
-def waiting_lock(path: Path) -> Iterator[None]:
-    """Hold `path` as a lock, waiting for whoever has it: for what several processes need and one of them makes."""
+def waiting_lock(path: Path, setting: str = "cache") -> Iterator[None]:
+    """Hold `path` as a lock, waiting for whoever has it: for what several processes need and one of them makes.
+
+    Raises `ConfigError` if something is to be written beside `path` where this user must not; `setting` moves it.
+    """
+    try:
+        with _opened_lock(path) as file:
+            if not _try_lock(file, patience_seconds=math.inf):
+                raise AssertionError("an endless wait has ended")
+            yield
+    except PermissionError as error:
+        if not Path(str(error.filename)).is_relative_to(path.parent):
+            raise
+        raise ConfigError(f"{path.parent} cannot be written ({error.strerror}); give another {setting}=DIR.") from error
+
+
+def _opened_lock(path: Path) -> IO[str]:
+    """The lock, made if it is not there. To lock what another user has made, reading it suffices."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
-        if not _try_lock(file, patience_seconds=math.inf):
-            raise AssertionError("an endless wait has ended")
-        yield
+    try:
+        return open(path, "a+")
+    except PermissionError:
+        if not path.exists():
+            raise
+        return open(path)
 
 
 def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX, patience_seconds: float = 0.3) -> bool:

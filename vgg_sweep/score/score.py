@@ -40,7 +40,7 @@ from vgg_sweep.runs.files import atomic_path, read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.arithmetic import check_same_arithmetic
-from vgg_sweep.sweep.cost import macs
+from vgg_sweep.score.cost import macs
 
 CHUNK = 250
 """Images between two points at which a killed scoring can go on."""
@@ -79,16 +79,13 @@ def score(
     device.expect_shapes(alike=False)
     net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     net.eval()
-    began = time.monotonic()
-    scorer = _Scorer(net, config, images, preprocessing, device, reporter, ranks)
-    is_whole = scorer.fill(parts)
-    seconds = time.monotonic() - began
+    seconds = _Scorer(net, config, images, preprocessing, device, reporter, ranks).fill(parts)
     if not ranks.is_first:
         return
     scored = parts.joined()
     is_there_N = next(iter(scored.values()))[:, 0] != LEFT_OUT
     _leave_out(manifest, images.val, is_there_N, folder)
-    if is_whole:
+    if seconds is not None:
         _record_speed(folder, config, images, wanted, is_there_N, seconds)
     for each, posteriors_NK in scored.items():
         _add(manifest, folder, each, posteriors_NK[is_there_N], device)
@@ -115,6 +112,14 @@ class Parts:
     def missing(self, chunk: range) -> list[Pass]:
         return [each for each in self.passes if not self.file(each, chunk).exists()]
 
+    @property
+    def clock(self) -> Path:
+        return self.folder / "seconds.json"
+
+    def seconds(self) -> float | None:
+        """What the parts have taken that are there; None if there are none."""
+        return read_json(self.clock).get("seconds")
+
     def joined(self) -> dict[Pass, np.ndarray]:
         """posteriors_NK of each pass, with rows of `LEFT_OUT` for images that are left out."""
         files = {each: [self.file(each, chunk) for chunk in self.chunks] for each in self.passes}
@@ -133,13 +138,13 @@ class _Scorer:
     reporter: Reporter
     ranks: Ranks
 
-    def fill(self, parts: Parts) -> bool:
-        """Make the parts that are not there. Returns whether none was."""
-        began, num_made = time.monotonic(), 0
+    def fill(self, parts: Parts) -> float | None:
+        """Make the parts that are not there. Returns the seconds that all took; None if some lie there untimed."""
+        began, num_made, earlier = time.monotonic(), 0, parts.seconds()
         with ThreadPoolExecutor(max(1, self.config.workers)) as pool:
             for number, chunk in enumerate(parts.chunks, start=1):
                 if todo := parts.missing(chunk):
-                    self._fill_chunk(pool, parts, chunk, todo)
+                    self._fill_chunk(pool, parts, chunk, todo, began - (earlier or 0.0))
                     num_made += 1
                 self.reporter.step(
                     "score",
@@ -148,10 +153,11 @@ class _Scorer:
                     passes=len(parts.passes),
                     eta_seconds=round((time.monotonic() - began) / max(num_made, 1) * (len(parts.chunks) - number)),
                 )
-        return num_made == len(parts.chunks)
+        is_timed = earlier is not None or num_made == len(parts.chunks)
+        return time.monotonic() - began + (earlier or 0.0) if is_timed else None
 
-    def _fill_chunk(self, pool: ThreadPoolExecutor, parts: Parts, chunk: range, todo: list[Pass]) -> None:
-        """All passes of a chunk, whose images are decoded once."""
+    def _fill_chunk(self, pool: ThreadPoolExecutor, parts: Parts, chunk: range, todo: list[Pass], began: float) -> None:
+        """All passes of a chunk, whose images are decoded once. Interruptions left out, scoring `began` then."""
         usable = partial(usable_or_none, self.images.val, Q_px=_largest_Q(self.config, parts.passes))
         found = list(pool.map(usable, self.ranks.share(chunk)))
         decoded, is_there_N = [image for image in found if image is not None], [image is not None for image in found]
@@ -166,6 +172,7 @@ class _Scorer:
                 own_NK[is_there_N] = there_NK.reshape(-1, len(self.images.classes))  # which may be none
                 if (posteriors_NK := self.ranks.gather(own_NK)) is not None:
                     _save(parts.file(each, chunk), posteriors_NK)
+                    write_json(parts.clock, {"seconds": time.monotonic() - began})
             self.ranks.share_stop(self.reporter)
             self.reporter.check_stop()
 

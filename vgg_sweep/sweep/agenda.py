@@ -24,14 +24,22 @@ def found_state(run: Run) -> str:
 
 
 class Agenda:
-    """The runs of a sweep, parents first, and their states. `on_change(run, state)` is told whenever one changes."""
+    """The runs of a sweep, parents first, and their states.
+
+    `on_start(run)` is called before a run begins in a process of ours, `on_change(run, state)` when a state changes.
+    """
 
     def __init__(
-        self, runs: Sequence[Run], *, retries: int = 0, on_change: Callable[[Run, str], None] = lambda run, state: None
+        self,
+        runs: Sequence[Run],
+        *,
+        retries: int = 0,
+        on_start: Callable[[Run], object] = lambda run: None,
+        on_change: Callable[[Run, str], None] = lambda run, state: None,
     ) -> None:
         self.runs = list(runs)
         self.states = {run.id: "done" if found_state(run) == "done" else "waiting" for run in runs}
-        self.retries, self.on_change = retries, on_change
+        self.retries, self.on_start, self.on_change = retries, on_start, on_change
         self._retries_left = dict.fromkeys(self.states, retries)
 
     def ready(self) -> Iterator[Run]:
@@ -40,6 +48,7 @@ class Agenda:
 
     def starts(self, run: Run) -> None:
         """`run` begins in a process of ours."""
+        self.on_start(run)
         if found_state(run) in FAILED:
             self._retries_left[run.id] -= 1
         self._change(run, "running")

@@ -1,17 +1,11 @@
 """A sweep before it starts: what is ahead of each run, how long that takes and how much disk, as far as known."""
 
-import shutil
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from statistics import median
 from typing import Self
-
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.nets.columns import Layer, net_macs, num_params, parse_columns
@@ -21,14 +15,11 @@ from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
-from vgg_sweep.sweep.status import STYLES, duration
 
 BYTES_PER_WEIGHT = 4
 WEIGHTS_IN_CHECKPOINTS = 6
 """Weights and velocity, in the two newest checkpoints and the one being written."""
 IMAGENET_POSTERIORS = 50_000 * 1000
-LONG = 100
-"""A plan of more runs leaves out those that are done."""
 
 
 @dataclass(frozen=True)
@@ -56,54 +47,6 @@ class Forecast:
         return cls(estimated_seconds(runs, finished), num_bytes, WEIGHTS_IN_CHECKPOINTS * BYTES_PER_WEIGHT * most)
 
 
-def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) -> RenderableType:
-    """The runs of a sweep in order, before it starts: parent, state, time each will take as far as known, disk: what it
-    has, or will have when it is done. Of a long sweep those that are done are counted only.
-    """
-    lines = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", "parent", "state", "time", "disk"):
-        lines.add_column(name, justify="right" if name in ("time", "disk") else "left", no_wrap=name in ("run", "disk"))
-    states, short = foreseen(agenda), _short_names(agenda.runs)
-    folders = sorted({str(run.folder.path.parent) for run in agenda.runs})
-    used = {run.id: _bytes(run.folder) for run in agenda.runs}
-    is_long = len(agenda.runs) > LONG
-    for run in (run for run in agenda.runs if not (is_long and states[run.id] == "done")):
-        state, will_use = states[run.id], forecast.bytes[run.id]
-        lines.add_row(
-            run.id if len(folders) == 1 else str(run.folder.path),
-            short[run.parent.id] if run.parent else "",
-            Text(state, STYLES.get(state.partition(" ")[0], "")),
-            duration(forecast.seconds[run.id]) if run.id in forecast.seconds else "-",
-            size(used[run.id]) if state == "done" else f"~ {size(max(will_use, used[run.id]))}",
-        )
-    todo = [run for run in agenda.runs if states[run.id].partition(" ")[0] in ("new", "resume", "retry", "score")]
-    summary = (
-        f"In {', '.join(folders)}: {len(agenda.runs)} runs, {len(agenda.in_state('done'))} done, {len(todo)} to do"
-    )
-    if todo and all(run.id in forecast.seconds for run in todo):
-        summary += f"; {duration(sum(forecast.seconds[run.id] for run in todo))} of work"
-    texts = [Text(f"{summary}.")]
-    if todo:
-        more = sum(max(0, forecast.bytes[run.id] - used[run.id]) for run in todo)
-        texts.append(_disk_line(more, forecast.working_bytes, agenda.runs[0].folder.path))
-    return Group(*([lines] if lines.row_count else []), *texts, *(Text(note, "yellow") for note in notes))
-
-
-def _disk_line(more: int, working: int, folder: Path) -> Text:
-    free = shutil.disk_usage(next(path for path in folder.absolute().parents if path.exists())).free
-    checkpoints = f", and {size(working)} for the checkpoints of each run at work" if working else ""
-    return Text(
-        f"They need about {size(more)} of disk{checkpoints}; {size(free)} are free.", "red" * (more + working > free)
-    )
-
-
-def _short_names(runs: Sequence[Run]) -> dict[str, str]:
-    """Ids without their hash where that is not needed to tell them apart."""
-    slugs = {run.id: run.id.rpartition("-")[0] or run.id for run in runs}
-    counts = Counter(slugs.values())
-    return {id: slug if counts[slug] == 1 else id for id, slug in slugs.items()}
-
-
 def foreseen(agenda: Agenda) -> dict[str, str]:
     """What is ahead of each run: new, resume (where), score, retry; or done, running, failed, diverged, blocked."""
     states: dict[str, str] = {}
@@ -120,17 +63,6 @@ def foreseen(agenda: Agenda) -> dict[str, str]:
             state = "blocked"
         states[run.id] = state
     return states
-
-
-def size(num_bytes: float) -> str:
-    """12 kB, 5.2 MB, 1.1 GB."""
-    factor, unit = next(((f, u) for f, u in ((1e9, "GB"), (1e6, "MB")) if num_bytes >= 0.95 * f), (1e3, "kB"))
-    value = num_bytes / factor
-    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
-
-
-def _bytes(folder: RunFolder) -> int:
-    return sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
 
 
 def _num_weights(config: Config) -> int:

@@ -32,7 +32,7 @@ def points(
 
     `model` and `train_scale` named on the command line pick points of the grids; anything else named there replaces
     what a grid says. With no sweep, model or train scale chosen, the grids are those of Table 3. `progress` is told the
-    share that is composed, from 0 to 1. Raises `ConfigError` if no point is left.
+    share that is composed, from 0 to 1. Raises `ConfigError` if none is left.
     """
     composer = _Composer(loader, master)
     overrides = OverridesParser.create(loader).parse_overrides(list(arguments))
@@ -57,8 +57,8 @@ def points(
                 found.append(composer.compose([*point, *more]).config)
     if not found:
         raise ConfigError(
-            f"no point of the sweep has {' '.join(arguments)}; "
-            "to run that combination all the same, leave out sweep= (and an experiment= that brings one)."
+            f"no run of the sweep has {' '.join(arguments)}; "
+            "to run that combination, leave out sweep= (and any experiment= that sets it)."
         )
     return found
 

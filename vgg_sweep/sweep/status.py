@@ -1,52 +1,13 @@
-"""What a sweep is doing and did, read from the runs' folders: a table for the terminal, objects for programs."""
+"""What a sweep is doing and did, read from the runs' folders."""
 
-import json
-import sys
-import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
-from vgg_sweep.errors import ConfigError
 from vgg_sweep.runs.folder import RunFolder, find_runs
-from vgg_sweep.sweep.agenda import FAILED, SETTLED
-
-REFRESH_SECONDS = 1.0
-PAGE_WIDTH = 160
-LINES_BESIDE_ROWS = 4
-"""Of a live table: its header, the summary, and room for what is said above it."""
-SILENT_SECONDS = 600
-"""A run at work that has written nothing for so long is shown as silent."""
+from vgg_sweep.sweep.agenda import FAILED
 
 AT_WORK = ("running", "stopping", "elsewhere")
-NOT_AT_WORK_YET = ("new", "waiting", "queued", "starting", "blocked")
-STYLES = {
-    "done": "green",
-    "running": "cyan",
-    "elsewhere": "cyan",
-    "starting": "cyan",
-    "queued": "blue",
-    "stopping": "yellow",
-    "failed": "red",
-    "diverged": "red",
-    "blocked": "yellow",
-    "interrupted": "yellow",
-}
-DROPPED = ("img/s", "where", "loss", "error %", "left")
-"""The columns that a narrow terminal does without, in this order."""
-
-
-def console() -> Console:
-    """The terminal, or a wide page where there is none, so that lines sent to a file or a program stay whole."""
-    return Console(width=None if sys.stdout.isatty() else PAGE_WIDTH)
 
 
 def read_sweep(sweep: Path) -> list[dict[str, Any]]:
@@ -76,137 +37,11 @@ def _with_blocked(row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]])
     return "blocked" if _with_blocked(rows[row["parent"]], rows) in (*FAILED, "blocked") else "new"
 
 
-def show(sweeps: Sequence[Path], *, watch: bool = False, as_json: bool = False) -> None:
-    """Print the runs of the folders `sweeps`, as tables or as one JSON list; `watch` goes on until all have ended.
-
-    Raises `ConfigError` if a folder holds no runs.
-    """
-    for sweep in sweeps:
-        if not find_runs(sweep):
-            raise ConfigError(f"{sweep} holds no runs; name a sweep's folder, such as outputs/fractals, or start one.")
-    screen = console()
-    if as_json:
-        json.dump([row for sweep in sweeps for row in read_sweep(sweep)], sys.stdout, indent=1)
-        print()
-    elif watch:
-        with suppress(KeyboardInterrupt), Live(_tables(sweeps, screen), console=screen, auto_refresh=False) as live:
-            while any(row["state"] not in SETTLED for sweep in sweeps for row in read_sweep(sweep)):
-                time.sleep(REFRESH_SECONDS)
-                live.update(_tables(sweeps, screen, num_rows=screen.height // len(sweeps)), refresh=True)
-    else:
-        screen.print(_tables(sweeps, screen))
-
-
-def _tables(sweeps: Iterable[Path], screen: Console, num_rows: int | None = None) -> RenderableType:
-    return Group(*(picture(read_sweep(sweep), screen, title=str(sweep), num_lines=num_rows) for sweep in sweeps))
-
-
-def picture(
-    rows: Sequence[Mapping[str, Any]],
-    screen: Console,
-    *,
-    title: str | None = None,
-    num_lines: int | None = None,
-    seconds_left: float | None = None,
-) -> RenderableType:
-    """The table of `rows` and one line about all of them.
-
-    Of more than `num_lines` have room for, those at work and those that ended badly are shown.
-    """
-    shown = rows
-    if num_lines is not None and len(rows) > (room := max(1, num_lines - LINES_BESIDE_ROWS)):
-        order = sorted(range(len(rows)), key=lambda index: _interest(rows[index]["state"]))[:room]
-        shown = [rows[index] for index in sorted(order)]
-    counts = Counter(row["state"] for row in rows)
-    text = Text(f" {counts['done']} of {len(rows)} done", overflow="ellipsis")
-    for state in (*AT_WORK, "starting", "queued", "interrupted", *FAILED, "blocked"):
-        if counts[state]:
-            text.append(f", {counts[state]} {state}", STYLES[state])
-    if seconds_left:
-        text.append(f", about {duration(seconds_left)} left")
-    line = Table.grid()
-    line.add_row(ProgressBar(total=len(rows), completed=sum(map(share_done, rows)), width=24), text)
-    return Group(table(shown, screen, title), line)
-
-
-def _interest(state: str) -> int:
-    groups = ((*AT_WORK, "starting"), FAILED, ("interrupted", "blocked"), ("queued",), ("waiting", "new"))
-    return next((place for place, states in enumerate(groups) if state in states), len(groups))
-
-
-def table(rows: Sequence[Mapping[str, Any]], screen: Console, title: str | None = None) -> RenderableType:
-    """The runs of `rows`, a line each: state, how far, loss, error, speed, time left, where; and why some failed.
-
-    A column in which there is nothing, or for which `screen` is too narrow, is left out.
-    """
-    cells = [_cells(row) for row in rows]
-    names = [name for name in cells[0] if any(each[name] for each in cells)] if cells else []
-    boundless = screen.options.update(max_width=10_000)
-    while (lines := _lines(cells, names, title)) and screen.measure(lines, options=boundless).maximum > screen.width:
-        if (dropped := next((name for name in DROPPED if name in names), None)) is None:
-            break
-        names.remove(dropped)
-    reasons = [Text(f"{row['run']} {row['state']}: {failure(row)}", "red") for row in rows if row["state"] in FAILED]
-    return Group(lines, *reasons)
-
-
-def _lines(cells: Sequence[Mapping[str, Text]], names: Sequence[str], title: str | None) -> Table:
-    lines = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
-    for name in names:
-        lines.add_column(
-            name, no_wrap=True, justify="right" if name in ("loss", "error %", "img/s", "left") else "left"
-        )
-    for row in cells:
-        lines.add_row(*(row[name] for name in names))
-    return lines
-
-
-def _cells(row: Mapping[str, Any]) -> dict[str, Text]:
-    state = row["state"]
-    at_work = state in AT_WORK
-    shown = {
-        "run": row["run"],
-        "state": "running" if state == "elsewhere" else state,
-        "at": _at(row) if at_work or state == "interrupted" else "",
-        "loss": _figure(row.get("loss"), ".3f"),
-        "error %": _figure(row.get("train_error"), ".1f"),
-        "img/s": _figure(row.get("images_per_second") if at_work else None, ".0f"),
-        "left": duration(row["eta_seconds"]) if at_work and row.get("eta_seconds") is not None else "",
-        "where": row.get("job", "") if state in NOT_AT_WORK_YET else where(row),
-    }
-    if state == "running" and (silent := time.time() - row.get("heartbeat", time.time())) > SILENT_SECONDS:
-        shown["left"] = f"silent for {duration(silent)}"
-    return {name: Text(text, STYLES.get(state, "dim") if name == "state" else "") for name, text in shown.items()}
-
-
-def where(row: Mapping[str, Any]) -> str:
-    """The host of a run, its GPUs as CUDA_VISIBLE_DEVICES names them, and its job: `node7 GPU 0,1, slurm 7_2`."""
-    host = str(row.get("host", "")).partition(".")[0]
-    gpus = ",".join(gpu[:12] for gpu in row.get("gpus", []))
-    place = f"{host} GPU {gpus}" if gpus else " ".join([host, str(row.get("device", "")).upper()]).strip()
-    return ", ".join(filter(None, [place, row.get("job")]))
-
-
-def failure(row: Mapping[str, Any]) -> str:
-    """Why a run failed, on one line."""
-    return (str(row.get("error") or "").splitlines() or [""])[0]
-
-
 def share_done(row: Mapping[str, Any]) -> float:
     """How much of a run is done, from 0 to 1; training counts for all of it, since scoring takes little of the time."""
     if row["state"] == "done" or row.get("stage") == "score":
         return 1.0
     return row.get("step", 0) / row["num_steps"] if row.get("stage") == "train" and row.get("num_steps") else 0.0
-
-
-def _at(row: Mapping[str, Any]) -> str:
-    if not row.get("num_steps"):
-        return str(row.get("stage") or "")
-    return f"{row['stage']} {row['step']}/{row['num_steps']}, {100 * row['step'] / row['num_steps']:.0f} %"
-
-
-def _figure(value: object, spec: str) -> str:
-    return format(value, spec) if isinstance(value, int | float) else ""
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -53,7 +54,7 @@ def work(run: Run, *, live: bool) -> None:
             if is_first:
                 _begin(reporter)
             with reporter.running(), _counted_warnings(reporter):
-                _train_and_score(run, reporter)
+                _attempt(run, reporter)
             if is_first:
                 folder.error.unlink(missing_ok=True)
                 folder.update_status(state="done", stage="done", eta_seconds=0)
@@ -70,8 +71,11 @@ def work(run: Run, *, live: bool) -> None:
 
 
 def _begin(reporter: Reporter) -> None:
-    """Write down that the run is at work and with what; and if it goes on with other code or versions than before."""
+    """Clear away what a kill has left. Write down that the run is at work and with what, and if it goes on with other
+    code or versions than before.
+    """
     folder = reporter.folder
+    folder.remove_leftovers()
     before, now = folder.status(), made_with()
     if not folder.is_trained and (changed := changes(before.get("made_with", now), now)):
         reporter.note(f"goes on with other versions or code: {'; '.join(changed)}")
@@ -80,6 +84,15 @@ def _begin(reporter: Reporter) -> None:
     folder.update_status(
         state="running", stage="start", attempt=attempt, started=time.time(), error=None, made_with=now
     )
+
+
+def _attempt(run: Run, reporter: Reporter) -> None:
+    if run.folder.is_trained and not missing(run.folder, run.config):
+        shutil.rmtree(run.folder.posteriors / "parts", ignore_errors=True)  # if killed before they were removed
+        return
+    from vgg_sweep.sweep.attempt import train_and_score  # a plan is made and a sweep driven without its torch
+
+    train_and_score(run, reporter)
 
 
 @contextmanager
@@ -119,65 +132,6 @@ def _work_in_processes(run: Run, *, live: bool) -> None:
         case "failed":
             raise RunError(status["error"])
     raise RunError(f"the processes of {run.id} ended with exit code {code}; {folder.log} has what they said.")
-
-
-def _train_and_score(run: Run, reporter: Reporter) -> None:
-    # Imported here so that a plan can be made and a sweep driven without torch.
-    from vgg_sweep.images.sets.sources import open_images
-    from vgg_sweep.images.sets.statistics import statistics
-    from vgg_sweep.images.views.preprocessing import in_rgb, own_preprocessing
-    from vgg_sweep.machine.device import choose_device
-    from vgg_sweep.machine.ranks import join_ranks
-    from vgg_sweep.nets.vgg import build_net
-    from vgg_sweep.nets.weights import load_weights
-    from vgg_sweep.score.arithmetic import scoring_choice
-    from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
-    from vgg_sweep.score.score import score
-    from vgg_sweep.train.segments import training_choice
-    from vgg_sweep.train.train import train
-
-    config, folder = run.config, run.folder
-    if folder.is_trained and not missing(folder, config):
-        return
-    ranks = join_ranks(config.device)
-    place = choose_device(config).place
-    if ranks.is_first:
-        gpus = _gpus(place.index or 0, ranks.num_ranks) if place.type == "cuda" else []
-        folder.update_status(device=place.type, gpus=gpus)
-    is_imported = config.imported.sha256 is not None
-    listing = "draw" if config.data.source == "fractals" else "list"
-    images = open_images(config, lambda done, total: reporter.step(listing, done, total))
-    if is_imported:
-        images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)
-    else:
-        figures = statistics(
-            images,
-            Path(config.cache),
-            max(1, config.workers),
-            lambda done, total: reporter.step("mean", done, total),
-        )
-        preprocessing = own_preprocessing(figures, config.recipe.pixel_max)
-        if not folder.is_trained:
-            choice = ranks.agree(lambda: training_choice(run, len(images.classes), reporter.note))
-            train(run, images, figures, choose_device(config, choice), reporter, ranks)
-            ranks.wait()
-    choice = ranks.agree(lambda: scoring_choice(config, folder, len(images.classes), reporter.note))
-    device = choose_device(config, choice)
-    net = build_net(config, len(images.classes))
-    load_weights(net, folder.weights)
-    if is_imported:
-        sanity = check_sanity(net, config, images, device)
-        if ranks.is_first:
-            folder.update_record(sanity=sanity)
-    score(net, config, folder, images, preprocessing, device, reporter, ranks)
-    ranks.wait()
-
-
-def _gpus(first: int, num_ranks: int) -> list[str]:
-    """The GPUs of a run as CUDA_VISIBLE_DEVICES names them, or else by their numbers."""
-    numbers = range(first, first + num_ranks)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [visible.split(",")[number] for number in numbers] if visible else [str(number) for number in numbers]
 
 
 def _is_of_full_disk(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
+from vgg_sweep.train.curves import Window
 from vgg_sweep.train.step import Learner
 
 NUM_CHECKPOINTS = 2
@@ -35,6 +36,7 @@ class TrainingState:
     micro_batch: int = 0
     rules: int = RULES
     """Of `RULES`, those that the run began under; it goes on under them."""
+    window: Window = field(default_factory=Window)
 
 
 def checkpoint_files(folder: RunFolder) -> list[Path]:
@@ -99,13 +101,6 @@ class Checkpoints:
         self._thread.shutdown()
 
 
-def remove_unfinished(folder: RunFolder) -> None:
-    """Remove the parts of files that a killed process was writing. Call it with the run's lock held."""
-    for pattern in ("checkpoints/.step-*", f".{folder.weights.name}.*"):
-        for path in folder.path.glob(pattern):
-            path.unlink()
-
-
 def _copied(content: Any) -> Any:
     """The same dicts and lists with copies of their tensors in main memory."""
     match content:
@@ -143,7 +138,8 @@ def restore(folder: RunFolder, learner: Learner, reporter: Reporter) -> Training
         learner.net.load_state_dict(content["net"])
         learner.optimizer.load_state_dict(content["optimizer"])
         learner.scaler.load_state_dict(content["scaler"])
-        state = TrainingState(**{"rules": 1} | content["progress"])
+        saved = {"rules": 1} | content["progress"]
+        state = TrainingState(**saved | {"window": Window(**saved.get("window", {}))})
         learner.lr = state.lr
         learner.micro_batch = min(learner.micro_batch, state.micro_batch)
         return state

@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_sweep.runs.files import write_text
@@ -14,13 +15,17 @@ CHANCE_MARGIN = 0.02
 """A loss within this of ln(classes) has learnt nothing."""
 
 
+@dataclass
 class Window:
     """Running means over the last steps: `error` in percent, `S_px` of the images, and the share of the time that went
     into waiting for images.
     """
 
-    def __init__(self) -> None:
-        self.loss = self.error = self.S_px = self.images_per_second = self.wait_share = math.nan
+    loss: float = math.nan
+    error: float = math.nan
+    S_px: float = math.nan
+    images_per_second: float = math.nan
+    wait_share: float = math.nan
 
     def add(self, loss: float, error: float, S_px: float, num_images: int, wait_seconds: float, seconds: float) -> None:
         """Take in a step that took `seconds`, of which `wait_seconds` waiting for its images."""
@@ -53,7 +58,7 @@ class Window:
 def append_row(path: Path, row: Mapping[str, float]) -> None:
     is_new = not path.exists()
     with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         if is_new:
             writer.writeheader()
         writer.writerow({name: value if name == "step" else f"{value:.5g}" for name, value in row.items()})

@@ -40,7 +40,7 @@ class Loop:
     budget: Budget
     checkpoints: Checkpoints
     reporter: Reporter
-    window: Window = field(default_factory=Window)
+    window: Window
     step_seconds: list[float] = field(default_factory=list)
     """Of each step, without the wait for its images."""
     _said: set[str] = field(default_factory=set)

@@ -25,7 +25,7 @@ from vgg_sweep.nets.weights import load_state, save_weights, weights_fingerprint
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
-from vgg_sweep.train.checkpoints import Checkpoints, TrainingState, remove_unfinished, restore
+from vgg_sweep.train.checkpoints import Checkpoints, TrainingState, restore
 from vgg_sweep.train.loop import Loop, peak_memory_bytes
 from vgg_sweep.train.schedule import budget
 from vgg_sweep.train.segments import note_segment, trained_in
@@ -55,8 +55,6 @@ def train(
         _check_shares(len(images.train), config.recipe.batch_size, ranks)
     device.reset_peak_memory()
     device.expect_shapes(alike=True)
-    if ranks.is_first:
-        remove_unfinished(folder)
     net = build_net(config, len(images.classes))
     copied = set_initial_weights(net, run)
     net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
@@ -76,7 +74,7 @@ def train(
         + (f"; {len(copied)} layers from {run.parent.id}" if run.parent else "")
     )
     with closing(Checkpoints(folder, config)) as checkpoints:
-        loop = Loop(run, images, learner, state, the_budget, checkpoints, reporter)
+        loop = Loop(run, images, learner, state, the_budget, checkpoints, reporter, state.window)
         loop.train()
         if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
             raise Diverged(f"the weights are not finite after step {state.step}; lower recipe.lr.")
@@ -89,7 +87,6 @@ def train(
             "pixel_max": repr(config.recipe.pixel_max),
             "data_fingerprint": images.fingerprint,
         }
-        save_weights(net, folder.weights, metadata)
         folder.update_record(
             weights_sha256=weights_fingerprint(folder.weights),
             params=sum(p.numel() for p in net.parameters()),
@@ -115,6 +112,7 @@ def train(
             **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
             **provenance(),
         )
+        save_weights(net, folder.weights, metadata)  # last: with weights a run is trained, and has its record
         checkpoints.remove()
 
 

@@ -9,7 +9,6 @@ Axes: N images of a split.
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import Stored, Stretch
 from vgg_sweep.images.sets.splits import ImageSet, Split
-from vgg_sweep.runs.files import read_json, write_json
+from vgg_sweep.runs.files import read_json, temporary_path, write_json
 from vgg_sweep.runs.folder import waiting_lock
 
 WHOLE_FILE = -1
@@ -244,7 +243,8 @@ def _split(entries: Entries, labels_N: np.ndarray, places: list[str]) -> Split:
 def _write(folder: Path, listing: Listing) -> None:
     """Put the listing in the place of `folder`, all at once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    new = temporary_path(folder)
+    new.mkdir()
     try:
         digest = hashlib.sha256("\n".join(listing.classes).encode())
         for split, by_class in (("train", listing.train), ("val", listing.val)):

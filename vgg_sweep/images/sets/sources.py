@@ -106,6 +106,7 @@ def open_index(config: Config, progress: ProgressCallback | None = None, *, agai
             hold_out(listing, data.val_share, data.split_seed)
         return listing
 
+    check_source(data, val_alone=val_alone)  # so that a refusal writes nothing, not even a lock
     root = str(Path(str(data.root)).expanduser().resolve())
     key = [1, data.source, root, data.val_share, data.split_seed, data.labels, data.labels_order]
     key += ["val alone"] if val_alone else []

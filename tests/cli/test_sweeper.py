@@ -1,6 +1,7 @@
 """The Hydra sweeper: a command line twice, with failures, and by force."""
 
 import io
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +14,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from tests.stub import WORKER, lines
-from vgg_sweep.cli import compose
+from vgg_sweep.cli import compose, sweeper
 from vgg_sweep.errors import RunError
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder
-from vgg_sweep.sweep import sweeper
-from vgg_sweep.sweep.processes import work_off
+from vgg_sweep.sweep.executors.process import Processes
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def hydra_as_before() -> Iterator[None]:
 @pytest.fixture
 def multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """`vgg-sweep multirun`, with runs that obey orders.json instead of training."""
-    monkeypatch.setattr(sweeper, "work_off", partial(work_off, command=WORKER))
+    monkeypatch.setattr(sweeper, "Processes", partial(Processes, command=WORKER))
     monkeypatch.setattr(sys, "argv", ["vgg-sweep"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setenv("COLUMNS", "200")
@@ -63,6 +63,14 @@ def test_parents_are_added_and_what_is_done_is_not_done_again(
     assert "5 runs, 5 done, 0 to do" in capsys.readouterr().out
     multirun("model=B train_scale=256,384,jitter")
     assert names(lines(tmp_path, "began"))[5:] == ["B-jitter"]
+
+
+def test_a_sweep_runs_without_what_only_linux_has(
+    multirun: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")  # not on macOS
+    multirun("model=A")
+    assert names(lines(tmp_path, "done")) == ["A-256"]
 
 
 def test_more_passes_make_a_done_run_one_to_score(

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,17 @@ from rich.console import Console
 
 from tests.paths import ROOT
 from tests.tiny import tiny_config, tiny_run
+from vgg_sweep.cli.plans import pass_table
 from vgg_sweep.config.options import conf_dir, load_option
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.protocols import paper
+from vgg_sweep.protocols.methods import test_scales as scales
+from vgg_sweep.protocols.passes import Pass, passes_of
 from vgg_sweep.runs.files import write_json
-from vgg_sweep.sweep.cost import (
-    macs_per_second,
-    pass_table,
-    scored_once,
-    scored_row_by_row,
-    total_macs,
-    total_views,
-    validation_set,
-)
+from vgg_sweep.score.cost import Size, macs, macs_per_second, validation_set
 from vgg_sweep.sweep.points import cells
 
 TINY_IMAGES = 3 * 4
@@ -47,6 +44,44 @@ def sweep_of(name: str, tmp_path: Path) -> list[Config]:
     single = {"protocol": load_option("protocol", "single")}
     runs = plan([Config(**(single | each), data=fractals, crop=64, width=1 / 8, out=str(tmp_path)) for each in options])
     return [run.config for run in runs]
+
+
+def scored_once(configs: Iterable[Config]) -> list[tuple[Config, Pass]]:
+    """What the protocols of the configurations, each of another net, put through the nets."""
+    return [(config, each) for config in configs for each in passes(config)]
+
+
+def scored_row_by_row(configs: Iterable[Config]) -> list[tuple[Config, Pass]]:
+    """What would be put through the nets if every row of Tables 3 to 7 and of the 5x5 comparison were evaluated by
+    itself, as far as `configs` have its nets.
+    """
+    nets = {paper.Net(config.model.name, config.train_scale.name): config for config in configs}
+    return [
+        (config, each)
+        for members, rule, method in _rows()
+        if all(net in nets for net in members)
+        for config in (nets[net] for net in members)
+        for each in passes_of(method, scales(config.train_scale.S, rule, config.crop))
+    ]
+
+
+def _rows() -> list[tuple[tuple[paper.Net, ...], str, str]]:
+    """The nets, rule of Q and method of every row that has to be evaluated."""
+    single_nets = [((row.net,), row.rule, row.method) for table in "345" for row in paper.rows(table)]
+    fusions = [(row.members, "multi", row.method) for row in paper.fusions()]
+    systems = [(members, "multi", method) for members, method, _ in paper.own_systems()]
+    kernels = [((paper.Net(config, "256"),), "single", "centre-crop") for config in ("B", "B-5x5")]
+    return [*single_nets, *fusions, *systems, *kernels]
+
+
+def total_macs(scored: Iterable[tuple[Config, Pass]], num_classes: int, sizes_px: Sequence[Size]) -> int:
+    """Multiply-adds of passes over images of the given sizes."""
+    return sum(macs([each], config, num_classes, sizes_px)[each] for config, each in scored)
+
+
+def total_views(scored: Iterable[tuple[Config, Pass]]) -> int:
+    """Forward passes for each image."""
+    return sum(each.views for _, each in scored)
 
 
 def test_a_run_that_is_not_trained_has_a_plan(tmp_path: Path) -> None:

@@ -1,11 +1,10 @@
 """The Hydra sweeper: the command line to runs, and runs to processes of our own or to any of Hydra's launchers."""
 
-import os
 import shlex
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,22 +15,26 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
+from vgg_sweep.cli.plans import plan_table
+from vgg_sweep.cli.status import console
+from vgg_sweep.cli.watch import Watch
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.machine.choices import foretold
+from vgg_sweep.machine.cpus import num_cpus
 from vgg_sweep.plan.differences import notes
 from vgg_sweep.plan.folders import prepare, read_run
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
-from vgg_sweep.sweep.forecast import Forecast, plan_table
+from vgg_sweep.sweep.driver import Executor, Stopped, drive
+from vgg_sweep.sweep.executors.process import Processes
+from vgg_sweep.sweep.executors.queue import Queue, is_submitit
+from vgg_sweep.sweep.executors.slots import slots, visible_gpus
+from vgg_sweep.sweep.executors.tasks import Tasks, is_ray
+from vgg_sweep.sweep.executors.waves import Waves
+from vgg_sweep.sweep.forecast import Forecast
 from vgg_sweep.sweep.points import points
-from vgg_sweep.sweep.processes import Stopped, places, visible_gpus, work_off
-from vgg_sweep.sweep.queue import by_queue, is_submitit
-from vgg_sweep.sweep.status import console
-from vgg_sweep.sweep.tasks import by_tasks, is_ray
-from vgg_sweep.sweep.watch import Watch
-from vgg_sweep.sweep.waves import in_waves
 from vgg_sweep.sweep.work import check
 
 PATIENCE_SECONDS = 2.0
@@ -81,7 +84,7 @@ class DagSweeper(Sweeper):
             for config in configs:
                 _start_over(plan([config])[-1].folder)
         settings = configs[0]  # how to run them is not swept over
-        agenda = Agenda(plan(configs), retries=settings.retries)
+        agenda = Agenda(plan(configs), retries=settings.retries, on_start=prepare)
         finished = _finished(agenda)
         said = [*notes(agenda.runs), *foretold(run.config for run in agenda.runs if not run.folder.is_trained)]
         screen.print(plan_table(agenda, Forecast.of(agenda.runs, finished), said))
@@ -91,13 +94,9 @@ class DagSweeper(Sweeper):
             if agenda.states[run.id] != "done":
                 _prepare(run)
         try:
-            if HydraConfig.get().runtime.choices["hydra/launcher"] == "basic":
-                _in_processes(agenda, settings, finished, screen)
-            else:
-                with Watch(agenda, None, [], screen):
-                    kinds = ((is_submitit, by_queue), (is_ray, by_tasks))
-                    drive = next((drive for is_kind, drive in kinds if is_kind(self._launcher)), in_waves)
-                    drive(agenda, self._launcher, fail_fast=settings.fail_fast)
+            executor = self._executor(agenda, settings)
+            with Watch(agenda, executor.num_slots, finished, screen):
+                drive(agenda, executor, fail_fast=settings.fail_fast)
         except Stopped as stopped:
             command = shlex.join(["vgg-sweep", "multirun", *_flags(self._master), *arguments])
             screen.print(
@@ -105,6 +104,14 @@ class DagSweeper(Sweeper):
             )
             raise SystemExit(stopped.exit_code) from stopped
         _report(agenda)
+
+    def _executor(self, agenda: Agenda, settings: Config) -> Executor:
+        if HydraConfig.get().runtime.choices["hydra/launcher"] == "basic":
+            todo = [run for run in agenda.runs if agenda.states[run.id] != "done"]
+            return Processes(slots(settings, todo, num_cpus(), visible_gpus()))
+        if is_submitit(self._launcher):
+            return Queue(self._launcher)
+        return Tasks(self._launcher) if is_ray(self._launcher) else Waves(self._launcher)
 
 
 @contextmanager
@@ -166,13 +173,6 @@ def _finished(agenda: Agenda) -> list[Run]:
     return [*agenda.in_state("done"), *map(read_run, beside[:TIMED_RUNS])]
 
 
-def _in_processes(agenda: Agenda, settings: Config, finished: Sequence[Run], screen: Console) -> None:
-    todo = [run for run in agenda.runs if agenda.states[run.id] != "done"]
-    rooms = places(settings, todo, len(os.sched_getaffinity(0)), visible_gpus())
-    with Watch(agenda, len(rooms), finished, screen):
-        work_off(agenda, rooms, fail_fast=settings.fail_fast)
-
-
 def _report(agenda: Agenda) -> None:
     """Raise `RunError` naming the runs that are not done and why."""
     if not (undone := [run for run in agenda.runs if agenda.states[run.id] != "done"]):
@@ -190,5 +190,5 @@ def _report(agenda: Agenda) -> None:
     raise RunError(
         f"{len(undone)} of {len(agenda.runs)} runs are not done:\n"
         + "\n".join(lines)
-        + "\nThe same command goes on with interrupted runs, retries=1 with failed ones, from their last checkpoint."
+        + "\nThe same command continues interrupted runs from their last checkpoint; retries=1 retries failed ones."
     )

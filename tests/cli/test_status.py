@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from tests.stub import EVERY_STATE, make_every_state
+from vgg_sweep.cli.status import picture, show
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.runs.folder import RunFolder
-from vgg_sweep.sweep.status import duration, picture, read_sweep, show
+from vgg_sweep.sweep.status import duration, read_sweep
 
 
 @pytest.fixture

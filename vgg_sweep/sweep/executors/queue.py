@@ -1,4 +1,4 @@
-"""Runs as jobs of submitit's, on Slurm or on this machine: each is queued as soon as its parent is done.
+"""Runs as jobs of submitit's, on Slurm or on this machine.
 
 Hydra's launcher for submitit would wait for all jobs that it is given, for ever if one was cancelled where Slurm keeps
 no accounts. So only its settings are used. The queue outlives its driver: a job's id lies in the run's folder, where
@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from types import FrameType
@@ -23,13 +23,13 @@ from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import read_json, write_text
 from vgg_sweep.runs.folder import RunLocked
 from vgg_sweep.runs.progress import STOP_SIGNALS, WARNINGS
-from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
-from vgg_sweep.sweep.processes import POLL_SECONDS, WORKER, Child, Place, Stopped, signals
+from vgg_sweep.sweep.agenda import FAILED, found_state
+from vgg_sweep.sweep.driver import POLL_SECONDS, Executor
+from vgg_sweep.sweep.executors.process import WORKER, Child
+from vgg_sweep.sweep.executors.slots import Slot
 
 LOOK_SECONDS = 3.0
 """How often the queue is asked what became of jobs."""
-TURN_SECONDS = 0.5
-"""How often the folders tell what became of runs; they may lie far away."""
 MAX_ARRAY = 1000
 """Jobs in one array: Slurm's own default limit."""
 STOPPED = ("CANCELLED", "TIMEOUT", "DEADLINE")
@@ -44,75 +44,24 @@ def is_submitit(launcher: Launcher) -> bool:
     return type(launcher).__module__.startswith("hydra_plugins.hydra_submitit_launcher.")
 
 
-def by_queue(agenda: Agenda, launcher: Launcher, *, fail_fast: bool = False, command: Sequence[str] = WORKER) -> None:
-    """Do every run of `agenda` as a job of its own; jobs that an earlier driver has queued are taken over.
-
-    Returns when all are settled; how is in `agenda`. After SIGINT or SIGTERM the jobs are cancelled, in which they save
-    and stop, then `Stopped` is raised; a second one kills them. Raises `ConfigError` if the queue refuses the first
-    jobs, `RunError` if it refuses later ones.
-    """
-    queue, at_work = Queue(launcher, Job(command)), dict[str, str]()  # the job of each run
-    with signals() as came:
-        while True:
-            for run in agenda.in_state("running", "stopping"):
-                end = queue.end_of(at_work[run.id])
-                if end is not None or found_state(run) == "done":
-                    job = at_work.pop(run.id)
-                    if found_state(run) != "done" and _is_to_be_queued_again(run, job, end or "", queue):
-                        agenda.gives_back(run)
-                    else:
-                        agenda.ends(run)
-            stopping = bool(came) or (fail_fast and bool(agenda.in_state(*FAILED)))
-            if stopping:
-                queue.cancel(list(at_work.values()), at_once=len(came) > 1)
-                for run in agenda.in_state("running"):
-                    agenda.stops(run)
-            elif ready := list(agenda.ready()):
-                for run in ready:
-                    agenda.starts(run)
-                at_work |= queue.take(ready)
-            if not at_work and (stopping or agenda.is_settled):
-                break
-            time.sleep(TURN_SECONDS)
-        queue.wait()
-    if came:
-        raise Stopped(came[0])
-
-
-def _is_to_be_queued_again(run: Run, job: str, end: str, queue: "Queue") -> bool:
-    """Write down why a run whose job is gone is not done, unless it has done so itself or its job just has to start
-    again.
-    """
-    folder = run.folder
-    with suppress(RunLocked), folder.locked():  # locked: another driver's job has the run now
-        own_word = read_json(folder.path / "status.json").get("state", "new")
-        if own_word in ("done", *FAILED):
-            return False
-        if end in NOT_ITS_FAULT:
-            return True
-        message = f"its job, {job}, has ended{f' as {end}' * bool(end)}"
-        if end in STOPPED:
-            folder.update_status(state="interrupted", error=message)
-        elif own_word != "interrupted":
-            write_text(folder.error, f"{message}.\n{queue.last_words(job)}")
-            folder.update_status(state="failed", error=f"{message} without a word of the run")
-    return False
-
-
-class Queue:
+class Queue(Executor):
     """The jobs of one of submitit's executors, set up as `launcher` is. A job's name is its cluster and id: slurm 7_2.
 
-    Raises `ConfigError` if there is no such queue here or `launcher` has a setting that it does not know.
+    Jobs that an earlier driver has queued are taken over. Raises `ConfigError` if there is no such queue here or
+    `launcher` has a setting that it does not know.
     """
 
-    def __init__(self, launcher: Launcher, job: "Job") -> None:
+    poll_seconds = 0.5
+    """How often the folders, which may lie far away, are asked what became of runs."""
+
+    def __init__(self, launcher: Launcher, command: Sequence[str] = WORKER) -> None:
         from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
         from submitit import AutoExecutor
 
         settings = dict(launcher.params)  # type: ignore[attr-defined]
         self._cluster: str = launcher._EXECUTOR  # type: ignore[attr-defined]
         self._folder: str = settings.pop("submitit_folder")
-        self._job = job
+        self._job = Job(command)
         everywhere = {each.name for each in fields(BaseQueueConf)}
         named = {name if name in everywhere else f"{self._cluster}_{name}": settings[name] for name in settings}
         limits = {name: named.pop(name) for name in list(named) if name.endswith("_max_num_timeout")}
@@ -126,11 +75,42 @@ class Queue:
             ) from error
         except (AssertionError, NameError, ValueError) as error:
             raise ConfigError(f"hydra.launcher: {' '.join(str(error).split())}") from error
+        self._at_work: dict[str, Run] = {}
         self._of_this_driver: dict[str, Any] = {}
         self._states: dict[str, str] = {}
         self._answers = True
         self._looked_at = 0.0
         self._cancelled: set[tuple[str, bool]] = set()
+
+    def submit(self, ready: Iterable[Run]) -> Iterator[Run]:
+        """Queue every run; raises `ConfigError` if the queue refuses the first jobs, `RunError` if later ones."""
+        if runs := list(ready):
+            yield from runs
+            jobs = self.take(runs)
+            self._at_work |= {jobs[run.id]: run for run in runs}
+
+    def poll(self) -> Iterable[tuple[Run, bool]]:
+        for job, run in list(self._at_work.items()):
+            end = self.end_of(job)
+            if end is not None or found_state(run) == "done":
+                del self._at_work[job]
+                yield run, found_state(run) != "done" and self._is_to_be_repeated(run, job, end or "")
+
+    def cancel(self, *, at_once: bool) -> None:
+        names = [name for name in self._at_work if (name, at_once) not in self._cancelled]
+        self._cancelled |= {(name, at_once) for name in names}
+        if self._cluster == "slurm" and names:
+            how = ["--signal=KILL"] if at_once else []
+            subprocess.run(["scancel", *how, *(name.split()[1] for name in names)], check=False)
+        for name in names:
+            if self._cluster != "slurm" and name in self._of_this_driver:
+                self._of_this_driver[name].cancel(check=False)
+
+    def close(self) -> None:
+        """Wait for the last steps of jobs on this machine, so that none outlives a driver that has ended well."""
+        if self._cluster != "slurm" and not self._at_work:
+            while not all(job.done() for job in self._of_this_driver.values()):
+                time.sleep(POLL_SECONDS)
 
     def take(self, runs: Sequence[Run]) -> dict[str, str]:
         """The job of each of `runs`: that which an earlier driver has queued, or a new one, in an array if many are."""
@@ -152,23 +132,26 @@ class Queue:
             self._look()
         return self._states.get(name, "") if self._answers and not self._is_alive(name) else None
 
-    def cancel(self, names: Sequence[str], *, at_once: bool) -> None:
-        """Ask jobs, once, to save and stop, or to end `at_once`."""
-        names = [name for name in names if (name, at_once) not in self._cancelled]
-        self._cancelled |= {(name, at_once) for name in names}
-        if self._cluster == "slurm" and names:
-            how = ["--signal=KILL"] if at_once else []
-            subprocess.run(["scancel", *how, *(name.split()[1] for name in names)], check=False)
-        for name in names:
-            if self._cluster != "slurm" and name in self._of_this_driver:
-                self._of_this_driver[name].cancel(check=False)
+    def _is_to_be_repeated(self, run: Run, job: str, end: str) -> bool:
+        """Whether the job of a run that is not done just has to start again. Else write down why the run is not done,
+        unless it has done so itself.
+        """
+        folder = run.folder
+        with suppress(RunLocked), folder.locked():  # locked: another driver's job has the run now
+            own_word = read_json(folder.path / "status.json").get("state", "new")
+            if own_word in ("done", *FAILED):
+                return False
+            if end in NOT_ITS_FAULT:
+                return True
+            message = f"its job, {job}, has ended{f' as {end}' * bool(end)}"
+            if end in STOPPED:
+                folder.update_status(state="interrupted", error=message)
+            elif own_word != "interrupted":
+                write_text(folder.error, f"{message}.\n{self._last_words(job)}")
+                folder.update_status(state="failed", error=f"{message}; the run left no message")
+        return False
 
-    def wait(self) -> None:
-        """Wait for the last steps of jobs on this machine, so that none outlives a driver that has ended well."""
-        while self._cluster != "slurm" and not all(job.done() for job in self._of_this_driver.values()):
-            time.sleep(POLL_SECONDS)
-
-    def last_words(self, name: str) -> str:
+    def _last_words(self, name: str) -> str:
         """The end of what a job said on stderr."""
         from submitit.core.utils import JobPaths
 
@@ -220,7 +203,7 @@ class Job:
         came: list[int] = []
         num_cores = int(os.environ.get("SLURM_CPUS_PER_TASK", 1))
         threads = run.config.threads or max(1, num_cores // run.config.devices)
-        child = Child(run, Place(threads), (), self.command)
+        child = Child(run, Slot(threads), (), self.command)
 
         def pass_on(number: int, frame: FrameType | None) -> None:
             came.append(number)

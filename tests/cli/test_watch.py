@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.stub import make_runs
+from vgg_sweep.cli.watch import Watch
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.watch import Watch
 
 
 def test_without_a_terminal_each_change_is_a_line(tmp_path: Path) -> None:
@@ -35,10 +35,10 @@ def test_a_terminal_shows_one_table_that_is_redrawn(tmp_path: Path) -> None:
 
 
 def test_a_run_that_waits_in_a_launchers_queue_does_not_show_as_running(tmp_path: Path) -> None:
-    for num_places, word in ((None, "queued"), (1, "starting")):
+    for num_slots, word in ((None, "queued"), (1, "starting")):
         runs = make_runs(tmp_path, {"A": None})
         console = Console(file=io.StringIO(), width=160, force_terminal=True)
-        with Watch(agenda := Agenda(runs), num_places, [], console):
+        with Watch(agenda := Agenda(runs), num_slots, [], console):
             agenda.starts(runs[0])
         assert word in console.file.getvalue() and "running" not in console.file.getvalue()  # type: ignore[attr-defined]
     quiet = Console(file=io.StringIO(), width=160)

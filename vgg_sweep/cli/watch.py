@@ -7,22 +7,23 @@ from typing import Any, Self
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from vgg_sweep.cli.status import REFRESH_SECONDS, failure, picture
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.sweep.agenda import FAILED, SETTLED, Agenda
 from vgg_sweep.sweep.forecast import estimated_seconds
-from vgg_sweep.sweep.status import AT_WORK, REFRESH_SECONDS, failure, picture, share_done, told
+from vgg_sweep.sweep.status import AT_WORK, share_done, told
 
 
 class Watch:
     """Shows `agenda` on `console` as long as it is entered.
 
-    `num_places` runs can be at work at once, or nobody knows how many if a launcher has a queue (None). The times of
+    `num_slots` runs can be at work at once, or nobody knows how many if a launcher has a queue (None). The times of
     `finished` runs tell how long the rest will take.
     """
 
-    def __init__(self, agenda: Agenda, num_places: int | None, finished: Sequence[Run], console: Console) -> None:
+    def __init__(self, agenda: Agenda, num_slots: int | None, finished: Sequence[Run], console: Console) -> None:
         self.agenda, self.console = agenda, console
-        self._num_places, self._finished = num_places, list(finished)
+        self._num_slots, self._finished = num_slots, list(finished)
         self._seconds = estimated_seconds(agenda.runs, finished)
         self._live = Live(
             get_renderable=self._picture,
@@ -55,7 +56,7 @@ class Watch:
             self._is_stopping = True
             self._say("The runs save and stop; Ctrl-C again ends them at once.", "yellow")
         elif not self.console.is_terminal:
-            self._say(f"{run.id} {self._before_work if state == 'running' and self._num_places is None else state}")
+            self._say(f"{run.id} {self._before_work if state == 'running' and self._num_slots is None else state}")
 
     def _say(self, text: str, style: str | None = None) -> None:
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -63,7 +64,7 @@ class Watch:
     @property
     def _before_work(self) -> str:
         """What a run is that was started but has not said a word yet."""
-        return "queued" if self._num_places is None else "starting"
+        return "queued" if self._num_slots is None else "starting"
 
     def _picture(self) -> RenderableType:
         rows = [self._row(run) for run in self.agenda.runs]
@@ -76,7 +77,7 @@ class Watch:
         return {**status, "run": run.id, "state": state}
 
     def _seconds_left(self, rows: Sequence[Mapping[str, Any]]) -> float | None:
-        """The work that is left, spread evenly over the places; None while any of it is unknown."""
+        """The work that is left, spread evenly over the slots; None while any of it is unknown."""
         left = 0.0
         for row in rows:
             if row["state"] in SETTLED:
@@ -87,4 +88,4 @@ class Watch:
                 left += self._seconds[row["run"]] * (1 - share_done(row))
             else:
                 return None
-        return left / self._num_places if self._num_places else None
+        return left / self._num_slots if self._num_slots else None

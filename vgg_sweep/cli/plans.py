@@ -1,0 +1,117 @@
+"""`--plan`: what a sweep or a scoring has ahead of it, how long that takes and how much disk, as far as known."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from vgg_sweep.cli.status import STYLES
+from vgg_sweep.plan.passes import missing, passes
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass
+from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.score.cost import macs, macs_per_second, validation_set
+from vgg_sweep.sweep.agenda import Agenda
+from vgg_sweep.sweep.forecast import Forecast, foreseen
+from vgg_sweep.sweep.status import duration
+
+LONG = 100
+"""A plan of more runs leaves out those that are done."""
+
+
+def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) -> RenderableType:
+    """The runs of a sweep in order, before it starts: parent, state, time each will take as far as known, disk: what it
+    has, or will have when it is done. Of a long sweep those that are done are counted only.
+    """
+    lines = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("run", "parent", "state", "time", "disk"):
+        lines.add_column(name, justify="right" if name in ("time", "disk") else "left", no_wrap=name in ("run", "disk"))
+    states, short = foreseen(agenda), _short_names(agenda.runs)
+    folders = sorted({str(run.folder.path.parent) for run in agenda.runs})
+    used = {run.id: _bytes(run.folder) for run in agenda.runs}
+    is_long = len(agenda.runs) > LONG
+    for run in (run for run in agenda.runs if not (is_long and states[run.id] == "done")):
+        state, will_use = states[run.id], forecast.bytes[run.id]
+        lines.add_row(
+            run.id if len(folders) == 1 else str(run.folder.path),
+            short[run.parent.id] if run.parent else "",
+            Text(state, STYLES.get(state.partition(" ")[0], "")),
+            duration(forecast.seconds[run.id]) if run.id in forecast.seconds else "-",
+            size(used[run.id]) if state == "done" else f"~ {size(max(will_use, used[run.id]))}",
+        )
+    todo = [run for run in agenda.runs if states[run.id].partition(" ")[0] in ("new", "resume", "retry", "score")]
+    summary = (
+        f"In {', '.join(folders)}: {len(agenda.runs)} runs, {len(agenda.in_state('done'))} done, {len(todo)} to do"
+    )
+    if todo and all(run.id in forecast.seconds for run in todo):
+        summary += f"; {duration(sum(forecast.seconds[run.id] for run in todo))} of work"
+    texts = [Text(f"{summary}.")]
+    if todo:
+        more = sum(max(0, forecast.bytes[run.id] - used[run.id]) for run in todo)
+        texts.append(_disk_line(more, forecast.working_bytes, agenda.runs[0].folder.path))
+    return Group(*([lines] if lines.row_count else []), *texts, *(Text(note, "yellow") for note in notes))
+
+
+def _disk_line(more: int, working: int, folder: Path) -> Text:
+    free = shutil.disk_usage(next(path for path in folder.absolute().parents if path.exists())).free
+    checkpoints = f", and {size(working)} for the checkpoints of each run at work" if working else ""
+    return Text(
+        f"They need about {size(more)} of disk{checkpoints}; {size(free)} are free.", "red" * (more + working > free)
+    )
+
+
+def _short_names(runs: Sequence[Run]) -> dict[str, str]:
+    """Ids without their hash where that is not needed to tell them apart."""
+    slugs = {run.id: run.id.rpartition("-")[0] or run.id for run in runs}
+    counts = Counter(slugs.values())
+    return {id: slug if counts[slug] == 1 else id for id, slug in slugs.items()}
+
+
+def size(num_bytes: float) -> str:
+    """12 kB, 5.2 MB, 1.1 GB."""
+    factor, unit = next(((f, u) for f, u in ((1e9, "GB"), (1e6, "MB")) if num_bytes >= 0.95 * f), (1e3, "kB"))
+    value = num_bytes / factor
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
+
+
+def _bytes(folder: RunFolder) -> int:
+    return sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
+
+
+def pass_table(run: Run) -> RenderableType:
+    """The passes of the run's protocol, what each costs, and what is still to do; the run need not be trained.
+
+    Times are those at the speed of the sweep's finished scorings; a dash where there is none.
+    """
+    config = run.config
+    num_classes, sizes_px = validation_set(config)
+    wanted, todo = passes(config), set(missing(run.folder, config))
+    cost = macs(wanted, config, num_classes, sizes_px)
+    num_bytes = NPY_HEADER_BYTES + len(sizes_px) * num_classes * BYTES_PER_POSTERIOR
+    speed = macs_per_second(Path(config.out))
+    lines = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("method", "Q", "flip", "views an image", "state", "multiply-adds", "disk", "time"):
+        lines.add_column(name, justify="left" if name in ("method", "flip", "state") else "right")
+
+    def costs(those: Sequence[Pass]) -> list[str]:
+        total = sum(cost[each] for each in those)
+        return [_short(total), f"{_short(len(those) * num_bytes)}B", duration(total / speed) if speed else "-"]
+
+    for each in wanted:
+        state = Text("to do") if each in todo else Text("done", "green")
+        flip = "yes" if each.flip else "no"
+        lines.add_row(each.method, str(each.Q), flip, str(each.views), state, *costs([each]))
+    for name, those in (("all", wanted), ("to do", [each for each in wanted if each in todo])):
+        lines.add_row(name, "", "", str(sum(each.views for each in those)), "", *costs(those), style="bold")
+    trained = "" if run.folder.is_trained else " It is not trained yet: `vgg-sweep train` does both."
+    return Group(lines, Text(f"{run.folder.path}: {len(todo)} of {len(wanted)} passes to do.{trained}"))
+
+
+def _short(count: int) -> str:
+    """12.5 G, 48.1 k."""
+    factor, prefix = next(((f, p) for f, p in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if count >= f), (1e3, "k"))
+    return f"{count / factor:.1f} {prefix}"

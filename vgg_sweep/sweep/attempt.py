@@ -1,0 +1,81 @@
+"""Train and score one run in this process, whose lock and status are `work`'s."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.images.sets.sources import open_images
+from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.images.sets.statistics import statistics
+from vgg_sweep.images.views.preprocessing import in_rgb, own_preprocessing
+from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.ranks import Ranks, join_ranks
+from vgg_sweep.nets.vgg import build_net
+from vgg_sweep.nets.weights import load_weights
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.progress import Reporter
+from vgg_sweep.score.arithmetic import scoring_choice
+from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
+from vgg_sweep.score.score import score
+from vgg_sweep.train.segments import training_choice
+from vgg_sweep.train.train import train
+
+
+def train_and_score(run: Run, reporter: Reporter) -> None:
+    """Train `run` if it is not trained or imported, then compute the passes that are missing."""
+    config, folder = run.config, run.folder
+    ranks = join_ranks(config.device)
+    place = choose_device(config).place
+    if ranks.is_first:
+        folder.update_status(device=place.type, gpus=_gpus(place, ranks.num_ranks))
+    listing = "draw" if config.data.source == "fractals" else "list"
+    images = open_images(config, lambda done, total: reporter.step(listing, done, total))
+    if config.imported.sha256 is not None:
+        images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)
+    else:
+        preprocessing = _trained(run, images, reporter, ranks)
+    _score(config, folder, images, preprocessing, reporter, ranks)
+
+
+def _trained(run: Run, images: ImageSet, reporter: Reporter, ranks: Ranks) -> Preprocessing:
+    """Train `run` if it is not trained. Returns the preprocessing of its images."""
+    config = run.config
+    figures = statistics(
+        images,
+        Path(config.cache),
+        max(1, config.workers),
+        lambda done, total: reporter.step("mean", done, total),
+    )
+    if not run.folder.is_trained:
+        choice = ranks.agree(lambda: training_choice(run, len(images.classes), reporter.note))
+        train(run, images, figures, choose_device(config, choice), reporter, ranks)
+        ranks.wait()
+    return own_preprocessing(figures, config.recipe.pixel_max)
+
+
+def _score(
+    config: Config, folder: RunFolder, images: ImageSet, preprocessing: Preprocessing, reporter: Reporter, ranks: Ranks
+) -> None:
+    choice = ranks.agree(lambda: scoring_choice(config, folder, len(images.classes), reporter.note))
+    device = choose_device(config, choice)
+    net = build_net(config, len(images.classes))
+    load_weights(net, folder.weights)
+    if config.imported.sha256 is not None:
+        sanity = check_sanity(net, config, images, device)
+        if ranks.is_first:
+            folder.update_record(sanity=sanity)
+    score(net, config, folder, images, preprocessing, device, reporter, ranks)
+    ranks.wait()
+
+
+def _gpus(place: torch.device, num_ranks: int) -> list[str]:
+    """The GPUs of a run as CUDA_VISIBLE_DEVICES names them, or else by their numbers; none on a CPU."""
+    if place.type != "cuda":
+        return []
+    first = place.index or 0
+    numbers = range(first, first + num_ranks)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [visible.split(",")[number] for number in numbers] if visible else [str(number) for number in numbers]
