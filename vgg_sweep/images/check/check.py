@@ -29,11 +29,6 @@ LARGEST_ASPECT = 4.0
 LARGEST_IMBALANCE = 2.0
 """A class is too small or large beyond this factor from the median class."""
 DIGEST_BYTES = 12
-FORMATS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".gif": "GIF", ".tif": "TIFF",
-    ".tiff": "TIFF", ".ppm": "PPM",
-}  # fmt: skip
-
 KINDS = {
     "undecodable": "mend or remove it, or train with data.on_bad_image=skip",
     "label": "the same image, or its list of labels, says another class: decide which is right",
@@ -163,7 +158,7 @@ def _enter(findings: Findings, split: str, id: str, look: _Look, S_px: int) -> N
     width, height = look.size_px
     counts.smaller_sides_px[min(width, height)] += 1
     extension = id[id.rfind(".") :].lower() if "." in id else ""
-    said = FORMATS.get(extension)
+    said = Image.registered_extensions().get(extension)
     is_known = split == "train" and known_oddity(id) == look.format
     if look.format and said and look.format != said and not (said == "JPEG" and look.format == "MPO") and not is_known:
         problem("extension", f"is {look.format}")
