@@ -17,7 +17,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from vgg_sweep.images.sets.imagenet import NUM_TRAIN, NUM_VAL
-from vgg_sweep.images.sets.index import LOOKED_AT, WHOLE_FILE, Entries, Found, Listing, indexed
+from vgg_sweep.images.sets.index import LOOKED_AT, WHOLE_FILE, Entries, Listing, Located, indexed
 from vgg_sweep.images.sets.wnids import sorted_order
 
 NUM_BYTES = 110_000
@@ -90,8 +90,8 @@ def _listing(root: Path, num_train: int, num_val: int) -> Listing:
             for row in looked_at & names.keys():
                 with open(folder / names[row], "wb") as file:
                     file.truncate(NUM_BYTES)  # takes no room on disk
-            found = (Found(f"{split}/{wnid}/{name}", str(folder), WHOLE_FILE, NUM_BYTES) for name in names.values())
-            by_class[wnid] = Entries.of(found, listing.places)
+            found = (Located(f"{split}/{wnid}/{name}", str(folder), WHOLE_FILE, NUM_BYTES) for name in names.values())
+            by_class[wnid] = Entries.of(found, listing.containers)
             listing.stamp(folder)
     return listing
 

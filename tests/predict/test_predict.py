@@ -94,6 +94,17 @@ def test_a_bad_file_is_told_of_in_its_place(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[2].posteriors_K[protocol], posteriors_K, rtol=1e-5)
 
 
+def test_a_thin_image_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    loaded = vgg_sweep.load(random_run(tmp_path).path)
+    write_images(tmp_path / "images", 2)
+    Image.new("RGB", (65_000, 1)).save(tmp_path / "images" / "thin.png")
+    paths = find_images([tmp_path / "images"])
+    first, second, thin = predict(loaded, paths, protocols(loaded, "single"), choose_device(loaded.config))
+    assert first.error is second.error is None and len(first.posteriors_K) == 1
+    assert thin.path.name == "thin.png" and not thin.posteriors_K
+    assert thin.error is not None and "thin.png cannot be rescaled (of 65000 x 1 px, it would have" in thin.error
+
+
 def test_images_are_found_at_any_depth_and_in_order(tmp_path: Path) -> None:
     write_images(tmp_path / "b" / "c", 2)
     write_images(tmp_path / "a", 1)

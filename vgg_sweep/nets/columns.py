@@ -75,19 +75,19 @@ def parse_columns(columns: Sequence[str], *, width: float, classes: int, crop: i
 
 def _feature_layers(columns: Sequence[str], width: float) -> list[Layer]:
     layers: list[Layer] = []
-    stage, place, channels = 1, 0, 3
+    stage, number, channels = 1, 0, 3
     for word in columns:
         if word == "maxpool":
             layers.append(Layer("maxpool", f"pool{stage}", word, STRIDE, channels, channels))
-            stage, place = stage + 1, 0
+            stage, number = stage + 1, 0
         elif word == "BN" and layers and layers[-1].kind == "conv":
-            layers.append(Layer("bn", f"bn{stage}_{place}", word, 1, channels, channels))
+            layers.append(Layer("bn", f"bn{stage}_{number}", word, 1, channels, channels))
         elif word == "LRN":
             layers.append(Layer("lrn", f"norm{stage}", word, 1, channels, channels))
         elif (conv := CONV.fullmatch(word)) and int(conv[1]) % 2:
-            place += 1
+            number += 1
             out_channels = _scaled(int(conv[2]), width)
-            layers.append(Layer("conv", f"conv{stage}_{place}", word, int(conv[1]), channels, out_channels))
+            layers.append(Layer("conv", f"conv{stage}_{number}", word, int(conv[1]), channels, out_channels))
             channels = out_channels
         else:
             raise ConfigError(

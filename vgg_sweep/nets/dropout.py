@@ -1,4 +1,4 @@
-"""Dropout that is a function of a seed and of an image's place in the batch, not of the process that computes it."""
+"""Dropout that is a function of a seed and of an image's row in the batch, not of the process that computes it."""
 
 from collections.abc import Sequence
 

@@ -49,13 +49,13 @@ def for_the_net(images: ImageSet, classes: Sequence[str]) -> ImageSet:
 
     Raises `RunError` for images of classes that the net does not know.
     """
-    places = {name: place for place, name in enumerate(classes)}
-    if unknown := [name for name in images.classes if name not in places]:
+    label_of = {name: label for label, name in enumerate(classes)}
+    if unknown := [name for name in images.classes if name not in label_of]:
         raise RunError(
             f"{len(unknown)} of the {len(images.classes)} classes of the images, such as {unknown[0]}, are none of the "
             f"net's {len(classes)}, such as {classes[0]}; name the net's with imported.class_order=FILE when importing."
         )
-    order_K = np.array([places[name] for name in images.classes])
+    order_K = np.array([label_of[name] for name in images.classes])
     train, val = (replace(split, labels_N=order_K[split.labels_N]) for split in (images.train, images.val))
     return replace(images, train=train, val=val, classes=list(classes))
 
@@ -139,8 +139,8 @@ def _labels_in_other_orders(labels_N: np.ndarray, classes: Sequence[str]) -> dic
     labels = {}
     for name, order in {"ilsvrc": sorted_order(), "devkit": devkit_order()}.items():
         if set(order) == set(classes) and order != list(classes):
-            places = {wnid: place for place, wnid in enumerate(order)}
-            labels[f"imported.class_order={name}"] = np.array([places[classes[label]] for label in labels_N])
+            label_of = {wnid: label for label, wnid in enumerate(order)}
+            labels[f"imported.class_order={name}"] = np.array([label_of[classes[label]] for label in labels_N])
     return labels
 
 

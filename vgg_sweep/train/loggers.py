@@ -6,6 +6,7 @@ Each package finds its server by its own settings (WANDB_MODE=offline, MLFLOW_TR
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 from vgg_sweep.errors import ConfigError
@@ -53,13 +54,19 @@ def _tensorboard(run: Run, first_step: int) -> _Logger:
 
 
 def _wandb(run: Run, first_step: int) -> _Logger:
-    import wandb
+    return _wandb_like("wandb", run, id=run.id, dir=run.folder.path)
 
+
+def _trackio(run: Run, first_step: int) -> _Logger:
+    return _wandb_like("trackio", run)
+
+
+def _wandb_like(package: str, run: Run, **settings: object) -> _Logger:
     project = Path(run.config.out).name
-    at_wandb = wandb.init(
-        project=project, name=run.id, id=run.id, dir=run.folder.path, config=asdict(run.config), resume="allow"
+    opened = import_module(package).init(
+        project=project, name=run.id, config=asdict(run.config), resume="allow", **settings
     )
-    return lambda row: at_wandb.log(_figures(row), step=int(row["step"])), at_wandb.finish
+    return lambda row: opened.log(_figures(row), step=int(row["step"])), opened.finish
 
 
 def _mlflow(run: Run, first_step: int) -> _Logger:
@@ -69,14 +76,6 @@ def _mlflow(run: Run, first_step: int) -> _Logger:
     mlflow.start_run(run_name=run.id)
     mlflow.log_params({"model": run.config.model.name, "train_scale": run.config.train_scale.name})
     return lambda row: mlflow.log_metrics(_figures(row), step=int(row["step"])), mlflow.end_run
-
-
-def _trackio(run: Run, first_step: int) -> _Logger:
-    import trackio
-
-    project = Path(run.config.out).name
-    at_trackio = trackio.init(project=project, name=run.id, config=asdict(run.config), resume="allow")
-    return lambda row: at_trackio.log(_figures(row), step=int(row["step"])), at_trackio.finish
 
 
 def _figures(row: Mapping[str, float]) -> dict[str, float]:

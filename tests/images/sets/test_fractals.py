@@ -138,9 +138,3 @@ def _boxed(system: fractals.System, rng: np.random.Generator) -> fractals.Floats
     unit_2N = (points_2N - points_2N.min(axis=1, keepdims=True)) / np.ptp(points_2N, axis=1).max()
     counts_2D: fractals.Floats = np.histogram2d(unit_2N[0], unit_2N[1], bins=24, range=[[0, 1], [0, 1]])[0]
     return (counts_2D > 0).ravel().astype(np.float64)
-
-
-def test_picture_sheet_has_a_row_a_class() -> None:
-    sheet_HW3 = np.asarray(fractals.picture_sheet(SPEC, columns=3, cell_px=80))
-    images_KIHW3 = fractals.render_split(SPEC, "train")[0].reshape(3, 4, 80, 80, 3)
-    np.testing.assert_array_equal(sheet_HW3, images_KIHW3[:, :3].transpose(0, 2, 1, 3, 4).reshape(240, 240, 3))

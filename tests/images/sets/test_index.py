@@ -8,7 +8,7 @@ import pytest
 
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import Stretch
-from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Found, Listing, Names, held_out, hold_out, indexed
+from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Listing, Located, Names, held_out, hold_out, indexed
 
 WORDS = ["", "a", "train/été/1.jpg", "train/x/\udcff.jpg", "日本"]
 
@@ -24,12 +24,12 @@ def listing(root: Path, num_images: int = 4) -> Listing:
         for index in range(num_images):
             (root / "ant" / f"{split}{index}.jpg").write_bytes(bytes(index + 1))
         ants = [
-            Found(f"{split}/ant/{split}{index}.jpg", str(root / "ant"), WHOLE_FILE, index + 1)
+            Located(f"{split}/ant/{split}{index}.jpg", str(root / "ant"), WHOLE_FILE, index + 1)
             for index in range(num_images)
         ]
-        bees = [Found(f"{split}/bee/{index}.jpg", str(root / "bees.tar"), 3 * index, 2) for index in range(3)]
-        by_class["ant"] = Entries.of(reversed(ants), made.places)
-        by_class["bee"] = Entries.of(bees, made.places)
+        bees = [Located(f"{split}/bee/{index}.jpg", str(root / "bees.tar"), 3 * index, 2) for index in range(3)]
+        by_class["ant"] = Entries.of(reversed(ants), made.containers)
+        by_class["bee"] = Entries.of(bees, made.containers)
     made.stamp(root / "ant")
     return made
 

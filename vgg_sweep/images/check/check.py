@@ -29,11 +29,6 @@ LARGEST_ASPECT = 4.0
 LARGEST_IMBALANCE = 2.0
 """A class is too small or large beyond this factor from the median class."""
 DIGEST_BYTES = 12
-FORMATS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".gif": "GIF", ".tif": "TIFF",
-    ".tiff": "TIFF", ".ppm": "PPM",
-}  # fmt: skip
-
 KINDS = {
     "undecodable": "mend or remove it, or train with data.on_bad_image=skip",
     "label": "the same image, or its list of labels, says another class: decide which is right",
@@ -163,7 +158,7 @@ def _enter(findings: Findings, split: str, id: str, look: _Look, S_px: int) -> N
     width, height = look.size_px
     counts.smaller_sides_px[min(width, height)] += 1
     extension = id[id.rfind(".") :].lower() if "." in id else ""
-    said = FORMATS.get(extension)
+    said = Image.registered_extensions().get(extension)
     is_known = split == "train" and known_oddity(id) == look.format
     if look.format and said and look.format != said and not (said == "JPEG" and look.format == "MPO") and not is_known:
         problem("extension", f"is {look.format}")
@@ -178,18 +173,18 @@ def _enter(findings: Findings, split: str, id: str, look: _Look, S_px: int) -> N
 def _enter_duplicates(findings: Findings, images: ImageSet, digests: dict[str, np.ndarray]) -> None:
     """Images of the same pixels, each against the first such one, train before val."""
     splits = {"train": images.train, "val": images.val}
-    places = [(name, row) for name, split in splits.items() for row in range(len(split))]
+    members = [(name, row) for name, split in splits.items() for row in range(len(split))]
     all_digests = np.concatenate(list(digests.values())).view(f"V{DIGEST_BYTES}").ravel()
     by_digest: dict[bytes, list[int]] = defaultdict(list)
     _, inverse_N, counts = np.unique(all_digests, return_inverse=True, return_counts=True)
-    for place in np.flatnonzero(counts[inverse_N] > 1).tolist():
-        by_digest[all_digests[place].tobytes()].append(place)
+    for member in np.flatnonzero(counts[inverse_N] > 1).tolist():
+        by_digest[all_digests[member].tobytes()].append(member)
     by_digest.pop(bytes(DIGEST_BYTES), None)  # what could not be decoded
     for same in by_digest.values():
-        first_name, first_row = places[same[0]]
+        first_name, first_row = members[same[0]]
         first = splits[first_name]
-        for place in same[1:]:
-            name, row = places[place]
+        for member in same[1:]:
+            name, row = members[member]
             split = splits[name]
             differs, leaks = split.labels_N[row] != first.labels_N[first_row], name != first_name
             kinds = ["label"] * bool(differs) + ["leak"] * leaks or ["duplicate"]

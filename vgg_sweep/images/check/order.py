@@ -48,8 +48,8 @@ def order_hint(guesses_N: np.ndarray, labels_N: np.ndarray, classes: Sequence[st
     """
     if is_at_chance(_error(guesses_N == labels_N), len(labels_N), len(classes)):
         for words, wrong in mistakes():
-            places = {name: place for place, name in enumerate(classes)}
-            taken_K = np.array([places.get(wrong.get(name) or "", -1) for name in classes])
+            label_of = {name: label for label, name in enumerate(classes)}
+            taken_K = np.array([label_of.get(wrong.get(name) or "", -1) for name in classes])
             if _is_known(taken_K[guesses_N] == labels_N, labels_N):
                 return _sentence(guesses_N, labels_N, classes, _error(taken_K[guesses_N] == labels_N), f": {words}")
         learned_K, tested = _label_of_guess(guesses_N[::2], labels_N[::2], len(classes)), slice(1, None, 2)

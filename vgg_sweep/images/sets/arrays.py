@@ -45,36 +45,36 @@ class Pixels:
 class Package:
     """A published set's files: in a folder, or in the archive that it was published as."""
 
-    place: Path
+    path: Path
     digest: Any = field(default_factory=hashlib.sha256)
 
     @cached_property
     def names(self) -> list[str]:
         """Of the files. Raises `ConfigError` if an archive is not whole."""
-        if self.place.is_dir():
-            return sorted(path.name for path in self.place.iterdir())
+        if self.path.is_dir():
+            return sorted(path.name for path in self.path.iterdir())
         try:
-            with tarfile.open(self.place) as tar:
+            with tarfile.open(self.path) as tar:
                 return sorted(Path(name).name for name in tar.getnames())
         except (OSError, EOFError, tarfile.TarError) as error:
             raise ConfigError(
-                f"{self.place} is not a whole archive ({error}); remove it and copy the set again."
+                f"{self.path} is not a whole archive ({error}); remove it and copy the set again."
             ) from error
 
     def read(self, name: str) -> bytes:
         """The content of the file `name`. Raises `ConfigError` if it is not there or not whole."""
         try:
-            if self.place.is_dir():
-                content = (self.place / name).read_bytes()
+            if self.path.is_dir():
+                content = (self.path / name).read_bytes()
             else:
-                with tarfile.open(self.place) as tar:
+                with tarfile.open(self.path) as tar:
                     member = next(member for member in tar if Path(member.name).name == name)
                     file = tar.extractfile(member)
                     assert file is not None, "a file of the archive"
                     content = file.read()
         except (OSError, EOFError, StopIteration, tarfile.TarError) as error:
             raise ConfigError(
-                f"{self.place} has no whole {name} ({type(error).__name__}); copy the set again, or remove it and "
+                f"{self.path} has no whole {name} ({type(error).__name__}); copy the set again, or remove it and "
                 "give data.download=true."
             ) from error
         self.digest.update(content)
@@ -89,9 +89,9 @@ def find_package(data: Data) -> Package:
         "stl10": ("stl10_binary", "stl10_binary.tar.gz"),
     }[data.source]
     root = root_of(data, f"the folder with {folders[0]}/")
-    for place in (*(root / name for name in folders), root):
-        if place.is_file() or (place.is_dir() and any((place / mark).exists() for mark in MARKS)):
-            return Package(place)
+    for path in (*(root / name for name in folders), root):
+        if path.is_file() or (path.is_dir() and any((path / mark).exists() for mark in MARKS)):
+            return Package(path)
     raise ConfigError(
         f"{root} has none of {', '.join(folders)}; put the set there, or give data.download=true to have it fetched."
     )
@@ -100,19 +100,29 @@ def find_package(data: Data) -> Package:
 def open_arrays(data: Data, cache: Path, *, again: bool = False) -> ImageSet:
     """The set, from its `.npy` files in `cache`, which are made if there are none or the published files changed."""
     package = find_package(data)
-    folder = cache / f"{data.source}-{hashlib.sha256(str(package.place).encode()).hexdigest()[:12]}"
+    folder = cache / f"{data.source}-{hashlib.sha256(str(package.path).encode()).hexdigest()[:12]}"
     with waiting_lock(folder / "lock"):
         facts = read_json(folder / "facts.json")
         if again or facts.get("stamped") != _stamps(package):
             facts = {"stamped": _stamps(package)}
             pixels = _READERS[data.source](package)
-            for split, arrays in (("train", pixels.train), ("val", pixels.val)):
-                for name, array in zip(("images", "labels"), arrays, strict=True):
-                    with atomic_path(folder / f"{split}-{name}.npy") as temporary, open(temporary, "wb") as out:
-                        np.save(out, array)
+            write_arrays(folder, "train", *pixels.train)
+            write_arrays(folder, "val", *pixels.val)
             facts |= {"classes": pixels.classes, "fingerprint": package.digest.hexdigest()}
             write_json(folder / "facts.json", facts)
     return _image_set(folder, facts, data)
+
+
+def write_arrays(folder: Path, split: str, images_NHWC: np.ndarray, labels_N: np.ndarray) -> None:
+    """Put a split into `.npy` files, the labels last."""
+    for name, array in (("images", images_NHWC), ("labels", labels_N)):
+        with atomic_path(folder / f"{split}-{name}.npy") as temporary, open(temporary, "wb") as out:
+            np.save(out, array)
+
+
+def read_arrays(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The images_NHWC of a split, mapped into memory, and its labels_N."""
+    return np.load(folder / f"{split}-images.npy", mmap_mode="r"), np.load(folder / f"{split}-labels.npy")
 
 
 def array_split(name: str, images_NHWC: np.ndarray, labels_N: np.ndarray, rows_N: np.ndarray | None = None) -> Split:
@@ -122,13 +132,10 @@ def array_split(name: str, images_NHWC: np.ndarray, labels_N: np.ndarray, rows_N
 
 
 def _image_set(folder: Path, facts: dict[str, Any], data: Data) -> ImageSet:
-    def arrays(split: str) -> tuple[np.ndarray, np.ndarray]:
-        return np.load(folder / f"{split}-images.npy", mmap_mode="r"), np.load(folder / f"{split}-labels.npy")
-
     classes, fingerprint = facts["classes"], facts["fingerprint"]
-    images_NHWC, labels_N = arrays("train")
+    images_NHWC, labels_N = read_arrays(folder, "train")
     if data.val_share is None:
-        val = array_split("val", *arrays("val"))
+        val = array_split("val", *read_arrays(folder, "val"))
         return ImageSet(array_split("train", images_NHWC, labels_N), val, classes, fingerprint)
     is_val_N = held_out(labels_N, data.val_share, data.split_seed, classes)
     train, val = (array_split("train", images_NHWC, labels_N, np.flatnonzero(mask)) for mask in (~is_val_N, is_val_N))
@@ -201,9 +208,9 @@ def _unpickled(package: Package, name: str) -> dict[str, Any]:
         content: dict[str, Any] = _ArraysOnly(io.BytesIO(package.read(name)), encoding="latin1").load()
         return content
     except (pickle.UnpicklingError, EOFError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{package.place}/{name} is not the published file ({error}); copy the set again.") from error
+        raise ConfigError(f"{package.path}/{name} is not the published file ({error}); copy the set again.") from error
 
 
 def _stamps(package: Package) -> list[list[int]]:
-    files = [package.place] if package.place.is_file() else sorted(package.place.iterdir())
+    files = [package.path] if package.path.is_file() else sorted(package.path.iterdir())
     return [stamp_of(file) for file in files]

@@ -16,6 +16,19 @@ BY_HAND = {
     "folder": "a set of your own cannot be downloaded: give its folder as data.root",
 }
 
+BY_TORCHVISION = {
+    "cifar10": ("CIFAR10", {}),
+    "cifar100": ("CIFAR100", {}),
+    "stl10": ("STL10", {}),
+    "caltech101": ("Caltech101", {}),
+    "flowers102": ("Flowers102", {}),
+    "food101": ("Food101", {}),
+    "imagenette": ("Imagenette", {"size": "full"}),
+    "imagenette-320": ("Imagenette", {"size": "320px"}),
+    "imagenette-160": ("Imagenette", {"size": "160px"}),
+}
+"""Its class and what to call it with."""
+
 
 def download(data: Data) -> None:
     """Put the set that `data` names into `data.root`.
@@ -28,31 +41,13 @@ def download(data: Data) -> None:
         raise ConfigError(f"data={data.name} data.download=true needs data.root=DIR, the folder to put the set into.")
     root = Path(data.root).expanduser()
     root.mkdir(parents=True, exist_ok=True)
+    from torchvision import datasets
+
+    name, settings = BY_TORCHVISION[data.source]
     try:
-        _fetch(data.source, root)
+        getattr(datasets, name)(root, download=True, **settings)
     except (OSError, RuntimeError, EOFError) as error:
         raise RunError(
             f"{data.name} could not be fetched into {root} ({error}); try again, or get it by hand and give its folder "
             "as data.root."
         ) from error
-
-
-def _fetch(source: str, root: Path) -> None:
-    from torchvision import datasets
-
-    match source:
-        case "cifar10":
-            datasets.CIFAR10(root, download=True)
-        case "cifar100":
-            datasets.CIFAR100(root, download=True)
-        case "stl10":
-            datasets.STL10(root, download=True)
-        case "caltech101":
-            datasets.Caltech101(root, download=True)
-        case "flowers102":
-            datasets.Flowers102(root, download=True)
-        case "food101":
-            datasets.Food101(root, download=True)
-        case "imagenette" | "imagenette-320" | "imagenette-160":
-            size = {"imagenette": "full", "imagenette-320": "320px", "imagenette-160": "160px"}[source]
-            datasets.Imagenette(root, size=size, download=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.files import EXTENSIONS, files, is_image, is_visible
-from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Found, Listing, ProgressCallback
+from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Listing, Located, ProgressCallback
 
 VAL_NAMES = ("val", "valid", "validation")
 LAYOUT = "a folder with train/ and val/ and in each a folder a class"
@@ -89,12 +89,12 @@ def scan_tree(
     found: dict[str, Entries] = {}
     num_left_out, example = 0, ""
 
-    def scan(name: str) -> tuple[list[Found], list[str]]:
+    def scan(name: str) -> tuple[list[Located], list[str]]:
         return scan_files(tree / name, f"{split}/{name}", listing.stamp)
 
     with ThreadPoolExecutor(8) as pool:  # waits on the disk or network, hardly computes
         for done, (name, (images, left_out)) in enumerate(zip(classes, pool.map(scan, classes), strict=True), start=1):
-            found[name] = Entries.of(images, listing.places)
+            found[name] = Entries.of(images, listing.containers)
             num_left_out, example = num_left_out + len(left_out), example or next(iter(left_out), "")
             progress(done, len(classes))
     if num_left_out:
@@ -102,12 +102,12 @@ def scan_tree(
     return found
 
 
-def scan_files(folder: Path, id: str, on_folder: Callable[[Path], None]) -> tuple[list[Found], list[str]]:
+def scan_files(folder: Path, id: str, on_folder: Callable[[Path], None]) -> tuple[list[Located], list[str]]:
     """The images in `folder` and its folders, their ids beginning with `id`, and the files that are none."""
     images, left_out = [], []
-    for place, relative, entry in files(folder, on_folder):
+    for container, relative, entry in files(folder, on_folder):
         if is_image(entry):
-            images.append(Found(f"{id}/{relative}", place, WHOLE_FILE, entry.stat().st_size))
+            images.append(Located(f"{id}/{relative}", container, WHOLE_FILE, entry.stat().st_size))
         else:
             left_out.append(entry.path)
     return images, left_out

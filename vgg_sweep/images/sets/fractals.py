@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from vgg_sweep.config.schema import Fractals
 
@@ -82,17 +81,6 @@ def render_split(
             if progress is not None:
                 progress(done + 1, len(images_NHW3))
     return images_NHW3, np.repeat(np.arange(spec.num_classes, dtype=np.int64), per_class)
-
-
-def picture_sheet(spec: Fractals, columns: int = 6, cell_px: int = 64) -> Image.Image:
-    """The first training images, a row a class."""
-    sheet = Image.new("RGB", (columns * cell_px, spec.num_classes * cell_px))
-    for label in range(spec.num_classes):
-        system = class_system(spec.seed, label)
-        for index in range(columns):
-            image = Image.fromarray(render_image(system, spec, "train", label, index))
-            sheet.paste(image.resize((cell_px, cell_px), Image.Resampling.LANCZOS), (index * cell_px, label * cell_px))
-    return sheet
 
 
 def class_system(seed: int, label: int) -> System:

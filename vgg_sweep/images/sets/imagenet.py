@@ -20,7 +20,7 @@ from vgg_sweep.images.sets.folders import (
     scan_files,
     scan_tree,
 )
-from vgg_sweep.images.sets.index import Entries, Found, Listing, ProgressCallback
+from vgg_sweep.images.sets.index import Entries, Listing, Located, ProgressCallback
 from vgg_sweep.images.sets.labels import find_labels, image_number, misplaced_by, read_labels
 from vgg_sweep.images.sets.tars import scan_class_tar, scan_train_tar, scan_val_tar
 from vgg_sweep.images.sets.wnids import WNID, shown, synsets
@@ -88,8 +88,8 @@ def find_layout(data: Data, *, val_alone: bool = False) -> Layout:
     val_is_flat = val.is_file() or not any(path.is_dir() for path in _visible(val))
     if not val_is_flat:
         _check_wnids(val, {path.name for path in _visible(val) if path.is_dir()})
-    places = [*bases, val if val.is_dir() else val.parent]
-    labels = (Path(data.labels).expanduser().resolve(),) if data.labels else tuple(dict.fromkeys(find_labels(places)))
+    folders = [*bases, val if val.is_dir() else val.parent]
+    labels = (Path(data.labels).expanduser().resolve(),) if data.labels else tuple(dict.fromkeys(find_labels(folders)))
     if data.labels and not labels[0].is_file():
         raise ConfigError(f"data.labels={data.labels} is not a file.")
     if val_is_flat and not labels:
@@ -115,10 +115,10 @@ def scan_imagenet(data: Data, progress: ProgressCallback, *, val_alone: bool = F
     else:
         classes = sorted(class_folders(layout.val))
         val = scan_tree(listing, layout.val, "val", classes, progress)
-        _check_places(listing, layout, data.labels_order, val)
+        _check_class_folders(listing, layout, data.labels_order, val)
     if layout.train is None:
         listing.classes = sorted(val)
-        listing.train = {name: Entries.of([], listing.places) for name in listing.classes}
+        listing.train = {name: Entries.of([], listing.containers) for name in listing.classes}
     listing.val = {name: val[name] for name in listing.classes if name in val}
     check_same_classes(layout.root, set(listing.train), set(listing.val))
     if beyond := set(val) - set(listing.val):
@@ -157,14 +157,14 @@ def _scan_flat_val(listing: Listing, layout: Layout, order: str, progress: Progr
     else:
         images, _ = scan_files(layout.val, "", listing.stamp)
     labels = _labels(layout, order, listing.classes)
-    by_class: dict[str, list[Found]] = defaultdict(list)
+    by_class: dict[str, list[Located]] = defaultdict(list)
     for image in images:
         name = Path(image.id).name
         wnid = labels.get(image_number(name) or 0)
         if wnid is None:
             raise ConfigError(f"{layout.val}: {name} has no label in {' or '.join(map(str, layout.labels))}.")
         by_class[wnid].append(image._replace(id=f"val/{wnid}/{name}"))
-    return {wnid: Entries.of(found, listing.places) for wnid, found in by_class.items()}
+    return {wnid: Entries.of(found, listing.containers) for wnid, found in by_class.items()}
 
 
 def _labels(layout: Layout, order: str, classes: list[str]) -> dict[int, str]:
@@ -184,10 +184,10 @@ def _labels(layout: Layout, order: str, classes: list[str]) -> dict[int, str]:
     return labels
 
 
-def _check_places(listing: Listing, layout: Layout, order: str, val: dict[str, Entries]) -> None:
+def _check_class_folders(listing: Listing, layout: Layout, order: str, val: dict[str, Entries]) -> None:
     """Compare the class folders of val with the list of labels, if there is one, and with the known first images.
 
-    Raises `ConfigError` if they were filled in a wrong order; single images at the wrong place are noted.
+    Raises `ConfigError` if they were filled in a wrong order; single images in the wrong folder are noted.
     """
     lies_in = {
         number: name for name, entries in val.items() for id in entries.ids if (number := image_number(id)) is not None
@@ -236,7 +236,7 @@ def _what_it_is(listing: Listing) -> list[str]:
 def _first(bases: list[Path], folders: tuple[str, ...], tars: tuple[str, ...]) -> Path | None:
     """The first of the folders that holds something, or of the tars in a base or in such a folder."""
     inside = [base / folder for base in bases for folder in folders if (base / folder).is_dir()]
-    packed = [place / tar for place in [*bases, *inside] for tar in tars if (place / tar).is_file()]
+    packed = [folder / tar for folder in [*bases, *inside] for tar in tars if (folder / tar).is_file()]
     whole = [folder for folder in inside if any(path.is_dir() or path.name not in tars for path in _visible(folder))]
     return next(iter([*whole, *packed, *inside]), None)
 
@@ -249,12 +249,12 @@ def _class_paths(train: Path) -> list[Path]:
     return [path for path in _visible(train) if path.is_dir() or (path.suffix == ".tar" and WNID.fullmatch(path.stem))]
 
 
-def _check_wnids(place: Path, names: set[str]) -> None:
+def _check_wnids(container: Path, names: set[str]) -> None:
     if not names:
-        raise ConfigError(f"{place} has no classes; it must hold a folder or tar for each, named by its wnid.")
+        raise ConfigError(f"{container} has no classes; it must hold a folder or tar for each, named by its wnid.")
     if strange := sorted(name for name in names if not WNID.fullmatch(name)):
         raise ConfigError(
-            f"{place}: ILSVRC's classes are wnids such as n01440764, but there is {strange[0]}"
+            f"{container}: ILSVRC's classes are wnids such as n01440764, but there is {strange[0]}"
             + (
                 "; numbers may follow the sorted wnids or the development kit: name the folders by wnid."
                 if strange[0].isdigit()

@@ -31,12 +31,12 @@ REBUILD = "`vgg-sweep data prepare --again` lists the files anew"
 ProgressCallback = Callable[[int, int], None]
 
 
-class Found(NamedTuple):
+class Located(NamedTuple):
     """One image as a scan finds it."""
 
     id: str
     """Its name in the set, `train/daisy/1.jpg`, the same whatever it lies in."""
-    place: str
+    container: str
     """The folder or tar that it lies in."""
     offset: int
     """Where it begins in a tar, or `WHOLE_FILE`."""
@@ -83,18 +83,18 @@ class Names(Sequence[str]):
 
 @dataclass(frozen=True)
 class Entries:
-    """Images of a split and where they lie: the file `places[place] / last part of the id`, or a stretch of a tar."""
+    """Images of a split and where they lie: the file `container / last part of the id`, or a stretch of a tar."""
 
     ids: Names
-    places_N: np.ndarray
+    containers_N: np.ndarray
     offsets_N: np.ndarray
     bytes_N: np.ndarray
 
     @staticmethod
-    def of(found: Iterable[Found], places: dict[str, int]) -> "Entries":
-        """`found`, sorted by id; places that are new get the next number."""
+    def of(found: Iterable[Located], containers: dict[str, int]) -> "Entries":
+        """`found`, sorted by id; containers that are new get the next number."""
         rows = sorted(found)
-        numbers = [(places.setdefault(row.place, len(places)), row.offset, row.num_bytes) for row in rows]
+        numbers = [(containers.setdefault(row.container, len(containers)), row.offset, row.num_bytes) for row in rows]
         columns_3N = np.array(numbers, np.int64).reshape(-1, 3).T
         return Entries(Names.of(row.id for row in rows), columns_3N[0].astype(np.int32), columns_3N[1], columns_3N[2])
 
@@ -102,13 +102,16 @@ class Entries:
     def joined(parts: Sequence["Entries"]) -> "Entries":
         return Entries(
             Names.joined([part.ids for part in parts]),
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("places_N", "offsets_N", "bytes_N")),
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("containers_N", "offsets_N", "bytes_N")
+            ),
         )
 
     def chosen(self, is_chosen_N: np.ndarray) -> "Entries":
         """Those of a mask, in their order."""
         ids = Names.of(self.ids[int(index)] for index in np.flatnonzero(is_chosen_N))
-        return Entries(ids, *(column[is_chosen_N] for column in (self.places_N, self.offsets_N, self.bytes_N)))
+        return Entries(ids, *(column[is_chosen_N] for column in (self.containers_N, self.offsets_N, self.bytes_N)))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -118,7 +121,7 @@ class Entries:
 class Listing:
     """A set as a scan finds it."""
 
-    places: dict[str, int] = field(default_factory=dict)
+    containers: dict[str, int] = field(default_factory=dict)
     stamped: dict[str, list[int]] = field(default_factory=dict)
     """Time of change and size of each folder, tar and file of labels when it was read: the index is stale when one
     changes.
@@ -186,10 +189,10 @@ def read_index(folder: Path) -> Index:
     parts = []
     for split in ("train", "val"):
         names = ("text", "ends", "places", "offsets", "bytes", "labels")
-        text, ends_N, places_N, offsets_N, bytes_N, labels_N = (
+        text, ends_N, containers_N, offsets_N, bytes_N, labels_N = (
             np.load(folder / f"{split}-{name}.npy", mmap_mode="r") for name in names
         )
-        parts.append((Entries(Names(text, ends_N), places_N, offsets_N, bytes_N), labels_N))
+        parts.append((Entries(Names(text, ends_N), containers_N, offsets_N, bytes_N), labels_N))
     (train, train_labels_N), (val, val_labels_N) = parts
     return Index(folder, facts, train, val, train_labels_N, val_labels_N)
 
@@ -230,12 +233,12 @@ def hold_out(listing: Listing, share: float, seed: int) -> None:
     listing.drawn = f"val is {share:.0%} of the training images of each class, drawn with seed {seed}"
 
 
-def _split(entries: Entries, labels_N: np.ndarray, places: list[str]) -> Split:
+def _split(entries: Entries, labels_N: np.ndarray, containers: list[str]) -> Split:
     def stored(index: int) -> Stored:
-        place, offset = Path(places[entries.places_N[index]]), int(entries.offsets_N[index])
+        container, offset = Path(containers[entries.containers_N[index]]), int(entries.offsets_N[index])
         if offset == WHOLE_FILE:
-            return place / entries.ids[index].rpartition("/")[2]
-        return Stretch(place, offset, int(entries.bytes_N[index]))
+            return container / entries.ids[index].rpartition("/")[2]
+        return Stretch(container, offset, int(entries.bytes_N[index]))
 
     return Split(entries.ids, labels_N, stored)
 
@@ -254,7 +257,7 @@ def _write(folder: Path, listing: Listing) -> None:
             columns = {
                 "text": entries.ids.text,
                 "ends": entries.ids.ends_N,
-                "places": entries.places_N,
+                "places": entries.containers_N,
                 "offsets": entries.offsets_N,
                 "bytes": entries.bytes_N,
                 "labels": np.repeat(np.arange(len(listing.classes)), [len(by_class[name]) for name in listing.classes]),
@@ -269,7 +272,7 @@ def _write(folder: Path, listing: Listing) -> None:
             "layout": listing.layout,
             "notes": [*listing.notes, *([listing.drawn] if listing.drawn else [])],
             "mislabelled": listing.mislabelled,
-            "places": list(listing.places),
+            "places": list(listing.containers),
             "stamped": listing.stamped,
         }
         write_json(new / "index.json", facts)
@@ -284,10 +287,10 @@ def stamp_of(path: Path) -> list[int]:
     return [status.st_mtime_ns, 0 if path.is_dir() else status.st_size]
 
 
-def _has_changed(entries: Entries, places: list[str]) -> bool:
+def _has_changed(entries: Entries, containers: list[str]) -> bool:
     for index in np.unique(np.linspace(0, len(entries) - 1, min(LOOKED_AT, len(entries)), dtype=np.int64)):
         if entries.offsets_N[index] == WHOLE_FILE:
-            file = Path(places[entries.places_N[index]], entries.ids[int(index)].rpartition("/")[2])
+            file = Path(containers[entries.containers_N[index]], entries.ids[int(index)].rpartition("/")[2])
             if file.stat().st_size != entries.bytes_N[index]:
                 return True
     return False

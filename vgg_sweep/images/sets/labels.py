@@ -92,7 +92,7 @@ def mistakes() -> Iterator[tuple[str, dict[str, str | None]]]:
     }
     for words, (true_order, taken_for) in orders.items():
         for shift in (-1, 0, 1):
-            yield words, {wnid: _at(taken_for, place + shift) for place, wnid in enumerate(true_order)}
+            yield words, {wnid: _at(taken_for, position + shift) for position, wnid in enumerate(true_order)}
 
 
 def _read_numbers(
@@ -105,7 +105,7 @@ def _read_numbers(
         return readings[reading] or {}
     among_own = dict(enumerate(classes))
     if reading == "sorted" and set(numbers.values()) == set(among_own):
-        return {number: among_own[place] for number, place in numbers.items()}
+        return {number: among_own[position] for number, position in numbers.items()}
     other = next(iter(sorted(decided) or sorted(fitting)), None)
     raise ConfigError(
         f"{path}: read as {READINGS[reading]}, its numbers do not give every class of train/ its images"
@@ -129,8 +129,8 @@ def _agrees_with_the_first(labels: Mapping[int, str] | None) -> bool:
     return len(known) >= FEW and all(wnid == devkit_order()[id - 1] for wnid, id in known)
 
 
-def _at(order: Sequence[str], place: int) -> str | None:
-    return order[place] if 0 <= place < len(order) else None
+def _at(order: Sequence[str], position: int) -> str | None:
+    return order[position] if 0 <= position < len(order) else None
 
 
 def _row(line: str) -> tuple[int | None, str | None]:

@@ -6,19 +6,23 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from vgg_sweep.config.schema import Config, Data, Fractals
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets import fractals
-from vgg_sweep.images.sets.arrays import ARRAY_SOURCES, array_split, find_package, open_arrays
+from vgg_sweep.images.sets.arrays import (
+    ARRAY_SOURCES,
+    array_split,
+    find_package,
+    open_arrays,
+    read_arrays,
+    write_arrays,
+)
 from vgg_sweep.images.sets.downloads import download
 from vgg_sweep.images.sets.folders import check_folders, scan_folders
 from vgg_sweep.images.sets.imagenet import find_layout, scan_imagenet
 from vgg_sweep.images.sets.index import Index, Listing, ProgressCallback, hold_out, indexed
 from vgg_sweep.images.sets.published import find_published, scan_published
 from vgg_sweep.images.sets.splits import ImageSet
-from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.folder import waiting_lock
 
 
@@ -124,20 +128,9 @@ def _fetch_if_asked(data: Data, cache: Path) -> None:
 def _open_fractals(spec: Fractals, cache: Path, progress: Callable[[int, int], None] | None) -> ImageSet:
     fingerprint = hashlib.sha256(json.dumps(["fractals", 1, asdict(spec)]).encode()).hexdigest()
     folder = cache / f"fractals-{fingerprint[:12]}"
-    splits = {}
     with waiting_lock(folder / "lock"):
         for name in ("train", "val"):
-            images_file, labels_file = (
-                folder / f"{name}-images.npy",
-                folder / f"{name}-labels.npy",
-            )
-            if not labels_file.exists():
-                images_NHWC, labels_N = fractals.render_split(spec, name, progress)
-                for file, array in (
-                    (images_file, images_NHWC),
-                    (labels_file, labels_N),
-                ):
-                    with atomic_path(file) as temporary, open(temporary, "wb") as out:
-                        np.save(out, array)
-            splits[name] = array_split(name, np.load(images_file, mmap_mode="r"), np.load(labels_file))
-    return ImageSet(splits["train"], splits["val"], fractals.class_names(spec), fingerprint)
+            if not (folder / f"{name}-labels.npy").exists():
+                write_arrays(folder, name, *fractals.render_split(spec, name, progress))
+    train, val = (array_split(name, *read_arrays(folder, name)) for name in ("train", "val"))
+    return ImageSet(train, val, fractals.class_names(spec), fingerprint)

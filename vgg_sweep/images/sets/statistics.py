@@ -99,22 +99,10 @@ def _computed(
 
 
 def _read_sums(file: Path) -> Sums:
-    there = read_json(file) or {"num_images": 0, "num_pixels": 0, "sum_3": [0] * 3, "products_33": [[0] * 3] * 3}
-    return Sums(
-        there["num_images"],
-        there["num_pixels"],
-        np.array(there["sum_3"], np.float64),
-        np.array(there["products_33"], np.float64),
-    )
+    if not (there := read_json(file)):
+        return Sums(0, 0, np.zeros(3), np.zeros((3, 3)))
+    return Sums(**there | {name: np.array(there[name], np.float64) for name in ("sum_3", "products_33")})
 
 
 def _write_sums(file: Path, sums: Sums) -> None:
-    write_json(
-        file,
-        {
-            "num_images": sums.num_images,
-            "num_pixels": sums.num_pixels,
-            "sum_3": sums.sum_3.tolist(),
-            "products_33": sums.products_33.tolist(),
-        },
-    )
+    write_json(file, {name: np.asarray(value).tolist() for name, value in asdict(sums).items()})
