@@ -36,6 +36,7 @@ test: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	for fastest in fp32 bf16; do OMP_NUM_THREADS=1 VGG_SWEEP_FASTEST=$$fastest $(BIN)/pytest -n auto tests/machine tests/train tests/score || exit; done
 	$(BIN)/python -m tests.bench.guard
 
 soak: $(READY)

@@ -185,6 +185,14 @@ def test_the_pieces_stand_for_all_convolutions(tmp_path: Path, model: str) -> No
     assert fully_connected.macs * fully_connected.share == pytest.approx(fc_weights, rel=0.02)
 
 
+def test_a_choice_in_words() -> None:
+    assert Choice(way("fp32"), 4, {}).in_words() == "fp32 channels-last"
+    assert Choice(way("fp32"), 4, {"4 at once": 1.0}).in_words() == "fp32 channels-last"
+    assert Choice(way("bf16"), 0, {"bf16 channels-last": 1.0}).in_words() == "bf16 channels-last"
+    figures = {"fp32 channels-last": 4.0, "fp32 nchw": 3.0, "bf16 channels-last": 1.0}
+    assert Choice(way("bf16"), 0, figures).in_words() == "bf16 channels-last, 3.0 times as fast as fp32"
+
+
 def test_a_hopeless_way_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = {way("fp32"): 1.0, way("bf16"): 12.0}
     turns: dict[Way, int] = dict.fromkeys(ticks, 0)
@@ -227,10 +235,12 @@ def test_a_plan_says_what_will_be_chosen_or_that_it_will_be_measured(
     timed(monkeypatch, {way("fp32"): 1.0, way("bf16"): 0.4})
     configs = [open_config(tmp_path, model=model, layout="channels-last") for model in ("A", "B")]
     [said] = foretold(configs)
-    assert said.startswith("A, B: what precision, layout and micro_batch leave open is measured")
+    assert said == "A, B: precision and micro_batch measured when training begins."
     fastest_choice(configs[0], 3, pytest.fail, training=True)
     choices._all_kept.cache_clear()
     known, unknown = foretold(configs)
     assert known.startswith("A: trained in bf16 channels-last, 2.5 times as fast as fp32, as measured on ")
-    assert unknown.startswith("B: what")
+    assert unknown.startswith("B: precision and micro_batch measured")
+    monkeypatch.setenv(choices.FASTEST, "fp32")
+    assert foretold(configs) == ["A, B: VGG_SWEEP_FASTEST=fp32 decides precision and micro_batch."]
     assert foretold([open_config(tmp_path, precision="fp32", layout="nchw", micro_batch=8)]) == []

@@ -60,9 +60,10 @@ class Choice:
 
     def in_words(self) -> str:
         """bf16 channels-last, 3.1 times as fast as fp32."""
-        plain = min((seconds for name, seconds in self.chosen_from.items() if name.startswith("fp32")), default=0.0)
-        gain = f", {plain / self.chosen_from[self.way.name]:.1f} times as fast as fp32"
-        return self.way.name + gain * (self.way.precision != "fp32" and plain > 0)
+        way, plain = self.way, [seconds for name, seconds in self.chosen_from.items() if name.startswith("fp32")]
+        if way.precision == "fp32" or not plain:
+            return way.name
+        return f"{way.name}, {min(plain) / self.chosen_from[way.name]:.1f} times as fast as fp32"
 
 
 def fastest_way(seconds: Mapping[Way, float]) -> Way:
@@ -156,30 +157,24 @@ def _read(kept: Mapping[str, Any]) -> Choice:
 
 
 def foretold(configs: Iterable[Config]) -> list[str]:
-    """Sentences for a plan: what the settings left `auto` will be in training, or that it will be measured."""
-    known: dict[str, list[str]] = {}
-    unknown: dict[str, None] = {}
+    """Sentences for a plan: what the settings left open will be in training, or that it will be measured."""
+    forced = forced_precision()
+    said: dict[str, list[str]] = {}
     for config in configs:
-        if not _is_open(config) or config.imported.sha256 is not None:
-            continue
-        choices = [] if forced_precision() else _choices_of(config)
-        for words in choices:
-            known.setdefault(words, []).append(config.model.name)
-        if not choices:
-            unknown[config.model.name] = None
-    said = [f"{', '.join(dict.fromkeys(names))}: trained in {words}." for words, names in known.items()]
-    if forced_precision() and unknown:
-        return [f"{FASTEST}={forced_precision()} decides what precision=auto is."]
-    if unknown:
-        said.append(
-            f"{', '.join(unknown)}: what precision, layout and micro_batch leave open is measured for a second or two "
-            "when training begins."
-        )
-    return said
+        if (names := _left_open(config)) and config.imported.sha256 is None:
+            known = [] if forced else [f"trained in {words}" for words in _choices_of(config)]
+            decided = f"{FASTEST}={forced} decides {names}" if forced else f"{names} measured when training begins"
+            for words in known or [decided]:
+                said.setdefault(words, []).append(config.model.name)
+    return [f"{', '.join(dict.fromkeys(models))}: {words}." for words, models in said.items()]
 
 
-def _is_open(config: Config) -> bool:
-    return config.precision == "auto" or config.layout == "auto" or config.micro_batch == 0
+def _left_open(config: Config) -> str:
+    """precision and layout."""
+    is_open = {"precision": config.precision == "auto", "layout": config.layout == "auto"}
+    is_open["micro_batch"] = config.micro_batch == 0
+    names = [name for name, left in is_open.items() if left]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _choices_of(config: Config) -> list[str]:
