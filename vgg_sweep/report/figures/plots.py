@@ -11,9 +11,9 @@ import pandas as pd
 
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.means import BOTH
-from vgg_sweep.report.contents import Sweep
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import means, rows_of, told_apart
+from vgg_sweep.report.results.results import Sweep
 
 MAX_PANELS = 12
 """A figure of a large sweep shows this many panels and says how many there would be."""

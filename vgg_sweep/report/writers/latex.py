@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from vgg_sweep.report.tables.layouts import Column, Shown
+from vgg_sweep.report.tables.table import Shown, ShownColumn
 
 PACKAGES = ("booktabs", "array", "graphicx")
 """What a document needs for the tables: all in LaTeX's recommended collection."""
@@ -54,8 +54,7 @@ def _character(character: str) -> str:
 
 def to_latex(table: Shown) -> str:
     """One `table` environment; several for more rows than fit a page."""
-    rows = list(zip(*(column.cells for column in table.columns), strict=True))
-    parts = [rows[start : start + MAX_ROWS] for start in range(0, len(rows), MAX_ROWS)]
+    parts = [table.lines[start : start + MAX_ROWS] for start in range(0, len(table.lines), MAX_ROWS)]
     label = f"tab:vgg-{re.sub('[^A-Za-z0-9]', '', table.name)}"
     pages = []
     for number, part in enumerate(parts, start=1):
@@ -91,17 +90,17 @@ def _shrunk(tabular: Sequence[str]) -> list[str]:
     return [r"  \sbox0{%", *tabular, rf"  }}\ifdim\wd0>\linewidth {wide}\else {as_it_is}\fi"]
 
 
-def _tabular(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+def _tabular(columns: Sequence[ShownColumn], rows: Sequence[Sequence[str]]) -> list[str]:
     kinds = "".join("r" if column.is_number else _text_kind(column) for column in columns)
-    lines = [map(_heading, columns), *(map(escaped, row) for row in rows)]
-    heading, *body = (" & ".join(line) + r" \\" for line in lines)
-    inner = [r"\toprule", heading, r"\midrule", *body, r"\bottomrule"]
+    lines = [map(_head, columns), *(map(escaped, row) for row in rows)]
+    head, *body = (" & ".join(line) + r" \\" for line in lines)
+    inner = [r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
     return [rf"    \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", *(f"      {line}" for line in inner), r"    \end{tabular}%"]
 
 
-def _text_kind(column: Column) -> str:
+def _text_kind(column: ShownColumn) -> str:
     """Text that wraps in a terminal wraps here: a letter is about half an em wide."""
-    longest = max(map(len, [column.heading, *column.cells]))
+    longest = max(map(len, [column.head, *column.cells]))
     return (
         "l"
         if not column.wrap or longest <= column.wrap
@@ -109,8 +108,8 @@ def _text_kind(column: Column) -> str:
     )
 
 
-def _heading(column: Column) -> str:
-    lines = [escaped(line) for line in column.heading.split("\n")]
+def _head(column: ShownColumn) -> str:
+    lines = [escaped(line) for line in column.head.split("\n")]
     return r"\shortstack{" + r"\\".join(lines) + "}" if len(lines) > 1 else lines[0]
 
 
