@@ -93,7 +93,7 @@ def test_images_that_cannot_be_decoded_are_counted(tmp_path: Path) -> None:
     make_run(tmp_path, "C", "256", spec=SMALL)
     for format in ("rich", "md"):
         text = " ".join(reported([tmp_path], tables=["3"], formats=[format]).split())
-        assert "2 of its runs did without val images that cannot be decoded, up to 2, such as val/a.jpg" in text
+        assert "2 of its runs went without val images that cannot be decoded, up to 2, such as val/a.jpg" in text
         assert "train images that cannot" not in text
 
 

@@ -50,7 +50,7 @@ def report(
         raise ConfigError("--errors-only says what goes into a bundle; name its file with --bundle FILE.")
     if watch and out is None and chosen != ["rich"]:
         raise ConfigError(
-            "--watch shows the report anew, or writes its files anew; name a folder for them with --out DIR."
+            "--watch with a format other than rich rewrites files; name a folder for them with --out DIR."
         )
     with opened(sweeps) as sources:
 
@@ -80,7 +80,7 @@ def _watched(folders: Sequence[Path], fresh: Callable[[], Contents], console: Co
                 said, failure = None, error
                 console.print(Text(str(error)))
     except KeyboardInterrupt:
-        console.print(Text("No longer watched; the runs go on."))
+        console.print(Text("Stopped watching; the runs continue."))
         return None
     if failure:
         raise failure
@@ -106,7 +106,7 @@ def _known(kind: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"there is no {kind} '{name}'; {hint}choose of {', '.join(known)}.")
+            raise ConfigError(f"there is no {kind} '{name}'; {hint}choose from {', '.join(known)}.")
     return list(dict.fromkeys(asked))
 
 

@@ -105,7 +105,8 @@ def plot_of(panels: list[str], series: list[str]) -> Plot:
         for panel in panels
         for index, name in enumerate(series)
     ]
-    return Plot("made-up", "Made up", "", "x", "y", "series", pd.DataFrame(rows).assign(paper=float("nan")))
+    points = pd.DataFrame(rows).assign(paper=float("nan"))
+    return Plot("made-up", "Made up", "", "x", points, y="y", series="series")
 
 
 def test_a_name_is_drawn_as_it_is_written() -> None:

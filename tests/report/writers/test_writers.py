@@ -111,7 +111,7 @@ def test_seeds_are_shown_as_spread_and_number(tmp_path: Path) -> None:
     assert columns["seeds"] == "2"
 
 
-@pytest.mark.parametrize(("num_classes", "note"), [(4, "means nothing"), (5, "0 by definition"), (6, None)])
+@pytest.mark.parametrize(("num_classes", "note"), [(4, "is undefined"), (5, "0 by definition"), (6, None)])
 def test_what_top_5_means_with_few_classes_is_said(tmp_path: Path, num_classes: int, note: str | None) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(num_classes=num_classes))
     notes = " ".join(TABLES["3"].shown(table3(load_results(tmp_path))).notes)

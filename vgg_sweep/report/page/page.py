@@ -194,8 +194,12 @@ def _how(row: Any, cells: Mapping[str, str]) -> str:
 def _missing(said: Contents) -> Section:
     text = [line.strip() for line in said.summary]
     if said.commands:
-        text.append("Dashes in the tables are rows that no run has filled. These commands would, and do nothing twice.")
-        return Section("missing", "What is missing", text, commands=[Commands("To fill the dashes", said.commands)])
+        text.append(
+            "A dash is a row that no run has filled yet. These commands fill them; what is done is not done again."
+        )
+        return Section(
+            "missing", "What is missing", text, commands=[Commands("To fill the missing rows", said.commands)]
+        )
     return Section("missing", "What is missing", [*text, "No row of the tables is missing."])
 
 

@@ -75,7 +75,7 @@ def progress_lines(sweep: Sweep) -> list[str]:
         if bad:
             most = max(bad.values(), key=len)
             lines.append(
-                f"  {len(bad)} of its runs did without {kind} images that cannot be decoded, "
+                f"  {len(bad)} of its runs went without {kind} images that cannot be decoded, "
                 f"up to {len(most)}, such as {most[0]} (data.on_bad_image)."
             )
     return lines

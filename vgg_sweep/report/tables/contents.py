@@ -39,7 +39,7 @@ class Contents:
     summary: list[str]
     """How much of each sweep is there, and which runs are not and why."""
     commands: list[str]
-    """What would fill the dashes of all tables."""
+    """What would fill the missing rows of all tables."""
 
 
 def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:

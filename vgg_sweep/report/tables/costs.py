@@ -51,10 +51,10 @@ def _machines(runs: pd.DataFrame) -> str:
 def _columns(frame: pd.DataFrame) -> list[Column]:
     return [
         text("config"),
-        number("step_seconds", "ms a step", factor=1000),
-        number("step_seconds_ratio", "of A's", 2),
+        number("step_seconds", "ms per step", factor=1000),
+        number("step_seconds_ratio", "ratio to A", 2),
         number("peak_memory_bytes", "peak MB", 0, factor=1e-6),
-        number("peak_memory_bytes_ratio", "of A's", 2),
+        number("peak_memory_bytes_ratio", "ratio to A", 2),
         text("device", wrap=30),
     ]
 

@@ -200,7 +200,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
         if (frame["seeds"] > 1).any():
             lines[0] += " Mean ± standard deviation over seeds."
         if measured["top5_error"].isna().all():
-            lines.append("Top-5 error means nothing with fewer than five classes.")
+            lines.append("Top-5 error is undefined with fewer than five classes.")
         elif (measured["n_classes"] == 5).all():
             lines.append("With five classes the top-5 error is 0 by definition.")
         lines += _notes_on_rows(measured)

@@ -134,7 +134,11 @@ FUSIONS = Table(
 )
 
 SYSTEMS = Table(
-    "7", "Table 7. Beside the published systems, whose errors are on ILSVRC", table7, _table7_columns, _table7_notes
+    "7",
+    "Table 7. Comparison with the published systems, whose errors are on ILSVRC",
+    table7,
+    _table7_columns,
+    _table7_notes,
 )
 
-ASKED = Table("fusion", "Fusions asked for", fusion_table, _fusion_columns, notes)
+ASKED = Table("fusion", "Requested fusions", fusion_table, _fusion_columns, notes)

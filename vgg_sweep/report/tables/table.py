@@ -58,7 +58,7 @@ class Shown:
     columns: list[ShownColumn]
     notes: Sequence[str] = ()
     commands: Sequence[str] = ()
-    """What would fill the dashes, row by row."""
+    """What would fill the missing rows, row by row."""
     total: str = ""
     """What its rows come to, in a few words."""
     ends: tuple[str, str] | None = None

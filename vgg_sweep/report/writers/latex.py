@@ -60,22 +60,16 @@ def to_latex(table: Shown) -> str:
     for number, part in enumerate(parts, start=1):
         part_of = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
         caption = escaped(re.sub(r"^(?=Table \d)", "The paper's ", table.title) + part_of)
-        notes = (
-            [rf"  \par\smallskip\parbox{{\linewidth}}{{\footnotesize {_noted(table.notes)}}}"] if table.notes else []
-        )
-        pages.append(
-            "\n".join(
-                [
-                    r"\begin{table}[!htbp]",
-                    r"  \centering\small",
-                    rf"  \caption{{{caption}}}",
-                    rf"  \label{{{label}{f'-{number}' if number > 1 else ''}}}",
-                    *_shrunk(_tabular(table.columns, part)),
-                    *(notes if number == len(parts) else []),
-                    r"\end{table}",
-                ]
-            )
-        )
+        lines = [
+            r"\begin{table}[!htbp]",
+            r"  \centering\small",
+            rf"  \caption{{{caption}}}",
+            rf"  \label{{{label}{f'-{number}' if number > 1 else ''}}}",
+            *_shrunk(_tabular(table.columns, part)),
+        ]
+        if table.notes and number == len(parts):
+            lines.append(rf"  \par\smallskip\parbox{{\linewidth}}{{\footnotesize {_noted(table.notes)}}}")
+        pages.append("\n".join([*lines, r"\end{table}"]))
     needs = f"% needs \\usepackage{{{','.join(PACKAGES)}}} and \\usepackage[T1]{{fontenc}}\n"
     return needs + "\n\\clearpage\n".join(pages) + "\n"
 
@@ -128,7 +122,7 @@ def document(tables: Sequence[Shown], summary: Sequence[str], commands: Sequence
             r"\section*{Report}",
             *_listed(said),
             *(part for table in tables for part in (to_latex(table), r"\clearpage")),
-            *([r"\section*{To fill the dashes}", *_listed(dashes)] if dashes else []),
+            *([r"\section*{To fill the missing rows}", *_listed(dashes)] if dashes else []),
             r"\end{document}",
             "",
         ]

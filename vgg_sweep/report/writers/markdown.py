@@ -7,7 +7,7 @@ from vgg_sweep.report.tables.table import Shown
 def document(said: Contents) -> str:
     """All tables, after how much of the sweeps is there; commands for what is missing at the end."""
     head = ["# Report\n", "\n".join(f"- {line.strip()}" for line in said.summary) + "\n"]
-    commands = ["\n".join(["## To fill the dashes\n", "```", *said.commands, "```\n"])] if said.commands else []
+    commands = ["\n".join(["## To fill the missing rows\n", "```", *said.commands, "```\n"])] if said.commands else []
     return "\n".join([*head, *map(to_markdown, said.shown), *commands]).rstrip() + "\n"
 
 

@@ -32,7 +32,7 @@ def show(said: "Contents", console: Console) -> None:
         if table.total:
             console.print(Text(f"{table.name.capitalize()}: {table.total}.", style="bold"))
     if said.commands:
-        console.print(Text("\nTo fill the dashes:", style="bold"))
+        console.print(Text("\nTo fill the missing rows:", style="bold"))
     for command in said.commands:
         console.print(Text(command), soft_wrap=True)  # whole, to be copied
 
