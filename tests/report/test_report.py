@@ -10,8 +10,8 @@ from rich.console import Console
 
 from tests.sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.report.contents import NAMES, TABLES
 from vgg_sweep.report.report import report
+from vgg_sweep.report.tables.contents import OF_RESULTS, TABLES
 
 SMALL = Spec(num_images=20)
 
@@ -33,7 +33,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything_is_shown_settings_first_and_claims_last(sweep: Path) -> None:
     text = reported([sweep])
-    titles = ["Settings that differ", *(title for name, (title, _) in TABLES.items() if name not in SEVERAL)]
+    titles = ["Settings that differ", *(table.title for table in OF_RESULTS if table.name not in SEVERAL)]
     places = [text.find(title) for title in titles]
     assert -1 not in places and places == sorted(places)
     assert text.rstrip().splitlines()[-1].startswith("Claims: ")
@@ -48,7 +48,7 @@ def test_only_the_named_tables(sweep: Path) -> None:
 def test_files_in_a_folder_are_the_same_tables(sweep: Path, tmp_path: Path) -> None:
     text = reported([sweep], out=tmp_path / "new" / "report")
     names = {path.name for path in (tmp_path / "new" / "report").iterdir()}
-    numbered = {f"table{name}.csv" if name.isdigit() else f"{name}.csv" for name in NAMES if name not in SEVERAL}
+    numbered = {f"table{name}.csv" if name.isdigit() else f"{name}.csv" for name in TABLES if name not in SEVERAL}
     assert names == numbered | {"report.md", "report.json"}
     assert "Table 3" in text and "Written to" in text
     assert (tmp_path / "new" / "report" / "report.json").read_text() == reported([sweep], formats=["json"])
@@ -93,7 +93,7 @@ def test_images_that_cannot_be_decoded_are_counted(tmp_path: Path) -> None:
     make_run(tmp_path, "C", "256", spec=SMALL)
     for format in ("rich", "md"):
         text = " ".join(reported([tmp_path], tables=["3"], formats=[format]).split())
-        assert "2 of its runs did without val images that cannot be decoded, up to 2, such as val/a.jpg" in text
+        assert "2 of its runs went without val images that cannot be decoded, up to 2, such as val/a.jpg" in text
         assert "train images that cannot" not in text
 
 

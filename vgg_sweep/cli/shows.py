@@ -87,15 +87,25 @@ def describe(
     at_paper_size = [] if given & {"data", "experiment"} else ["data=imagenet"]
 
     def task(config: "Config") -> None:
+        import json
+
         from rich.console import Console
 
         from vgg_sweep.config.options import load_option
         from vgg_sweep.config.vocabulary import groups
-        from vgg_sweep.report.description import show
+        from vgg_sweep.report.tables.nets import COUNTED, layer_tables, net_tables, net_values, size_of
+        from vgg_sweep.report.writers.terminal import to_rich
 
         one = "model" in given
         models = [config.model] if one else [load_option("model", name) for name in groups(config_dir)["model"]]
-        show(config, models, layer_by_layer=one, as_json=as_json, image_px=image_px, console=Console())
+        size = size_of(config, image_px)
+        if as_json:
+            print(json.dumps(net_values(models, size, layer_by_layer=one), indent=1))
+            return
+        console = Console()
+        for table in layer_tables(models[0], size) if one else net_tables(models, size):
+            console.print(to_rich(table, console.width))
+        console.print(COUNTED, style="dim")
 
     compose.run(task, [*at_paper_size, *(overrides or [])], compose.Flags(config_dir))
 

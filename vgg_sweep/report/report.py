@@ -4,16 +4,18 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.report.contents import NAMES, Contents, contents, read_sweep
 from vgg_sweep.report.results.bundle import opened, pack
+from vgg_sweep.report.results.results import read_sweep
 from vgg_sweep.report.results.unfinished import refreshes
-from vgg_sweep.report.tables.claims import summary
-from vgg_sweep.report.writers.latex import document, to_latex
-from vgg_sweep.report.writers.render import to_csv, to_json, to_markdown, to_parquet, to_rich
+from vgg_sweep.report.tables.contents import TABLES, Contents, contents
+from vgg_sweep.report.writers import latex, markdown
+from vgg_sweep.report.writers.data import to_csv, to_json, to_parquet
+from vgg_sweep.report.writers.terminal import show
 from vgg_sweep.runs.files import write_bytes
 
 Files = Mapping[str, str | bytes]
@@ -40,7 +42,7 @@ def report(
     writes everything anew whenever a run has come further, until none is at work. Raises `ConfigError` for an unknown
     table, format or net, `RunError` where there is nothing to report.
     """
-    names = _known("table", tables or [], NAMES) or NAMES
+    names = _known("table", tables or [], list(TABLES)) or list(TABLES)
     chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
     if out is None and (unprintable := [name for name in chosen if name not in PRINTABLE]):
         raise ConfigError(f"--format {unprintable[0]} makes files; name a folder for them with --out DIR.")
@@ -48,7 +50,7 @@ def report(
         raise ConfigError("--errors-only says what goes into a bundle; name its file with --bundle FILE.")
     if watch and out is None and chosen != ["rich"]:
         raise ConfigError(
-            "--watch shows the report anew, or writes its files anew; name a folder for them with --out DIR."
+            "--watch with a format other than rich rewrites files; name a folder for them with --out DIR."
         )
     with opened(sweeps) as sources:
 
@@ -78,7 +80,7 @@ def _watched(folders: Sequence[Path], fresh: Callable[[], Contents], console: Co
                 said, failure = None, error
                 console.print(Text(str(error)))
     except KeyboardInterrupt:
-        console.print(Text("No longer watched; the runs go on."))
+        console.print(Text("Stopped watching; the runs continue."))
         return None
     if failure:
         raise failure
@@ -104,7 +106,7 @@ def _known(kind: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"there is no {kind} '{name}'; {hint}choose of {', '.join(known)}.")
+            raise ConfigError(f"there is no {kind} '{name}'; {hint}choose from {', '.join(known)}.")
     return list(dict.fromkeys(asked))
 
 
@@ -121,53 +123,17 @@ def write(files: Files, out: Path) -> None:
         write_bytes(out / name, body.encode() if isinstance(body, str) else body)
 
 
-def show(said: Contents, console: Console) -> None:
-    """A report for the terminal."""
-    for bundle in dict.fromkeys(sweep.bundle for sweep in said.sweeps if sweep.bundle):
-        console.print(Text(f"Read from {bundle}."))
-    for line in said.summary:
-        console.print(Text(line))
-    noted: set[str] = set()
-    for table in said.shown:
-        console.print()
-        console.print(to_rich(table, console.width))
-        for note in table.notes:
-            if note not in noted:
-                console.print(Text(note, style="dim"))
-        noted |= set(table.notes)
-        if table.name == "claims":
-            verdicts = next(column.cells for column in table.columns if column.heading == "verdict")
-            console.print(Text(f"Claims: {summary(verdicts)}.", style="bold"))
-    if said.commands:
-        console.print(Text("\nTo fill the dashes:", style="bold"))
-    for command in said.commands:
-        console.print(Text(command), soft_wrap=True)  # whole, to be copied
-
-
 # --- formats: what each makes of the contents ---
 
 
-def _markdown(said: Contents) -> Files:
-    head = ["# Report\n", "\n".join(f"- {line.strip()}" for line in said.summary) + "\n"]
-    commands = ["\n".join(["## To fill the dashes\n", "```", *said.commands, "```\n"])] if said.commands else []
-    return {"report.md": "\n".join([*head, *map(to_markdown, said.shown), *commands]).rstrip() + "\n"}
-
-
-def _csv(said: Contents) -> Files:
-    return {f"{file_stem(name)}.csv": to_csv(frame) for name, frame in said.frames.items()}
-
-
-def _json(said: Contents) -> Files:
-    return {"report.json": to_json(list(said.frames.values()))}
+def _tables(said: Contents, ending: str, to_body: Callable[[pd.DataFrame], str | bytes]) -> Files:
+    """One file a table."""
+    return {f"{file_stem(name)}.{ending}": to_body(frame) for name, frame in said.frames.items()}
 
 
 def _latex(said: Contents) -> Files:
-    alone = {"report.tex": document(said.shown, said.summary, said.commands)}
-    return alone | {f"{file_stem(table.name)}.tex": to_latex(table) for table in said.shown}
-
-
-def _parquet(said: Contents) -> Files:
-    return {f"{file_stem(name)}.parquet": to_parquet(frame) for name, frame in said.frames.items()}
+    alone = {"report.tex": latex.document(said.shown, said.summary, said.commands)}
+    return alone | {f"{file_stem(table.name)}.tex": latex.to_latex(table) for table in said.shown}
 
 
 def _html(said: Contents) -> Files:
@@ -194,11 +160,11 @@ def file_stem(table: str) -> str:
 
 
 FORMATS: dict[str, Callable[[Contents], Files]] = {
-    "md": _markdown,
-    "csv": _csv,
-    "json": _json,
+    "md": lambda said: {"report.md": markdown.document(said)},
+    "csv": lambda said: _tables(said, "csv", to_csv),
+    "json": lambda said: {"report.json": to_json(list(said.frames.values()))},
     "latex": _latex,
-    "parquet": _parquet,
+    "parquet": lambda said: _tables(said, "parquet", to_parquet),
     "html": _html,
     "svg": _svg,
     "pdf": _pdf,

@@ -8,11 +8,13 @@ import pytest
 from tests.sweeps import EVERYTHING, Spec, make_sweep
 from vgg_sweep.config.options import load_option
 from vgg_sweep.nets.describe import describe
-from vgg_sweep.report.contents import Source, Sweep, contents, read_sweep
 from vgg_sweep.report.figures.figures import SERIES, draw, pdf_files, svg_files, to_svg
 from vgg_sweep.report.figures.plots import MAX_PANELS, Plot, plots
 from vgg_sweep.report.results.means import means
-from vgg_sweep.report.tables.tables import table3, table6
+from vgg_sweep.report.results.results import Source, Sweep, read_sweep
+from vgg_sweep.report.tables.contents import contents
+from vgg_sweep.report.tables.errors import table3
+from vgg_sweep.report.tables.fusions import table6
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -103,7 +105,8 @@ def plot_of(panels: list[str], series: list[str]) -> Plot:
         for panel in panels
         for index, name in enumerate(series)
     ]
-    return Plot("made-up", "Made up", "", "x", "y", "series", pd.DataFrame(rows).assign(paper=float("nan")))
+    points = pd.DataFrame(rows).assign(paper=float("nan"))
+    return Plot("made-up", "Made up", "", "x", points, y="y", series="series")
 
 
 def test_a_name_is_drawn_as_it_is_written() -> None:

@@ -11,10 +11,10 @@ from tests.sweeps import Spec, make_run, write_posteriors
 from vgg_sweep.config.schema import Fractals
 from vgg_sweep.images.sets.fractals import render_split
 from vgg_sweep.images.sets.splits import ImageSet, Split
-from vgg_sweep.report.contents import Source, read_sweep
 from vgg_sweep.report.page.gallery import ImageByImage, class_errors, galleries, image_by_image
 from vgg_sweep.report.page.thumbnails import thumbnail
 from vgg_sweep.report.results.errors import ReportedRun
+from vgg_sweep.report.results.results import Source, read_sweep
 
 LABELS = [0, 0, 1, 1, 2, 2]
 CLASSES = ["ash", "beech", "cedar"]

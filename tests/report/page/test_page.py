@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from tests.sweeps import EVERYTHING, Spec, make_sweep
-from vgg_sweep.report.contents import DEVIATIONS, TABLES, Contents, Source, contents, read_sweep
 from vgg_sweep.report.page.grids import MAX_ROWS, plain_grid
 from vgg_sweep.report.page.page import to_html
-from vgg_sweep.report.writers.render import to_json
+from vgg_sweep.report.results.results import Source, read_sweep
+from vgg_sweep.report.tables.contents import OF_RESULTS, OF_RUNS, Contents, contents
+from vgg_sweep.report.tables.table import number, show
+from vgg_sweep.report.writers.data import to_json
 
 HOSTILE_CLASS = "<script>document.title='taken'</script>"
 HOSTILE_IMAGE = 'val/"><img src=x onerror="document.title=\'taken\'">.png'
@@ -72,7 +74,10 @@ class Tree(HTMLParser):
 
 
 def said_of(sweep: Path) -> Contents:
-    return contents([read_sweep(Source(sweep, sweep.name), ["C-jitter + D-jitter"])], [DEVIATIONS, *TABLES])
+    return contents(
+        [read_sweep(Source(sweep, sweep.name), ["C-jitter + D-jitter"])],
+        [table.name for table in (OF_RUNS[0], *OF_RESULTS)],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +134,7 @@ def test_every_table_is_there_with_the_numbers_of_the_json(said: Contents, page:
     by_table: dict[str, list[dict[str, Any]]] = {}
     for row in json.loads(to_json(list(said.frames.values()))):
         by_table.setdefault(row["table"], []).append(row)
-    assert by_table.keys() >= {DEVIATIONS, "3", "4", "5", "6", "7", "5x5", "lrn", "fusion", "claims"}
+    assert by_table.keys() >= {"deviations", "3", "4", "5", "6", "7", "5x5", "lrn", "fusion", "claims"}
     for name, rows in by_table.items():
         shown = table(page, f"table-{name}")
         assert len(shown) == len(rows)
@@ -145,7 +150,7 @@ def test_every_table_is_there_with_the_numbers_of_the_json(said: Contents, page:
             if name == "claims":
                 assert (cells["claim"], cells["verdict"]) == ([row["claim"]], [row["verdict"]])
                 assert cells["points"] == [shown_number(row["points"], sign="+")]
-            if name == DEVIATIONS:
+            if name == "deviations":
                 assert (cells["setting"], cells["here"]) == ([row["setting"]], [row["here"]])
 
 
@@ -234,9 +239,7 @@ def test_the_same_runs_give_the_same_page(said: Contents, html: str) -> None:
 
 
 def test_a_long_table_says_how_much_is_left_out() -> None:
-    import pandas as pd
-
-    grid = plain_grid("long", "Long", pd.DataFrame({"n": range(1000)}))
+    grid = plain_grid(show("long", "Long", [number("n", "n", 0)], [{"n": n} for n in range(1000)]))
     assert len(grid.rows) == MAX_ROWS and grid.notes == ["The first 300 of 1,000 rows; report --format csv has all."]
 
 

@@ -165,7 +165,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=20)
     assert process.returncode == 0 and errors == ""
-    assert printed.rstrip().endswith("No longer watched; the runs go on.")
+    assert printed.rstrip().endswith("Stopped watching; the runs continue.")
     assert "†" in (out / "report.md").read_text()
     assert [path.name for path in out.iterdir()] == ["report.md"]
 

@@ -13,11 +13,12 @@ from statsmodels.stats.multitest import multipletests
 from tests.conftest import Outcome
 from tests.sweeps import TABLE3, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.protocols.statistics import unpaired_difference
-from vgg_sweep.report.contents import NAMES, Source, contents, read_sweep
 from vgg_sweep.report.report import report
 from vgg_sweep.report.results.errors import read_runs
-from vgg_sweep.report.results.results import load_results
-from vgg_sweep.report.tables.compare import comparison, differences
+from vgg_sweep.report.results.results import Source, load_results, read_sweep
+from vgg_sweep.report.tables.compare import comparison
+from vgg_sweep.report.tables.contents import TABLES, contents
+from vgg_sweep.report.tables.settings import differences
 
 DENSE = ("dense@single",)
 
@@ -125,7 +126,7 @@ def test_two_recipes_are_compared_and_named(tmp_path: Path) -> None:
 def test_a_line_of_text_for_every_row_of_data(tmp_path: Path) -> None:
     make_sweep(tmp_path / "a", TABLE3, spec=Spec(num_images=20))
     make_sweep(tmp_path / "b", TABLE3[:5], spec=Spec(num_images=20, settings={"recipe.lr": 0.5}))
-    said = contents([read_sweep(Source(tmp_path / name, name), []) for name in ("a", "b")], NAMES)
+    said = contents([read_sweep(Source(tmp_path / name, name), []) for name in ("a", "b")], TABLES)
     assert {"differences", "comparison", "3", "claims"} <= said.frames.keys()
     for table in said.shown:
         assert {len(column.cells) for column in table.columns} == {len(said.frames[table.name])}

@@ -10,18 +10,11 @@ import pytest
 from tests.sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.report.results.results import load_results
-from vgg_sweep.report.tables.layouts import shown
-from vgg_sweep.report.tables.tables import (
-    deviations,
-    fusion_table,
-    lrn_cost,
-    table3,
-    table4,
-    table5,
-    table6,
-    table7,
-    table_5x5,
-)
+from vgg_sweep.report.tables.contents import TABLES
+from vgg_sweep.report.tables.costs import lrn_cost
+from vgg_sweep.report.tables.errors import table3, table4, table5, table_5x5
+from vgg_sweep.report.tables.fusions import fusion_table, table6, table7
+from vgg_sweep.report.tables.settings import deviations
 
 SMALL = Spec(num_images=20)
 
@@ -138,10 +131,10 @@ def test_an_error_of_guessing_is_marked_and_a_likely_reason_is_given(tmp_path: P
     found = frame[frame["seeds"] > 0].set_index("config")["note"]
     guess = "no better than chance (80 %)"
     assert found.to_dict() == {"A": "", "B": guess, "C": guess, "D": guess, "E": ""}
-    notes = shown("3", "Title", frame).notes
+    notes = TABLES["3"].shown(frame).notes
     assert "B, S = 256 is no better than chance (80 %)." in notes
     assert any("outputs are in another order than the classes" in note for note in notes)
-    assert not any("another order" in note for note in shown("3", "Title", frame[frame["note"] == ""]).notes)
+    assert not any("another order" in note for note in TABLES["3"].shown(frame[frame["note"] == ""]).notes)
 
 
 def test_5x5_is_a_difference_on_the_centre_crop(everything: pd.DataFrame) -> None:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from vgg_sweep.report.contents import Contents
 from vgg_sweep.report.figures.plots import Plot, plots
+from vgg_sweep.report.tables.contents import Contents
 
 INK, MUTED, GRID, GROUND = "#1c2126", "#5b646d", "#dfe3e7", "#ffffff"
 

@@ -11,9 +11,9 @@ import pandas as pd
 
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH
-from vgg_sweep.report.contents import Sweep
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import means, rows_of, told_apart
+from vgg_sweep.report.results.results import Sweep
 
 MAX_PANELS = 12
 """A figure of a large sweep shows this many panels and says how many there would be."""
@@ -32,13 +32,13 @@ class Plot:
     caption: str
     x: str
     """What the x axis shows, with its unit."""
-    y: str
-    series: str
-    """What the series are; empty where their names say it."""
     points: pd.DataFrame
     """A row each mark: panel, series, x (a number or a category), y, low and high (95 %), paper (its y), text beside
     the mark, and nets, the slugs of those it is about. What a plot has no use for is NaN or empty.
     """
+    y: str = "top-1 error (%)"
+    series: str = "train scale"
+    """What the series are; empty where their names say it."""
     curves: pd.DataFrame | None = None
     """Lines without marks: panel, series, x, y."""
     joined: bool = True
@@ -74,7 +74,7 @@ def plots(sweeps: Sequence[Sweep]) -> list[Plot]:
 
 def error_by_depth(nets: pd.DataFrame) -> Plot:
     """Sect. 4.1: the twelve nets of Table 3, and any others, in the order of their depth."""
-    found = _single_nets(nets, "single").sort_values(["weight_layers", "config"], kind="stable")
+    found = _single_nets(nets).sort_values(["weight_layers", "config"], kind="stable")
     points = []
     for name, top in (("top1", 0), ("top5", 1)):
         for row in rows_of(found[found[f"{name}_error"].notna()]):
@@ -89,9 +89,8 @@ def error_by_depth(nets: pd.DataFrame) -> Plot:
         "Dense evaluation at a single scale (Table 3). Nets stand in the order of their number of weight layers, which "
         "is under their name. Filled marks: this sweep, with the 95 % interval over images; hollow: the paper.",
         "net and weight layers",
-        "error (%)",
-        "train scale",
         _points(points),
+        y="error (%)",
     )
 
 
@@ -111,8 +110,6 @@ def error_by_test_scale(nets: pd.DataFrame) -> Plot:
         "Dense evaluation, image and flip, at each test scale Q alone; what Table 4 averages. 95 % intervals over "
         "images.",
         "test scale Q (px)",
-        "top-1 error (%)",
-        "train scale",
         _points(points),
     )
 
@@ -137,9 +134,8 @@ def fusion_gains(nets: pd.DataFrame) -> Plot:
         "Each fusion (Table 6, and those asked for) and its members alone under the same protocol. 95 % intervals over "
         "images.",
         "nets and method",
-        "top-1 error (%)",
-        "",
         _points(points),
+        series="",
         joined=False,
         sideways=True,
     )
@@ -147,7 +143,7 @@ def fusion_gains(nets: pd.DataFrame) -> Plot:
 
 def costs(nets: pd.DataFrame) -> list[Plot]:
     """What a lower error costs: time and memory of training, and multiply-adds of testing."""
-    found = _single_nets(nets, "single")
+    found = _single_nets(nets)
     training = (
         ("cost-time", "Training time against error", "train_seconds", 1 / 60, "training (minutes)",
          "Of the run itself, without those it started from; nets under dense evaluation at a single scale."),
@@ -162,7 +158,7 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
             | _error(row, "top1")
             for row in rows_of(found[found[column].notna()])
         ]
-        drawn.append(Plot(name, title, caption, x, "top-1 error (%)", "train scale", _points(points), joined=False))
+        drawn.append(Plot(name, title, caption, x, _points(points), joined=False))
     kinds = {
         ("single", "dense"): "dense, one Q",
         ("multi", "dense"): "dense, three Q",
@@ -176,22 +172,9 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
         if (row.rule, row.method) == protocol
     ]
     caption = "Multiply-adds to classify one square image, its flip and all crops and scales counted; a mark each net."
-    testing = _points(points)
-    x = "multiply-adds an image (millions)"
-    drawn.append(
-        Plot(
-            "cost-testing",
-            "Cost of testing against error",
-            caption,
-            x,
-            "top-1 error (%)",
-            "protocol",
-            testing,
-            joined=False,
-            log_x=True,
-        )
-    )
-    return drawn
+    x, title = "multiply-adds an image (millions)", "Cost of testing against error"
+    testing = Plot("cost-testing", title, caption, x, _points(points), series="protocol", joined=False, log_x=True)
+    return [*drawn, testing]
 
 
 def training_curves(sweeps: Sequence[Sweep]) -> Plot:
@@ -212,10 +195,8 @@ def training_curves(sweeps: Sequence[Sweep]) -> Plot:
         "Lines: error on training views, a running mean. Marks: validation error, by a centre crop at the single test "
         "scale. The first seed of each net; metrics.csv in its folder has every figure.",
         "epoch",
-        "top-1 error (%)",
-        "train scale",
         _points(points),
-        pd.concat(curves, ignore_index=True) if curves else None,
+        curves=pd.concat(curves, ignore_index=True) if curves else None,
         joined=False,
     )
 
@@ -241,26 +222,21 @@ def _first_seeds(sweeps: Sequence[Sweep]) -> list[tuple[str, ReportedRun]]:
 # --- what they share ---
 
 
-def _single_nets(nets: pd.DataFrame, rule: str) -> pd.DataFrame:
-    return nets[(nets["fusion"] == "") & (nets["rule"] == rule) & (nets["method"] == "dense")]
+def _single_nets(nets: pd.DataFrame) -> pd.DataFrame:
+    """Under dense evaluation at a single scale."""
+    return nets[(nets["fusion"] == "") & (nets["rule"] == "single") & (nets["method"] == "dense")]
 
 
 def _error(row: Any, name: str) -> dict[str, float]:
-    return {
-        "y": getattr(row, f"{name}_error"),
-        "low": getattr(row, f"{name}_low"),
-        "high": getattr(row, f"{name}_high"),
-    }
+    return {key: getattr(row, f"{name}_{part}") for key, part in (("y", "error"), ("low", "low"), ("high", "high"))}
 
 
 def _points(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     nothing: dict[str, Any] = {"low": math.nan, "high": math.nan, "paper": math.nan, "text": ""}
-    columns = ["panel", "series", "x", "y", *nothing, "nets"]
-    extra = [name for name in ("train",) if any(name in row for row in rows)]
-    numbers = ["y", "low", "high", "paper"]
-    return pd.DataFrame([nothing | row for row in rows], columns=[*columns, *extra]).astype(
-        dict.fromkeys(numbers, float)
-    )
+    extra = ["train"] if any("train" in row for row in rows) else []
+    columns = ["panel", "series", "x", "y", *nothing, "nets", *extra]
+    numbers = dict.fromkeys(("y", "low", "high", "paper"), float)
+    return pd.DataFrame([nothing | row for row in rows], columns=columns).astype(numbers)
 
 
 def _bounded(plot: Plot) -> Plot:

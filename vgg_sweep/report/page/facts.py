@@ -8,14 +8,15 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.config.schema import Model
-from vgg_sweep.nets.describe import describe, paper_table1
+from vgg_sweep.nets.describe import describe
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
-from vgg_sweep.report.contents import Contents
-from vgg_sweep.report.description import COUNTED, PAPER_CLASSES
 from vgg_sweep.report.page.grids import MAX_ROWS, Grid, plain_grid
 from vgg_sweep.report.results.errors import ReportedRun
+from vgg_sweep.report.tables.contents import Contents
+from vgg_sweep.report.tables.nets import COUNTED, PAPER_CLASSES, table1
+from vgg_sweep.report.tables.table import Column, number, show, text
 
 
 @dataclass(frozen=True)
@@ -69,37 +70,34 @@ def net_grids(said: Contents) -> list[Grid]:
     models = [Model(**run.config["model"]) for run in first.values()]
     config = next(iter(first.values())).config
     num_classes = int(said.sweeps[0].results["n_classes"].iloc[0])
-    columns = pd.DataFrame(paper_table1(models, classes=num_classes))
-    table1 = plain_grid("table-1", "Table 1. The nets, from the image to the class posteriors", columns, sortable=False)
     crop, width = config["crop"], config["width"]
-    paper_size: dict[str, Any] = {
-        "width": 1.0,
-        "classes": PAPER_CLASSES,
-        "crop": PAPER_CROP_PX,
-        "image_px": PAPER_CROP_PX,
-    }
-    own_size: dict[str, Any] = {"width": width, "classes": num_classes, "crop": crop, "image_px": crop}
-    at_paper = pd.DataFrame(describe(models, **paper_size, pool_ceil=True))
-    here = pd.DataFrame(describe(models, **own_size, pool_ceil=config["pool_ceil"]))
+    paper_size: dict[str, Any] = {"width": 1.0, "classes": PAPER_CLASSES, "crop": PAPER_CROP_PX}
+    at_paper = describe(models, **paper_size, image_px=PAPER_CROP_PX, pool_ceil=True)
+    here = describe(models, width=width, classes=num_classes, crop=crop, image_px=crop, pool_ceil=config["pool_ceil"])
     printed = paper.params_millions()
-    table2 = pd.DataFrame(
-        {
-            "net": here["config"],
-            "weight layers": here["weight_layers"].astype(str),
-            "parameters (M)\nat the paper’s size": _millions(at_paper["params"], 1),
-            "paper": [str(printed.get(name, "–")) for name in here["config"]],
-            "parameters (M)\nhere": _millions(here["params"], 3),
-            "multiply-adds (M)\nhere": _millions(here["macs"], 1),
-            "activations (MB)\nhere": _millions(here["activation_bytes"], 2),
-            "receptive\nfield (px)": here["receptive_field_px"].astype(str),
-        }
-    )
+    rows = [
+        net | {"params_at_paper": of_paper["params"], "printed": printed.get(net["config"])}
+        for net, of_paper in zip(here, at_paper, strict=True)
+    ]
     size = f"Here: width {width:g}, {num_classes:,} classes, one image of {crop} px. "
-    return [table1, plain_grid("table-2", "Table 2. Parameters, and costs", table2, notes=[size + COUNTED])]
+    table2 = show("table-2", "Table 2. Parameters, and costs", _TABLE2, rows, notes=[size + COUNTED])
+    return [plain_grid(table1(models, num_classes), is_sortable=False), plain_grid(table2)]
 
 
-def _millions(column: "pd.Series[Any]", digits: int) -> list[str]:
-    return [f"{value / 1e6:,.{digits}f}" for value in column]
+def _millions(key: str, head: str, digits: int) -> Column:
+    return number(key, head, digits, factor=1e-6, sign=",")
+
+
+_TABLE2 = (
+    text("config", "net"),
+    number("weight_layers", "weight layers", 0),
+    _millions("params_at_paper", "parameters (M)\nat the paper’s size", 1),
+    number("printed", "paper", 0),
+    _millions("params", "parameters (M)\nhere", 3),
+    _millions("macs", "multiply-adds (M)\nhere", 1),
+    _millions("activation_bytes", "activations (MB)\nhere", 2),
+    number("receptive_field_px", "receptive\nfield (px)", 0),
+)
 
 
 # --- provenance ---
@@ -107,9 +105,9 @@ def _millions(column: "pd.Series[Any]", digits: int) -> list[str]:
 
 def provenance(said: Contents) -> Grid:
     """Versions, commit, machine and data of the runs, with how many runs share each."""
-    found = Counter(_made_with(said)).items()
-    rows = [{"what": what, "value": value, "runs": str(count)} for (what, value), count in found]
-    return plain_grid("made-with", "Made with", pd.DataFrame(rows, columns=["what", "value", "runs"]))
+    rows = [{"what": what, "value": value, "runs": count} for (what, value), count in Counter(_made_with(said)).items()]
+    columns = [text("what"), text("value"), number("runs", "runs", 0)]
+    return plain_grid(show("made-with", "Made with", columns, rows))
 
 
 def _made_with(said: Contents) -> Iterator[tuple[str, str]]:
@@ -129,28 +127,31 @@ def _made_with(said: Contents) -> Iterator[tuple[str, str]]:
 
 def runs_grid(said: Contents) -> Grid:
     """Every run, and what it cost."""
-    rows = []
-    for sweep in said.sweeps:
-        for run in sweep.runs:
-            record = run.record
-            rows.append(
-                {
-                    "run": f"{sweep.name}/{run.folder.id}" if len(said.sweeps) > 1 else run.folder.id,
-                    "state": "scored" if run.is_scored else str(run.folder.status().get("state", "not started")),
-                    "steps": _amount(record.get("steps"), 1, 0),
-                    "training (min)": _amount(record.get("train_seconds"), 1 / 60, 1),
-                    "scoring (min)": _amount(record.get("score_seconds"), 1 / 60, 1),
-                    "peak (MB)": _amount(record.get("peak_memory_bytes"), 1e-6, 0),
-                    "device": str(record.get("device_name", "–")),
-                    "precision": str(record.get("precision", "–")),
-                    "commit": str(record.get("commit") or "–")[:10],
-                }
-            )
-    return plain_grid("runs", "Every run", pd.DataFrame(rows))
+    several = len(said.sweeps) > 1
+    rows = [
+        run.record
+        | {
+            "run": f"{sweep.name}/{run.folder.id}" if several else run.folder.id,
+            "state": "scored" if run.is_scored else str(run.folder.status().get("state", "not started")),
+            "commit": str(run.record.get("commit") or "")[:10],
+        }
+        for sweep in said.sweeps
+        for run in sweep.runs
+    ]
+    return plain_grid(show("runs", "Every run", _RUN_COLUMNS, rows))
 
 
-def _amount(value: float | None, factor: float, digits: int) -> str:
-    return "–" if value is None else f"{value * factor:,.{digits}f}"
+_RUN_COLUMNS = (
+    text("run"),
+    text("state"),
+    number("steps", "steps", 0, sign=","),
+    number("train_seconds", "training (min)", factor=1 / 60, sign=","),
+    number("score_seconds", "scoring (min)", factor=1 / 60, sign=","),
+    number("peak_memory_bytes", "peak (MB)", 0, factor=1e-6, sign=","),
+    text("device_name", "device"),
+    text("precision"),
+    text("commit"),
+)
 
 
 def commands_of(said: Contents) -> list[str]:

@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vgg_sweep.protocols.means import Protocol, protocol_posteriors
-from vgg_sweep.report.contents import Sweep
 from vgg_sweep.report.page.thumbnails import thumbnail
 from vgg_sweep.report.results.errors import ReportedRun
-from vgg_sweep.report.tables.tables import by_settings
+from vgg_sweep.report.results.groups import by_settings
+from vgg_sweep.report.results.results import Sweep
 
 NUM_EXAMPLES = 12
 MAX_CLASSES = 30

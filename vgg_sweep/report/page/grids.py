@@ -1,18 +1,17 @@
-"""Tables as the page has them: the cells of `layouts.py`, with the nets of each row for the filter and, beside the
-numbers, a strip that draws them.
+"""Tables as the page has them: their text, with the nets of each row for the filter and, beside the numbers, a strip
+that draws them.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from vgg_sweep.report.figures.plots import Plot
 from vgg_sweep.report.page.inline import numbers
-from vgg_sweep.report.results.means import rows_of
-from vgg_sweep.report.tables.layouts import Column, Shown
+from vgg_sweep.report.tables.table import Column, Shown, ShownColumn, interval, number, records, show, text
 
 MAX_ROWS = 300
 LONG_CHARACTERS = 28
@@ -31,7 +30,7 @@ class Strip:
     high: float
     paper: float | None = None
     zero: float | None = None
-    """Where a difference of nothing lies, on the scale of a claim."""
+    """Where a difference of nothing lies, on the scale of a difference."""
 
     @property
     def width(self) -> float:
@@ -40,7 +39,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Row:
-    cells: list[str]
+    cells: Sequence[str]
     nets: str = ""
     """Numbers of the nets it is about; empty if it always shows."""
     strip: Strip | None = None
@@ -73,65 +72,54 @@ class Grid:
 
 
 def grid(table: Shown, frame: pd.DataFrame, net_numbers: NetNumbers) -> Grid:
-    """A table of the report."""
-    columns = [_heading(column) for column in table.columns]
-    cells = list(zip(*(column.cells for column in table.columns), strict=True))
-    strips, strip_ends = _strips(frame)
+    """A table of the report: the text of the rows in `frame`."""
+    strips, strip_ends = _strips(table, frame)
     rows = [
-        Row(list(texts), numbers(_nets_of(row, net_numbers), net_numbers), strip, bool(row.get("command")))
-        for texts, (_, row), strip in zip(cells, frame.iterrows(), strips, strict=True)
+        Row(cells, numbers(_nets_of(row, net_numbers), net_numbers), strip, bool(row.get("command")))
+        for cells, row, strip in zip(table.lines, records(frame), strips, strict=True)
     ]
-    notes = [*table.notes, *_strip_notes(strips)]
-    return bounded(Grid(f"table-{table.name}", table.title, columns, rows, notes, strip_ends))
+    return _bounded(table, f"table-{table.name}", rows, [*table.notes, *_strip_notes(strips)], strip_ends=strip_ends)
 
 
-def plain_grid(id: str, title: str, frame: pd.DataFrame, *, notes: Sequence[str] = (), sortable: bool = True) -> Grid:
-    """A table of text, some of which is numbers."""
-    columns = [
-        Column(str(name), [str(cell) for cell in frame[name]], is_number=_is_number(frame[name])) for name in frame
-    ]
-    rows = [Row(list(cells)) for cells in zip(*(column.cells for column in columns), strict=True)]
-    return bounded(Grid(id, title, [_heading(column) for column in columns], rows, list(notes), is_sortable=sortable))
+def plain_grid(table: Shown, nets: Iterable[str] = (), *, is_sortable: bool = True) -> Grid:
+    """Any other table, with the numbers of the nets that its rows are about, if they are about some."""
+    lines = table.lines
+    rows = [Row(cells, about) for cells, about in zip(lines, nets or [""] * len(lines), strict=True)]
+    return _bounded(table, table.name, rows, list(table.notes), is_sortable=is_sortable)
 
 
-def bounded(table: Grid) -> Grid:
+def _bounded(table: Shown, id: str, rows: list[Row], notes: list[str], **about: Any) -> Grid:
     """With at most `MAX_ROWS` rows, and a note that says of how many."""
-    if len(table.rows) <= MAX_ROWS:
-        return table
-    note = f"The first {MAX_ROWS} of {len(table.rows):,} rows; report --format csv has all."
-    return replace(table, rows=table.rows[:MAX_ROWS], notes=[note, *table.notes])
+    if len(rows) > MAX_ROWS:
+        notes = [f"The first {MAX_ROWS} of {len(rows):,} rows; report --format csv has all.", *notes]
+    return Grid(id, table.title, list(map(_heading, table.columns)), rows[:MAX_ROWS], notes, **about)
 
 
 def plot_grid(plot: Plot, net_numbers: NetNumbers) -> Grid:
     """The marks of a figure as a table."""
     points = plot.points
-    columns: dict[str, Callable[[Any], str]] = {}
-    if points["panel"].nunique() > 1:
-        columns["panel"] = lambda row: row.panel
-    columns["nets"] = lambda row: " + ".join(row.nets)
-    columns[plot.series or "which"] = lambda row: row.series
+    has_train = "train" in points
+    columns = [text("panel")] if points["panel"].nunique() > 1 else []
+    columns += [Column("nets", "nets", lambda row: " + ".join(row["nets"])), text("series", plot.series or "which")]
     if not plot.has_categories:
-        columns[plot.x] = lambda row: f"{row.x:,.4g}"
-    elif plot.sideways:
-        columns["method"] = lambda row: row.x.split("\n")[1]
+        columns.append(Column("x", plot.x, lambda row: f"{row['x']:,.4g}", is_number=True))
     else:
-        columns["weight layers"] = lambda row: row.x.split("\n")[1]
-    if "train" in points:
-        columns["training error (%)"] = lambda row: f"{row.train:.1f}"
-    columns["validation error (%)" if "train" in points else plot.y] = lambda row: f"{row.y:.1f}"
+        head = "method" if plot.sideways else "weight layers"
+        columns.append(Column("x", head, lambda row: row["x"].split("\n")[1], is_number=not plot.sideways))
+    if has_train:
+        columns.append(number("train", "training error (%)"))
+    columns.append(number("y", "validation error (%)" if has_train else plot.y))
     if points["low"].notna().any():
-        columns["95 %"] = lambda row: f"{row.low:.1f}–{row.high:.1f}"
+        columns.append(interval("y"))
     if points["paper"].notna().any():
-        columns["paper"] = lambda row: "–" if math.isnan(row.paper) else f"{row.paper:.1f}"
-    marks = list(rows_of(points))
-    frame = pd.DataFrame({name: [cell(row) for row in marks] for name, cell in columns.items()})
-    table = plain_grid(f"{plot.name}-data", plot.title, frame)
-    rows = [replace(row, nets=numbers(mark.nets, net_numbers)) for row, mark in zip(table.rows, marks, strict=False)]
-    return replace(table, rows=rows)
+        columns.append(number("paper", "paper"))
+    marks = [row | {"y_low": row["low"], "y_high": row["high"]} for row in records(points)]
+    nets = [numbers(mark["nets"], net_numbers) for mark in marks]
+    return plain_grid(show(f"{plot.name}-data", plot.title, columns, marks), nets)
 
 
-def claim_strips(frame: pd.DataFrame) -> list[Strip | None]:
-    """Points and interval of each claim on one scale with nothing in its middle: to the right is as claimed."""
+def difference_strips(frame: pd.DataFrame) -> list[Strip | None]:
+    """Points and interval of each row on one scale with nothing in its middle."""
     reach = float(frame[["points_low", "points_high"]].abs().max().max())
 
     def place(points: float) -> float:
@@ -139,28 +127,31 @@ def claim_strips(frame: pd.DataFrame) -> list[Strip | None]:
 
     return [
         None
-        if math.isnan(row.points)
-        else Strip(place(row.points), place(row.points_low), place(row.points_high), zero=50)
-        for row in rows_of(frame)
+        if row["points"] is None
+        else Strip(place(row["points"]), place(row["points_low"]), place(row["points_high"]), zero=50)
+        for row in records(frame[["points", "points_low", "points_high"]])
     ]
 
 
-def _strips(frame: pd.DataFrame) -> tuple[list[Strip | None], tuple[str, str]]:
-    if "points_low" in frame:
-        return claim_strips(frame), ("against the claim", "as claimed")
+def _strips(table: Shown, frame: pd.DataFrame) -> tuple[list[Strip | None], tuple[str, str]]:
+    if table.ends:
+        return difference_strips(frame), table.ends
     if "top1_low" not in frame or frame["top1_error"].isna().all():
         return [None] * len(frame), ("", "")
-    published = pd.to_numeric(frame["paper_top1_error"]) if "paper_top1_error" in frame else pd.Series(dtype=float)
-    top = 10 * math.ceil(max(frame["top1_high"].max(), published.max() if published.notna().any() else 0) / 10)
+    drawn = [[row[name] for name in _DRAWN] for row in records(frame)]
+    top = 10 * math.ceil(max(error for errors in drawn for error in errors if error is not None) / 10)
 
     def place(error: float | None) -> float | None:
-        return None if error is None or math.isnan(error) else round(100 * error / top, 2)
+        return None if error is None else round(100 * error / top, 2)
 
     strips = []
-    for (_, row), theirs in zip(frame.iterrows(), published.reindex(frame.index), strict=True):
-        at, low, high = (place(row[f"top1_{part}"]) for part in ("error", "low", "high"))
-        strips.append(None if at is None or low is None or high is None else Strip(at, low, high, place(theirs)))
+    for errors in drawn:
+        at, low, high, theirs = map(place, errors)
+        strips.append(None if at is None or low is None or high is None else Strip(at, low, high, theirs))
     return strips, ("0", f"{top} %")
+
+
+_DRAWN = ("top1_error", "top1_low", "top1_high", "paper_top1_error")
 
 
 def _strip_notes(strips: Sequence[Strip | None]) -> list[str]:
@@ -169,24 +160,17 @@ def _strip_notes(strips: Sequence[Strip | None]) -> list[str]:
     return []
 
 
-def _heading(column: Column) -> Heading:
+def _heading(column: ShownColumn) -> Heading:
     longest = max((len(cell) for cell in column.cells), default=0)
     looks = ["number"] if column.is_number else ["long"] if longest > LONG_CHARACTERS else []
-    if column.heading.startswith("paper"):
+    if column.head.startswith("paper"):
         looks.append("paper")
-    return Heading(column.heading, " ".join(looks))
+    return Heading(column.head, " ".join(looks))
 
 
-def _nets_of(row: pd.Series, net_numbers: NetNumbers) -> list[str]:
+def _nets_of(row: Mapping[str, Any], net_numbers: NetNumbers) -> list[str]:
     """The slugs of a row: of one net, or of those fused."""
     config, train_scale = row.get("config"), row.get("train_scale")
-    if not isinstance(config, str):
+    if config is None:
         return []
     return [f"{config}-{train_scale}"] if f"{config}-{train_scale}" in net_numbers else config.split(" + ")
-
-
-def _is_number(column: "pd.Series[Any]") -> bool:
-    def is_number(text: str) -> bool:
-        return all(part.replace(".", "", 1).isdigit() for part in text.replace(",", "").split("–") if part)
-
-    return all(is_number(str(cell)) for cell in column) and any(str(cell).strip("–") for cell in column)

@@ -18,7 +18,6 @@ from markupsafe import Markup
 
 from vgg_sweep import __version__
 from vgg_sweep.protocols import paper
-from vgg_sweep.report.contents import DEVIATIONS, DIFFERENCES, Contents
 from vgg_sweep.report.figures.figures import paper_order
 from vgg_sweep.report.figures.plots import Plot, plots
 from vgg_sweep.report.page import facts
@@ -31,16 +30,15 @@ from vgg_sweep.report.page.gallery import (
     galleries,
     image_by_image,
 )
-from vgg_sweep.report.page.grids import Grid, NetNumbers, Strip, claim_strips, grid, plain_grid, plot_grid
+from vgg_sweep.report.page.grids import Grid, NetNumbers, Strip, difference_strips, grid, plain_grid, plot_grid
 from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend, numbers
 from vgg_sweep.report.results.means import rows_of
-from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS, summary
+from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
+from vgg_sweep.report.tables.contents import OF_RUNS, Contents
+from vgg_sweep.report.tables.table import number, records, show, text
 
 MAX_SWEEPS = 4
 """Of more sweeps than this, and of more groups of settings, only the tables and figures show all."""
-
-_OF_RUNS = (DEVIATIONS, DIFFERENCES)
-"""The tables that describe runs, not results."""
 
 SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "missing": "–"} | dict.fromkeys(
     TOO_FEW_SEEDS.values(), "·"
@@ -155,7 +153,7 @@ def _claims(said: Contents) -> Section:
     where = [", ".join(filter(None, parts)) for parts in rows_of(frame[["sweep", "settings"]])]
     groups = list(dict.fromkeys(where))
     table = next(table for table in said.shown if table.name == "claims")
-    cells = {column.heading: column.cells for column in table.columns}
+    cells = {column.key: column.cells for column in table.columns}
     claims = [
         ShownClaim(
             row.claim,
@@ -164,11 +162,11 @@ def _claims(said: Contents) -> Section:
             row.verdict,
             SIGNS[row.verdict.removesuffix(FOR_THESE_NETS)],
             "" if pd.isna(row.points) else _minus(cells["points"][index]),
-            _minus(cells["95 %"][index]),
-            _how(row, {name: column[index] for name, column in cells.items()}),
+            _minus(cells["points_interval"][index]),
+            _how(row, {key: column[index] for key, column in cells.items()}),
             strip,
         )
-        for index, (row, strip) in enumerate(zip(rows_of(frame), claim_strips(frame), strict=True))
+        for index, (row, strip) in enumerate(zip(rows_of(frame), difference_strips(frame), strict=True))
         if where[index] in groups[:MAX_SWEEPS]
     ]
     more = f" The first {MAX_SWEEPS} of {len(groups)} groups are shown here, all in the table below."
@@ -177,7 +175,7 @@ def _claims(said: Contents) -> Section:
         + " ".join(note for note in table.notes if note.startswith(("Fewer than", "For these nets")))
         + (more if len(groups) > MAX_SWEEPS else "")
     ]
-    return Section("claims", "Claims", text, claims, f"{summary(frame['verdict'])}.")
+    return Section("claims", "Claims", text, claims, f"{table.total}.")
 
 
 def _minus(text: str) -> str:
@@ -187,34 +185,41 @@ def _minus(text: str) -> str:
 def _how(row: Any, cells: Mapping[str, str]) -> str:
     found = [row.compared.replace(" - ", " against "), row.protocols]
     if row.pairs:
-        found += [f"{cells['pairs']} pairs go this way", f"these nets, p: {cells['these nets, p']}"]
+        found += [f"{cells['pairs']} pairs go this way", f"these nets, p: {cells['p_images']}"]
     if not pd.isna(row.p_holm):
-        found.append(f"p {cells['p']}, Holm {cells['Holm']}")
+        found.append(f"p {cells['p']}, Holm {cells['p_holm']}")
     return " · ".join(found)
 
 
 def _missing(said: Contents) -> Section:
     text = [line.strip() for line in said.summary]
     if said.commands:
-        text.append("Dashes in the tables are rows that no run has filled. These commands would, and do nothing twice.")
-        return Section("missing", "What is missing", text, commands=[Commands("To fill the dashes", said.commands)])
+        text.append(
+            "A dash is a row that no run has filled yet. These commands fill them; what is done is not done again."
+        )
+        return Section(
+            "missing", "What is missing", text, commands=[Commands("To fill the missing rows", said.commands)]
+        )
     return Section("missing", "What is missing", [*text, "No row of the tables is missing."])
 
 
 def _tables(said: Contents, net_numbers: NetNumbers) -> Section:
-    grids = [grid(table, said.frames[table.name], net_numbers) for table in said.shown if table.name not in _OF_RUNS]
-    return Section("tables", "Tables: ours beside the paper’s", grids=grids)
+    return Section("tables", "Tables: ours beside the paper’s", grids=_grids(said, net_numbers, of_runs=False))
 
 
 def _settings(said: Contents) -> Section:
-    shown = [grid(table, said.frames[table.name], {}) for table in said.shown if table.name in _OF_RUNS]
-    return Section("settings", "Settings", grids=shown)
+    return Section("settings", "Settings", grids=_grids(said, {}, of_runs=True))
+
+
+def _grids(said: Contents, net_numbers: NetNumbers, of_runs: bool) -> list[Grid]:
+    names = {table.name for table in OF_RUNS}
+    return [
+        grid(table, said.frames[table.name], net_numbers) for table in said.shown if (table.name in names) == of_runs
+    ]
 
 
 def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:
     errors = class_errors(close)
-    shown = errors.head(MAX_CLASSES)
-    text = shown.assign(**{name: shown[name].map("{:.0f}".format) for name in shown.columns[2:]})
     more = f", the {MAX_CLASSES} hardest of {len(errors):,}" if len(errors) > MAX_CLASSES else ", hardest first"
     nets = close.single["members"].nunique()
     notes = [
@@ -223,10 +228,10 @@ def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:
     ]
     if nets > MAX_NETS:
         notes.append(f"The first {MAX_NETS} of {nets} nets.")
-    id = f"classes-{close.sweep.name}-{close.settings}"
-    table = plain_grid(
-        f"classes-{hashlib.sha256(id.encode()).hexdigest()[:8]}", f"{close.sweep.name}{more}", text, notes=notes
-    )
+    digest = hashlib.sha256(f"classes-{close.sweep.name}-{close.settings}".encode()).hexdigest()[:8]
+    columns = [text("class"), number("images", "images", 0), *(number(name, name, 0) for name in errors.columns[2:])]
+    rows = records(errors.head(MAX_CLASSES))
+    table = plain_grid(show(f"classes-{digest}", f"{close.sweep.name}{more}", columns, rows, notes=notes))
     heat = [
         replace(heading, look="number heat", nets=numbers([heading.heading], net_numbers), is_heat=True)
         for heading in table.columns[2:]

@@ -20,8 +20,8 @@ from typing import Any
 
 from vgg_sweep import __version__
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.report.contents import Bundle, Source, Sweep
 from vgg_sweep.report.results.errors import ReportedRun, as_file
+from vgg_sweep.report.results.results import Bundle, Source, Sweep
 from vgg_sweep.runs.files import atomic_path
 
 _FORMAT = 1

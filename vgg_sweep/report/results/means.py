@@ -3,16 +3,20 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from vgg_sweep.nets.columns import net_macs, parse_columns
-from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.protocols.passes import passes_of
-from vgg_sweep.report.contents import Sweep
+from vgg_sweep.report.results.errors import ReportedRun
+from vgg_sweep.report.results.groups import Found, by_settings, mean_errors
+from vgg_sweep.report.results.results import Sweep
 
 NUM_FC = 3
+
+_SHARED = ("members", "fusion", "rule", "method", "test_scales", "config", "train_scale", "run_id")
 
 
 def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
@@ -22,27 +26,32 @@ def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     under the protocol.
     """
     results = pd.concat([sweep.results for sweep in sweeps], ignore_index=True)
-    keys = ["sweep", "settings", "members", "fusion", "rule", "method", "test_scales", "config", "train_scale"]
-    same = {name: "first" for name in ("run_id", "n_images", "n_classes")}
-    cost = {name: "median" for name in ("train_seconds", "peak_memory_bytes")}
-    for name in cost:
-        results[name] = pd.to_numeric(results[name])
-    error = {"top1_error": "mean", "top5_error": "mean"}
-    nets = results.groupby(keys, sort=False, dropna=False).agg({**error, **same, **cost}).reset_index()
-    for name in ("top1", "top5"):
-        pairs = [_interval(row, name) for row in rows_of(nets[[f"{name}_error", "n_images"]])]
-        nets[f"{name}_low"], nets[f"{name}_high"] = zip(*pairs, strict=True)
-    nets["where"] = told_apart(nets)
-    runs = {run.folder.id: run for sweep in sweeps for run in sweep.runs}
-    single = [(runs[row.run_id].config, row) if row.run_id in runs else None for row in rows_of(nets)]
-    nets["weight_layers"] = [net and weight_layers(net[0]["model"]["columns"]) for net in single]
-    nets["macs"] = [net and multiply_adds(*net) for net in single]
-    return nets.astype({"weight_layers": float, "macs": float})
+    runs = {(sweep.name, run.folder.id): run for sweep in sweeps for run in sweep.runs}
+    rows = []
+    for where, group in by_settings(results):
+        for found in group.by_protocol.values():
+            first = found[0]
+            shared = {name: first[name] for name in _SHARED}
+            costs = {name: _median(found, name) for name in ("train_seconds", "peak_memory_bytes")}
+            size = _size(runs.get((where["sweep"], first["run_id"])), first)
+            rows.append(where | shared | mean_errors(found) | costs | size)
+    nets = pd.DataFrame(rows)
+    return nets.assign(where=told_apart(nets))
 
 
-def _interval(row: Any, name: str) -> tuple[float, float]:
-    error, num_images = row
-    return wilson(error, num_images) if not math.isnan(error) else (math.nan, math.nan)
+def _median(found: Found, name: str) -> float:
+    costs = [float(row[name]) for row in found if not pd.isna(row[name])]
+    return median(costs) if costs else math.nan
+
+
+def _size(run: ReportedRun | None, row: Mapping[str, Any]) -> dict[str, float]:
+    """Depth and multiply-adds of a net under the protocol of a row; NaN for a fusion, which is no run."""
+    if run is None:
+        return {"weight_layers": math.nan, "macs": math.nan}
+    return {
+        "weight_layers": weight_layers(run.config["model"]["columns"]),
+        "macs": multiply_adds(run.config, row["method"], row["test_scales"], row["n_classes"]),
+    }
 
 
 def told_apart(frame: pd.DataFrame) -> list[str]:
@@ -56,13 +65,13 @@ def weight_layers(columns: Sequence[str]) -> int:
     return NUM_FC + sum(word.startswith("conv") for word in columns)
 
 
-def multiply_adds(config: Mapping[str, Any], row: Any) -> int:
-    """Of classifying one square image with a net under the protocol of a row of results, flips and crops counted."""
+def multiply_adds(config: Mapping[str, Any], method: str, test_scales: Sequence[int], num_classes: int) -> int:
+    """Of classifying one square image with a net under a protocol, flips and crops counted."""
     crop, columns = config["crop"], tuple(config["model"]["columns"])
-    shape = (columns, config["width"], int(row.n_classes), crop, config["pool_ceil"])
+    shape = (columns, config["width"], num_classes, crop, config["pool_ceil"])
     return sum(
         each.views * _macs(*shape, each.Q if each.method == "dense" else crop)
-        for each in passes_of(row.method, row.test_scales)
+        for each in passes_of(method, test_scales)
     )
 
 

@@ -1,8 +1,9 @@
-"""A sweep as one tidy DataFrame: a row per run, seed and protocol, and one for each fusion."""
+"""A sweep as the report reads it: its runs, and a tidy DataFrame of their errors."""
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,56 @@ from vgg_sweep.report.results.fusion import fused_scores
 _COSTS = ("params", "train_seconds", "step_seconds", "peak_memory_bytes", "device_name", "precision")
 
 
+@dataclass(frozen=True)
+class Bundle:
+    """What is known of a bundle besides its sweeps."""
+
+    file: Path
+    version: str
+    """Of the vgg-sweep that packed it."""
+    has_posteriors: bool
+
+    def __str__(self) -> str:
+        content = "posteriors" if self.has_posteriors else "errors, without the posteriors"
+        return f"the bundle {self.file} (packed by vgg-sweep {self.version}, with {content})"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder with the runs of a sweep, as it was made or from a bundle."""
+
+    folder: Path
+    name: str
+    fuse: tuple[str, ...] = ()
+    """Fusions that were asked for when the bundle was packed."""
+    bundle: Bundle | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep, scored or not, and the results of those that are."""
+
+    name: str
+    """As it was asked for: the folder's path; in a bundle, that of where it was packed."""
+    folder: Path
+    runs: list[ReportedRun]
+    scores: list[Score]
+    """Of each run that is scored under each of its protocols, and of fusions."""
+    results: pd.DataFrame
+    """The scores as `load_results` gives them."""
+    bundle: Bundle | None
+    """What it was read from, if not from its own folder."""
+
+
+def read_sweep(source: Source, fuse: Sequence[str]) -> Sweep:
+    """Raises `RunError` where there is nothing to report, `ConfigError` for an unknown net in `fuse`."""
+    has_posteriors = source.bundle is None or source.bundle.has_posteriors
+    runs = read_runs(source.folder, source.name, has_posteriors)
+    scores = [score for run in scored_runs(runs, source.name) for score in run_scores(run)]
+    scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])))
+    return Sweep(source.name, source.folder, runs, scores, results_frame(source.name, scores), source.bundle)
+
+
 def load_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
     """All errors of a sweep folder, one row per run x protocol x seed, and rows for the fusions of Table 6 and those
     named in `fuse`.
@@ -26,9 +77,7 @@ def load_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
     `top5_misses` hold which images were wrong, for paired tests. Raises `RunError` where there is nothing to report or
     runs of the same settings cannot be compared, `ConfigError` for an unknown run in `fuse`.
     """
-    runs = scored_runs(read_runs(Path(sweep), str(sweep)), str(sweep))
-    scores = [score for run in runs for score in run_scores(run)]
-    return results_frame(str(sweep), scores + fused_scores(Path(sweep), scores, fuse))
+    return read_sweep(Source(Path(sweep), str(sweep)), fuse).results
 
 
 def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.report.results.errors import ReportedRun
+from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.runs.folder import RunFolder, find_runs
 
 LOOK_EVERY_SECONDS = 2.0
@@ -60,6 +61,24 @@ def how_far(folder: RunFolder) -> str:
     status = folder.status()
     share = f", {status['stage']} {100 * status['step'] / status['num_steps']:.0f} %" if status.get("num_steps") else ""
     return f"{status.get('state', 'not started')}{share}"
+
+
+def progress_lines(sweep: Sweep) -> list[str]:
+    """How many runs of a sweep are scored, which are not and why, and which did without some images."""
+    without = [run for run in sweep.runs if not run.is_scored]
+    lines = [f"{sweep.name}: {len(sweep.runs) - len(without)} of {len(sweep.runs)} runs scored."]
+    lines += [f"  not scored: {run.folder.id} ({how_far(run.folder)})" for run in without[:10]]
+    if len(without) > 10:
+        lines.append(f"  and {len(without) - 10} more; see `vgg-sweep status {sweep.name}`")
+    for kind in ("train", "val"):
+        bad = {run.folder.id: images for run in sweep.runs if (images := run.record.get(f"bad_{kind}_images"))}
+        if bad:
+            most = max(bad.values(), key=len)
+            lines.append(
+                f"  {len(bad)} of its runs went without {kind} images that cannot be decoded, "
+                f"up to {len(most)}, such as {most[0]} (data.on_bad_image)."
+            )
+    return lines
 
 
 def refreshes(sweeps: Sequence[Path]) -> Iterator[None]:

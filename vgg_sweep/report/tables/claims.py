@@ -29,7 +29,7 @@ from vgg_sweep.protocols.statistics import (
     over_seeds_and_images,
     seeds_needed,
 )
-from vgg_sweep.report.tables.tables import Group, by_settings
+from vgg_sweep.report.results.groups import Group, by_settings
 
 MARGIN_POINTS = 0.5
 """A net "does not help" where a gain beyond this is excluded. Our choice; the paper names none."""

@@ -1,18 +1,19 @@
-"""Several sweeps beside the first one: what differs in how they were made, and what that does to each net's error.
+"""Several sweeps beside the first one: what their settings do to each net's error.
 
 Where both were scored on the same images the difference is paired, else it is that of two samples. `p_images` is about
 these trained nets. `p` and `p_holm`, which are about training, need three seeds on each side.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vgg_sweep.plan import commands
 from vgg_sweep.protocols.metrics import Z95
 from vgg_sweep.protocols.statistics import (
     MIN_SEEDS,
@@ -25,76 +26,70 @@ from vgg_sweep.protocols.statistics import (
     over_seeds_on_other_images,
     unpaired_difference,
 )
-from vgg_sweep.report.results.errors import ReportedRun
-from vgg_sweep.report.tables.tables import by_settings
+from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors
+from vgg_sweep.report.tables.table import Column, Row, Table, differs, interval, number, p_value, text
 
-_ROW = ["members", "rule", "method", "fusion"]
-"""What a row of the comparison is about, in both sweeps."""
+MAX_NAME = 16
+"""Characters of a sweep's name above a column."""
+
+_Place = Mapping[str, str]
+"""Sweep and settings."""
 
 
 def comparison(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each net, fusion and protocol of the paper that the first sweep shares with another. Errors in percent;
     points are the other's top-1 error minus the first's. Empty for one sweep.
     """
+    groups = list(by_settings(results))
     first, *others = results["sweep"].unique()
-    groups = [(where["sweep"], where["settings"], group.rows) for where, group in by_settings(results)]
     rows = []
     for other in others:
-        matched = _matched([g for g in groups if g[0] == first], [g for g in groups if g[0] == other])
-        found = [row for ours, theirs in matched for row in _compared(ours, theirs)]
+        of_first, of_other = ([each for each in groups if each[0]["sweep"] == name] for name in (first, other))
+        found = [row for pair in _matched(of_first, of_other) for row in _compared(*pair[0], *pair[1])]
         adjusted = holm([row["p"] for row in found])
         rows += [row | {"p_holm": p_holm} for row, p_holm in zip(found, adjusted, strict=True)]
-    frame = pd.DataFrame(rows)
-    return (
-        frame.astype({name: "Int64" for name in ("seeds", "n_images", "other_seeds", "other_n_images")})
-        if rows
-        else frame
-    )
+    counts = ("seeds", "n_images", "other_seeds", "other_n_images")
+    return pd.DataFrame(rows).astype({name: "Int64" for name in counts if rows})
 
 
-_Group = tuple[str, str, pd.DataFrame]
-"""Sweep, settings, results."""
-
-
-def _matched(ours: Sequence[_Group], theirs: Sequence[_Group]) -> list[tuple[_Group, _Group]]:
+def _matched(
+    ours: Sequence[tuple[_Place, Group]], theirs: Sequence[tuple[_Place, Group]]
+) -> list[tuple[tuple[_Place, Group], tuple[_Place, Group]]]:
     """Groups whose settings are called the same; all with all if there are none, as of two recipes."""
     pairs = [(a, b) for a in ours for b in theirs]
-    return [pair for pair in pairs if pair[0][1] == pair[1][1]] or pairs
+    return [pair for pair in pairs if pair[0][0]["settings"] == pair[1][0]["settings"]] or pairs
 
 
-def _compared(ours: _Group, theirs: _Group) -> Iterator[dict[str, Any]]:
-    (sweep, settings, here), (other, other_settings, there) = ours, theirs
-    found_there = dict(iter(there[there["rule"] != "other"].reset_index(drop=True).groupby(_ROW, sort=False)))
-    for key, a in here[here["rule"] != "other"].reset_index(drop=True).groupby(_ROW, sort=False):
-        if (b := found_there.get(key)) is None:
+def _compared(place: _Place, here: Group, other: _Place, there: Group) -> Iterator[dict[str, Any]]:
+    where = {**place, "other_sweep": other["sweep"], "other_settings": other["settings"]}
+    for key, a in here.by_protocol.items():
+        if a[0]["rule"] == "other" or (b := there.by_protocol.get(key)) is None:
             continue
-        where = {"sweep": sweep, "settings": settings, "other_sweep": other, "other_settings": other_settings}
-        is_fusion = a["members"].str.contains(" + ", regex=False).iloc[0]
+        members, rule, method, fusion = key
+        is_fusion = " + " in members
         names = {
-            "config": a["members" if is_fusion else "config"].iloc[0],
-            "train_scale": None if is_fusion else a["train_scale"].iloc[0],
-            "test_scales": a["test_scales"].iloc[0],
-            "other_test_scales": b["test_scales"].iloc[0],
+            "config": members if is_fusion else a[0]["config"],
+            "train_scale": None if is_fusion else a[0]["train_scale"],
+            "test_scales": a[0]["test_scales"],
+            "other_test_scales": b[0]["test_scales"],
         }
-        protocol = {name: a[name].iloc[0] for name in ("rule", "method", "fusion")}
-        counts = {"seeds": len(a), "n_images": a["n_images"].iloc[0], "other_seeds": len(b)}
-        errors = {
-            f"{prefix}{name}_error": float(found[f"{name}_error"].mean())
-            for prefix, found in (("", a), ("other_", b))
-            for name in ("top1", "top5")
-        }
-        counts |= {"other_n_images": b["n_images"].iloc[0]}
+        protocol = {"rule": rule, "method": method, "fusion": fusion}
+        means = {"": mean_errors(a), "other_": mean_errors(b)}
+        counts, errors = (
+            {f"{prefix}{name}": mean[name] for prefix, mean in means.items() for name in names_of}
+            for names_of in (("seeds", "n_images"), ("top1_error", "top5_error"))
+        )
         yield {"table": "comparison"} | where | names | protocol | counts | errors | _difference(a, b)
 
 
-def _difference(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
+def _difference(a: Found, b: Found) -> dict[str, Any]:
     """Top-1 error of b minus that of a in points, and its 95 % interval: over seeds and images where both have several
     seeds, else over images alone, as `test` is of which `p_images` comes.
     """
-    wrong_a_RN, wrong_b_RN = (_misses(each) for each in (a, b))
+    wrong_a_RN, wrong_b_RN = (_misses(found) for found in (a, b))
     num_seeds = min(len(a), len(b))
-    if a["scored_on"].iloc[0] != b["scored_on"].iloc[0]:
-        error_b, error_a = (float(each["top1_error"].mean()) for each in (b, a))
+    if a[0]["scored_on"] != b[0]["scored_on"]:
+        error_b, error_a = (fmean(row["top1_error"] for row in found) for found in (b, a))
         points, low, high = unpaired_difference(error_b, wrong_b_RN.shape[1], error_a, wrong_a_RN.shape[1])
         test, p_images = "unpaired", normal_p((low + high) / (high - low) * Z95)
         anew = over_seeds_on_other_images(wrong_b_RN, wrong_a_RN) if num_seeds > 1 else None
@@ -111,44 +106,65 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
     return {"points": points, "points_low": low, "points_high": high, "test": test, "p_images": p_images, "p": p}
 
 
-def _misses(rows: pd.DataFrame) -> NDArray[np.floating]:
+def _misses(found: Found) -> NDArray[np.floating]:
     """Whether each of R seeds is wrong on each of N images, [R, N]: 1 or 0."""
-    return np.array([misses.unpack() for misses in rows["top1_misses"]], dtype=float)
+    return np.array([row["top1_misses"].unpack() for row in found], dtype=float)
 
 
-# --- how they were made ---
+# --- how it is shown ---
 
 
-def differences(sweeps: Sequence[tuple[str, Sequence[ReportedRun]]]) -> pd.DataFrame:
-    """What other sweeps do not have in common with the first, a row for each of settings, data, versions and machine.
+def two_names(frame: pd.DataFrame) -> list[str]:
+    """What two sweeps are called above their columns: as much of the ends of their paths as tells them apart."""
+    if differs(frame, "other_sweep"):
+        return ["the first", "the other"]
+    paths = [PurePath(str(frame[key].iloc[0])).parts for key in ("sweep", "other_sweep")]
+    num_parts = next((num for num in range(1, 1 + max(map(len, paths))) if paths[0][-num:] != paths[1][-num:]), 1)
+    names = [str(PurePath(*parts[-num_parts:])) for parts in paths]
+    ends = [name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}" for name in names]
+    return ends if len(set(ends)) == 2 else names
 
-    `value` lists what occurs in the first, `other_value` what in the other. Empty for one sweep.
-    """
-    changed = dict.fromkeys(name for _, runs in sweeps for run in runs for name in run.settings)
-    (first, here), *others = ((sweep, _made_with(runs, changed)) for sweep, runs in sweeps)
-    rows = [
-        {"table": "differences", "setting": name, "sweep": first, "other_sweep": other}
-        | {"value": _listed(here, name), "other_value": _listed(there, name)}
-        for other, there in others
-        for name in here | there
-        if here.get(name, set()) != there.get(name, set())
+
+def _columns(frame: pd.DataFrame) -> list[Column]:
+    names = dict(zip(("", "other_"), two_names(frame), strict=True))
+
+    def net(row: Row) -> str:
+        return str(row["config"]) if row["train_scale"] is None else f"{row['config']}-{row['train_scale']}"
+
+    return [
+        Column("config", "net", net, wrap=14),
+        Column("rule", "Q", lambda row: "multiple" if row["rule"] == "multi" else "single"),
+        text("method", wrap=12),
+        *(number(f"{prefix}top1_error", f"{name}\ntop-1") for prefix, name in names.items()),
+        *(number(f"{prefix}top5_error", f"{name}\ntop-5", drop=4) for prefix, name in names.items()),
+        number("points", "points", sign="+"),
+        interval("points", sign="+"),
+        p_value("p_images", "p, these nets", drop=3),
+        text("test", drop=3),
+        p_value("p", "p", drop=2),
+        p_value("p_holm", "Holm", drop=2),
     ]
-    return pd.DataFrame(rows)
 
 
-def _listed(values: Mapping[str, set[str]], name: str) -> str:
-    return ", ".join(sorted(values.get(name, ())))
+def _notes(frame: pd.DataFrame) -> list[str]:
+    lines = [
+        "Points: top-1 error in the second sweep named minus that in the first. p, these nets: over images alone. "
+        f"p: over seeds and images, from {MIN_SEEDS} seeds on each side on; Holm: the same for all rows."
+    ]
+    if (frame[["seeds", "other_seeds"]].min(axis=1) < MIN_SEEDS).any():
+        lines.append(
+            f"Fewer than {MIN_SEEDS} seeds on a side say nothing about training: the same settings, trained again, may "
+            "differ as much. With one, the 95 % interval is over images alone."
+        )
+    if len(unpaired := frame[frame["test"] == "unpaired"]):
+        sweeps = ", ".join(dict.fromkeys(unpaired["other_sweep"]))
+        lines.append(
+            f"Unpaired: {sweeps} was scored on other images or classes than {frame['sweep'].iloc[0]}, so the "
+            f"difference is that of two samples, and may come from the images alone."
+        )
+    return lines
 
 
-def _made_with(runs: Sequence[ReportedRun], settings: Iterable[str]) -> dict[str, set[str]]:
-    """By name, the values that occur among `runs`."""
-    defaults = commands.schema_defaults()
-    values = {"data": {str(run.config["data"]["name"]) for run in runs}}
-    values |= {name: {str(run.settings.get(name, defaults.get(name))) for run in runs} for name in settings}
-    records = [run.record for run in runs]
-    for name in ("commit", "device_name", "precision"):
-        values[name] = {str(record[name]) for record in records if record.get(name)}
-    for record in records:
-        for package, version in record.get("versions", {}).items():
-            values.setdefault(f"version of {package}", set()).add(str(version))
-    return values
+COMPARISON = Table(
+    "comparison", "The sweeps side by side", comparison, _columns, _notes, ends=("errs less", "errs more")
+)

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from vgg_sweep.report.tables.layouts import Column, Shown
+from vgg_sweep.report.tables.table import Shown, ShownColumn
 
 PACKAGES = ("booktabs", "array", "graphicx")
 """What a document needs for the tables: all in LaTeX's recommended collection."""
@@ -54,29 +54,22 @@ def _character(character: str) -> str:
 
 def to_latex(table: Shown) -> str:
     """One `table` environment; several for more rows than fit a page."""
-    rows = list(zip(*(column.cells for column in table.columns), strict=True))
-    parts = [rows[start : start + MAX_ROWS] for start in range(0, len(rows), MAX_ROWS)]
+    parts = [table.lines[start : start + MAX_ROWS] for start in range(0, len(table.lines), MAX_ROWS)]
     label = f"tab:vgg-{re.sub('[^A-Za-z0-9]', '', table.name)}"
     pages = []
     for number, part in enumerate(parts, start=1):
         part_of = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
         caption = escaped(re.sub(r"^(?=Table \d)", "The paper's ", table.title) + part_of)
-        notes = (
-            [rf"  \par\smallskip\parbox{{\linewidth}}{{\footnotesize {_noted(table.notes)}}}"] if table.notes else []
-        )
-        pages.append(
-            "\n".join(
-                [
-                    r"\begin{table}[!htbp]",
-                    r"  \centering\small",
-                    rf"  \caption{{{caption}}}",
-                    rf"  \label{{{label}{f'-{number}' if number > 1 else ''}}}",
-                    *_shrunk(_tabular(table.columns, part)),
-                    *(notes if number == len(parts) else []),
-                    r"\end{table}",
-                ]
-            )
-        )
+        lines = [
+            r"\begin{table}[!htbp]",
+            r"  \centering\small",
+            rf"  \caption{{{caption}}}",
+            rf"  \label{{{label}{f'-{number}' if number > 1 else ''}}}",
+            *_shrunk(_tabular(table.columns, part)),
+        ]
+        if table.notes and number == len(parts):
+            lines.append(rf"  \par\smallskip\parbox{{\linewidth}}{{\footnotesize {_noted(table.notes)}}}")
+        pages.append("\n".join([*lines, r"\end{table}"]))
     needs = f"% needs \\usepackage{{{','.join(PACKAGES)}}} and \\usepackage[T1]{{fontenc}}\n"
     return needs + "\n\\clearpage\n".join(pages) + "\n"
 
@@ -91,17 +84,17 @@ def _shrunk(tabular: Sequence[str]) -> list[str]:
     return [r"  \sbox0{%", *tabular, rf"  }}\ifdim\wd0>\linewidth {wide}\else {as_it_is}\fi"]
 
 
-def _tabular(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+def _tabular(columns: Sequence[ShownColumn], rows: Sequence[Sequence[str]]) -> list[str]:
     kinds = "".join("r" if column.is_number else _text_kind(column) for column in columns)
-    lines = [map(_heading, columns), *(map(escaped, row) for row in rows)]
-    heading, *body = (" & ".join(line) + r" \\" for line in lines)
-    inner = [r"\toprule", heading, r"\midrule", *body, r"\bottomrule"]
+    lines = [map(_head, columns), *(map(escaped, row) for row in rows)]
+    head, *body = (" & ".join(line) + r" \\" for line in lines)
+    inner = [r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
     return [rf"    \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", *(f"      {line}" for line in inner), r"    \end{tabular}%"]
 
 
-def _text_kind(column: Column) -> str:
+def _text_kind(column: ShownColumn) -> str:
     """Text that wraps in a terminal wraps here: a letter is about half an em wide."""
-    longest = max(map(len, [column.heading, *column.cells]))
+    longest = max(map(len, [column.head, *column.cells]))
     return (
         "l"
         if not column.wrap or longest <= column.wrap
@@ -109,8 +102,8 @@ def _text_kind(column: Column) -> str:
     )
 
 
-def _heading(column: Column) -> str:
-    lines = [escaped(line) for line in column.heading.split("\n")]
+def _head(column: ShownColumn) -> str:
+    lines = [escaped(line) for line in column.head.split("\n")]
     return r"\shortstack{" + r"\\".join(lines) + "}" if len(lines) > 1 else lines[0]
 
 
@@ -129,7 +122,7 @@ def document(tables: Sequence[Shown], summary: Sequence[str], commands: Sequence
             r"\section*{Report}",
             *_listed(said),
             *(part for table in tables for part in (to_latex(table), r"\clearpage")),
-            *([r"\section*{To fill the dashes}", *_listed(dashes)] if dashes else []),
+            *([r"\section*{To fill the missing rows}", *_listed(dashes)] if dashes else []),
             r"\end{document}",
             "",
         ]

@@ -14,9 +14,14 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.commands import merged
 from vgg_sweep.report.results.results import load_results
 from vgg_sweep.report.tables.claims import claims
-from vgg_sweep.report.tables.layouts import DASH, Column, Shown, shown
-from vgg_sweep.report.tables.tables import lrn_cost, table3, table4, table6, table7, table_5x5
-from vgg_sweep.report.writers.render import JSON_KEYS, fitting, to_csv, to_json, to_markdown, to_parquet, to_rich
+from vgg_sweep.report.tables.contents import TABLES
+from vgg_sweep.report.tables.costs import lrn_cost
+from vgg_sweep.report.tables.errors import table3, table4, table_5x5
+from vgg_sweep.report.tables.fusions import table6, table7
+from vgg_sweep.report.tables.table import DASH, Shown, ShownColumn
+from vgg_sweep.report.writers.data import JSON_KEYS, to_csv, to_json, to_parquet
+from vgg_sweep.report.writers.markdown import to_markdown
+from vgg_sweep.report.writers.terminal import fitting, to_rich
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def printed(table: Shown, width: int) -> str:
     [("3", table3), ("4", table4), ("6", table6), ("7", table7), ("5x5", table_5x5), ("claims", claims)],
 )
 def test_tables_fit_a_terminal_without_cutting_a_cell(everything: pd.DataFrame, name: str, make, width: int) -> None:
-    table = shown(name, "Title", make(everything))
+    table = TABLES[name].shown(make(everything))
     text = printed(table, width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
@@ -48,27 +53,25 @@ def test_tables_fit_a_terminal_without_cutting_a_cell(everything: pd.DataFrame, 
 def test_what_leaves_a_narrow_terminal_first() -> None:
     """Four columns of two characters, two apart: 14 hold all, 10 three, 6 two, and what is never dropped stays."""
     columns = [
-        Column("a", ["xx"]),
-        Column("b", ["xx"], drop=1),
-        Column("c", ["xx"], drop=3),
-        Column("d", ["xx"], drop=2),
+        ShownColumn("a", ["xx"]),
+        ShownColumn("b", ["xx"], drop=1),
+        ShownColumn("c", ["xx"], drop=3),
+        ShownColumn("d", ["xx"], drop=2),
     ]
     table = Shown("t", "T", columns, [], [])
-    kept = {width: "".join(column.heading for column in fitting(table, width)) for width in (14, 13, 10, 9, 6, 5, 1)}
+    kept = {width: "".join(column.head for column in fitting(table, width)) for width in (14, 13, 10, 9, 6, 5, 1)}
     assert kept == {14: "abcd", 13: "abd", 10: "abd", 9: "ab", 6: "ab", 5: "a", 1: "a"}
 
 
 def test_a_number_is_never_without_its_protocol_and_n(everything: pd.DataFrame) -> None:
-    text = to_markdown(shown("4", "Table 4: dense", table4(everything)))
+    text = to_markdown(TABLES["4"].shown(table4(everything)))
     assert "Errors in percent of 1,000 images" in text
     assert "| D | [73;146] | 73, 110, 146 | [256;512] | 256, 384, 512 |" in text
     assert "S and Q scale with the crop, 64 px here and 224 px in the paper" in text
 
 
 def test_markdown_is_a_table(everything: pd.DataFrame) -> None:
-    lines = [
-        line for line in to_markdown(shown("7", "Table 7", table7(everything))).splitlines() if line.startswith("|")
-    ]
+    lines = [line for line in to_markdown(TABLES["7"].shown(table7(everything))).splitlines() if line.startswith("|")]
     assert len(lines) == 15 + 2
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     assert sum("7.9\\*" in line or "7.9*" in line for line in lines) == 1
@@ -76,7 +79,7 @@ def test_markdown_is_a_table(everything: pd.DataFrame) -> None:
 
 def test_a_hostile_name_is_only_text() -> None:
     frame = pd.DataFrame([{"table": "deviations", "setting": "[red]a|b[/red]", "paper": "x", "here": "[/]\ny"}])
-    table = shown("deviations", "[bold]", frame)
+    table = TABLES["deviations"].shown(frame)
     assert "[red]a\\|b[/red] | x | [/] y |" in to_markdown(table)
     assert "[red]a|b[/red]" in printed(table, 80)
 
@@ -84,34 +87,34 @@ def test_a_hostile_name_is_only_text() -> None:
 def test_dashes_come_with_few_commands(tmp_path: Path) -> None:
     make_sweep(tmp_path, [("A", "256"), ("B", "256")], spec=Spec(num_images=20, passes=["dense@single"]))
     results = load_results(tmp_path)
-    table = shown("3", "Table 3", table3(results))
+    table = TABLES["3"].shown(table3(results))
     assert [command.split()[2:5] for command in merged(table.commands)] == [
         ["model=A-LRN,C,D,E", "train_scale=256", "protocol=single"],
         ["model=C,D,E", "train_scale=384,jitter", "protocol=single"],
     ]
-    assert [column.cells.count(DASH) for column in table.columns if column.heading == "top-1"] == [10]
+    assert [column.cells.count(DASH) for column in table.columns if column.head == "top-1"] == [10]
     for name, frame in (
         ("claims", claims(results)),
         ("6", table6(results)),
         ("7", table7(results)),
         ("lrn", lrn_cost(results)),
     ):
-        cells = [cell for column in shown(name, "Title", frame).columns for cell in column.cells]
+        cells = [cell for column in TABLES[name].shown(frame).columns for cell in column.cells]
         assert DASH in cells and not {"nan", "None", "<NA>", ""} & set(cells)
 
 
 def test_seeds_are_shown_as_spread_and_number(tmp_path: Path) -> None:
     make_sweep(tmp_path, [("A", "256")], seeds=[0, 1], spec=Spec(num_images=50, passes=["dense@single"]))
     frame = table3(load_results(tmp_path))
-    columns = {column.heading: column.cells[0] for column in shown("3", "Table 3", frame).columns}
+    columns = {column.head: column.cells[0] for column in TABLES["3"].shown(frame).columns}
     assert columns["top-1"] == f"{frame['top1_error'][0]:.1f} ± {frame['top1_std'][0]:.1f}"
     assert columns["seeds"] == "2"
 
 
-@pytest.mark.parametrize(("num_classes", "note"), [(4, "means nothing"), (5, "0 by definition"), (6, None)])
+@pytest.mark.parametrize(("num_classes", "note"), [(4, "is undefined"), (5, "0 by definition"), (6, None)])
 def test_what_top_5_means_with_few_classes_is_said(tmp_path: Path, num_classes: int, note: str | None) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(num_classes=num_classes))
-    notes = " ".join(shown("3", "Table 3", table3(load_results(tmp_path))).notes)
+    notes = " ".join(TABLES["3"].shown(table3(load_results(tmp_path))).notes)
     assert (note in notes) if note else ("op-5" not in notes)
 
 

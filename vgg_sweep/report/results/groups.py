@@ -1,0 +1,52 @@
+"""The results of a sweep in groups of one setting each, and what the seeds of a net come to. Errors in percent."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.protocols import paper
+from vgg_sweep.protocols.metrics import wilson
+
+Found = Sequence[Mapping[str, Any]]
+"""The rows, one a seed, of a net or of a fusion under a protocol."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The results of one sweep and one group of settings in it: only these are compared with one another."""
+
+    rows: pd.DataFrame
+    by_protocol: Mapping[tuple[str, ...], Found]
+    """Members, rule, method and name of the fusion -> the rows. A Q of no rule of the paper is its own rule."""
+
+    def find(self, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> Found:
+        return self.by_protocol.get((" + ".join(sorted(net.slug for net in members)), rule, method, fusion), [])
+
+
+def by_settings(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], Group]]:
+    """The groups of some results, each with its sweep and settings."""
+    names = list(map(str, results.columns))
+    for (sweep, settings), rows in results.groupby(["sweep", "settings"], sort=False):
+        by_protocol: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+        for values in zip(*(rows[name].to_list() for name in names), strict=True):
+            row = dict(zip(names, values, strict=True))
+            rule = f"Q = {row['test_scales']}" if row["rule"] == "other" else row["rule"]
+            by_protocol.setdefault((row["members"], rule, row["method"], row["fusion"]), []).append(row)
+        yield {"sweep": str(sweep), "settings": str(settings)}, Group(rows, by_protocol)
+
+
+def mean_errors(found: Found) -> dict[str, Any]:
+    """How many seeds and images, and the errors: mean over seeds, its 95 % interval over images, spread over seeds."""
+    num_images = found[0]["n_images"]
+    values: dict[str, Any] = {"seeds": len(found), "n_images": num_images, "n_classes": found[0]["n_classes"]}
+    for name in ("top1", "top5"):
+        errors = [row[f"{name}_error"] for row in found]
+        error = fmean(errors)
+        low, high = wilson(error, num_images) if not math.isnan(error) else (math.nan, math.nan)
+        spread = stdev(errors) if len(errors) > 1 else math.nan
+        values |= {f"{name}_error": error, f"{name}_low": low, f"{name}_high": high, f"{name}_std": spread}
+    return values

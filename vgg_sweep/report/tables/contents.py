@@ -1,0 +1,60 @@
+"""What a report says, whatever its format: sweeps, runs, tables as data and as text, and what is missing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.plan.commands import merged
+from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.report.results.unfinished import mark, progress_lines, waiting
+from vgg_sweep.report.tables.compare import COMPARISON
+from vgg_sweep.report.tables.costs import LRN_COST
+from vgg_sweep.report.tables.errors import KERNELS, NETS
+from vgg_sweep.report.tables.fusions import ASKED, FUSIONS, SYSTEMS
+from vgg_sweep.report.tables.settings import DEVIATIONS, DIFFERENCES
+from vgg_sweep.report.tables.table import Shown, Table
+from vgg_sweep.report.tables.verdicts import CLAIMS
+
+OF_RUNS: tuple[Table[Sequence[Sweep]], ...] = (DEVIATIONS, DIFFERENCES)
+"""The tables that describe runs, not results."""
+
+OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (COMPARISON, *NETS, FUSIONS, SYSTEMS, KERNELS, LRN_COST, ASKED, CLAIMS)
+"""The tables made from the DataFrame of `load_results`."""
+
+TABLES: dict[str, Table[Any]] = {table.name: table for table in OF_RUNS} | {table.name: table for table in OF_RESULTS}
+"""All tables, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that a format may show."""
+
+    sweeps: list[Sweep]
+    frames: dict[str, pd.DataFrame]
+    """The tables by name, in the order in which they are shown; no empty ones."""
+    shown: list[Shown]
+    """The same tables as text."""
+    summary: list[str]
+    """How much of each sweep is there, and which runs are not and why."""
+    commands: list[str]
+    """What would fill the missing rows of all tables."""
+
+
+def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:
+    """The tables called `names` of some sweeps."""
+    results = pd.concat([sweep.results for sweep in sweeps], ignore_index=True)
+    made = {table.name: table.make(sweeps) for table in OF_RUNS}
+    differing = set(made[DIFFERENCES.name].get("other_sweep", ()))
+    made |= {table.name: table.make(results) for table in OF_RESULTS if table.name in names}
+    unscored = {
+        key: states for sweep in sweeps for key, states in waiting(sweep.name, sweep.runs, sweep.results).items()
+    }
+    frames = {name: mark(name, frame, unscored) for name, frame in made.items() if name in names and len(frame)}
+    tables = [TABLES[name].shown(frame) for name, frame in frames.items()]
+    missing = merged(command for table in tables for command in table.commands)
+    summary = [line for sweep in sweeps for line in progress_lines(sweep)]
+    alike = {sweep.name for sweep in sweeps[1:]} - differing
+    summary += [f"{name} was made as {sweeps[0].name} was: settings, versions and machine." for name in sorted(alike)]
+    return Contents(sweeps, frames, tables, summary, missing)

@@ -1,0 +1,252 @@
+"""Tables 3 to 5 and the 5x5 comparison, and what the other tables of errors share: ours beside the paper's.
+
+Errors are in percent. Every table has the paper's rows, in its order, once for each sweep and each group of settings in
+it. A row that the sweep lacks has `seeds` 0, NaN errors and the `command` that would fill it. With several seeds the
+error is their mean, `*_std` their standard deviation, and the 95 % interval is that of the mean error on these images:
+it covers the choice of images, not that of seeds.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.plan import commands
+from vgg_sweep.protocols import paper
+from vgg_sweep.protocols.methods import PAPER_CROP_PX, scaled_px, test_scales
+from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors
+from vgg_sweep.report.tables.table import (
+    UNFINISHED,
+    Column,
+    Table,
+    differs,
+    error,
+    interval,
+    number,
+    records,
+    scale_px,
+    scales,
+    text,
+    train_scale,
+)
+
+AT_CHANCE = "no better than chance"
+"""In the `note` of a row whose 95 % interval of top-1 error reaches the error of guessing."""
+
+
+# --- rows ---
+
+
+def frame_of(table: str, results: pd.DataFrame, rows_of: Callable[[Group], Iterable[dict[str, Any]]]) -> pd.DataFrame:
+    """The rows that each group of the results gives rise to. Counts stay whole numbers where some are missing."""
+    rows = [{"table": table} | where | row for where, group in by_settings(results) for row in rows_of(group)]
+    frame = pd.DataFrame(rows)
+    return frame.astype({name: "Int64" for name in ("seeds", "n_images", "n_classes") if name in frame})
+
+
+def _single_nets(table: str, results: pd.DataFrame) -> pd.DataFrame:
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        for row in paper.rows(table):
+            ours = measured(group, (row.net,), row.rule, row.method)
+            names = net_names(group, row.net, row.rule) | {"method": row.method}
+            yield names | ours | published(row.top1_error, row.top5_error)
+
+    return frame_of(table, results, rows_of)
+
+
+def table3(results: pd.DataFrame) -> pd.DataFrame:
+    """Single test scale (Sect. 4.1): 12 rows."""
+    return _single_nets("3", results)
+
+
+def table4(results: pd.DataFrame) -> pd.DataFrame:
+    """Multiple test scales (Sect. 4.2): 10 rows."""
+    return _single_nets("4", results)
+
+
+def table5(results: pd.DataFrame) -> pd.DataFrame:
+    """Dense, multi-crop and their mean (Sect. 4.3): 6 rows."""
+    return _single_nets("5", results)
+
+
+def table_5x5(results: pd.DataFrame) -> pd.DataFrame:
+    """B against B with one 5x5 for each pair of 3x3 (Sect. 4.1): 2 rows, and by how many points 5x5 is worse."""
+
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        nets = [paper.Net("B", "256"), paper.Net("B-5x5", "256")]
+        ours = [measured(group, (net,), "single", "centre-crop") for net in nets]
+        points = ((None, None), (ours[1]["top1_error"] - ours[0]["top1_error"], paper.shallow_net_points()))
+        for net, found, (more, more_in_paper) in zip(nets, ours, points, strict=True):
+            names = net_names(group, net, "single") | {"method": "centre-crop"}
+            over_B = {"points_over_B": more, "paper_points_over_B": more_in_paper}
+            yield names | found | published(None, None) | over_B
+
+    return frame_of("5x5", results, rows_of)
+
+
+# --- what rows are made of ---
+
+
+def net_names(group: Group, net: paper.Net, rule: str) -> dict[str, Any]:
+    """What identifies a row: S and Q in pixels at this crop, and the paper's."""
+    S, crop = paper.TRAIN_SCALES[net.train_scale], int(group.rows["crop"].iloc[0])
+    return {
+        "config": net.config,
+        "train_scale": net.train_scale,
+        "crop": crop,
+        "S": tuple(scaled_px(px, crop) for px in S),
+        "test_scales": tuple(test_scales(list(S), rule, crop)),
+        "paper_S": S,
+        "paper_test_scales": tuple(test_scales(list(S), rule, PAPER_CROP_PX)),
+    }
+
+
+def measured(group: Group, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> dict[str, Any]:
+    found = group.find(members, rule, method, fusion)
+    if found:
+        return mean_of(found)
+    lacking = [net for net in members if not group.find((net,), rule, method)]
+    protocol = {"dense": rule, "centre-crop": "centre"}.get(method, "crops")
+    return nothing(missing_command(group, lacking or members, protocol))
+
+
+def mean_of(found: Found) -> dict[str, Any]:
+    values = mean_errors(found)
+    return values | {"note": _note(found, values), "command": ""}
+
+
+def _note(found: Found, values: Mapping[str, Any]) -> str:
+    """What to know of a net whose error is that of guessing, or that did without some of the images."""
+    words, chance = [], 100 * (1 - 1 / values["n_classes"])
+    if stuck := sum(row["stuck_at_chance"] for row in found):
+        words.append(f"stuck at chance in {stuck} of {len(found)} seeds")
+    elif values["top1_high"] >= chance:
+        words.append(f"{AT_CHANCE} ({chance:.4g} %)")
+    if bad := max(row["bad_images"] for row in found):
+        words.append(f"trained or scored without {bad} image(s) that could not be decoded")
+    return ", ".join(words)
+
+
+def nothing(command: str) -> dict[str, Any]:
+    errors = {f"{name}_{part}": math.nan for name in ("top1", "top5") for part in ("error", "low", "high", "std")}
+    return {"seeds": 0, "n_images": None, "n_classes": None} | errors | {"note": "", "command": command}
+
+
+def published(top1_error: float | None, top5_error: float | None) -> dict[str, float | None]:
+    return {"paper_top1_error": top1_error, "paper_top5_error": top5_error}
+
+
+def missing_command(group: Group, nets: Sequence[paper.Net], protocol: str) -> str:
+    """What makes these nets, in the seeds and settings of the others."""
+    seeds = sorted(set(group.rows["seed"].dropna()))
+    chosen = [*group.rows["overrides"].iloc[0], *([f"seed={','.join(map(str, seeds))}"] if seeds != [0] else [])]
+    lines = [
+        commands.command(
+            "multirun", f"model={net.config}", f"train_scale={net.train_scale}", f"protocol={protocol}", *chosen
+        )
+        for net in nets
+    ]
+    return " && ".join(commands.merged(lines))
+
+
+# --- columns ---
+
+
+def error_columns(frame: pd.DataFrame) -> list[Column]:
+    """Ours and the paper's errors, with intervals where there is room."""
+    columns = []
+    for name, head, drop in (("top1", "top-1", 3), ("top5", "top-5", 4)):
+        columns += [error(name, head), interval(name, drop=drop)]
+        if frame[f"paper_{name}_error"].notna().any():
+            columns.append(number(f"paper_{name}_error", "paper"))
+    counts = [("seeds", "seeds"), ("n_images", "images")]
+    return columns + [
+        number(key, head, 0, drop=1)
+        for key, head in counts
+        if frame.loc[frame["seeds"] > 0, key].nunique() > 1 or (key == "seeds" and (frame[key] > 1).any())
+    ]
+
+
+def _net_columns(frame: pd.DataFrame) -> list[Column]:
+    columns = [text("config"), train_scale("S", "S"), scales("test_scales", "Q")]
+    if _is_scaled(frame):
+        columns.append(train_scale("paper_S", "paper's S", drop=5))
+        columns.append(scales("paper_test_scales", "paper's Q", drop=5))
+    if differs(frame, "method"):
+        columns.append(text("method"))
+    return columns + error_columns(frame)
+
+
+def _is_scaled(frame: pd.DataFrame) -> bool:
+    """Whether the crop is not the paper's, and S and Q with it."""
+    return "paper_S" in frame and not frame["S"].equals(frame["paper_S"])
+
+
+def _5x5_columns(frame: pd.DataFrame) -> list[Column]:
+    more, paper = number("points_over_B", "points over B", sign="+"), number("paper_points_over_B", "paper", sign="+")
+    return [*_net_columns(frame), more, paper]
+
+
+# --- notes ---
+
+
+def notes(frame: pd.DataFrame) -> list[str]:
+    """Of how many images the errors are, what to make of them, and what their marks mean."""
+    lines = []
+    if len(measured := frame[frame["seeds"] > 0]):
+        counts = " or ".join(f"{count:,}" for count in sorted(set(measured["n_images"])))
+        lines.append(f"Errors in percent of {counts} images; 95 %: their interval over images.")
+        if (frame["seeds"] > 1).any():
+            lines[0] += " Mean ± standard deviation over seeds."
+        if measured["top5_error"].isna().all():
+            lines.append("Top-5 error is undefined with fewer than five classes.")
+        elif (measured["n_classes"] == 5).all():
+            lines.append("With five classes the top-5 error is 0 by definition.")
+        lines += _notes_on_rows(measured)
+    if _is_scaled(frame):
+        crop = int(frame["crop"].iloc[0])
+        ours = (scale_px((scaled_px(low, crop), scaled_px(high, crop))) for low, high in _PAPER_S)
+        lines.append(
+            f"S and Q scale with the crop, {crop} px here and {PAPER_CROP_PX} px in the paper: "
+            f"its S = {', '.join(map(scale_px, _PAPER_S))} are {', '.join(ours)} px."
+        )
+    if "unfinished" in frame and (frame["unfinished"] != "").any():
+        lines.append(f"{UNFINISHED} Some runs of this row are not scored yet, so its errors may change.")
+    return lines
+
+
+_PAPER_S = ((256, 256), (384, 384), (256, 512))
+
+
+def _notes_on_rows(measured: pd.DataFrame) -> list[str]:
+    noted = measured[measured["note"] != ""]
+    lines = [
+        f"{row['config']}{', S = ' + row['train_scale'] if 'S' in row else ''} is {row['note']}."
+        for row in records(noted)
+    ]
+    if noted["note"].str.startswith(AT_CHANCE).any():
+        lines.append(
+            "A net at chance has learned nothing that these images show, or its outputs are in another order than "
+            "the classes in its posteriors/manifest.json; its log.txt says so where it can be told."
+        )
+    return list(dict.fromkeys(lines))
+
+
+# --- the tables ---
+
+NETS = (
+    Table("3", "Table 3. A single test scale: dense, image and flip", table3, _net_columns, notes),
+    Table("4", "Table 4. Three test scales: dense, image and flip", table4, _net_columns, notes),
+    Table(
+        "5", "Table 5. Dense, multi-crop (50 crops a scale) and both, at three test scales", table5, _net_columns, notes
+    ),
+)
+
+KERNELS = Table(
+    "5x5",
+    "Sect. 4.1. One 5x5 convolution in place of two 3x3: a centre crop, no flip",
+    table_5x5,
+    _5x5_columns,
+    notes,
+)

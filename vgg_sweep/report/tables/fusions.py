@@ -1,0 +1,144 @@
+"""Tables 6 and 7, and the fusions that were asked for: several nets as one, ours beside the paper's errors."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.protocols import paper
+from vgg_sweep.report.results.groups import Group
+from vgg_sweep.report.tables.errors import (
+    error_columns,
+    frame_of,
+    mean_of,
+    measured,
+    net_names,
+    notes,
+    nothing,
+    published,
+)
+from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, scales, text
+
+
+def _of_paper(row: paper.Fusion | paper.System) -> dict[str, Any]:
+    test = {"paper_top5_test_error": row.top5_test_error, "paper_note": row.note}
+    return published(row.top1_error, row.top5_error) | test
+
+
+def table6(results: pd.DataFrame) -> pd.DataFrame:
+    """Fusion of several nets (Sect. 4.4): 4 rows."""
+
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        for row in paper.fusions():
+            names = {"group": row.group} | _nets(group, row.members) | {"method": row.method}
+            ours = measured(group, row.members, "multi", row.method, row.group)
+            yield names | ours | _of_paper(row)
+
+    return frame_of("6", results, rows_of)
+
+
+def table7(results: pd.DataFrame) -> pd.DataFrame:
+    """Ours among the published systems (Sect. 4.5): 15 rows. The others' errors are on ILSVRC, whatever ours are on."""
+    systems = paper.systems()
+    ours_are = dict(enumerate(paper.own_systems()))
+
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        for index, row in enumerate(systems):
+            members, method, fusion = ours_are.get(index, ((), "", ""))
+            names = {"system": row.name} | _nets(group, members) | {"method": method or None}
+            ours = measured(group, members, "multi", method, fusion) if members else nothing("")
+            yield names | ours | _of_paper(row)
+
+    return frame_of("7", results, rows_of)
+
+
+def fusion_table(results: pd.DataFrame) -> pd.DataFrame:
+    """A row for each fusion that was asked for, under each protocol that its members share."""
+    standing = {"", *(row.group for row in paper.fusions())}
+
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        for (members, rule, method, fusion), found in group.by_protocol.items():
+            if fusion not in standing:
+                names = {"fusion": fusion, "config": members, "train_scale": None}
+                protocol = {"test_scales": found[0]["test_scales"], "rule": rule, "method": method}
+                yield names | protocol | mean_of(found) | published(None, None)
+
+    return frame_of("fusion", results, rows_of)
+
+
+def _nets(group: Group, members: Sequence[paper.Net]) -> dict[str, Any]:
+    """What identifies a fusion at three test scales: its nets, and every Q that one of them looks at."""
+    each = [net_names(group, net, "multi") for net in members]
+    scales = {
+        name: tuple(sorted({Q for row in each for Q in row[name]})) or None
+        for name in ("test_scales", "paper_test_scales")
+    }
+    train_scales = " + ".join(dict.fromkeys(net.train_scale for net in members))
+    return {"config": " + ".join(net.slug for net in members) or None, "train_scale": train_scales or None, **scales}
+
+
+def _table6_columns(frame: pd.DataFrame) -> list[Column]:
+    return [
+        text("group", wrap=15, drop=2),
+        text("config", "nets", wrap=24),
+        text("method", wrap=18),
+        *error_columns(frame),
+    ]
+
+
+def _table7_columns(frame: pd.DataFrame) -> list[Column]:
+    def starred(key: str, head: str) -> Column:
+        plain = number(key, head)
+
+        def cell(row: Row) -> str:
+            return plain.cell(row) + ("*" if spans_columns(row) and row[key] is not None else "")
+
+        return Column(key, head, cell, is_number=True)
+
+    return [
+        text("system", wrap=44),
+        error("top1", "ours\ntop-1"),
+        error("top5", "ours\ntop-5"),
+        number("paper_top1_error", "paper\ntop-1"),
+        starred("paper_top5_error", "paper\ntop-5"),
+        starred("paper_top5_test_error", "test\ntop-5"),
+    ]
+
+
+def _fusion_columns(frame: pd.DataFrame) -> list[Column]:
+    nets = [text("fusion", wrap=24), text("config", "nets", wrap=24, drop=2), text("method", wrap=18)]
+    return [*nets, scales("test_scales", "Q", wrap=12, drop=1), *error_columns(frame)]
+
+
+def spans_columns(row: Row) -> bool:
+    """Whether the paper prints one value for the validation and the test set (Table 7)."""
+    return "across the val and test columns" in row["paper_note"]
+
+
+def _table6_notes(frame: pd.DataFrame) -> list[str]:
+    of_group = "The submission's D-jitter-fc has only its FC layers fine-tuned with scale jitter (Sect. 4.4)."
+    return [*notes(frame), of_group]
+
+
+def _table7_notes(frame: pd.DataFrame) -> list[str]:
+    spans = any(map(spans_columns, records(frame)))
+    return notes(frame) + (["* One value is printed across the validation and test columns."] if spans else [])
+
+
+FUSIONS = Table(
+    "6",
+    "Table 6. Several nets: the mean of their posteriors, at three test scales",
+    table6,
+    _table6_columns,
+    _table6_notes,
+)
+
+SYSTEMS = Table(
+    "7",
+    "Table 7. Comparison with the published systems, whose errors are on ILSVRC",
+    table7,
+    _table7_columns,
+    _table7_notes,
+)
+
+ASKED = Table("fusion", "Requested fusions", fusion_table, _fusion_columns, notes)

@@ -1,0 +1,94 @@
+"""Tables 1 and 2 and the arithmetic of Sect. 2.3 as tables of text, for `vgg-sweep describe` and the page."""
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from vgg_sweep.config.schema import Config, Model
+from vgg_sweep.nets.describe import describe, kernel_comparison, layers_table, paper_table1
+from vgg_sweep.report.tables.table import Column, Shown, number, show, text
+
+PAPER_CLASSES = 1000
+
+COUNTED = (
+    "params: weights and biases. mult-adds: one for each weight of a convolution or FC layer at each output position. "
+    "activations: float32, the image and the output of every layer, as training keeps them; in testing, the largest "
+    "input and output of one layer. field: receptive field of one position of the class score map."
+)
+
+
+def size_of(config: Config, image_px: int | None) -> dict[str, Any]:
+    """The size at which `describe` looks at nets: that of `config`, applied to one image of side `image_px`.
+
+    Where the number of classes is left to the data, it is that of the fractals, or the paper's 1000: no file is read.
+    """
+    classes = config.data.fractals.num_classes if config.data.source == "fractals" else PAPER_CLASSES
+    return {
+        "width": config.width,
+        "classes": config.classes or classes,
+        "crop": config.crop,
+        "image_px": image_px or config.crop,
+        "pool_ceil": config.pool_ceil,
+    }
+
+
+def net_values(models: Sequence[Model], size: Mapping[str, Any], *, layer_by_layer: bool) -> list[dict[str, Any]]:
+    """All figures of the nets at this size; with `layer_by_layer`, those of the first net's layers too."""
+    nets = [{**size, **row} for row in describe(models, **size)]
+    return [{**nets[0], "layers": layers_table(models[0], **size)}] if layer_by_layer else nets
+
+
+def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[Shown]:
+    """Table 1, Sect. 2.3, and Table 2 with what the nets cost at this size."""
+    channels = round(512 * size["width"])
+    kernels = [
+        text("stack"),
+        number("receptive_field", "field (px)", 0),
+        number("weights", f"weights at C = {channels}", 0),
+        Column("in_general", "in general", lambda row: f"{row['weights_in_channels_squared']} C²"),
+    ]
+    costs = [
+        text("config"),
+        number("weight_layers", "layers", 0),
+        *_COSTS,
+        number("activation_bytes_testing", "in testing\n(MB)", 3, factor=1e-6, sign=","),
+        _FIELD,
+    ]
+    return [
+        table1(models, size["classes"]),
+        show("kernels", "Sect. 2.3. Stacks of small kernels, and large ones", kernels, kernel_comparison(channels)),
+        show("table-2", f"Table 2, and costs: {_said(size)}", costs, describe(models, **size)),
+    ]
+
+
+def layer_tables(model: Model, size: Mapping[str, Any]) -> list[Shown]:
+    """One net layer by layer, and what it costs."""
+    columns = [
+        text("name"),
+        text("word"),
+        number("output_side", "side", 0),
+        number("output_channels", "channels", 0),
+        *_COSTS,
+        _FIELD,
+    ]
+    layers = show("layers", "Layer by layer", columns, layers_table(model, **size))
+    return [layers, net_tables([model], size)[-1]]
+
+
+def table1(models: Sequence[Model], num_classes: int) -> Shown:
+    """The columns of the nets, from the image to the class posteriors."""
+    columns = [Column(model.name, model.name, itemgetter(model.name)) for model in models]
+    rows = paper_table1(models, classes=num_classes)
+    return show("table-1", "Table 1. The nets, from the image to the class posteriors", columns, rows)
+
+
+_COSTS = (
+    number("params", "params\n(M)", 3, factor=1e-6, sign=","),
+    number("macs", "mult-adds\n(M)", 3, factor=1e-6, sign=","),
+    number("activation_bytes", "activations\n(MB)", 3, factor=1e-6, sign=","),
+)
+_FIELD = number("receptive_field_px", "field\n(px)", 0)
+
+
+def _said(size: Mapping[str, Any]) -> str:
+    return f"width {size['width']:g}, {size['classes']} classes, crop {size['crop']} px, image of {size['image_px']} px"

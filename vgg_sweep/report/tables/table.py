@@ -1,0 +1,191 @@
+"""A table, described once: its columns with heads and formats, and its notes. Every writer works from this.
+
+`Table` and `Column` describe, `Shown` is the text that they make of some rows. Needs no pandas, which takes half a
+second to import.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DASH, UNFINISHED = "–", "†"
+
+Row = Mapping[str, Any]
+"""The values of a row, by name; None where one is missing."""
+
+Material = TypeVar("Material")
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column is shown, whatever the format."""
+
+    key: str
+    """What it is about: the value in a row, where it shows just one."""
+    head: str
+    cell: Callable[[Row], str]
+    drop: int = 0
+    """Columns with the highest number leave first where a terminal is narrow; 0 stays."""
+    wrap: int | None = None
+    """Characters after which a long cell goes on in the next line."""
+    is_number: bool = False
+
+
+@dataclass(frozen=True)
+class ShownColumn:
+    head: str
+    cells: list[str]
+    key: str = ""
+    drop: int = 0
+    wrap: int | None = None
+    is_number: bool = True
+
+    @property
+    def width(self) -> int:
+        longest = max(len(line) for cell in [self.head, *self.cells] for line in cell.split("\n"))
+        return min(longest, self.wrap) if self.wrap else longest
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table as text."""
+
+    name: str
+    title: str
+    columns: list[ShownColumn]
+    notes: Sequence[str] = ()
+    commands: Sequence[str] = ()
+    """What would fill the missing rows, row by row."""
+    total: str = ""
+    """What its rows come to, in a few words."""
+    ends: tuple[str, str] | None = None
+    """What lies at the ends of the scale of its differences, which the page draws."""
+
+    @property
+    def lines(self) -> list[tuple[str, ...]]:
+        """The cells of each row."""
+        return list(zip(*(column.cells for column in self.columns), strict=True))
+
+
+_WHERE = {
+    "sweep": "sweep",
+    "settings": "settings",
+    "other_sweep": "compared with",
+    "other_settings": "of settings",
+}
+"""Columns that every table has where they differ: keys and heads."""
+
+
+@dataclass(frozen=True)
+class Table(Generic[Material]):
+    """A table of the report: how its rows are found, and how they are shown."""
+
+    name: str
+    title: str
+    make: Callable[[Material], "pd.DataFrame"]
+    """The rows, with the columns that CSV and JSON have."""
+    columns: Callable[["pd.DataFrame"], Sequence[Column]]
+    """What people see of these rows: the columns that they give rise to."""
+    notes: Callable[["pd.DataFrame"], Sequence[str]] = lambda frame: ()
+    total: Callable[["pd.DataFrame"], str] = lambda frame: ""
+    ends: tuple[str, str] | None = None
+
+    def shown(self, frame: "pd.DataFrame") -> Shown:
+        """The text of the rows in `frame`, with the sweep and settings of each where these differ."""
+        where = [text(key, head, wrap=24) for key, head in _WHERE.items() if differs(frame, key)]
+        return show(
+            self.name,
+            self.title,
+            [*where, *self.columns(frame)],
+            records(frame),
+            notes=self.notes(frame),
+            commands=list(frame["command"]) if "command" in frame else (),
+            total=self.total(frame),
+            ends=self.ends,
+        )
+
+
+def show(name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], **about: Any) -> Shown:
+    """The text of some rows; `about` is what else a `Shown` holds."""
+    shown = [
+        ShownColumn(each.head, [each.cell(row) for row in rows], each.key, each.drop, each.wrap, each.is_number)
+        for each in columns
+    ]
+    return Shown(name, title, shown, **about)
+
+
+def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The rows of a DataFrame; None for all that pandas calls missing."""
+    return [
+        {str(key): value for key, value in row.items()}
+        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
+    ]
+
+
+def differs(frame: "pd.DataFrame", key: str) -> bool:
+    """Whether the rows have several values of `key`."""
+    return key in frame and frame[key].dropna().nunique() > 1
+
+
+# --- columns ---
+
+
+def text(key: str, head: str = "", *, drop: int = 0, wrap: int | None = None) -> Column:
+    return Column(key, head or key, lambda row: str(row.get(key) or DASH), drop, wrap)
+
+
+def number(key: str, head: str, digits: int = 1, *, factor: float = 1, sign: str = "", drop: int = 0) -> Column:
+    """`factor` takes a value to the unit of the head; `sign` is of the format specification: "+" or ","."""
+
+    def cell(row: Row) -> str:
+        value = row.get(key)
+        return DASH if value is None else f"{value * factor:{sign}.{digits}f}"
+
+    return Column(key, head, cell, drop, is_number=True)
+
+
+def error(name: str, head: str) -> Column:
+    """The error, its spread where there are several seeds, and a mark where runs of the row are still to come."""
+    of_row = number(f"{name}_error", head)
+
+    def cell(row: Row) -> str:
+        spread = row[f"{name}_std"]
+        error = of_row.cell(row) + (UNFINISHED if row.get("unfinished") else "")
+        return error if spread is None else f"{error} ± {spread:.1f}"
+
+    return Column(of_row.key, head, cell, is_number=True)
+
+
+def interval(name: str, *, sign: str = "", drop: int = 0) -> Column:
+    """The 95 % interval, `<name>_low` to `<name>_high`."""
+
+    def cell(row: Row) -> str:
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        return DASH if low is None else f"{low:{sign}.1f}{' to ' if sign else DASH}{high:{sign}.1f}"
+
+    return Column(f"{name}_interval", "95 %", cell, drop, is_number=True)
+
+
+def p_value(key: str, head: str, *, drop: int = 0) -> Column:
+    def cell(row: Row) -> str:
+        p = row[key]
+        return DASH if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+    return Column(key, head, cell, drop, is_number=True)
+
+
+def scales(key: str, head: str, *, drop: int = 0, wrap: int | None = None) -> Column:
+    """Every Q of a row in pixels."""
+    return Column(key, head, lambda row: ", ".join(map(str, row[key])) if row[key] else DASH, drop, wrap)
+
+
+def train_scale(key: str, head: str, *, drop: int = 0) -> Column:
+    return Column(key, head, lambda row: scale_px(row[key]), drop)
+
+
+def scale_px(S: tuple[int, int] | None) -> str:
+    """S as the paper writes it: 256, or [256;512]."""
+    return DASH if S is None else str(S[0]) if S[0] == S[1] else f"[{S[0]};{S[1]}]"

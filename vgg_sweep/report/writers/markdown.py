@@ -1,0 +1,19 @@
+"""The report in Markdown."""
+
+from vgg_sweep.report.tables.contents import Contents
+from vgg_sweep.report.tables.table import Shown
+
+
+def document(said: Contents) -> str:
+    """All tables, after how much of the sweeps is there; commands for what is missing at the end."""
+    head = ["# Report\n", "\n".join(f"- {line.strip()}" for line in said.summary) + "\n"]
+    commands = ["\n".join(["## To fill the missing rows\n", "```", *said.commands, "```\n"])] if said.commands else []
+    return "\n".join([*head, *map(to_markdown, said.shown), *commands]).rstrip() + "\n"
+
+
+def to_markdown(table: Shown) -> str:
+    """A heading, the table, and its notes."""
+    lines = [[column.head for column in table.columns], *table.lines]
+    rows = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+    rule = "|" + "|".join("---:" if column.is_number else "---" for column in table.columns) + "|"
+    return "\n\n".join([f"## {table.title}", "\n".join([rows[0], rule, *rows[1:]]), *table.notes]) + "\n"

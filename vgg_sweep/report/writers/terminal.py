@@ -1,0 +1,63 @@
+"""Tables, and the whole report, as text for a terminal."""
+
+from typing import TYPE_CHECKING, Literal
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from vgg_sweep.report.tables.table import Shown, ShownColumn
+
+if TYPE_CHECKING:
+    from vgg_sweep.report.tables.contents import Contents
+
+VERDICT_STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow", "missing": "dim"}
+
+
+def show(said: "Contents", console: Console) -> None:
+    """A report for the terminal."""
+    for bundle in dict.fromkeys(sweep.bundle for sweep in said.sweeps if sweep.bundle):
+        console.print(Text(f"Read from {bundle}."))
+    for line in said.summary:
+        console.print(Text(line))
+    noted: set[str] = set()
+    for table in said.shown:
+        console.print()
+        console.print(to_rich(table, console.width))
+        for note in table.notes:
+            if note not in noted:
+                console.print(Text(note, style="dim"))
+        noted |= set(table.notes)
+        if table.total:
+            console.print(Text(f"{table.name.capitalize()}: {table.total}.", style="bold"))
+    if said.commands:
+        console.print(Text("\nTo fill the missing rows:", style="bold"))
+    for command in said.commands:
+        console.print(Text(command), soft_wrap=True)  # whole, to be copied
+
+
+def to_rich(table: Shown, width: int) -> Group:
+    """For a terminal of `width` characters."""
+    laid_out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    columns = fitting(table, width)
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column.is_number else "left"
+        laid_out.add_column(
+            Text(column.head),
+            justify=justify,
+            no_wrap=not column.wrap,
+            max_width=column.wrap,
+            overflow="fold" if column.wrap else "ellipsis",
+        )
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        laid_out.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in cells))
+    return Group(Text(table.title, style="bold"), laid_out)
+
+
+def fitting(table: Shown, width: int) -> list[ShownColumn]:
+    """The columns of `table` that fit `width` characters; the most important ones, if not all do."""
+    columns = list(table.columns)
+    while sum(column.width + 2 for column in columns) - 2 > width and any(column.drop for column in columns):
+        columns.remove(max(columns, key=lambda column: column.drop))
+    return columns
