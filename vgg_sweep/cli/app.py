@@ -1,5 +1,6 @@
 """The program: its options, those that several commands share, and what becomes of errors."""
 
+import io
 import sys
 import traceback
 from dataclasses import dataclass
@@ -141,6 +142,9 @@ def run_folder(name: str) -> "RunFolder":
 def main() -> None:
     """Run the command line; an error is one sentence, with its traceback if --debug is given."""
     program = Program()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without dashes, a file's name that is not UTF-8
     try:
         app(obj=program)
     except Exception as error:
