@@ -13,11 +13,11 @@ from torch import nn
 
 import vgg_sweep
 from tests.tiny import CLASSES, IMPORTED, random_run, with_batch_norm
-from vgg_sweep import exchange
+from vgg_sweep.cli.card import export
 from vgg_sweep.config.options import load_option
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.exchange import exporting, graphs, state_dicts
-from vgg_sweep.exchange.exporting import export
+from vgg_sweep.exchange import exporting, writers
+from vgg_sweep.exchange.writers import program, state_dicts
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 SIZES = [(2, 64, 64), (1, 97, 150)]
@@ -58,22 +58,16 @@ def run_pt2(file, pixels_NCHW):
         return [each.numpy() for each in torch.export.load(file).module()(torch.from_numpy(pixels_NCHW).float())]
 
 
-def run_torchscript(file, pixels_NCHW):
-    with torch.no_grad():
-        return [each.numpy() for each in torch.jit.load(file)(torch.from_numpy(pixels_NCHW).float())]
-
-
 NETS = {
     "D": ("D", {}),
     "A-LRN, ceil": ("A-LRN", {"pool_ceil": True}),
     "C": ("C", {}),
     "A with BN, imported": (with_batch_norm("A"), IMPORTED),
 }
-SLOW = {"keras": ["A-LRN, ceil", "A with BN, imported"], "pt2": ["A-LRN, ceil"], "torchscript": ["A-LRN, ceil"]}
-PROGRAMS = {"onnx": run_onnx, "keras": run_keras, "pt2": run_pt2, "torchscript": run_torchscript}
+SLOW = {"keras": ["A-LRN, ceil", "A with BN, imported"], "pt2": ["A-LRN, ceil"]}
+PROGRAMS = {"onnx": run_onnx, "keras": run_keras, "pt2": run_pt2}
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:FutureWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
 @pytest.mark.parametrize(("to", "net"), [(to, net) for to in PROGRAMS for net in SLOW.get(to, NETS)])
 def test_a_program_sees_pixels_of_any_size_as_the_net_does(to, net, tmp_path):
@@ -263,10 +257,10 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(graphs, "save_torchscript", fail_half_way)
+    monkeypatch.setattr(program, "save_pt2", fail_half_way)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(OSError, match="No space"):
-        export(folder, "torchscript", tmp_path)
+        export(folder, "pt2", tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -274,8 +268,8 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("to", "package"), [("timm", "timm"), ("onnx", "onnxruntime"), ("keras", "keras")])
 def test_a_missing_package_is_named_with_its_extra(to, package, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "vgg_sweep.exchange.keras_net", raising=False)
-    monkeypatch.delattr(exchange, "keras_net", raising=False)
+    monkeypatch.delitem(sys.modules, "vgg_sweep.exchange.writers.keras", raising=False)
+    monkeypatch.delattr(writers, "keras", raising=False)
     with pytest.raises(ConfigError, match=rf"--to {to} needs a package that is not installed .* 'vgg-sweep\[{to}\]'"):
         export(random_run(tmp_path), to, tmp_path)
 
@@ -356,7 +350,7 @@ def test_so_does_an_h5(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     write_keras_2(Path("in.h5"), keras_layers(oxfords(torchvision_net("D"))), "/")
-    exported = export(imported("in.h5"), "keras", Path("out.h5"))
+    exported = export(imported("in.h5", preprocessing=load_option("preprocessing", "caffe")), "keras", Path("out.h5"))
 
     def datasets(path):
         found = {}
@@ -376,3 +370,40 @@ def imported(file, **settings):
     from tests.exchange.test_importing import imported
 
     return imported(file, **settings)
+
+
+COMES_BACK = [
+    *((to, net) for to in ["safetensors", *PROGRAMS] for net in SLOW.get(to, NETS)),
+    *((to, net) for to in ["torchvision", "timm"] for net in ("D", "A with BN, imported")),
+    *((to, "D, imported") for to in ["h5", "torchvision", "onnx", "keras"]),
+    ("h5", "D"),
+    ("h5", "C"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
+@pytest.mark.parametrize(("to", "net"), COMES_BACK)
+def test_every_export_comes_back_by_itself_with_the_same_answers(to, net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, settings = (NETS | {"D, imported": ("D", IMPORTED)})[net]
+    folder = random_run(tmp_path, model, train_scale=load_option("train_scale", "384"), **settings)
+    out = Path(f"out.{to if to in ('h5', 'keras') else 'file'}")
+    file = export(folder, "keras" if to == "h5" else to, out).file
+    came_back = imported(file)
+    back, was = vgg_sweep.load(came_back.path), vgg_sweep.load(folder.path)
+    assert back.classes == CLASSES
+    assert (back.config.model, back.config.pool_ceil) == (was.config.model, was.config.pool_ceil)
+    assert (back.test_scale_px, back.config.data.name) == (was.test_scale_px, "fractals")
+    for size in SIZES:
+        posteriors_NK, scores_NKhw, _ = ours(folder, pixels(*size))
+        np.testing.assert_allclose(back.posteriors(pixels(*size)), posteriors_NK, **CLOSE)
+        np.testing.assert_allclose(ours(came_back, pixels(*size))[1], scores_NKhw, rtol=1e-4, atol=1e-5)
+
+
+def test_what_the_user_says_stands_above_what_the_file_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = export(random_run(tmp_path, "D"), "torchvision", Path("out.pth")).file
+    caffe = load_option("preprocessing", "caffe")
+    config = vgg_sweep.load(imported(file, preprocessing=caffe, pool_ceil=True).path).config
+    assert (config.preprocessing, config.pool_ceil) == (caffe, True)
+    assert config.train_scale.name == "256"

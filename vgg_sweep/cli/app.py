@@ -1,5 +1,6 @@
 """The program: its options, those that several commands share, and what becomes of errors."""
 
+import io
 import sys
 import traceback
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ Info = Annotated[
 ]
 Sweeps = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="SWEEP", help="Folders of sweeps; by itself the most recent one under outputs/."),
+    typer.Argument(metavar="SWEEP", help="Sweep folders; default: the most recent one under outputs/."),
 ]
 
 
@@ -142,6 +143,9 @@ def run_folder(name: str) -> "RunFolder":
 def main() -> None:
     """Run the command line; an error is one sentence, with its traceback if --debug is given."""
     program = Program()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without dashes, a file's name that is not UTF-8
     if find_spec("fcntl") is None:
         typer.echo("Error: vgg-sweep needs Linux or macOS; on Windows install it inside WSL.", err=True)
         sys.exit(2)

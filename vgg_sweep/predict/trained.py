@@ -25,8 +25,9 @@ from vgg_sweep.images.views.crops import rescaled
 from vgg_sweep.images.views.preprocessing import in_rgb, net_input, own_preprocessing
 from vgg_sweep.nets.activations import activations
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
-from vgg_sweep.nets.weights import load_weights, read_metadata
+from vgg_sweep.nets.weights import load_weights, read_metadata, weights_fingerprint
 from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 
 Picture = Image.Image | np.ndarray | str | Path
@@ -37,7 +38,7 @@ CONFIG_KEY = "config"
 
 
 @dataclass(frozen=True)
-class Loaded:
+class TrainedNet:
     """A net ready for use: on the CPU, in eval mode, fully convolutional."""
 
     net: VGG
@@ -56,7 +57,7 @@ class Loaded:
         return test_scales(self.config.train_scale.S, "single", self.config.crop)[0]
 
     def input(self, image: Picture, Q_px: int | None = None) -> Tensor:
-        """The net's input, images_1CHW, for an image rescaled to smallest side `Q_px`: by itself `test_scale_px`."""
+        """The net's input, images_1CHW, for an image rescaled to smallest side `Q_px` (default: `test_scale_px`)."""
         rgb = as_image(image, exif_rotation=self.config.data.exif_rotation)
         pixels_HWC = rescaled(rgb, Q_px or self.test_scale_px, self.preprocessing.interpolation)
         return net_input(torch.tensor(pixels_HWC).permute(2, 0, 1)[None], self.preprocessing)
@@ -83,7 +84,7 @@ class Loaded:
         return [activations(self.net, self.input(image, Q_px), layer, before_relu=before_relu)[0] for image in several]
 
 
-def load(run_or_file: str | Path) -> Loaded:
+def load(run_or_file: str | Path) -> TrainedNet:
     """The trained net of a run's folder, or of a file that `vgg-sweep export --to safetensors` wrote.
 
     Raises `ConfigError` if there is nothing of the kind, `RunError` if the run is not trained or cannot be read.
@@ -93,19 +94,46 @@ def load(run_or_file: str | Path) -> Loaded:
     if folder.config.exists():
         if not folder.is_trained:
             raise RunError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
-        return _load(folder.weights, folder.config.read_text())
+        config = _config_of(folder)
+        _check_weights(folder)
+        return _load(folder.weights, config)
     if path.is_file():
         if (text := read_metadata(path).get(CONFIG_KEY)) is None:
             raise ConfigError(f"{path} does not say what net it is; `vgg-sweep import {path}` makes a run of it.")
-        return _load(path, text)
+        return _load(path, read_config(text, path))
     raise ConfigError(f"{path} is neither a run's folder nor a file of weights; `vgg-sweep status` shows the runs.")
 
 
-def _load(weights: Path, config_yaml: str) -> Loaded:
+def _check_weights(folder: RunFolder) -> None:
+    """Raise `RunError` if the weights are not those that were scored."""
+    scored = read_json(folder.posteriors / "manifest.json").get("weights_fingerprint")
+    if scored is not None and scored != weights_fingerprint(folder.weights):
+        raise RunError(
+            f"{folder.weights} is not the file that was scored: it is damaged, or was replaced. Put a copy of it back; "
+            f"or, if it was replaced, `vgg-sweep score run={folder.path}` scores it anew."
+        )
+
+
+def _config_of(folder: RunFolder) -> Config:
     try:
-        config = checked(OmegaConf.create({**OmegaConf.create(config_yaml)}))
-    except (ValueError, OmegaConfBaseException, YAMLError) as error:
-        raise RunError(f"the configuration of {weights} cannot be read ({error}).") from error
+        text = folder.config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise RunError(f"{folder.config} cannot be read ({reason}); the weights beside it are not touched.") from error
+    return read_config(text, folder.config)
+
+
+def read_config(text: str, file: object) -> Config:
+    """The configuration in a config.yaml or an exported file. Raises `RunError` naming `file` if it is damaged."""
+    try:
+        raw = OmegaConf.create(text)
+        return checked(OmegaConf.create({**raw}))
+    except (ValueError, TypeError, OmegaConfBaseException, YAMLError) as error:
+        first_line = str(error).partition("\n")[0].rstrip(".")
+        raise RunError(f"the configuration in {file} cannot be read ({first_line}).") from error
+
+
+def _load(weights: Path, config: Config) -> TrainedNet:
     metadata = read_metadata(weights)
     classes = json.loads(metadata["classes"])
     net = build_net(config, len(classes))
@@ -115,7 +143,7 @@ def _load(weights: Path, config_yaml: str) -> Loaded:
     else:
         statistics = Statistics(**json.loads(metadata["statistics"]))
         preprocessing = own_preprocessing(statistics, config.recipe.pixel_max)
-    return Loaded(net.eval(), config, preprocessing, classes, metadata)
+    return TrainedNet(net.eval(), config, preprocessing, classes, metadata)
 
 
 def as_image(picture: Picture, *, exif_rotation: bool) -> Image.Image:

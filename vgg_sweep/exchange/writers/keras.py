@@ -4,25 +4,31 @@ Keras has N H W C and kernels H W C_in C_out; its Flatten before fc1 runs over H
 """
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.exchange.graphs import PIXELS, POSTERIORS, SCORES, plain_layers, program
-from vgg_sweep.exchange.state_dicts import file_state, input_lines, paper_name
+from vgg_sweep.exchange.names import KERAS_NAMES, LRN_SUMS
+from vgg_sweep.exchange.tag import KEY, tag_text
+from vgg_sweep.exchange.writers.program import PIXELS, POSTERIORS, SCORES, plain_layers, program
+from vgg_sweep.exchange.writers.state_dicts import file_preprocessing, file_state, input_lines, paper_name
 from vgg_sweep.nets import lrn
 from vgg_sweep.nets.vgg import FullyConnected
-from vgg_sweep.predict.load import Loaded
+from vgg_sweep.predict.trained import TrainedNet
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads it when it is first imported; torch is here in any case
 
 import h5py  # noqa: E402
 import keras  # noqa: E402
 
+_MOST_IN_ATTRIBUTE = 10_000
+"""Characters of text; HDF5 allows an attribute 64 KiB."""
 
-def save_keras(loaded: Loaded, path: Path) -> None:
+
+def save_keras(loaded: TrainedNet, path: Path) -> None:
     """Write a model of pixels_NHWC for `keras.models.load_model`, for any number of images of any size."""
     net = program(loaded)
     pixels = keras.Input((None, None, 3), name=PIXELS)
@@ -34,9 +40,11 @@ def save_keras(loaded: Loaded, path: Path) -> None:
     mean_scores = keras.layers.GlobalAveragePooling2D(name="mean_scores")(scores)
     posteriors = keras.layers.Softmax(name=POSTERIORS)(mean_scores)
     keras.Model(pixels, [posteriors, scores], name="VGG").save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(KEY, tag_text(loaded, loaded.preprocessing))
 
 
-def keras_example(loaded: Loaded, file: str) -> list[str]:
+def keras_example(loaded: TrainedNet, file: str) -> list[str]:
     """See `exporting.Format`."""
     return [
         "import keras",
@@ -46,7 +54,7 @@ def keras_example(loaded: Loaded, file: str) -> list[str]:
     ]
 
 
-def save_h5(loaded: Loaded, path: Path) -> None:
+def save_h5(loaded: TrainedNet, path: Path) -> None:
     """Write weights in the layout of `keras.applications`. Raises `ConfigError` for a net with LRN or batch norm."""
     for name, layer in plain_layers(loaded.net):
         if isinstance(layer, nn.LocalResponseNorm | nn.BatchNorm2d):
@@ -55,6 +63,9 @@ def save_h5(loaded: Loaded, path: Path) -> None:
     names = {module: _h5_name(name) for module, name in net.layer_names.items() if f"{module}.weight" in state}
     with h5py.File(path, "w") as file:
         file.attrs["backend"], file.attrs["keras_version"] = "tensorflow", "2.0.0"  # the layout of kernels
+        text = tag_text(loaded, file_preprocessing(loaded))
+        for number, first in enumerate(range(0, len(text), _MOST_IN_ATTRIBUTE)):
+            file.attrs[f"{KEY}{number:03}"] = text[first : first + _MOST_IN_ATTRIBUTE]
         file.attrs["layer_names"] = np.array([*names.values()], "S")
         for module, name in names.items():
             kernel = _h5_kernel(net.get_submodule(module), state[f"{module}.weight"])
@@ -72,7 +83,7 @@ def _h5_kernel(module: nn.Module, weight: Tensor) -> Tensor:
     return weight.permute(2, 3, 1, 0)
 
 
-def h5_example(loaded: Loaded, file: str) -> list[str]:
+def h5_example(loaded: TrainedNet, file: str) -> list[str]:
     """See `exporting.Format`."""
     return [
         "import keras",
@@ -84,7 +95,7 @@ def h5_example(loaded: Loaded, file: str) -> list[str]:
     ]
 
 
-def _h5_model(loaded: Loaded) -> list[str]:
+def _h5_model(loaded: TrainedNet) -> list[str]:
     """Lines that make the net as Keras itself would, without its weights."""
     net, crop = loaded.net, loaded.config.crop
     if (name := {"vgg16": "VGG16", "vgg19": "VGG19"}.get(paper_name(net) or "")) is not None:
@@ -109,7 +120,7 @@ def _h5_name(name: str) -> str:
     if name.startswith("conv"):
         stage, _, place = name.removeprefix("conv").partition("_")
         return f"block{stage}_conv{place}"
-    return {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}[name]
+    return KERAS_NAMES[name]
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -146,7 +157,7 @@ def _lrn(inputs: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """LRN, which Keras has not: its sums over channels are a fixed 1x1 convolution of the squares."""
     channels = inputs.shape[-1]
     squares = keras.layers.Multiply(name=f"{name}_squares")([inputs, inputs])
-    sums = keras.layers.Conv2D(channels, 1, trainable=False, name=f"{name}_sums")
+    sums = keras.layers.Conv2D(channels, 1, trainable=False, name=f"{name}{LRN_SUMS}")
     scales = sums(squares)
     distance_CC = np.abs(np.subtract.outer(np.arange(channels), np.arange(channels)))
     sums.set_weights([lrn.ALPHA * (distance_CC <= lrn.N // 2)[None, None], np.full(channels, lrn.K)])
