@@ -10,6 +10,7 @@ import zipfile
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -102,11 +103,12 @@ def test_every_command_of_the_wheel_works_in_another_folder(installed: Path, tmp
     works("score", f"run={run}", "protocol=multi")
     works("report", "runs", "--format", "md,csv,json,latex,html", "--out", "tables")
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} >= {".md", ".csv", ".json", ".tex", ".html"}
-    for label, split in product("ab", ("train", "val")):
+    for seed, (label, split) in enumerate(product("ab", ("train", "val"))):
         folder = tmp_path / "images" / split / label
         folder.mkdir(parents=True)
-        Image.linear_gradient("L").convert("RGB").save(folder / "0.png")
-    assert "image" in works("predict", str(run), "images/val/a/0.png", "--json")
+        noise_HWC = np.random.default_rng(seed).integers(0, 256, (80, 80, 3), np.uint8)
+        Image.fromarray(noise_HWC).save(folder / f"{seed}.png")
+    assert "image" in works("predict", str(run), "images/val/a/1.png", "--json")
     works("data", "check", "data=folder", "data.root=images")
     works("export", str(run), "--to", "torchvision", "--out", "net.pth")
     (tmp_path / "classes.txt").write_text("x\ny\nz\n")

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from vgg_sweep.bench.plain import plain_net, plain_step
 from vgg_sweep.bench.timing import Effort, peak_flops, take_turns
-from vgg_sweep.bench.train import PASSES_OF_A_STEP, STATISTICS, Way, own_step
+from vgg_sweep.bench.train import PASSES_OF_A_STEP, STATISTICS, own_step
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Recipe
 from vgg_sweep.images.views.preprocessing import own_preprocessing
@@ -42,7 +42,7 @@ def training(config: Config, place: torch.device) -> Works:
     batch = config.recipe.batch_size
     choice = fastest_choice(config, CLASSES, print, training=True)
     return {
-        "ours": own_step(Way(config, choose_device(config, choice)), CLASSES),
+        "ours": own_step(config, choose_device(config, choice), CLASSES),
         "torchvision": plain_step(config, CLASSES, batch, place),
         "timm-like": _autocast_step(config, batch, place),
     }

@@ -10,6 +10,7 @@ import io
 import random
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -27,7 +28,6 @@ from vgg_sweep.bench.data import (
     IMAGES_A_ROUND,
     NUM_WORKERS,
     data_row,
-    decoding,
     files_in,
     own_epoch,
     split_of,
@@ -35,6 +35,7 @@ from vgg_sweep.bench.data import (
 from vgg_sweep.bench.timing import THOROUGH, Effort, Progress, Row, take_turns
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
+from vgg_sweep.images.decode import decoded
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.views.augment import Draws, draw_epoch
 from vgg_sweep.images.views.loader import draw_view
@@ -152,6 +153,16 @@ def _timm_epoch(files: Sequence[bytes], crop: int, workers: int) -> Callable[[],
             device=torch.device("cpu"),
         )
     )
+
+
+def decoding(files: Sequence[bytes], workers: int) -> Callable[[], object]:
+    """As many images as of an epoch, decoded and thrown away: the limit of every way that decodes whole images."""
+
+    def work() -> None:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(lambda index: decoded(files[index % len(files)]).size, range(IMAGES_A_ROUND)))
+
+    return work
 
 
 def main(config: Config) -> None:

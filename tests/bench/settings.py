@@ -16,10 +16,10 @@ from tests.bench.bottleneck import bottleneck
 from vgg_sweep.bench.bench import PAPER_CLASSES, table
 from vgg_sweep.bench.plain import BATCH, COLUMNS, plain_step
 from vgg_sweep.bench.timing import THOROUGH, Effort, Progress, Row, take_turns
-from vgg_sweep.bench.train import Way, own_step, plain_way, train_row
+from vgg_sweep.bench.train import own_step, train_row
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.device import Device, choose_device
 from vgg_sweep.nets.fastest import fastest_choice
 
 MICRO_BATCHES = (8, 16, 32)
@@ -30,37 +30,36 @@ WORTH_IT = 1.1
 def bench_settings(config: Config, num_classes: int, effort: Effort, progress: Progress) -> list[Row]:
     """The default, the fastest of all combinations, torchvision's way, and the first looks."""
     config = replace(config, recipe=replace(config.recipe, batch_size=BATCH))
-    own = Way(config, choose_device(config, fastest_choice(config, num_classes, progress, training=True)))
-    place = own.device.place
+    own = (config, choose_device(config, fastest_choice(config, num_classes, progress, training=True)))
+    place = own[1].place
     looked_at = []
-    for way in alternatives(own):
-        device = way.device
-        progress(f"{device.precision} {device.layout} by {device.micro_batch} {'compiled' * way.config.compile}")
-        looked_at.append((take_turns({"": own_step(way, num_classes)}, place, Effort(1, 0))[""], way))
+    for way in alternatives(*own):
+        tried, device = way
+        progress(f"{device.precision} {device.layout} by {device.micro_batch} {'compiled' * tried.compile}")
+        looked_at.append((take_turns({"": own_step(*way, num_classes)}, place, Effort(1, 0))[""], way))
     contest = {"ours": own, "ours, fastest": min(looked_at, key=lambda pair: pair[0])[1]}
-    steps = {what: own_step(way, num_classes) for what, way in contest.items()}
+    steps = {what: own_step(*way, num_classes) for what, way in contest.items()}
     if config.model.name in COLUMNS:
-        contest["torchvision"] = plain_way(own)
+        contest["torchvision"] = (config, replace(own[1], precision="fp32", layout="nchw", micro_batch=0))
         steps["torchvision"] = plain_step(config, num_classes, BATCH, place)
     progress(f"{config.model.name}: {', '.join(steps)} take turns")
     times = take_turns(steps, place, effort)
     against = times.get("torchvision", times["ours"])
-    rows = [train_row(what, contest[what], num_classes, times[what]) for what in steps]
+    rows = [train_row(what, *contest[what], num_classes, times[what]) for what in steps]
     return [
         *(replace(row, speedup=against / row.seconds) for row in rows),
-        *(train_row("first look", way, num_classes, seconds) for seconds, way in looked_at),
+        *(train_row("first look", *way, num_classes, seconds) for seconds, way in looked_at),
     ]
 
 
-def alternatives(own: Way) -> list[Way]:
+def alternatives(config: Config, device: Device) -> list[tuple[Config, Device]]:
     """Every combination that the settings leave open; compiled too if they say so or if there is a GPU."""
-    config, device = own.config, own.device
     precisions = dict.fromkeys([device.precision, "fp32"]) if config.precision == "auto" else [config.precision]
     layouts = ["channels-last", "nchw"] if config.layout == "auto" else [config.layout]
     compiles = [False, True] if device.place.type == "cuda" or config.compile else [False]
     micro_batches = MICRO_BATCHES if config.micro_batch == 0 else (config.micro_batch,)
     return [
-        Way(
+        (
             replace(config, compile=compiled),
             replace(device, precision=precision, layout=layout, micro_batch=micro_batch),
         )

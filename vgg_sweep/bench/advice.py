@@ -57,7 +57,11 @@ def paper_seconds(rows: Sequence[Row], config: Config) -> tuple[float, float] | 
         return None
     train_macs = score_macs = 0.0
     num_classes = config.classes or 1000
-    for run in plan(_table_3(config)):
+    nets = [
+        replace(config, model=load_option("model", net.config), train_scale=load_option("train_scale", net.train_scale))
+        for net in (row.net for row in paper.rows("3"))
+    ]
+    for run in plan(nets):
         layers = parse_columns(run.config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
         images = budget(run, ILSVRC_TRAIN).num_steps * config.recipe.batch_size
         one = net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
@@ -65,9 +69,3 @@ def paper_seconds(rows: Sequence[Row], config: Config) -> tuple[float, float] | 
         each_pass = pass_macs(passes(run.config), run.config, num_classes, [ILSVRC_SIZE_PX])
         score_macs += ILSVRC_VAL * sum(each_pass.values())
     return train_macs / train_rate, score_macs / score_rate
-
-
-def _table_3(config: Config) -> list[Config]:
-    nets = [row.net for row in paper.rows("3")]
-    options = [(load_option("model", net.config), load_option("train_scale", net.train_scale)) for net in nets]
-    return [replace(config, model=model, train_scale=train_scale) for model, train_scale in options]

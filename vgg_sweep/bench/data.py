@@ -1,11 +1,7 @@
-"""`bench data`: how fast training images come, and how fast they could come: beside decoding alone.
-
-The files lie in memory, so that decoding and augmentation are measured and not a disk.
-"""
+"""`bench data`: how fast training images come. The files lie in memory, so that no disk is measured."""
 
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -16,7 +12,7 @@ import torch
 from vgg_sweep.bench.timing import Effort, Progress, Row, take_turns
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.decode import BadImage, decoded, size_px
+from vgg_sweep.images.decode import BadImage, size_px
 from vgg_sweep.images.files import image_files
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.views.augment import draw_epoch
@@ -30,16 +26,16 @@ MOST_FILES = 1000
 
 
 def bench_data(config: Config, effort: Effort, progress: Progress) -> list[Row]:
-    """Training views of the images in `data.root`, a folder or a tar, with S and the crop of `config`, and how fast
-    they are decoded: the limit of every way that decodes whole images. Raises `ConfigError` if there are no images.
+    """Training views of the images in `data.root`, a folder or a tar, with S and the crop of `config`.
+
+    Raises `ConfigError` if there are no images.
     """
     files = files_in(config.data.root)
     rows = []
     for workers in NUM_WORKERS:
-        works = {"ours": own_epoch(split_of(files), config, workers), "decoding alone": decoding(files, workers)}
         progress(f"{len(files)} images, {workers} worker(s)")
-        times = take_turns(works, torch.device("cpu"), effort)
-        rows += [data_row(what, workers, config, times[what]) for what in works]
+        times = take_turns({"ours": own_epoch(split_of(files), config, workers)}, torch.device("cpu"), effort)
+        rows.append(data_row("ours", workers, config, times["ours"]))
     return rows
 
 
@@ -81,16 +77,6 @@ def own_epoch(split: Split, config: Config, workers: int) -> Callable[[], object
     smallest, largest = config.train_scale.S
     draws = draw_epoch(len(split), (scaled_px(smallest, config.crop), scaled_px(largest, config.crop)), 0, 0)
     return lambda: sum(len(batch.labels_N) for batch in loader.batches(split, draws, 0))
-
-
-def decoding(files: Sequence[bytes], workers: int) -> Callable[[], object]:
-    """As many images as of an epoch, decoded and thrown away."""
-
-    def work() -> None:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda index: decoded(files[index % len(files)]).size, range(IMAGES_A_ROUND)))
-
-    return work
 
 
 def data_row(what: str, workers: int, config: Config, seconds: float) -> Row:

@@ -1,7 +1,7 @@
 """`bench train`: a step of training with the settings given, beside torchvision's way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -33,10 +33,9 @@ def bench_train(config: Config, num_classes: int, effort: Effort, progress: Prog
     config = replace(config, recipe=replace(config.recipe, batch_size=batch))
     progress(f"{config.model.name}: what is fastest here")
     device = choose_device(config, fastest_choice(config, num_classes, progress, training=True))
-    ways = {"ours": Way(config, device)}
-    steps = {"ours": own_step(ways["ours"], num_classes)}
+    devices = {"ours": device, "torchvision": replace(device, precision="fp32", layout="nchw", micro_batch=0)}
+    steps = {"ours": own_step(config, device, num_classes)}
     if config.model.name in COLUMNS:
-        ways["torchvision"] = plain_way(ways["ours"])
         steps["torchvision"] = plain_step(config, num_classes, batch, place)
     device.expect_shapes(alike=place.type == "cuda")  # on a CPU, memory that is kept hides what the next step takes
     memory = {}
@@ -46,27 +45,12 @@ def bench_train(config: Config, num_classes: int, effort: Effort, progress: Prog
     device.expect_shapes(alike=True)
     progress(f"{config.model.name}: {', '.join(steps)} take turns")
     times = take_turns(steps, place, effort, is_warm=True)
-    rows = [train_row(what, ways[what], num_classes, times[what], memory[what]) for what in steps]
+    rows = [train_row(what, config, devices[what], num_classes, times[what], memory[what]) for what in steps]
     return [replace(row, speedup=times["torchvision"] / row.seconds) if "torchvision" in times else row for row in rows]
 
 
-@dataclass(frozen=True)
-class Way:
-    """A way to take a step."""
-
-    config: Config
-    device: Device
-
-
-def plain_way(own: Way) -> Way:
-    """What torchvision's reference script takes."""
-    plain = replace(own.device, precision="fp32", layout="nchw", micro_batch=0)
-    return Way(replace(own.config, compile=False), plain)
-
-
-def own_step(way: Way, num_classes: int) -> Callable[[], object]:
+def own_step(config: Config, device: Device, num_classes: int) -> Callable[[], object]:
     """A step as `train` takes it, on `recipe.batch_size` images that lie in memory, not on the device."""
-    config, device = way.config, way.device
     net = build_net(config, num_classes)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.01)
@@ -81,9 +65,10 @@ def own_step(way: Way, num_classes: int) -> Callable[[], object]:
     return lambda: learner.step(batch, 0)
 
 
-def train_row(what: str, way: Way, num_classes: int, seconds: float, memory: int | None = None) -> Row:
+def train_row(
+    what: str, config: Config, device: Device, num_classes: int, seconds: float, memory: int | None = None
+) -> Row:
     """The figures of a step that takes `seconds`."""
-    config, device = way.config, way.device
     layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
     batch = config.recipe.batch_size
     macs = batch * PASSES_OF_A_STEP * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
@@ -97,7 +82,7 @@ def train_row(what: str, way: Way, num_classes: int, seconds: float, memory: int
         micro_batch=device.micro_batch or batch,
         precision=device.precision,
         layout=device.layout,
-        compile=config.compile,
+        compile=config.compile and what != "torchvision",
         device=device.name,
         images_per_second=batch / seconds,
         share_of_peak=2 * macs / seconds / peak_flops(device.place, device.dtype),

@@ -30,9 +30,9 @@ def bench(
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """How fast this machine is, and which settings suit it.
+    """How fast this machine is, beside the usual way.
 
-    Training, scoring and reading images, beside how they are usually done.
+    Training and scoring beside how they are usually done, and reading images.
 
     The default is net D at the paper's size; model=, crop=, width= or data=fractals give another. Let nothing else run.
     """
