@@ -50,6 +50,7 @@ def table(name: str, rows: Sequence[Row]) -> Table:
     nets = {f": net {row.config}, {row.device}" for row in rows if row.device}
     title = f"bench {name}{nets.pop() if len(nets) == 1 else ''}"
     shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False)
+    shown.padding, shown.pad_edge = (0, 1, 0, 0), False
     columns = {"": [row.what for row in rows], "settings": [_settings(row) for row in rows]}
     columns |= {heading: [cell(row) for row in rows] for heading, cell in _COLUMNS.items()}
     columns = {heading: cells for heading, cells in columns.items() if any(cells)}
