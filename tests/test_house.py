@@ -20,28 +20,13 @@ ROOMS = ("errors", "protocols", "config", "runs", "plan", "machine", "images", "
 
 TORCH_FREE = ("errors", "protocols", "config", "runs", "plan", "report")
 LONGEST_MODULE = 350
-MOST_LINES = 18_829
-"""14,900 once the rooms are merged."""
+MOST_LINES = 19_200
+"""To be lowered as rooms get simpler, never raised for a capability: that earns its lines elsewhere."""
 LONGEST_SPINE = 3_000
-
-UPWARD = {
-    (
-        "exchange/card.py",
-        "report",
-    ): "the card's errors: exchange needs them from protocols, or the card moves to report",
-    ("exchange/importing.py", "report"): "reporting on what was imported belongs to cli",
-    ("exchange/importing.py", "sweep"): "scoring what was imported belongs to cli",
-    ("score/score.py", "sweep"): "what a protocol costs belongs to score",
-}
-"""Module and room of the imports that still point up, each with what is to become of it."""
 
 PRINTS = {
     "runs/progress.py": "what a run says while it works, in whatever process works on it",
     "sweep/work.py": "the process of one run, which has no command line of its own: its last words go to stderr",
-    "bench/bench.py": "moves to cli",
-    "exchange/importing.py": "moves to cli",
-    "report/description.py": "moves to cli",
-    "sweep/status.py": "moves to cli",
 }
 """Modules outside cli that write to the terminal, with the reason."""
 
@@ -85,7 +70,7 @@ def test_every_module_has_a_room() -> None:
 def test_imports_point_down() -> None:
     """So there is no cycle between rooms either."""
     upward = {(name, room) for name, room in arrows() if ROOMS.index(room) > ROOMS.index(room_of(PACKAGE / name))}
-    assert upward == set(UPWARD)
+    assert upward == set()
 
 
 @pytest.mark.parametrize("room", TORCH_FREE)
