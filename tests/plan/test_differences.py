@@ -103,9 +103,11 @@ def test_a_run_whose_parent_was_trained_anew_is_said(tmp_path: Path) -> None:
         run.folder.update_record(**NOW)
     parent, child = made
     assert notes(made) == [], "records of older runs have no hashes"
-    parent.folder.update_record(weights_sha256="aa")
-    child.folder.update_record(weights_sha256="bb", parent_weights_sha256="aa")
+    parent.folder.posteriors.mkdir()
+    manifest = parent.folder.posteriors / "manifest.json"
+    manifest.write_text('{"weights_fingerprint": "aa"}')
+    child.folder.update_record(parent_weights_sha256="aa")
     assert notes(made) == []
-    parent.folder.update_record(weights_sha256="cc")
+    manifest.write_text('{"weights_fingerprint": "cc"}')
     [note] = notes(made)
     assert note.endswith(f"started from other weights than {parent.id} has now: {child.id}.")

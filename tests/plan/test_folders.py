@@ -46,7 +46,7 @@ def test_a_run_whose_id_was_made_without_its_arithmetic_is_known(tmp_path: Path)
     there = read_run(run.folder)
     assert (there.id, there.config.precision) == (run.id, "fp32")
     prepare(run)
-    assert read_run(run.folder).config.precision == "fp32", "it goes on as it began"
+    assert read_run(run.folder, as_asked=True).config.precision == "fp32", "it goes on as it began"
 
 
 def test_a_run_in_a_folder_has_its_own_settings_and_the_way_of_working_that_is_asked(tmp_path: Path) -> None:

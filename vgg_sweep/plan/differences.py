@@ -12,6 +12,7 @@ from vgg_sweep.config.roles import Role
 from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.plan.commands import flat, schema_defaults, settings
 from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.provenance import changes, made_with
 
 NEAREST_RUNS = 3
@@ -131,7 +132,8 @@ def _other_parent(run: Run, record: Mapping[str, Any]) -> list[str]:
     started_from = record.get("parent_weights_sha256")
     if run.parent is None or started_from is None:
         return []
-    there = run.parent.folder.record().get("weights_sha256", started_from)
+    scored = read_json(run.parent.folder.posteriors / "manifest.json")
+    there = scored.get("weights_fingerprint", started_from)
     return [] if there == started_from else [f"started from other weights than {run.parent.id} has now"]
 
 

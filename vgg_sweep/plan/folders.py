@@ -46,7 +46,7 @@ def _prepared(run: Run) -> RunFolder:
         if folder.is_trained:
             kept = replace(there.config, protocol=config.protocol)
         else:
-            kept = _with(config, {name: getattr(there.config, name) for name in _defaults(Role.ARITHMETIC)})
+            config = kept = _with(config, {name: getattr(there.config, name) for name in _defaults(Role.ARITHMETIC)})
     try:
         remove_temporaries(folder.path, of=[folder.config.name, folder.asked.name])
         write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(kept)))

@@ -88,7 +88,6 @@ def train(
             "data_fingerprint": images.fingerprint,
         }
         folder.update_record(
-            weights_sha256=weights_fingerprint(folder.weights),
             params=sum(p.numel() for p in net.parameters()),
             train_seconds=round(state.seconds, 2),
             step_seconds=median(loop.step_seconds) if loop.step_seconds else None,
