@@ -203,6 +203,7 @@ def test_the_record_tells_what_it_cost(tmp_path: Path) -> None:
     assert record["params"] == sum(tensor.numel() for tensor in load_file(run.folder.weights).values())
     assert record["steps"] == 12 and record["train_seconds"] > 0 and math.isfinite(record["val_error"])
     assert not checkpoint_files(run.folder)
+    assert record["weights_sha256"] == hashlib.sha256(run.folder.weights.read_bytes()).hexdigest()
 
 
 def without_rules(file: Path) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,18 @@ METADATA_KEY = "vgg_sweep"
 """All metadata is one JSON text: safetensors writes several keys in random order, and equal nets give equal files."""
 
 
-def save_weights(net: VGG, path: Path, metadata: Mapping[str, str]) -> None:
+def save_weights(
+    net: VGG, path: Path, metadata: Mapping[str, str], on_written: Callable[[str], None] = lambda sha256: None
+) -> None:
     """Write the net to `path`, whole or not at all. Equal weights and metadata give equal bytes.
 
     `torchvision.models.vgg16().load_state_dict` takes D's tensors as they are (vgg11 A's, vgg13 B's, vgg19 E's).
+    `on_written` is called with the file's SHA-256 before the file is at `path`.
     """
     tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
+        on_written(weights_fingerprint(temporary))
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

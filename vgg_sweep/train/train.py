@@ -111,7 +111,8 @@ def train(
             **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
             **provenance(),
         )
-        save_weights(net, folder.weights, metadata)  # last: with weights a run is trained, and has its record
+        # Last: with weights a run is trained, and has its record.
+        save_weights(net, folder.weights, metadata, lambda sha256: folder.update_record(weights_sha256=sha256))
         checkpoints.remove()
 
 
