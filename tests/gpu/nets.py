@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from vgg_sweep.nets.initial import draw_weights
 
 from tests.gpu.conftest import DEVICE
 from tests.tiny import RECIPE, tiny_config
@@ -13,6 +12,7 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.images.views.loader import Batch
 from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.nets.initial import draw_weights
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.train.step import Learner
 
