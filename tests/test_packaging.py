@@ -112,7 +112,7 @@ def test_every_command_of_the_wheel_works_in_another_folder(installed: Path, tmp
     works("data", "check", "data=folder", "data.root=images")
     works("export", str(run), "--to", "torchvision", "--out", "net.pth")
     (tmp_path / "classes.txt").write_text("x\ny\nz\n")
-    order = ["imported.class_order=classes.txt", "crop=32", "data=folder", "out=imported"]
+    order = ["imported.class_order=classes.txt", "crop=32", "data=folder", "out=imported", "preprocessing=torchvision"]
     assert "Imported: " in works("import", "net.pth", *order)
     rows = json.loads(works("bench", "train", "score", *TINY[:3], "data=fractals", "model=A", "--seconds=0", "--json"))
     assert {row["bench"] for row in rows} == {"train", "score"}

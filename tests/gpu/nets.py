@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from vgg_sweep.nets.start import initialise
 
 from tests.gpu.conftest import DEVICE
 from tests.tiny import RECIPE, tiny_config
@@ -13,6 +12,7 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.images.views.loader import Batch
 from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.nets.initial import draw_weights
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.train.step import Learner
 
@@ -37,7 +37,7 @@ def config(tmp_path: Path, device: torch.device | str, kind: str = "fp32", **set
 def net_on(device: Device, of: Config) -> VGG:
     """With the same weights on every device."""
     net = build_net(of, CLASSES)
-    initialise(net, "he", torch.Generator().manual_seed(0))
+    draw_weights(net, "he", torch.Generator().manual_seed(0))
     net.to(device.place, memory_format=LAYOUTS[of.layout])  # type: ignore[call-overload]
     return net
 
