@@ -119,9 +119,12 @@ def show(name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], 
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """The rows of a DataFrame; None for all that pandas calls missing."""
+    import pandas as pd
+
+    columns = (frame[name].to_list() for name in frame)
     return [
-        {str(key): value for key, value in row.items()}
-        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
+        {str(name): None if pd.isna(value) else value for name, value in zip(frame, row, strict=True)}
+        for row in zip(*columns, strict=True)
     ]
 
 
