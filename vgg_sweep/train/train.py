@@ -88,7 +88,6 @@ def train(
             "data_fingerprint": images.fingerprint,
         }
         folder.update_record(
-            weights_sha256=weights_fingerprint(folder.weights),
             params=sum(p.numel() for p in net.parameters()),
             train_seconds=round(state.seconds, 2),
             step_seconds=median(loop.step_seconds) if loop.step_seconds else None,
@@ -112,7 +111,8 @@ def train(
             **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
             **provenance(),
         )
-        save_weights(net, folder.weights, metadata)  # last: with weights a run is trained, and has its record
+        save_weights(net, folder.weights, metadata)  # with weights a run is trained, and has its record
+        folder.update_record(weights_sha256=weights_fingerprint(folder.weights))
         checkpoints.remove()
 
 
