@@ -23,6 +23,7 @@ from vgg_sweep.nets.initial import copy_all, draw_weights, warm_start_from_A
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.nets.weights import load_state, save_weights, weights_fingerprint
 from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
 from vgg_sweep.train.checkpoints import Checkpoints, TrainingState, restore
@@ -87,32 +88,33 @@ def train(
             "pixel_max": repr(config.recipe.pixel_max),
             "data_fingerprint": images.fingerprint,
         }
-        folder.update_record(
-            weights_sha256=weights_fingerprint(folder.weights),
-            params=sum(p.numel() for p in net.parameters()),
-            train_seconds=round(state.seconds, 2),
-            step_seconds=median(loop.step_seconds) if loop.step_seconds else None,
-            checkpoint_seconds=round(checkpoints.seconds, 3),
-            peak_memory_bytes=peak_memory_bytes(device),
-            device=device.place.type,
-            device_name=device.name,
-            devices=ranks.num_ranks,
-            precision=trained_in(folder),
-            tf32=device.tf32,
-            compile=config.compile,
-            deterministic=config.deterministic,
-            layout=device.layout,
-            micro_batch=learner.micro_batch,
-            val_error=state.val_errors[-1] if state.val_errors else None,
-            stuck_at_chance=loop.window.is_at_chance(len(images.classes)),
-            steps=state.step,
-            copied=copied,
-            rules=state.rules,
-            **_lrn(learner, images, reporter),
-            **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
-            **provenance(),
-        )
-        save_weights(net, folder.weights, metadata)  # last: with weights a run is trained, and has its record
+        with atomic_path(folder.weights) as written:  # in place last: a run with weights is trained and has its record
+            save_weights(net, written, metadata)
+            folder.update_record(
+                weights_sha256=weights_fingerprint(written),
+                params=sum(p.numel() for p in net.parameters()),
+                train_seconds=round(state.seconds, 2),
+                step_seconds=median(loop.step_seconds) if loop.step_seconds else None,
+                checkpoint_seconds=round(checkpoints.seconds, 3),
+                peak_memory_bytes=peak_memory_bytes(device),
+                device=device.place.type,
+                device_name=device.name,
+                devices=ranks.num_ranks,
+                precision=trained_in(folder),
+                tf32=device.tf32,
+                compile=config.compile,
+                deterministic=config.deterministic,
+                layout=device.layout,
+                micro_batch=learner.micro_batch,
+                val_error=state.val_errors[-1] if state.val_errors else None,
+                stuck_at_chance=loop.window.is_at_chance(len(images.classes)),
+                steps=state.step,
+                copied=copied,
+                rules=state.rules,
+                **_lrn(learner, images, reporter),
+                **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
+                **provenance(),
+            )
         checkpoints.remove()
 
 
