@@ -23,7 +23,6 @@ from vgg_sweep.nets.initial import copy_all, draw_weights, warm_start_from_A
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.nets.weights import load_state, save_weights, weights_fingerprint
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
 from vgg_sweep.train.checkpoints import Checkpoints, TrainingState, restore
