@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vgg_sweep.predict.load import load as load
+    from vgg_sweep.predict.trained import load as load
     from vgg_sweep.report.results.results import load_results as load_results
 
 __version__ = "0.1.0"
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`load` and `load_results`, imported when asked for: most commands do without their torch and pandas."""
     if name == "load":
-        from vgg_sweep.predict.load import load
+        from vgg_sweep.predict.trained import load
 
         return load
     if name == "load_results":

@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tests.exchange.test_importing import PIXELS_NCHW, assert_same, imported, in_a_folder_of_its_own, oxfords, scores_of  # noqa: F401
 from tests.foreign import torchvision_net
 from vgg_sweep.errors import RunError
-from vgg_sweep.exchange.reading import read_weights
+from vgg_sweep.exchange.readers.files import read_weights
 
 PROTO = {
     "BlobShape": [("dim", 1, "repeated INT64 packed")],

@@ -13,11 +13,11 @@ from torch import nn
 
 import vgg_sweep
 from tests.tiny import CLASSES, IMPORTED, random_run, with_batch_norm
-from vgg_sweep import exchange
+from vgg_sweep.cli.card import export
 from vgg_sweep.config.options import load_option
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.exchange import exporting, graphs, state_dicts
-from vgg_sweep.exchange.exporting import export
+from vgg_sweep.exchange import exporting, writers
+from vgg_sweep.exchange.writers import program, state_dicts
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 SIZES = [(2, 64, 64), (1, 97, 150)]
@@ -58,22 +58,16 @@ def run_pt2(file, pixels_NCHW):
         return [each.numpy() for each in torch.export.load(file).module()(torch.from_numpy(pixels_NCHW).float())]
 
 
-def run_torchscript(file, pixels_NCHW):
-    with torch.no_grad():
-        return [each.numpy() for each in torch.jit.load(file)(torch.from_numpy(pixels_NCHW).float())]
-
-
 NETS = {
     "D": ("D", {}),
     "A-LRN, ceil": ("A-LRN", {"pool_ceil": True}),
     "C": ("C", {}),
     "A with BN, imported": (with_batch_norm("A"), IMPORTED),
 }
-SLOW = {"keras": ["A-LRN, ceil", "A with BN, imported"], "pt2": ["A-LRN, ceil"], "torchscript": ["A-LRN, ceil"]}
-PROGRAMS = {"onnx": run_onnx, "keras": run_keras, "pt2": run_pt2, "torchscript": run_torchscript}
+SLOW = {"keras": ["A-LRN, ceil", "A with BN, imported"], "pt2": ["A-LRN, ceil"]}
+PROGRAMS = {"onnx": run_onnx, "keras": run_keras, "pt2": run_pt2}
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:FutureWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
 @pytest.mark.parametrize(("to", "net"), [(to, net) for to in PROGRAMS for net in SLOW.get(to, NETS)])
 def test_a_program_sees_pixels_of_any_size_as_the_net_does(to, net, tmp_path):
@@ -263,10 +257,10 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(graphs, "save_torchscript", fail_half_way)
+    monkeypatch.setattr(program, "save_pt2", fail_half_way)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(OSError, match="No space"):
-        export(folder, "torchscript", tmp_path)
+        export(folder, "pt2", tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -274,8 +268,8 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("to", "package"), [("timm", "timm"), ("onnx", "onnxruntime"), ("keras", "keras")])
 def test_a_missing_package_is_named_with_its_extra(to, package, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "vgg_sweep.exchange.keras_net", raising=False)
-    monkeypatch.delattr(exchange, "keras_net", raising=False)
+    monkeypatch.delitem(sys.modules, "vgg_sweep.exchange.writers.keras", raising=False)
+    monkeypatch.delattr(writers, "keras", raising=False)
     with pytest.raises(ConfigError, match=rf"--to {to} needs a package that is not installed .* 'vgg-sweep\[{to}\]'"):
         export(random_run(tmp_path), to, tmp_path)
 

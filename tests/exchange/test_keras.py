@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.exchange.test_importing import PIXELS_NCHW, assert_same, imported, in_a_folder_of_its_own, oxfords, scores_of  # noqa: F401
 from tests.foreign import torchvision_net
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.exchange.reading import read_weights
+from vgg_sweep.exchange.readers.files import read_weights
 
 KERAS_NAMES = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 

@@ -107,9 +107,9 @@ def check_set(config: "Config", csv: Path | None, *, as_json: bool) -> None:
 
     from rich.console import Console
 
+    from vgg_sweep.cli.findings import findings_csv, findings_json, findings_table, verdict
     from vgg_sweep.errors import ConfigError
     from vgg_sweep.images.check.check import Findings, check_images
-    from vgg_sweep.images.check.findings import findings_csv, findings_json, findings_table, verdict
     from vgg_sweep.images.sets.sources import is_indexed, open_images, open_index
     from vgg_sweep.runs.files import write_text
 

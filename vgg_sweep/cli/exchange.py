@@ -1,5 +1,6 @@
 """Commands that exchange nets with other libraries: import, export."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,6 +10,7 @@ from vgg_sweep.cli.app import ConfigDir, app, complete_override, run_folder
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
+    from vgg_sweep.plan.runs import Run
 
 
 @app.command("import")
@@ -38,7 +40,7 @@ def import_(
         raise ConfigError("import needs a file of weights, such as vgg16.pth or VGG_ILSVRC_16_layers.caffemodel.")
 
     def task(config: "Config") -> None:
-        from vgg_sweep.exchange.importing import import_weights, score_imported
+        from vgg_sweep.exchange.importing import import_weights
 
         runs = [import_weights(file, config, given, typer.echo) for file in files]
         if config.data.root is not None:
@@ -55,21 +57,35 @@ def import_(
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run, or its id in the most recent sweep.")],
     to: Annotated[
-        Literal["torchvision", "timm", "safetensors", "onnx", "keras", "torchscript", "pt2"],
-        typer.Option(help="The library or file format that shall read it."),
+        Literal["torchvision", "timm", "safetensors", "onnx", "keras", "pt2"],
+        typer.Option(help="Target library or file format."),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="File, or folder to write into; by itself the current one. For keras .keras or .h5."),
+        typer.Option(help="File or folder to write; default: the current folder. For keras, .keras or .h5."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write the file anew if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a trained net for another library, with a model card.
 
-    The file is read by that library and compared with the net before it is there.
+    That library reads the file and its answers are compared with the net's before anything is written.
     """
-    from vgg_sweep.exchange.exporting import export
+    from vgg_sweep.cli.card import export
 
     exported = export(run_folder(run), to, out, force=force)
     typer.echo(f"{exported.file}: {to} agrees with the net, log-posteriors to {exported.difference:.0e}")
     typer.echo(f"{exported.card}: its model card")
+
+
+def score_imported(runs: Sequence["Run"]) -> None:
+    """Score imported runs and show the tables of their sweeps."""
+    from rich.console import Console
+
+    from vgg_sweep.report.report import report
+    from vgg_sweep.sweep.work import check, work
+
+    check(runs[0].config)
+    for run in runs:
+        work(run, live=True)
+    sweeps = list(dict.fromkeys(run.folder.path.parent for run in runs))
+    report(sweeps, tables=None, formats=None, out=None, fuse=[], console=Console())

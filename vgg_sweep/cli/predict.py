@@ -42,8 +42,8 @@ def predict(
     from vgg_sweep.cli.predictions import Wishes, show
     from vgg_sweep.errors import ConfigError, RunError
     from vgg_sweep.machine.device import choose_device
-    from vgg_sweep.predict.load import load
     from vgg_sweep.predict.predict import find_images, protocols
+    from vgg_sweep.predict.trained import load
 
     paths = find_images(images)
     loaded = load(run if Path(run).is_file() else run_folder(run).path)

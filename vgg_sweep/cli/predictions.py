@@ -22,9 +22,9 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.wnids import shown, synsets
 from vgg_sweep.images.views.crops import rescaled
 from vgg_sweep.machine.device import Device
-from vgg_sweep.predict.load import Loaded
 from vgg_sweep.predict.maps import class_posteriors, overlay, stretched
 from vgg_sweep.predict.predict import Prediction, predict
+from vgg_sweep.predict.trained import TrainedNet
 from vgg_sweep.protocols.means import Protocol
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.runs.files import atomic_path, write_text
@@ -47,7 +47,7 @@ class Wishes:
     maps: Path = Path("maps")
 
 
-def show(loaded: Loaded, paths: Sequence[Path], device: Device, wishes: Wishes) -> int:
+def show(loaded: TrainedNet, paths: Sequence[Path], device: Device, wishes: Wishes) -> int:
     """Print the predictions as they come, write what else is wished, and return how many images could not be read.
 
     When stopped, the CSV has what was done. Raises `ConfigError` for a class that the net has not.
@@ -142,7 +142,7 @@ def _csv(records: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def class_index(loaded: Loaded, name: str) -> int:
+def class_index(loaded: TrainedNet, name: str) -> int:
     """The place of a class in the net's scores: given as the data name it, or by one of ILSVRC's names for it.
 
     Raises `ConfigError` if there is none, or several ("crane", "maillot").
@@ -167,7 +167,7 @@ def class_index(loaded: Loaded, name: str) -> int:
 
 
 def _draw(
-    loaded: Loaded, prediction: Prediction, index: int | None, device: Device, Q_px: int | None, file: Path
+    loaded: TrainedNet, prediction: Prediction, index: int | None, device: Device, Q_px: int | None, file: Path
 ) -> Path:
     """Draw where the net sees class `index` in the image, or the image's best class, into `file`.CLASS.png."""
     config, image = loaded.config, prediction.image

@@ -1,11 +1,12 @@
 """Trained nets in the formats of other libraries: each is written, read again by that library, and compared with ours
-before the file is there. A model card (`card.py`) goes beside it.
+before the file is there.
 """
 
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +17,12 @@ from omegaconf import OmegaConf
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.exchange.card import File, model_card
 from vgg_sweep.nets.weights import save_weights, weights_fingerprint
-from vgg_sweep.predict.load import CONFIG_KEY, Loaded, load
-from vgg_sweep.runs.files import atomic_path, write_text
+from vgg_sweep.predict.trained import CONFIG_KEY, TrainedNet, load
+from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.folder import RunFolder
 
-To = Literal["torchvision", "timm", "safetensors", "onnx", "keras", "torchscript", "pt2"]
+To = Literal["torchvision", "timm", "safetensors", "onnx", "keras", "pt2"]
 
 TOLERANCE = 1e-5
 """How far log-posteriors of the exported net may be from ours, as `_difference` measures it."""
@@ -35,8 +35,8 @@ class Format:
     """A file format and its library."""
 
     ending: str
-    save: Callable[[Loaded, Path], None]
-    example: Callable[[Loaded, str], list[str]]
+    save: Callable[[TrainedNet, Path], None]
+    example: Callable[[TrainedNet, str], list[str]]
     """Lines of code that make posteriors_NK of pixels_NCHW (uint8, RGB) with the file of that name. The card shows
     them, and the export runs them.
     """
@@ -46,17 +46,29 @@ class Format:
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export has made."""
+    """An exported file, in the words of its model card."""
 
     file: Path
-    card: Path
+    """Where it goes."""
+    num_bytes: int
+    sha256: str
+    to: str
+    example: list[str]
+    """Lines of code that make posteriors_NK of pixels_NCHW."""
+    sees_larger: bool
     difference: float
     """Of the file in its library from ours, as `_difference` measures it."""
 
+    @property
+    def card(self) -> Path:
+        """Where its model card goes."""
+        return self.file.with_name(f"{self.file.name}.md")
 
-def export(folder: RunFolder, to: To, out: Path | None = None, *, force: bool = False) -> Exported:
-    """Write the net of `folder` for another library to `out`, a file or a folder (by itself the current one), and its
-    model card beside it.
+
+@contextmanager
+def exported(folder: RunFolder, to: To, out: Path | None = None, *, force: bool = False) -> Iterator[Exported]:
+    """Write the net of `folder` for another library to `out`, a file or a folder (default: the current one). The file
+    is there after the block, if that ends well.
 
     Raises `ConfigError` if the file is there and not `force`, the library is not installed, or it has no such net;
     `RunError` if the exported net does not agree with ours.
@@ -79,8 +91,8 @@ def export(folder: RunFolder, to: To, out: Path | None = None, *, force: bool = 
                 f"{folder.id} as {to} gives other posteriors than ours (log-posteriors differ by {difference:.1e}, "
                 f"more than {TOLERANCE:.0e}); nothing was written."
             )
-        file = File(
-            path=path,
+        yield Exported(
+            file=path,
             num_bytes=temporary.stat().st_size,
             sha256=weights_fingerprint(temporary),
             to=to,
@@ -88,16 +100,13 @@ def export(folder: RunFolder, to: To, out: Path | None = None, *, force: bool = 
             sees_larger=format.sees_larger,
             difference=difference,
         )
-        card = path.with_name(f"{path.name}.md")
-        write_text(card, model_card(folder, loaded, file))
         with atomic_path(path) as whole:
             os.replace(temporary, whole)
-    return Exported(path, card, difference)
 
 
 def _format(to: To, path: Path) -> Format:
     """Raises `ConfigError` if the library is not installed."""
-    from vgg_sweep.exchange import graphs, state_dicts
+    from vgg_sweep.exchange.writers import program, state_dicts
 
     try:
         match to:
@@ -110,35 +119,33 @@ def _format(to: To, path: Path) -> Format:
             case "safetensors":
                 return Format(".safetensors", save_safetensors, safetensors_example)
             case "pt2":
-                return Format(".pt2", graphs.save_pt2, graphs.pt2_example)
-            case "torchscript":
-                return Format(".torchscript.pt", graphs.save_torchscript, graphs.torchscript_example)
+                return Format(".pt2", program.save_pt2, program.pt2_example)
             case "onnx":
                 import onnxruntime as onnxruntime
 
-                from vgg_sweep.exchange import onnx_graph
+                from vgg_sweep.exchange.writers import onnx
 
-                return Format(".onnx", onnx_graph.save_onnx, onnx_graph.onnx_example)
+                return Format(".onnx", onnx.save_onnx, onnx.onnx_example)
             case "keras":
-                from vgg_sweep.exchange import keras_net
+                from vgg_sweep.exchange.writers import keras
 
                 if path.suffix == ".h5":
-                    return Format(".h5", keras_net.save_h5, keras_net.h5_example, sees_larger=False)
-                return Format(".keras", keras_net.save_keras, keras_net.keras_example)
+                    return Format(".h5", keras.save_h5, keras.h5_example, sees_larger=False)
+                return Format(".keras", keras.save_keras, keras.keras_example)
     except ImportError as error:
         raise ConfigError(
             f"--to {to} needs a package that is not installed ({error}); pip install 'vgg-sweep[{to}]'."
         ) from error
 
 
-def save_safetensors(loaded: Loaded, path: Path) -> None:
+def save_safetensors(loaded: TrainedNet, path: Path) -> None:
     """Write the weights with all that `vgg_sweep.load` needs in the file's metadata, but no folders of this machine."""
     own, default = loaded.config, Config()
     config = replace(own, data=replace(own.data, root=None), out=default.out, cache=default.cache, run=None)
     save_weights(loaded.net, path, loaded.metadata | {CONFIG_KEY: OmegaConf.to_yaml(config)})
 
 
-def safetensors_example(loaded: Loaded, file: str) -> list[str]:
+def safetensors_example(loaded: TrainedNet, file: str) -> list[str]:
     """See `Format`."""
     return [
         "import vgg_sweep",
@@ -148,7 +155,7 @@ def safetensors_example(loaded: Loaded, file: str) -> list[str]:
     ]
 
 
-def _difference(loaded: Loaded, format: Format, path: Path) -> float:
+def _difference(loaded: TrainedNet, format: Format, path: Path) -> float:
     """The largest difference of log-posteriors, relative to the largest of them if that is above 1, on noise: two crops
     and, where the library can, a larger image. Posteriors themselves would hide much where one is near 1.
     """

@@ -6,7 +6,7 @@ the file's maker is known, so are they; where not, the command asks for an optio
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Preprocessing, TrainScale
 from vgg_sweep.config.vocabulary import groups
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.exchange.reading import Weights, read_weights
+from vgg_sweep.exchange.readers.files import Weights, read_weights
 from vgg_sweep.exchange.recognise import Found, recognise, with_rgb_input
 from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
 from vgg_sweep.nets.vgg import VGG
@@ -172,17 +172,3 @@ def _write(run: Run, path: Path, found: Found, classes: list[str]) -> None:
         params: dict[str, Any] = {"params": sum(parameter.numel() for parameter in net.parameters())}
         folder.update_record(imported=imported, **params, **provenance())
         folder.update_status(state="done", stage="done", error=None)
-
-
-def score_imported(runs: Sequence[Run]) -> None:
-    """Score imported runs and show the tables of their sweeps."""
-    from rich.console import Console
-
-    from vgg_sweep.report.report import report
-    from vgg_sweep.sweep.work import check, work
-
-    check(runs[0].config)
-    for run in runs:
-        work(run, live=True)
-    sweeps = list(dict.fromkeys(run.folder.path.parent for run in runs))
-    report(sweeps, tables=None, formats=None, out=None, fuse=[], console=Console())

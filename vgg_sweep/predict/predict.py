@@ -18,7 +18,7 @@ from vgg_sweep.images.decode import BadImage
 from vgg_sweep.images.files import EXTENSIONS, image_files
 from vgg_sweep.images.views.crops import check_fits, rescaled
 from vgg_sweep.machine.device import Device
-from vgg_sweep.predict.load import Loaded, as_image
+from vgg_sweep.predict.trained import TrainedNet, as_image
 from vgg_sweep.protocols.means import Protocol, mean
 from vgg_sweep.protocols.methods import BOTH, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
@@ -48,7 +48,7 @@ class Prediction:
     error: str | None = None
 
 
-def protocols(loaded: Loaded, name: ProtocolName) -> list[Protocol]:
+def protocols(loaded: TrainedNet, name: ProtocolName) -> list[Protocol]:
     """The protocols that `name` stands for, at the test scales of the net."""
     S, crop = loaded.config.train_scale.S, loaded.config.crop
     return [Protocol(method, tuple(test_scales(S, rule, crop))) for method, rule in _ANSWERS[name]]
@@ -73,7 +73,9 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def predict(loaded: Loaded, paths: Sequence[Path], wanted: Sequence[Protocol], device: Device) -> Iterator[Prediction]:
+def predict(
+    loaded: TrainedNet, paths: Sequence[Path], wanted: Sequence[Protocol], device: Device
+) -> Iterator[Prediction]:
     """What the net of `loaded` says of each image, in their order: the posteriors that scoring would compute.
 
     An image that cannot be used is reported, and the others go on. Images are decoded while those before them are in
@@ -118,7 +120,7 @@ def _decoded(path: Path, exif_rotation: bool, Q_px: int) -> Prediction:
         return Prediction(path, None, {}, str(error))
 
 
-def _posteriors(loaded: Loaded, images: Sequence[Image.Image], each: Pass, device: Device) -> NDArray[np.float64]:
+def _posteriors(loaded: TrainedNet, images: Sequence[Image.Image], each: Pass, device: Device) -> NDArray[np.float64]:
     """Posteriors [N, K] of one pass."""
     images_HWC = [rescaled(image, each.Q, loaded.preprocessing.interpolation) for image in images]
     own = pass_posteriors(loaded.net, images_HWC, each, loaded.config.crop, loaded.preprocessing, device)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.conftest import Outcome
 from tests.images.sets.test_sources import folder_config
+from vgg_sweep.cli.findings import findings_csv
 from vgg_sweep.images.check.check import Findings, _enter, check_images
-from vgg_sweep.images.check.findings import findings_csv
 from vgg_sweep.images.sets.sources import open_images
 
 

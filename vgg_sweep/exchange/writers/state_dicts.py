@@ -13,7 +13,7 @@ from vgg_sweep.config.schema import Preprocessing
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.nets.columns import FC_CHANNELS, STAGES
 from vgg_sweep.nets.vgg import VGG, FullyConnected
-from vgg_sweep.predict.load import Loaded
+from vgg_sweep.predict.trained import TrainedNet
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
 Channels = tuple[int | str, ...]
@@ -31,13 +31,13 @@ _NO_WEIGHTS = ['with torch.device("meta"):  # random weights would take longer t
 _TIMM_FC = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
 
 
-def save_torchvision(loaded: Loaded, path: Path) -> None:
+def save_torchvision(loaded: TrainedNet, path: Path) -> None:
     """Write the state dict of a torchvision VGG. Raises `ConfigError` for a column that its VGG cannot be."""
     _check_column(loaded.net, "torchvision")
     torch.save(file_state(loaded), path)
 
 
-def save_timm(loaded: Loaded, path: Path) -> None:
+def save_timm(loaded: TrainedNet, path: Path) -> None:
     """Write the state dict of a timm VGG. Raises `ConfigError` for a column that its VGG cannot be."""
     _check_column(loaded.net, "timm")
     state = {}
@@ -51,17 +51,17 @@ def save_timm(loaded: Loaded, path: Path) -> None:
     torch.save(state, path)
 
 
-def torchvision_example(loaded: Loaded, file: str) -> list[str]:
+def torchvision_example(loaded: TrainedNet, file: str) -> list[str]:
     """See `exporting.Format`."""
     return [*_torchvision_model(loaded.net), *_with_weights(loaded, file)]
 
 
-def timm_example(loaded: Loaded, file: str) -> list[str]:
+def timm_example(loaded: TrainedNet, file: str) -> list[str]:
     """See `exporting.Format`."""
     return [*_timm_model(loaded.net), *_with_weights(loaded, file)]
 
 
-def _with_weights(loaded: Loaded, file: str) -> list[str]:
+def _with_weights(loaded: TrainedNet, file: str) -> list[str]:
     ceil = any(isinstance(module, nn.MaxPool2d) and module.ceil_mode for module in loaded.net.features)
     rounding = [
         "for module in net.features:",
@@ -77,12 +77,12 @@ def _with_weights(loaded: Loaded, file: str) -> list[str]:
     ]
 
 
-def file_preprocessing(loaded: Loaded) -> Preprocessing:
+def file_preprocessing(loaded: TrainedNet) -> Preprocessing:
     """What images become for weights as `file_state` has them: for an imported net, as the file that it came from."""
     return loaded.config.preprocessing if loaded.config.imported.sha256 is not None else loaded.preprocessing
 
 
-def file_state(loaded: Loaded) -> dict[str, Tensor]:
+def file_state(loaded: TrainedNet) -> dict[str, Tensor]:
     """The weights under our names, which are torchvision's. Those of an imported net are the tensors of the file that
     it came from, so that conv1_1 is in its order of the colours.
     """
@@ -92,7 +92,7 @@ def file_state(loaded: Loaded) -> dict[str, Tensor]:
     return state
 
 
-def input_lines(loaded: Loaded) -> list[str]:
+def input_lines(loaded: TrainedNet) -> list[str]:
     """Lines that make images_NCHW of pixels_NCHW, for weights as `file_state` has them."""
     own = file_preprocessing(loaded)
     pixels = "pixels_NCHW[:, ::-1]" if own.channel_order == "BGR" else "pixels_NCHW"
@@ -185,5 +185,5 @@ def _check_column(net: VGG, library: str) -> None:
     if _channels(net) is None:
         raise ConfigError(
             f"{library}'s VGG has 3x3 convolutions and max-pools alone, and this net has others; "
-            "export it to safetensors, onnx, keras, pt2 or torchscript."
+            "export it to safetensors, onnx, keras or pt2."
         )

@@ -8,8 +8,8 @@ import pytest
 
 from tests.predict.test_predict import scored
 from tests.tiny import IMPORTED, random_run
+from vgg_sweep.cli.card import export
 from vgg_sweep.config.options import load_option
-from vgg_sweep.exchange.exporting import export
 from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.report.results.errors import ReportedRun, read_config, run_scores
 

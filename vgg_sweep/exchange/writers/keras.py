@@ -10,11 +10,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.exchange.graphs import PIXELS, POSTERIORS, SCORES, plain_layers, program
-from vgg_sweep.exchange.state_dicts import file_state, input_lines, paper_name
+from vgg_sweep.exchange.writers.program import PIXELS, POSTERIORS, SCORES, plain_layers, program
+from vgg_sweep.exchange.writers.state_dicts import file_state, input_lines, paper_name
 from vgg_sweep.nets import lrn
 from vgg_sweep.nets.vgg import FullyConnected
-from vgg_sweep.predict.load import Loaded
+from vgg_sweep.predict.trained import TrainedNet
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads it when it is first imported; torch is here in any case
 
@@ -22,7 +22,7 @@ import h5py  # noqa: E402
 import keras  # noqa: E402
 
 
-def save_keras(loaded: Loaded, path: Path) -> None:
+def save_keras(loaded: TrainedNet, path: Path) -> None:
     """Write a model of pixels_NHWC for `keras.models.load_model`, for any number of images of any size."""
     net = program(loaded)
     pixels = keras.Input((None, None, 3), name=PIXELS)
@@ -36,7 +36,7 @@ def save_keras(loaded: Loaded, path: Path) -> None:
     keras.Model(pixels, [posteriors, scores], name="VGG").save(path)
 
 
-def keras_example(loaded: Loaded, file: str) -> list[str]:
+def keras_example(loaded: TrainedNet, file: str) -> list[str]:
     """See `exporting.Format`."""
     return [
         "import keras",
@@ -46,7 +46,7 @@ def keras_example(loaded: Loaded, file: str) -> list[str]:
     ]
 
 
-def save_h5(loaded: Loaded, path: Path) -> None:
+def save_h5(loaded: TrainedNet, path: Path) -> None:
     """Write weights in the layout of `keras.applications`. Raises `ConfigError` for a net with LRN or batch norm."""
     for name, layer in plain_layers(loaded.net):
         if isinstance(layer, nn.LocalResponseNorm | nn.BatchNorm2d):
@@ -72,7 +72,7 @@ def _h5_kernel(module: nn.Module, weight: Tensor) -> Tensor:
     return weight.permute(2, 3, 1, 0)
 
 
-def h5_example(loaded: Loaded, file: str) -> list[str]:
+def h5_example(loaded: TrainedNet, file: str) -> list[str]:
     """See `exporting.Format`."""
     return [
         "import keras",
@@ -84,7 +84,7 @@ def h5_example(loaded: Loaded, file: str) -> list[str]:
     ]
 
 
-def _h5_model(loaded: Loaded) -> list[str]:
+def _h5_model(loaded: TrainedNet) -> list[str]:
     """Lines that make the net as Keras itself would, without its weights."""
     net, crop = loaded.net, loaded.config.crop
     if (name := {"vgg16": "VGG16", "vgg19": "VGG19"}.get(paper_name(net) or "")) is not None:

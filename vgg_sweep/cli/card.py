@@ -1,19 +1,20 @@
 """The model card of an exported net: what it is, how to use it, how good it is, and where it comes from."""
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_sweep import __version__
 from vgg_sweep.config.schema import Config
+from vgg_sweep.exchange.exporting import Exported, To, exported
 from vgg_sweep.images.sets.wnids import shown
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.predict.load import Loaded
+from vgg_sweep.predict.trained import TrainedNet, load
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, wilson
 from vgg_sweep.report.results.errors import ReportedRun, read_config, run_scores
+from vgg_sweep.runs.files import write_text
 from vgg_sweep.runs.folder import RunFolder
 
 LICENCES = {
@@ -25,24 +26,16 @@ LICENCES = {
 }
 
 
-@dataclass(frozen=True)
-class File:
-    """An exported file, as its card tells of it."""
-
-    path: Path
-    """Where it goes."""
-    num_bytes: int
-    sha256: str
-    to: str
-    example: list[str]
-    """Lines of code that make posteriors_NK of pixels_NCHW."""
-    sees_larger: bool
-    difference: float
+def export(folder: RunFolder, to: To, out: Path | None = None, *, force: bool = False) -> Exported:
+    """Write the net of `folder` as `exporting.exported` does, and its model card beside it."""
+    with exported(folder, to, out, force=force) as file:
+        write_text(file.card, model_card(folder, file))
+    return file
 
 
-def model_card(folder: RunFolder, loaded: Loaded, file: File) -> str:
+def model_card(folder: RunFolder, file: Exported) -> str:
     """The card in Markdown. Raises `RunError` if the run's configuration or posteriors cannot be read."""
-    run = read_run(folder)
+    run, loaded = read_run(folder), load(folder.path)
     reported = ReportedRun(folder, read_config(folder.config.read_text()), str(folder.path.parent))
     sections = [
         _head(run, loaded, file),
@@ -56,7 +49,7 @@ def model_card(folder: RunFolder, loaded: Loaded, file: File) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
-def _head(run: Run, loaded: Loaded, file: File) -> list[str]:
+def _head(run: Run, loaded: TrainedNet, file: Exported) -> list[str]:
     config, net = run.config, loaded.net
     num_params = sum(parameter.numel() for parameter in net.parameters())
     return [
@@ -67,7 +60,7 @@ def _head(run: Run, loaded: Loaded, file: File) -> list[str]:
         "",
         *_table(
             ("", ""),
-            ("file", f"`{file.path.name}`, for {file.to}, {file.num_bytes / 1e6:.1f} MB"),
+            ("file", f"`{file.file.name}`, for {file.to}, {file.num_bytes / 1e6:.1f} MB"),
             ("SHA-256", f"`{file.sha256}`"),
             ("net", f"{config.model.name}: {', '.join(layer.word for layer in net.layers)}"),
             ("size", f"crop {config.crop} px, width {config.width:g}, {num_params:,} parameters"),
@@ -79,7 +72,7 @@ def _head(run: Run, loaded: Loaded, file: File) -> list[str]:
     ]
 
 
-def _use(loaded: Loaded, file: File) -> list[str]:
+def _use(loaded: TrainedNet, file: Exported) -> list[str]:
     config = loaded.config
     Q_px, crop = loaded.test_scale_px, config.crop
     crops = [
@@ -166,7 +159,7 @@ def _training(run: Run, reported: ReportedRun) -> list[str]:
     return ["## Training", "", *_table(("", ""), *rows)]
 
 
-def _data(config: Config, loaded: Loaded) -> list[str]:
+def _data(config: Config, loaded: TrainedNet) -> list[str]:
     own = loaded.preprocessing
     mean, std = (", ".join(f"{value:.6g}" for value in each) for each in (own.mean, own.std))
     return [
@@ -182,12 +175,12 @@ def _data(config: Config, loaded: Loaded) -> list[str]:
     ]
 
 
-def _classes(loaded: Loaded) -> list[str]:
+def _classes(loaded: TrainedNet) -> list[str]:
     lines = [f"{index} {shown(name)}" for index, name in enumerate(loaded.classes)]
     return ["## Classes", "", "```text", *lines, "```"]
 
 
-def _made_with(run: Run, reported: ReportedRun, file: File, folder: RunFolder) -> list[str]:
+def _made_with(run: Run, reported: ReportedRun, file: Exported, folder: RunFolder) -> list[str]:
     config = run.config
     if config.imported.sha256 is not None:
         origin: tuple[str, ...] = (
@@ -204,7 +197,7 @@ def _made_with(run: Run, reported: ReportedRun, file: File, folder: RunFolder) -
         "",
         "```shell",
         commands.command(*origin),
-        shlex.join(["vgg-sweep", "export", str(folder.path), "--to", file.to, "--out", str(file.path)]),
+        shlex.join(["vgg-sweep", "export", str(folder.path), "--to", file.to, "--out", str(file.file)]),
         "```",
         "",
         ", ".join(f"{name} {version}" for name, version in versions.items())

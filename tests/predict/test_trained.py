@@ -14,9 +14,9 @@ from torch.nn import functional as F
 import vgg_sweep
 from tests.paths import ROOT
 from tests.tiny import CLASSES, IMPORTED, MEAN_RGB, random_run, with_batch_norm
+from vgg_sweep.cli.card import export
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.exchange.exporting import export
 
 DOCS = ROOT / "docs" / "weights.md"
 

@@ -1,11 +1,10 @@
-"""A net as a program of its own, from pixels to posteriors, and PyTorch's two ways of keeping it: pt2 and TorchScript.
+"""A net as a program of its own, from pixels to posteriors, and PyTorch's way of keeping it: pt2.
 
 Programs take images of any size that the net can see, in RGB from 0 to 255, subtract the mean themselves and have two
 results: posteriors_NK, those of dense evaluation of the image without its flip (Sect. 3.2), and the class score map,
 scores_NKhw. Axes: N images, C colours, H W pixels, K classes, h w positions of the class score map.
 """
 
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from vgg_sweep.nets import lrn
 from vgg_sweep.nets.dropout import Dropout
 from vgg_sweep.nets.lrn import LRN
 from vgg_sweep.nets.vgg import VGG, FullyConnected, posteriors
-from vgg_sweep.predict.load import Loaded
+from vgg_sweep.predict.trained import TrainedNet
 
 PIXELS, POSTERIORS, SCORES = "pixels", "posteriors", "scores"
 """What the input and the results are called."""
@@ -79,7 +78,7 @@ def _as_conv(fc: FullyConnected) -> nn.Conv2d:
     return conv
 
 
-def program(loaded: Loaded) -> Program:
+def program(loaded: TrainedNet) -> Program:
     """The net of `loaded` with its preprocessing."""
     own = loaded.preprocessing
     gain_C = [own.pixel_max / (255 * std) for std in own.std]
@@ -87,7 +86,7 @@ def program(loaded: Loaded) -> Program:
     return Program(loaded.net, gain_C, offset_C)
 
 
-def save_pt2(loaded: Loaded, path: Path) -> None:
+def save_pt2(loaded: TrainedNet, path: Path) -> None:
     """Write a program for `torch.export.load`, for any number of images and any size from the crop on."""
     any_size = torch.export.Dim.DYNAMIC
     with config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # else a single image, or a map of one position, is a case apart
@@ -97,7 +96,7 @@ def save_pt2(loaded: Loaded, path: Path) -> None:
     torch.export.save(exported, path)
 
 
-def pt2_example(loaded: Loaded, file: str) -> list[str]:
+def pt2_example(loaded: TrainedNet, file: str) -> list[str]:
     """See `exporting.Format`."""
     return [
         "import torch",
@@ -108,24 +107,6 @@ def pt2_example(loaded: Loaded, file: str) -> list[str]:
     ]
 
 
-def save_torchscript(loaded: Loaded, path: Path) -> None:
-    """Write a program for `torch.jit.load` and libtorch. torch calls TorchScript deprecated, in favour of pt2."""
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the deprecation, and of checks of the shape that tracing leaves out
-        torch.jit.trace(program(loaded), _images(loaded)).save(str(path))  # type: ignore[no-untyped-call]
-
-
-def torchscript_example(loaded: Loaded, file: str) -> list[str]:
-    """See `exporting.Format`."""
-    return [
-        "import torch",
-        "",
-        f"net = torch.jit.load({file!r})",
-        "with torch.no_grad():",
-        "    posteriors_NK, scores_NKhw = net(torch.from_numpy(pixels_NCHW).float())",
-    ]
-
-
-def _images(loaded: Loaded) -> Tensor:
+def _images(loaded: TrainedNet) -> Tensor:
     """Images to follow through the program: several, and of sides that are nothing special."""
     return torch.zeros(2, 3, loaded.config.crop + 64, loaded.config.crop + 96)

@@ -37,7 +37,7 @@ CONFIG_KEY = "config"
 
 
 @dataclass(frozen=True)
-class Loaded:
+class TrainedNet:
     """A net ready for use: on the CPU, in eval mode, fully convolutional."""
 
     net: VGG
@@ -83,7 +83,7 @@ class Loaded:
         return [activations(self.net, self.input(image, Q_px), layer, before_relu=before_relu)[0] for image in several]
 
 
-def load(run_or_file: str | Path) -> Loaded:
+def load(run_or_file: str | Path) -> TrainedNet:
     """The trained net of a run's folder, or of a file that `vgg-sweep export --to safetensors` wrote.
 
     Raises `ConfigError` if there is nothing of the kind, `RunError` if the run is not trained or cannot be read.
@@ -101,7 +101,7 @@ def load(run_or_file: str | Path) -> Loaded:
     raise ConfigError(f"{path} is neither a run's folder nor a file of weights; `vgg-sweep status` shows the runs.")
 
 
-def _load(weights: Path, config_yaml: str) -> Loaded:
+def _load(weights: Path, config_yaml: str) -> TrainedNet:
     try:
         config = checked(OmegaConf.create({**OmegaConf.create(config_yaml)}))
     except (ValueError, OmegaConfBaseException, YAMLError) as error:
@@ -115,7 +115,7 @@ def _load(weights: Path, config_yaml: str) -> Loaded:
     else:
         statistics = Statistics(**json.loads(metadata["statistics"]))
         preprocessing = own_preprocessing(statistics, config.recipe.pixel_max)
-    return Loaded(net.eval(), config, preprocessing, classes, metadata)
+    return TrainedNet(net.eval(), config, preprocessing, classes, metadata)
 
 
 def as_image(picture: Picture, *, exif_rotation: bool) -> Image.Image:

@@ -47,11 +47,11 @@ def read_weights(path: Path, *, mirrored: bool | None) -> Weights:
     if start.startswith((_ZIP, _PICKLE)):
         return Weights("state dict", _without_wrappers(path, _unpickled(path)))
     if start.startswith(_HDF5):
-        from vgg_sweep.exchange import keras
+        from vgg_sweep.exchange.readers import keras
 
         with _sentence(path):
             return Weights("Keras h5", keras.read_h5(path, mirrored=mirrored))
-    from vgg_sweep.exchange import caffe
+    from vgg_sweep.exchange.readers import caffe
 
     return Weights("caffemodel", caffe.read_caffemodel(path))
 

@@ -13,15 +13,15 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from vgg_sweep import __version__
-from vgg_sweep.exchange.graphs import PIXELS, POSTERIORS, SCORES, program
-from vgg_sweep.predict.load import Loaded
+from vgg_sweep.exchange.writers.program import PIXELS, POSTERIORS, SCORES, program
+from vgg_sweep.predict.trained import TrainedNet
 
 OPSET = 18
 IR_VERSION = 10
 """Of ONNX 1.16, both: what onnxruntime and others have read since 2024."""
 
 
-def save_onnx(loaded: Loaded, path: Path) -> None:
+def save_onnx(loaded: TrainedNet, path: Path) -> None:
     """Write the net with its preprocessing, for any number of images of any size; the classes are in its metadata."""
     net = program(loaded)
     nodes = [
@@ -62,7 +62,7 @@ def save_onnx(loaded: Loaded, path: Path) -> None:
     onnx.save_model(model, str(path))
 
 
-def onnx_example(loaded: Loaded, file: str) -> list[str]:
+def onnx_example(loaded: TrainedNet, file: str) -> list[str]:
     """See `exporting.Format`."""
     return [
         "import onnxruntime",
