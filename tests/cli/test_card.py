@@ -5,11 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.predict.test_predict import scored
 from tests.tiny import IMPORTED, random_run
-from vgg_sweep.cli.card import export
-from vgg_sweep.config.options import load_option
+from vgg_sweep.cli.card import LICENCES, export
+from vgg_sweep.config.options import conf_dir, load_option
+from vgg_sweep.config.schema import Data, Preprocessing
 from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.report.results.errors import ReportedRun, read_config, run_scores
 
@@ -88,3 +90,23 @@ def test_an_imported_net_was_not_trained_here(tmp_path: Path) -> None:
     assert f"Not trained here: imported from a file of oxford with SHA-256 `{'0' * 64}`." in text
     assert "vgg-sweep import vgg16.pth preprocessing=caffe" in text
     assert dict(rows(text, "Data")[2:])["pixels"] == "RGB, 0 to 255, minus 123.68, 116.779, 103.939, divided by 1, 1, 1"
+
+
+def test_the_images_of_every_set_have_a_word_on_their_licence() -> None:
+    sets = [OmegaConf.load(path).data.source for path in (conf_dir() / "data").glob("*.yaml")]
+    assert len(sets) >= 13
+    assert set(LICENCES) == set(sets)
+
+
+def test_a_net_of_cifar_has_a_card(tmp_path: Path) -> None:
+    folder = random_run(tmp_path, data=Data(name="cifar10", source="cifar10"))
+    text = export(folder, "safetensors", tmp_path).card.read_text()
+    assert "ask to be cited" in dict(rows(text, "Data")[2:])["licence"]
+
+
+def test_a_preprocessing_of_the_users_own_is_in_the_command(tmp_path: Path) -> None:
+    own = Preprocessing(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])
+    folder = random_run(tmp_path, "D", **(IMPORTED | {"preprocessing": own}))
+    text = export(folder, "safetensors", tmp_path).card.read_text()
+    command = "vgg-sweep import vgg16.pth 'preprocessing.mean=[1.0,2.0,3.0]' 'preprocessing.std=[4.0,5.0,6.0]'"
+    assert command in text

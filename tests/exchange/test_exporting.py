@@ -350,7 +350,7 @@ def test_so_does_an_h5(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     write_keras_2(Path("in.h5"), keras_layers(oxfords(torchvision_net("D"))), "/")
-    exported = export(imported("in.h5"), "keras", Path("out.h5"))
+    exported = export(imported("in.h5", preprocessing=load_option("preprocessing", "caffe")), "keras", Path("out.h5"))
 
     def datasets(path):
         found = {}
@@ -370,3 +370,40 @@ def imported(file, **settings):
     from tests.exchange.test_importing import imported
 
     return imported(file, **settings)
+
+
+COMES_BACK = [
+    *((to, net) for to in ["safetensors", *PROGRAMS] for net in SLOW.get(to, NETS)),
+    *((to, net) for to in ["torchvision", "timm"] for net in ("D", "A with BN, imported")),
+    *((to, "D, imported") for to in ["h5", "torchvision", "onnx", "keras"]),
+    ("h5", "D"),
+    ("h5", "C"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
+@pytest.mark.parametrize(("to", "net"), COMES_BACK)
+def test_every_export_comes_back_by_itself_with_the_same_answers(to, net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, settings = (NETS | {"D, imported": ("D", IMPORTED)})[net]
+    folder = random_run(tmp_path, model, train_scale=load_option("train_scale", "384"), **settings)
+    out = Path(f"out.{to if to in ('h5', 'keras') else 'file'}")
+    file = export(folder, "keras" if to == "h5" else to, out).file
+    came_back = imported(file)
+    back, was = vgg_sweep.load(came_back.path), vgg_sweep.load(folder.path)
+    assert back.classes == CLASSES
+    assert (back.config.model, back.config.pool_ceil) == (was.config.model, was.config.pool_ceil)
+    assert (back.test_scale_px, back.config.data.name) == (was.test_scale_px, "fractals")
+    for size in SIZES:
+        posteriors_NK, scores_NKhw, _ = ours(folder, pixels(*size))
+        np.testing.assert_allclose(back.posteriors(pixels(*size)), posteriors_NK, **CLOSE)
+        np.testing.assert_allclose(ours(came_back, pixels(*size))[1], scores_NKhw, rtol=1e-4, atol=1e-5)
+
+
+def test_what_the_user_says_stands_above_what_the_file_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = export(random_run(tmp_path, "D"), "torchvision", Path("out.pth")).file
+    caffe = load_option("preprocessing", "caffe")
+    config = vgg_sweep.load(imported(file, preprocessing=caffe, pool_ceil=True).path).config
+    assert (config.preprocessing, config.pool_ceil) == (caffe, True)
+    assert config.train_scale.name == "256"

@@ -89,7 +89,7 @@ def test_torchvisions_nets_give_torchvisions_scores(model: str, batch_norm: bool
 def test_timms_nets_give_timms_scores(model: str) -> None:
     net = timm_net(model, batch_norm=model == "D")
     torch.save(net.state_dict(), "net.pth")
-    folder = imported("net.pth")
+    folder = imported("net.pth", preprocessing=TORCHVISION)
     with torch.inference_mode():
         assert_same(scores_of(folder), net(normalised(PIXELS_NCHW)))
     record = folder.record()["imported"]
@@ -98,7 +98,7 @@ def test_timms_nets_give_timms_scores(model: str) -> None:
 
 def test_what_belongs_to_the_weights_is_kept_with_the_run() -> None:
     torch.save(oxfords(torchvision_net("D")), "vgg16_caffe.pth")
-    folder = imported("vgg16_caffe.pth")
+    folder = imported("vgg16_caffe.pth", preprocessing=CAFFE)
     config, record = read_run(folder).config, folder.record()
     digest = hashlib.sha256(Path("vgg16_caffe.pth").read_bytes()).hexdigest()
     assert config.imported.sha256 == record["imported"]["sha256"] == digest
@@ -165,16 +165,16 @@ def test_nan_in_the_classifier_alone_leaves_features() -> None:
 
 def test_a_file_imported_twice_is_left_alone() -> None:
     torch.save(timm_net("A").state_dict(), "net.pth")
-    folder = imported("net.pth")
+    folder = imported("net.pth", preprocessing=TORCHVISION)
     before = folder.weights.stat().st_mtime_ns
-    assert imported("net.pth") == folder
+    assert imported("net.pth", preprocessing=TORCHVISION) == folder
     assert folder.weights.stat().st_mtime_ns == before
 
 
 def test_half_precision_is_widened() -> None:
     state = {name: tensor.half() for name, tensor in timm_net("A").state_dict().items()}
     save_file(state, "net.safetensors")
-    weights = load_state(imported("net.safetensors").weights)
+    weights = load_state(imported("net.safetensors", preprocessing=TORCHVISION).weights)
     assert torch.equal(weights["features.0.weight"], state["features.0.weight"].float())
 
 
@@ -216,9 +216,9 @@ def test_bn_is_not_plain() -> None:
 def test_other_numbers_of_classes_need_their_names() -> None:
     torch.save(timm_net("A", classes=999).state_dict(), "net.pth")
     with pytest.raises(ConfigError, match="has 999 classes and ILSVRC has 1000; give imported.class_order=FILE"):
-        imported("net.pth")
+        imported("net.pth", preprocessing=TORCHVISION)
     Path("names.txt").write_text("\n".join(f"class {number}" for number in range(999)))
-    folder = imported("net.pth", imported=Imported(class_order="names.txt"))
+    folder = imported("net.pth", preprocessing=TORCHVISION, imported=Imported(class_order="names.txt"))
     assert read_run(folder).config.classes == 999
     assert json.loads(read_metadata(folder.weights)["classes"])[998] == "class 998"
 
@@ -231,7 +231,7 @@ def test_torchvisions_names_do_not_tell_the_preprocessing() -> None:
 
 def test_the_command(call: Callable[..., Outcome]) -> None:
     torch.save(timm_net("A").state_dict(), "net.pth")
-    outcome = call("import", "net.pth", "out=mine")
+    outcome = call("import", "net.pth", "out=mine", "preprocessing=torchvision")
     (folder,) = find_runs(Path("mine"))
     assert outcome.exit_code == 0 and f"Imported: {folder.path}\n" in outcome.out and "timm's names" in outcome.out
     assert call("import", "nothing.pth").err == "Error: there is no file nothing.pth.\n"

@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.exchange.test_importing import PIXELS_NCHW, assert_same, imported, in_a_folder_of_its_own, oxfords, scores_of  # noqa: F401
+from tests.exchange.test_importing import (  # noqa: F401
+    CAFFE,
+    PIXELS_NCHW,
+    assert_same,
+    imported,
+    in_a_folder_of_its_own,
+    oxfords,
+    scores_of,
+)
 from tests.foreign import torchvision_net
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange.readers.files import read_weights
@@ -77,7 +85,7 @@ def test_an_h5_gives_the_scores_of_the_net_it_was_written_from(layout: str) -> N
             write_keras_2(Path("D.h5"), layers, "model_weights")
         case "keras 3":
             write_keras_3(Path("D.h5"), layers)
-    folder = imported("D.h5")
+    folder = imported("D.h5", preprocessing=CAFFE)
     bgr_NCHW = PIXELS_NCHW.flip(1).float() - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
     with torch.inference_mode():
         assert_same(scores_of(folder), net(bgr_NCHW))

@@ -27,6 +27,8 @@ FIRST = 100
 SHORTER_PX = 110
 """Of the images: the single test scale of a jittered net at this crop, so that nothing is rescaled there."""
 
+CAFFE = "preprocessing=caffe"
+
 
 def val(root: Path, num_images: int) -> list[tuple[Path, int]]:
     """Validation images alone, in class folders, one a class; each with its class's place in the sorted wnids.
@@ -66,7 +68,9 @@ def test_the_published_nets_are_measured_by_one_command(call: Call, tmp_path: Pa
     images = val(tmp_path / "ilsvrc", 4)
     for model in ("D", "E"):
         torch.save(oxfords(taught(torchvision_net(model), images), model), f"{model}.pth")
-    outcome = call("import", "D.pth", "E.pth", "experiment=published", "data.root=ilsvrc", "device=cpu", "threads=1")
+    outcome = call(
+        "import", "D.pth", "E.pth", "experiment=published", CAFFE, "data.root=ilsvrc", "device=cpu", "threads=1"
+    )
     assert outcome.exit_code == 0, outcome.err
     D, E = find_runs(Path("outputs/published"))
     for folder in (D, E):
@@ -87,7 +91,7 @@ def test_the_published_nets_are_measured_by_one_command(call: Call, tmp_path: Pa
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [
-        (("imported.class_order=devkit",), "imported.class_order=ilsvrc"),
+        (("imported.class_order=devkit", CAFFE), "imported.class_order=ilsvrc"),
         (
             ("preprocessing=caffe", "preprocessing.channel_order=RGB", "preprocessing.mean=[123.68,116.779,103.939]"),
             "preprocessing=caffe",
@@ -109,7 +113,7 @@ def test_what_does_not_belong_together_is_refused_with_what_does(
 def test_weights_that_know_nothing_are_refused(call: Call, tmp_path: Path) -> None:
     val(tmp_path / "ilsvrc", 40)
     torch.save(oxfords(torchvision_net("D"), "D"), "D.pth")
-    outcome = call("import", "D.pth", "data.root=ilsvrc", "device=cpu", "threads=1")
+    outcome = call("import", "D.pth", CAFFE, "data.root=ilsvrc", "device=cpu", "threads=1")
     assert outcome.exit_code == 1 and "do the weights, the list of classes" in outcome.err
 
 
@@ -117,7 +121,7 @@ def test_images_of_classes_unknown_to_the_net_are_refused(call: Call, tmp_path: 
     val(tmp_path / "ilsvrc", 40)
     Path("names.txt").write_text("\n".join(f"class {number}" for number in range(1000)))
     torch.save(oxfords(torchvision_net("D"), "D"), "D.pth")
-    outcome = call("import", "D.pth", "imported.class_order=names.txt", "data.root=ilsvrc", "device=cpu")
+    outcome = call("import", "D.pth", CAFFE, "imported.class_order=names.txt", "data.root=ilsvrc", "device=cpu")
     assert (
         outcome.exit_code == 1 and f"40 of the 40 classes of the images, such as {sorted_order()[FIRST]}" in outcome.err
     )

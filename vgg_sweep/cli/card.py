@@ -1,10 +1,12 @@
 """The model card of an exported net: what it is, how to use it, how good it is, and where it comes from."""
 
+import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 from vgg_sweep import __version__
-from vgg_sweep.config.schema import Config
+from vgg_sweep.config.schema import Config, Preprocessing
 from vgg_sweep.exchange.exporting import Exported, To, exported
 from vgg_sweep.images.sets.wnids import shown
 from vgg_sweep.plan import commands
@@ -17,13 +19,26 @@ from vgg_sweep.report.results.errors import ReportedRun, read_config, run_scores
 from vgg_sweep.runs.files import write_text
 from vgg_sweep.runs.folder import RunFolder
 
+_IMAGENETS = (
+    "are for non-commercial research and education (ImageNet's terms of access); what follows for weights trained on "
+    "them is for you to judge."
+)
+_NONE_STATED = "Its authors state no licence and ask to be cited; the rights in the images are their owners'."
 LICENCES = {
     "fractals": "The images are drawn by this program by formula; nobody else has rights in them.",
-    "imagenet": "The images of ILSVRC are for non-commercial research and education (ImageNet's terms of access); "
-    "what follows for weights trained on them is for you to judge.",
+    "imagenet": f"The images of ILSVRC {_IMAGENETS}",
+    "tiny-imagenet": f"The images are ILSVRC's, made smaller, which {_IMAGENETS}",
+    "stl10": f"The images are ImageNet's, made smaller, which {_IMAGENETS}",
+    **dict.fromkeys(
+        ("imagenette", "imagenette-320", "imagenette-160"), f"The images are of ten classes of ILSVRC and {_IMAGENETS}"
+    ),
+    **dict.fromkeys(("cifar10", "cifar100", "caltech101", "flowers102"), _NONE_STATED),
+    "food101": "The images are of Foodspotting; its authors allow scientific use alone and point to the images' owners "
+    "for any other.",
     "folder": "This program does not know whose the images are and under which licence: write it here before you pass "
     "the net on.",
 }
+"""Of the images of each data.source."""
 
 
 def export(folder: RunFolder, to: To, out: Path | None = None, *, force: bool = False) -> Exported:
@@ -183,11 +198,7 @@ def _classes(loaded: TrainedNet) -> list[str]:
 def _made_with(run: Run, reported: ReportedRun, file: Exported, folder: RunFolder) -> list[str]:
     config = run.config
     if config.imported.sha256 is not None:
-        origin: tuple[str, ...] = (
-            "import",
-            reported.record["imported"]["file"],
-            f"preprocessing={config.preprocessing.name}",
-        )
+        origin: tuple[str, ...] = ("import", reported.record["imported"]["file"], *_preprocessing(config))
     else:
         own = (f"model={config.model.name}", f"train_scale={config.train_scale.name}", f"seed={config.seed}")
         origin = ("train", *own, *reported.overrides)
@@ -204,6 +215,17 @@ def _made_with(run: Run, reported: ReportedRun, file: Exported, folder: RunFolde
         + (f"; commit {reported.record['commit']}" if reported.record.get("commit") else "")
         + ".",
     ]
+
+
+def _preprocessing(config: Config) -> list[str]:
+    """The overrides that give an imported net its preprocessing; none where its file has a tag that says it."""
+    own, default = config.preprocessing, Preprocessing()
+    if config.imported.source == "vgg-sweep":
+        return []
+    if own.name != default.name:
+        return [f"preprocessing={own.name}"]
+    changed = {name: value for name, value in asdict(own).items() if value != getattr(default, name)}
+    return [f"preprocessing.{name}={json.dumps(value, separators=(',', ':'))}" for name, value in changed.items()]
 
 
 def _table(head: tuple[str, ...], *rows: tuple[str, ...]) -> list[str]:

@@ -153,6 +153,10 @@ class Imported:
     """The order of the net's outputs: `ilsvrc` (sorted wnids, as in Caffe, torchvision, timm and Keras), `devkit` (the
     ILSVRC2012_ID of its development kit), or a text file with a class a line.
     """
+    state_dict: str | None = net(None)
+    """Which state dict to take from a file that holds several, such as `ema`."""
+    last_layer: str | None = net(None)
+    """What the file calls fc8, if it is not what the others of its kind call it."""
     mirrored: bool | None = net(None)
     """Whether kernels lie mirrored, as Theano's convolution has them; null where the file's layout says it."""
 

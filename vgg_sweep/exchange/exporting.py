@@ -7,18 +7,17 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from omegaconf import OmegaConf
 
-from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.exchange.tag import tag_values
 from vgg_sweep.nets.weights import save_weights, weights_fingerprint
-from vgg_sweep.predict.trained import CONFIG_KEY, TrainedNet, load
+from vgg_sweep.predict.trained import TrainedNet, load
 from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.folder import RunFolder
 
@@ -139,10 +138,8 @@ def _format(to: To, path: Path) -> Format:
 
 
 def save_safetensors(loaded: TrainedNet, path: Path) -> None:
-    """Write the weights with all that `vgg_sweep.load` needs in the file's metadata, but no folders of this machine."""
-    own, default = loaded.config, Config()
-    config = replace(own, data=replace(own.data, root=None), out=default.out, cache=default.cache, run=None)
-    save_weights(loaded.net, path, loaded.metadata | {CONFIG_KEY: OmegaConf.to_yaml(config)})
+    """Write the weights with all that `vgg_sweep.load` needs in the file's metadata."""
+    save_weights(loaded.net, path, tag_values(loaded, loaded.preprocessing))
 
 
 def safetensors_example(loaded: TrainedNet, file: str) -> list[str]:

@@ -4,8 +4,10 @@ Preprocessing, rounding of pooled sizes, order of the classes and training scale
 the file's maker is known, so are they; where not, the command asks for an option.
 """
 
+import codecs
 import hashlib
 import json
+import math
 from collections.abc import Callable, Set
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,11 +16,12 @@ from typing import Any
 import torch
 
 from vgg_sweep.config.options import load_option
-from vgg_sweep.config.schema import Config, Preprocessing, TrainScale
+from vgg_sweep.config.schema import Config, Imported, Preprocessing, TrainScale
 from vgg_sweep.config.vocabulary import groups
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.exchange.readers.files import Weights, read_weights
 from vgg_sweep.exchange.recognise import Found, recognise, with_rgb_input
+from vgg_sweep.exchange.tag import Tag, read_tag
 from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import save_weights, weights_fingerprint
@@ -28,6 +31,8 @@ from vgg_sweep.runs.provenance import provenance
 
 OXFORD = {"00b39a1b", "d01eb7cb"}
 """SHA-256, first eight digits, of J. Johnson's conversions of Oxford's D and E, as their file names have it."""
+KERAS = {"64373286793e3c8b2b4e3219cbf3544b", "cbe5617147190e668d6c5d5026f83318"}
+"""MD5 of the files of keras.applications.VGG16 and VGG19, by which Keras itself knows them."""
 TORCHVISION_OF_2017 = {"bbd30ac9", "c768596a"}
 """The same of torchvision's first vgg11 and vgg13; what it has now, its own `weights` entries say."""
 
@@ -35,31 +40,28 @@ TORCHVISION_OF_2017 = {"bbd30ac9", "c768596a"}
 def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[str], None]) -> Run:
     """Make a run of the weights in `path`, in the folder of `config.out`, and say through `note` what was found.
 
-    `given` are the settings of `config` that the user chose; the others follow from the file. A file imported before
-    with the same settings is left as it is. Raises `ConfigError` for what the user must say, `RunError` for a file
-    that is damaged or no VGG.
+    `given` are the settings of `config` that the user chose; the others follow from the file: from the tag of our own
+    exports, else from what its maker is known to do. A file imported before with the same settings is left as it is.
+    Raises `ConfigError` for what the user must say, `RunError` for a file that is damaged or no VGG.
     """
     told = {name.partition(".")[0] for name in given}
-    weights = read_weights(path, mirrored=config.imported.mirrored)
-    sha256 = weights_fingerprint(path)
-    models = [load_option("model", name) for name in groups()["model"]]
-    if config.model.name not in groups()["model"]:
-        models.append(config.model)  # the user's own
-    found = recognise(weights.tensors, models, config.model.name if "model" in told else None)
-    classes, class_order = _classes(path, config.imported.class_order, found.classes)
+    weights = read_weights(path, mirrored=config.imported.mirrored, state_dict=config.imported.state_dict)
+    tag, sha256 = read_tag(weights.tag, path), weights_fingerprint(path)
+    if "preprocessing" in told:
+        _check_preprocessing(config.preprocessing)
+    found = _found(weights, tag, config, told)
+    if tag is not None:
+        config = _as_tagged(config, tag, given)
+    else:
+        config = _as_known(config, path, weights, found, sha256, told)
+    classes, class_order = _classes(path, config.imported.class_order, found.classes, tag)
+    source = "vgg-sweep" if tag is not None else _source(weights, found)
     config = replace(
         config,
         model=found.model,
         width=found.width,
         crop=found.crop,
         classes=found.classes,
-        preprocessing=config.preprocessing if "preprocessing" in told else _preprocessing(path, weights, found, sha256),
-    )
-    source = _source(weights, found)
-    config = replace(
-        config,
-        train_scale=config.train_scale if "train_scale" in told else _train_scale(config, found),
-        pool_ceil=config.pool_ceil if "pool_ceil" in told else config.preprocessing.name == "caffe",
         imported=replace(config.imported, sha256=sha256, source=source, class_order=class_order),
     )
     run = plan([config])[-1]
@@ -68,10 +70,61 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
     return run
 
 
-def _classes(path: Path, order: str, num_classes: int) -> tuple[list[str], str]:
+def _found(weights: Weights, tag: Tag | None, config: Config, told: Set[str]) -> Found:
+    """The net in the file, which its tag names if it has one."""
+    models = [load_option("model", name) for name in groups()["model"]]
+    if config.model.name not in groups()["model"]:
+        models.append(config.model)  # the user's own
+    if tag is not None:
+        models = [tag.config.model]
+    asked = config.model.name if "model" in told else tag.config.model.name if tag is not None else None
+    return recognise(weights.tensors, models, asked, config.imported.last_layer)
+
+
+def _as_tagged(config: Config, tag: Tag, given: Set[str]) -> Config:
+    """`config` with what the tag of an exported file says, where the user has not chosen otherwise."""
+    own = tag.config
+    chosen = {"root", "download"} | {name.removeprefix("data.") for name in given if name.startswith("data.")}
+    says: dict[str, Any] = {
+        "data": replace(own.data, **{name: getattr(config.data, name) for name in chosen if "." not in name}),
+        "preprocessing": tag.preprocessing,
+        "train_scale": own.train_scale,
+        "pool_ceil": own.pool_ceil,
+    }
+    told = {name if name.startswith("data") else name.partition(".")[0] for name in given}
+    return replace(config, **{name: value for name, value in says.items() if name not in told})
+
+
+def _as_known(config: Config, path: Path, weights: Weights, found: Found, sha256: str, told: Set[str]) -> Config:
+    """`config` with what the file's maker is known to do, where the user has not chosen otherwise."""
+    if "preprocessing" not in told:
+        config = replace(config, preprocessing=_preprocessing(path, weights, found, sha256))
+    if "pool_ceil" not in told:
+        config = replace(config, pool_ceil=config.preprocessing.name == "caffe")
+    if "train_scale" not in told:
+        config = replace(config, train_scale=_train_scale(config, found))
+    return config
+
+
+def _check_preprocessing(preprocessing: Preprocessing) -> None:
+    """Raise `ConfigError` unless there is a mean and a deviation for each colour."""
+    for name, values in {"mean": preprocessing.mean, "std": preprocessing.std}.items():
+        if len(values) != 3 or not all(math.isfinite(value) for value in values):
+            raise ConfigError(
+                f"preprocessing.{name}={values} must be three numbers, one for each of {preprocessing.channel_order}, "
+                "such as [123.68,116.779,103.939]."
+            )
+    if min(preprocessing.std) <= 0:
+        raise ConfigError(f"preprocessing.std={preprocessing.std} must be greater than 0; 1 leaves a colour as it is.")
+
+
+def _classes(path: Path, order: str, num_classes: int, tag: Tag | None) -> tuple[list[str], str]:
     """The classes in the order of the net's outputs, and what that order is called; a list is called by its hash."""
     orders = {"ilsvrc": sorted_order, "devkit": devkit_order}
-    classes = orders[order]() if order in orders else _read_classes(Path(order))
+    if tag is not None and order == Imported().class_order and tag.classes != sorted_order():
+        classes, order = tag.classes, "exported"
+    else:
+        classes = orders[order]() if order in orders else _read_classes(Path(order))
     if len(classes) != num_classes:
         whose = "ILSVRC" if order in orders else order
         raise ConfigError(
@@ -84,8 +137,12 @@ def _classes(path: Path, order: str, num_classes: int) -> tuple[list[str], str]:
 
 
 def _read_classes(path: Path) -> list[str]:
+    """A class a line, in UTF-8, or in UTF-16 with its mark, as Windows writes it."""
     try:
-        classes = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        content = path.read_bytes()
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+        classes = [line.strip() for line in text.splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"imported.class_order={path} is not `ilsvrc`, `devkit` or a text file with a class a line ({error})."
@@ -96,22 +153,28 @@ def _read_classes(path: Path) -> list[str]:
 
 
 def _preprocessing(path: Path, weights: Weights, found: Found, sha256: str) -> Preprocessing:
-    """What the file's maker is known to do. Raises `ConfigError` where that may be one of several."""
+    """That of a known file, or of a format of which there is one. Raises `ConfigError` where it may be any."""
     start = sha256[:8]
-    if weights.format != "state dict" or found.scheme.source == "oxford" or start in OXFORD:
+    if weights.format == "caffemodel" or start in OXFORD or (weights.format == "Keras h5" and _md5(path) in KERAS):
         name = "caffe"
     elif not found.classifies:
         name = "torchvision-features"
-    elif found.scheme.source in ("timm", "pretrained-models") or start in TORCHVISION_OF_2017 | _torchvision_files():
+    elif start in TORCHVISION_OF_2017 | _torchvision_files():
         name = "torchvision"
     else:
         raise ConfigError(
-            f"{path} has {found.scheme.source}'s names, which weights of Oxford's are given too, and is none of the "
-            "files known by checksum: say preprocessing=torchvision (RGB, 0 to 1, mean and deviation) or "
-            "preprocessing=caffe (BGR, 0 to 255, the paper's mean)."
+            f"{path} does not say for which preprocessing its weights were trained, and is none of the files known by "
+            "checksum: say preprocessing=torchvision (RGB, 0 to 1, mean and deviation; timm's too) or "
+            "preprocessing=caffe (BGR, 0 to 255, the paper's mean; Keras's too), or give preprocessing.mean, .std, "
+            ".pixel_max and .channel_order."
         )
     option: Preprocessing = load_option("preprocessing", name)
     return option
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _torchvision_files() -> set[str]:
@@ -142,6 +205,8 @@ def _say(path: Path, run: Run, found: Found, weights: Weights, note: Callable[[s
         f"{path}: {found.model.name}, {num_params:,} parameters, {found.classes} classes; a {weights.format} in "
         f"{found.scheme.source}'s names; SHA-256 {config.imported.sha256}"
     )
+    if weights.prefix:
+        note(f"  {weights.prefix} was stripped from the names of all tensors")
     note(f"  images: {pre.channel_order}, 0 to {pre.pixel_max:g}, mean {mean}, deviation {std}, {pre.interpolation}")
     rounding, order = "up" if config.pool_ceil else "down", config.imported.class_order
     note(f"  pooled sizes rounded {rounding}; order of the classes: {order}")

@@ -6,47 +6,20 @@ only one that fits is it. What fits several or none is said, not guessed.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from vgg_sweep.config.schema import Model
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.exchange.names import SCHEMES, Scheme
 from vgg_sweep.nets.columns import FC_CHANNELS, STAGES, STRIDE, parse_columns
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
 SHOWN = 12
 """Tensors that a refusal names; it counts the others."""
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """How a program names the layers of a VGG."""
-
-    source: str
-    fc: tuple[str, str, str]
-    """fc6, fc7, fc8."""
-    features: str | None = "features"
-    """What comes before the index of a module in torchvision's order; None where layers have the paper's names."""
-
-    def name(self, module: str, layer: str) -> str:
-        """The file's name for the module of `VGG` that is `layer` of the paper."""
-        if layer in ("fc6", "fc7", "fc8"):
-            return self.fc[("fc6", "fc7", "fc8").index(layer)]
-        return layer if self.features is None else module.replace("features", self.features, 1)
-
-
-SCHEMES = (
-    Scheme("torchvision", ("classifier.0", "classifier.3", "classifier.6")),
-    Scheme("torchvision before 0.2", ("classifier.1", "classifier.4", "classifier.6")),
-    Scheme("timm", ("pre_logits.fc1", "pre_logits.fc2", "head.fc")),
-    Scheme("pretrained-models", ("linear0", "linear1", "last_linear"), features="_features"),
-    Scheme("oxford", ("fc6", "fc7", "fc8"), features=None),
-)
-"""The second is that of torchvision until its dropout moved (pytorch/vision#107) and of conversions from Caffe of that
-time; the fourth that of Cadene's pretrained-models.pytorch; the last the paper's own names, Caffe's and Keras's too."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +55,20 @@ class _Fit:
         return len(self.missing) + len(self.left_over) + len(self.misshapen)
 
 
-def recognise(tensors: Mapping[str, Tensor], models: Iterable[Model], asked: str | None = None) -> Found:
+def recognise(
+    tensors: Mapping[str, Tensor], models: Iterable[Model], asked: str | None = None, last_layer: str | None = None
+) -> Found:
     """The one net of `models`, or of these with batch normalisation, that has exactly these tensors: `asked` by name,
-    or whichever it is.
+    or whichever it is. `last_layer` is what the file calls fc8 if it is not what others call it.
 
     Raises `RunError`, with a list, where none has, and for damaged numbers; `ConfigError` where several have or it is
     not the one asked for.
     """
     scheme = _scheme(tensors)
+    if last_layer is not None:
+        if f"{last_layer}.weight" not in tensors:
+            raise ConfigError(f"imported.last_layer={last_layer} is no layer of the file; it has {_few(tensors)}.")
+        scheme = replace(scheme, fc=(*scheme.fc[:2], last_layer))
     candidates = [each for model in models for each in (model, _normalised(model)) if each is not None]
     fits = [_fit(tensors, scheme, model) for model in candidates]
     exact = [fit for fit in fits if fit.num_misfits == 0]
@@ -181,10 +160,13 @@ def _found(tensors: Mapping[str, Tensor], fit: _Fit) -> Found:
 
 def _misfit(fit: _Fit) -> str:
     parts = {"lacks": fit.missing, "has left over": fit.left_over, "has of another shape": fit.misshapen}
+    last = fit.scheme.fc[2]
     said = "; it ".join(f"{verb} {_few(names)}" for verb, names in parts.items() if names)
     return (
         f"no net of Table 1 has exactly these tensors. The nearest is {fit.model.name} in {fit.scheme.source}'s names: "
         f"the file {said}. Every tensor must have its place."
+        + f" If the last layer has another name than {last}, give imported.last_layer=NAME."
+        * (f"{last}.weight" in fit.missing)
     )
 
 

@@ -93,19 +93,34 @@ def load(run_or_file: str | Path) -> TrainedNet:
     if folder.config.exists():
         if not folder.is_trained:
             raise RunError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
-        return _load(folder.weights, folder.config.read_text())
+        return _load(folder.weights, _config_of(folder))
     if path.is_file():
         if (text := read_metadata(path).get(CONFIG_KEY)) is None:
             raise ConfigError(f"{path} does not say what net it is; `vgg-sweep import {path}` makes a run of it.")
-        return _load(path, text)
+        return _load(path, read_config(text, path))
     raise ConfigError(f"{path} is neither a run's folder nor a file of weights; `vgg-sweep status` shows the runs.")
 
 
-def _load(weights: Path, config_yaml: str) -> TrainedNet:
+def _config_of(folder: RunFolder) -> Config:
     try:
-        config = checked(OmegaConf.create({**OmegaConf.create(config_yaml)}))
-    except (ValueError, OmegaConfBaseException, YAMLError) as error:
-        raise RunError(f"the configuration of {weights} cannot be read ({error}).") from error
+        text = folder.config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise RunError(f"{folder.config} cannot be read ({reason}); the weights beside it are not touched.") from error
+    return read_config(text, folder.config)
+
+
+def read_config(text: str, file: object) -> Config:
+    """The configuration in a config.yaml or an exported file. Raises `RunError` naming `file` if it is damaged."""
+    try:
+        raw = OmegaConf.create(text)
+        return checked(OmegaConf.create({**raw}))
+    except (ValueError, TypeError, OmegaConfBaseException, YAMLError) as error:
+        first_line = str(error).partition("\n")[0].rstrip(".")
+        raise RunError(f"the configuration in {file} cannot be read ({first_line}).") from error
+
+
+def _load(weights: Path, config: Config) -> TrainedNet:
     metadata = read_metadata(weights)
     classes = json.loads(metadata["classes"])
     net = build_net(config, len(classes))

@@ -5,6 +5,7 @@ Nothing in a file is ever run: of pickles only tensors and plain containers are 
 
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +13,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vgg_sweep.errors import RunError
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.exchange.tag import KEY
 
-_ZIP, _PICKLE, _HDF5 = b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n"
+_ZIP, _PICKLE, _HDF5, _ONNX = b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n", b"\x08"
+
+_FOREIGN = {
+    b"\x93NUMPY": "an array of NumPy",
+    b"MATLAB": "a .mat of MATLAB",
+    b"\x03\x00\x00\x00\x01\x00\x00\x00": "a .t7 of Lua Torch",
+    b"\x04\x00\x00\x00\x01\x00\x00\x00": "a .t7 of Lua Torch",
+    b"version https://git-lfs": "a pointer of Git LFS, in whose place `git lfs pull` puts the file",
+    b"<": "a web page, which may have been sent in place of the file",
+}
+"""First bytes of what people take for weights -> what it is."""
+_TENSORFLOW_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
+_READ = (
+    "import reads safetensors, state dicts of PyTorch, Keras's .h5 and .keras, Caffe's .caffemodel, and what "
+    "`vgg-sweep export` wrote"
+)
 
 
 @dataclass(frozen=True)
@@ -26,34 +42,71 @@ class Weights:
     """The tensors of a file."""
 
     format: str
-    """state dict, caffemodel or Keras h5."""
+    """state dict, caffemodel, Keras h5, or program (of our own exports)."""
     tensors: dict[str, Tensor]
-    """Layouts are PyTorch's: kernels [out, in, height, width], FC weights [out, in] over C H W; names are the file's,
-    those of Keras's and Caffe's VGG the paper's: conv1_1.weight, fc6.bias.
+    """Layouts are PyTorch's: kernels [out, in, height, width], FC weights [out, in] over C H W; names are the file's
+    without what all have in front, those of Keras's and Caffe's VGG the paper's: conv1_1.weight, fc6.bias.
     """
+    tag: str | None = None
+    """Of an exported file: the text of its tag."""
+    prefix: str = ""
+    """What all names had in front, such as `module.`."""
 
 
-def read_weights(path: Path, *, mirrored: bool | None) -> Weights:
-    """The tensors of `path`: safetensors, a pickled state dict, a .caffemodel or Keras's .h5.
+def read_weights(path: Path, *, mirrored: bool | None, state_dict: str | None = None) -> Weights:
+    """The tensors of `path`, of any format that `_READ` names.
 
-    `mirrored` says whether kernels lie mirrored, where that is open. Raises `RunError` if the file cannot be read as
-    what it seems to be, `ConfigError` if a package for it is missing or `mirrored` must be given.
+    `mirrored` says whether kernels lie mirrored, where that is open; `state_dict` which one is meant where the file has
+    several. Raises `RunError` if the file cannot be read as what it seems to be, `ConfigError` if a package for it is
+    missing or `mirrored` or `state_dict` must be given.
     """
     with _sentence(path), open(path, "rb") as file:
-        start = file.read(9)
-    if start[8:] == b"{":
-        with _sentence(path):
-            return Weights("state dict", load_file(path))
-    if start.startswith((_ZIP, _PICKLE)):
-        return Weights("state dict", _without_wrappers(path, _unpickled(path)))
-    if start.startswith(_HDF5):
+        start = file.read(32)
+        file.seek(max(0, path.stat().st_size - len(_TENSORFLOW_END)))
+        end = file.read()
+    if start[8:9] == b"{":
+        with _sentence(path), safe_open(path, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+            return _without_prefix("state dict", tensors, (opened.metadata() or {}).get(KEY))
+    _refuse_foreign(path, start, end)
+    inside = _names_in_zip(path) if start.startswith(_ZIP) else []
+    if start.startswith(_HDF5) or "model.weights.h5" in inside:
         from vgg_sweep.exchange.readers import keras
 
         with _sentence(path):
-            return Weights("Keras h5", keras.read_h5(path, mirrored=mirrored))
+            return Weights("Keras h5", *keras.read_keras(path, mirrored=mirrored))
+    if start.startswith(_ONNX) or any(name.endswith("model_weights_config.json") for name in inside):
+        from vgg_sweep.exchange.readers import programs
+
+        with _sentence(path):
+            return Weights("program", *programs.read_program(path, is_onnx=not inside))
+    if start.startswith((_ZIP, _PICKLE)):
+        state = _state_dict(path, _unpickled(path), state_dict)
+        return _without_prefix("state dict", state, getattr(state, "_metadata", {}).get(KEY))
     from vgg_sweep.exchange.readers import caffe
 
     return Weights("caffemodel", caffe.read_caffemodel(path))
+
+
+def _refuse_foreign(path: Path, start: bytes, end: bytes) -> None:
+    """Raise `RunError` for a known kind of file that is none of ours."""
+    kinds = [kind for magic, kind in _FOREIGN.items() if start.startswith(magic)]
+    if end == _TENSORFLOW_END:
+        kinds.append("a checkpoint of TensorFlow")
+    if kinds:
+        raise RunError(f"{path} is {kinds[0]}; {_READ}.")
+
+
+def _names_in_zip(path: Path) -> list[str]:
+    """The files in an archive, none if it is cut short. Raises `RunError` for arrays of NumPy."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return []
+    if names and all(name.endswith(".npy") for name in names):
+        raise RunError(f"{path} is a .npz of NumPy; {_READ}.")
+    return names
 
 
 def _unpickled(path: Path) -> Any:
@@ -70,21 +123,47 @@ def _unpickled(path: Path) -> Any:
         raise RunError(_unreadable(path, error)) from error
 
 
-def _without_wrappers(path: Path, content: Any) -> dict[str, Tensor]:
-    """The state dict in `content`, itself or one of its values, without the `module.` of data-parallel training."""
-    found = {"": content} | (dict(content) if isinstance(content, Mapping) else {})
-    nets = {name: value for name, value in found.items() if _is_state_dict(value)}
+def _state_dict(path: Path, content: Any, asked: str | None) -> Mapping[str, Tensor]:
+    """The state dict in `content`, which may be it or hold it among other things: the one called `asked` of several."""
+    nets = dict(_state_dicts(content))
     if not nets:
         inside = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise RunError(f"{path} holds no state dict, but {inside}; save torch.save(net.state_dict(), FILE).")
-    if len(nets) > 1:
-        raise RunError(f"{path} holds several nets, {', '.join(nets)}; save the one that you mean by itself.")
-    (state,) = nets.values()
-    return {re.sub(r"(^|\.)module\.", r"\1", name): tensor for name, tensor in state.items()}
+    if asked is not None and asked not in nets:
+        raise ConfigError(f"{path} holds no state dict {asked}; choose one of {', '.join(nets)}.")
+    if asked is None and len(nets) > 1:
+        raise ConfigError(
+            f"{path} holds several nets; choose one with imported.state_dict=NAME, where NAME is one of "
+            f"{', '.join(nets)}."
+        )
+    return nets[asked] if asked is not None else next(iter(nets.values()))
 
 
-def _is_state_dict(value: Any) -> bool:
-    return isinstance(value, Mapping) and len(value) > 0 and all(isinstance(each, Tensor) for each in value.values())
+def _state_dicts(content: Any, name: str = "") -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+    """Every state dict in nested dictionaries, under its dotted name."""
+    if isinstance(content, Mapping) and content:
+        if all(isinstance(each, Tensor) for each in content.values()):
+            yield name, content
+        else:
+            for key, value in content.items():
+                yield from _state_dicts(value, f"{name}.{key}" if name else str(key))
+
+
+def _without_prefix(format: str, tensors: Mapping[str, Tensor], tag: str | None) -> Weights:
+    """Names without what wrappers put in front of all (`module.`, `_orig_mod.`, `model.`), or data parallelism inside.
+
+    Nets begin with names such as `features`, never with a number: of files without the classifier these are kept.
+    """
+    if not tensors:
+        raise RunError("the file holds no tensor; save torch.save(net.state_dict(), FILE).")
+    parts = [name.replace(".module.", ".").split(".") for name in tensors]
+    depth = 0
+    while all(len(each) > depth + 2 and each[depth] == parts[0][depth] for each in parts):
+        depth += 1
+    while depth and parts[0][depth].isdigit():
+        depth -= 1
+    named = {".".join(each[depth:]): tensor for each, tensor in zip(parts, tensors.values(), strict=True)}
+    return Weights(format, named, tag, ".".join([*parts[0][:depth], ""]) if depth else "")
 
 
 @contextmanager
@@ -92,12 +171,14 @@ def _sentence(path: Path) -> Iterator[None]:
     """Turn the errors of files that are not there or not whole into a `RunError`."""
     try:
         yield
-    except (OSError, KeyError, SafetensorError) as error:
+    except (OSError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
         raise RunError(_unreadable(path, error)) from error
 
 
 def _unreadable(path: Path, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no file {path}."
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return f"{path} cannot be read ({error.strerror})."
     first_line = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     return f"{path} cannot be read as weights ({first_line}); it may be cut short: fetch it again."

@@ -1,10 +1,12 @@
-"""Keras's .h5 files of weights, of VGG16 and VGG19 as in keras.applications.
+"""Keras's files of weights, .h5 and .keras, of VGG16 and VGG19 as in keras.applications, and of our own exports.
 
 Keras has kernels [height, width, in, out] and flattens H W C; Theano's files have kernels [out, in, height, width] and
 flatten C H W, and their kernels lie mirrored unless they were turned for TensorFlow.
 """
 
+import io
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,24 +16,42 @@ import torch
 from torch import Tensor
 
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.exchange.names import KERAS_NAMES, LRN_SUMS
+from vgg_sweep.exchange.tag import KEY
 
 try:
     import h5py
 except ImportError as error:
     raise ConfigError("Keras's .h5 needs h5py; pip install 'vgg-sweep[keras]'.") from error
 
-_NAMES = {"fc1": "fc6", "fc2": "fc7", "predictions": "fc8"}
+_PAPER_NAMES = {theirs: ours for ours, theirs in KERAS_NAMES.items()}
+_BN_KEYS = ("weight", "bias", "running_mean", "running_var")
 
 
-def read_h5(path: Path, *, mirrored: bool | None) -> dict[str, Tensor]:
-    """The weights of each layer of `path` under the paper's names and in PyTorch's layouts: conv1_1.weight and so on.
+def read_keras(path: Path, *, mirrored: bool | None) -> tuple[dict[str, Tensor], str | None]:
+    """The weights of each layer of `path` under the paper's names and in PyTorch's layouts, conv1_1.weight and so on;
+    and the tag of an exported file.
 
     The first layer takes what it took: B, G, R in Keras's own files. `mirrored` must be given for Theano's files.
     Raises `ConfigError` where it is not, `RunError` for layers that are neither convolutions nor dense, `OSError` for
     what is no whole file.
     """
-    with h5py.File(path) as file:
+    source: Path | io.BytesIO = path
+    tag = None
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            source = io.BytesIO(archive.read("model.weights.h5"))
+            tag = archive.read(KEY).decode() if KEY in archive.namelist() else None
+    with h5py.File(source) as file:
         layers = [(_paper_name(name), arrays) for name, arrays in _layers(file) if arrays]
+        if parts := sorted(name for name in file.attrs if name.startswith(KEY)):
+            tag = "".join(_text(file.attrs[name]) for name in parts)
+    return _tensors(path, [each for each in layers if not each[0].endswith(LRN_SUMS)], mirrored), tag
+
+
+def _tensors(path: Path, every: list[tuple[str, list[np.ndarray]]], mirrored: bool | None) -> dict[str, Tensor]:
+    norms = [(name, arrays) for name, arrays in every if re.fullmatch(r"bn\d_\d", name) and len(arrays) == 4]
+    layers = [each for each in every if each not in norms]
     for name, arrays in layers:
         if [array.ndim for array in arrays] not in ([4, 1], [2, 1]):
             shapes = ", ".join(str(list(array.shape)) for array in arrays)
@@ -42,7 +62,12 @@ def read_h5(path: Path, *, mirrored: bool | None) -> dict[str, Tensor]:
             f"{path} has Theano's layout, and its kernels may lie mirrored or not, which no name or shape tells: give "
             "imported.mirrored=true (th_kernels) or imported.mirrored=false (tf_kernels)."
         )
-    tensors, channels = {}, 0
+    tensors = {
+        f"{name}.{key}": torch.from_numpy(array)
+        for name, arrays in norms
+        for key, array in zip(_BN_KEYS, arrays, strict=True)
+    }
+    channels = 0
     for name, (kernel, bias) in layers:
         if kernel.ndim == 4:
             weight = kernel.transpose(3, 2, 0, 1) if channels_last else kernel
@@ -65,16 +90,28 @@ def _over_chw(weight: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _layers(file: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Each layer with its arrays, in order, as Keras 1 and 2 (`layer_names`) or 3 (`layers`) wrote them."""
+    """Each layer with its arrays, in order, as Keras 1 and 2 (`layer_names`) or 3 (`layers`) wrote them; also those of
+    a model that is a layer of another.
+    """
     group = file.get("model_weights", file)
-    if "layer_names" in group.attrs:
-        for name in map(_text, group.attrs["layer_names"]):
-            yield name, [group[name][_text(each)][()] for each in group[name].attrs["weight_names"]]
-    else:
-        for name in sorted(group["layers"], key=_kind_and_number):
-            variables = group["layers"][name]["vars"]
-            arrays = [variables[number][()] for number in sorted(variables, key=int)]
-            yield _text(variables.attrs.get("name", name)), arrays
+    if "layer_names" not in group.attrs:
+        yield from _layers_of_3(group["layers"])
+        return
+    for outer in map(_text, group.attrs["layer_names"]):
+        layers: dict[str, list[np.ndarray]] = {}
+        for path in map(_text, group[outer].attrs["weight_names"]):
+            name = path.split("/")[-2] if "/" in path else outer
+            layers.setdefault(name, []).append(group[outer][path][()])
+        yield from layers.items()
+
+
+def _layers_of_3(layers: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
+    for name in sorted(layers, key=_kind_and_number):
+        if "layers" in layers[name]:
+            yield from _layers_of_3(layers[name]["layers"])
+        variables = layers[name].get("vars", {})
+        arrays = [variables[number][()] for number in sorted(variables, key=int)]
+        yield _text(variables.attrs.get("name", name) if arrays else name), arrays
 
 
 def _kind_and_number(name: str) -> tuple[str, int]:
@@ -86,7 +123,7 @@ def _kind_and_number(name: str) -> tuple[str, int]:
 def _paper_name(name: str) -> str:
     """block3_conv1 -> conv3_1, fc1 -> fc6, predictions -> fc8; any other as it is."""
     block = re.fullmatch(r"block(\d)_conv(\d)", name)
-    return f"conv{block[1]}_{block[2]}" if block else _NAMES.get(name, name)
+    return f"conv{block[1]}_{block[2]}" if block else _PAPER_NAMES.get(name, name)
 
 
 def _text(name: bytes | str) -> str:

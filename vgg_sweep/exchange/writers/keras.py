@@ -4,14 +4,17 @@ Keras has N H W C and kernels H W C_in C_out; its Flatten before fc1 runs over H
 """
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.exchange.names import KERAS_NAMES, LRN_SUMS
+from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.exchange.writers.program import PIXELS, POSTERIORS, SCORES, plain_layers, program
-from vgg_sweep.exchange.writers.state_dicts import file_state, input_lines, paper_name
+from vgg_sweep.exchange.writers.state_dicts import file_preprocessing, file_state, input_lines, paper_name
 from vgg_sweep.nets import lrn
 from vgg_sweep.nets.vgg import FullyConnected
 from vgg_sweep.predict.trained import TrainedNet
@@ -20,6 +23,9 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads it when it is fir
 
 import h5py  # noqa: E402
 import keras  # noqa: E402
+
+_MOST_IN_ATTRIBUTE = 10_000
+"""Characters of text; HDF5 allows an attribute 64 KiB."""
 
 
 def save_keras(loaded: TrainedNet, path: Path) -> None:
@@ -34,6 +40,8 @@ def save_keras(loaded: TrainedNet, path: Path) -> None:
     mean_scores = keras.layers.GlobalAveragePooling2D(name="mean_scores")(scores)
     posteriors = keras.layers.Softmax(name=POSTERIORS)(mean_scores)
     keras.Model(pixels, [posteriors, scores], name="VGG").save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(KEY, tag_text(loaded, loaded.preprocessing))
 
 
 def keras_example(loaded: TrainedNet, file: str) -> list[str]:
@@ -55,6 +63,9 @@ def save_h5(loaded: TrainedNet, path: Path) -> None:
     names = {module: _h5_name(name) for module, name in net.layer_names.items() if f"{module}.weight" in state}
     with h5py.File(path, "w") as file:
         file.attrs["backend"], file.attrs["keras_version"] = "tensorflow", "2.0.0"  # the layout of kernels
+        text = tag_text(loaded, file_preprocessing(loaded))
+        for number, first in enumerate(range(0, len(text), _MOST_IN_ATTRIBUTE)):
+            file.attrs[f"{KEY}{number:03}"] = text[first : first + _MOST_IN_ATTRIBUTE]
         file.attrs["layer_names"] = np.array([*names.values()], "S")
         for module, name in names.items():
             kernel = _h5_kernel(net.get_submodule(module), state[f"{module}.weight"])
@@ -109,7 +120,7 @@ def _h5_name(name: str) -> str:
     if name.startswith("conv"):
         stage, _, place = name.removeprefix("conv").partition("_")
         return f"block{stage}_conv{place}"
-    return {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}[name]
+    return KERAS_NAMES[name]
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -146,7 +157,7 @@ def _lrn(inputs: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """LRN, which Keras has not: its sums over channels are a fixed 1x1 convolution of the squares."""
     channels = inputs.shape[-1]
     squares = keras.layers.Multiply(name=f"{name}_squares")([inputs, inputs])
-    sums = keras.layers.Conv2D(channels, 1, trainable=False, name=f"{name}_sums")
+    sums = keras.layers.Conv2D(channels, 1, trainable=False, name=f"{name}{LRN_SUMS}")
     scales = sums(squares)
     distance_CC = np.abs(np.subtract.outer(np.arange(channels), np.arange(channels)))
     sums.set_weights([lrn.ALPHA * (distance_CC <= lrn.N // 2)[None, None], np.full(channels, lrn.K)])

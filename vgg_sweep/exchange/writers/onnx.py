@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from vgg_sweep import __version__
+from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.exchange.writers.program import PIXELS, POSTERIORS, SCORES, program
 from vgg_sweep.predict.trained import TrainedNet
 
@@ -57,7 +58,7 @@ def save_onnx(loaded: TrainedNet, path: Path) -> None:
         producer_name="vgg-sweep",
         producer_version=__version__,
     )
-    helper.set_model_props(model, {"classes": json.dumps(loaded.classes)})
+    helper.set_model_props(model, {"classes": json.dumps(loaded.classes), KEY: tag_text(loaded, loaded.preprocessing)})
     onnx.checker.check_model(model)
     onnx.save_model(model, str(path))
 

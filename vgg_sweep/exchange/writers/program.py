@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config as config
 
+from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.nets import lrn
 from vgg_sweep.nets.dropout import Dropout
 from vgg_sweep.nets.lrn import LRN
@@ -93,7 +94,7 @@ def save_pt2(loaded: TrainedNet, path: Path) -> None:
         exported = torch.export.export(
             program(loaded), (_images(loaded),), dynamic_shapes=({0: any_size, 2: any_size, 3: any_size},)
         )
-    torch.export.save(exported, path)
+    torch.export.save(exported, path, extra_files={KEY: tag_text(loaded, loaded.preprocessing)})
 
 
 def pt2_example(loaded: TrainedNet, file: str) -> list[str]:

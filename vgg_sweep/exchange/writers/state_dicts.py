@@ -1,9 +1,10 @@
 """A net's weights under the names of torchvision and of timm, and the code that uses them there.
 
-The names and shapes of torchvision's VGG are also ours. timm's FC layers are convolutions, as in Sect. 3.2, and called
-pre_logits.fc1, pre_logits.fc2 and head.fc.
+The names and shapes of torchvision's VGG are also ours. timm's FC layers are convolutions, as in Sect. 3.2.
 """
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from vgg_sweep.config.schema import Preprocessing
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.exchange.names import TIMM
+from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.nets.columns import FC_CHANNELS, STAGES
 from vgg_sweep.nets.vgg import VGG, FullyConnected
 from vgg_sweep.predict.trained import TrainedNet
@@ -28,13 +31,12 @@ NAMES: dict[Channels, str] = {
 """What both call the columns A, B, D and E."""
 
 _NO_WEIGHTS = ['with torch.device("meta"):  # random weights would take longer than all the rest']
-_TIMM_FC = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
 
 
 def save_torchvision(loaded: TrainedNet, path: Path) -> None:
     """Write the state dict of a torchvision VGG. Raises `ConfigError` for a column that its VGG cannot be."""
     _check_column(loaded.net, "torchvision")
-    torch.save(file_state(loaded), path)
+    _save(loaded, file_state(loaded), path)
 
 
 def save_timm(loaded: TrainedNet, path: Path) -> None:
@@ -47,8 +49,15 @@ def save_timm(loaded: TrainedNet, path: Path) -> None:
             fc = loaded.net.get_submodule(module)
             assert isinstance(fc, FullyConnected)
             tensor = tensor.reshape(len(tensor), -1, fc.kernel, fc.kernel)
-        state[f"{_TIMM_FC.get(module, module)}.{key}"] = tensor
-    torch.save(state, path)
+        state[f"{TIMM.name(module, loaded.net.layer_names[module])}.{key}"] = tensor
+    _save(loaded, state, path)
+
+
+def _save(loaded: TrainedNet, state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a state dict with its tag where torch keeps the versions of modules, and no library looks for weights."""
+    tagged = OrderedDict(state)
+    vars(tagged)["_metadata"] = {KEY: tag_text(loaded, file_preprocessing(loaded))}
+    torch.save(tagged, path)
 
 
 def torchvision_example(loaded: TrainedNet, file: str) -> list[str]:

@@ -1,0 +1,40 @@
+"""What programs call the layers of a VGG, for readers and writers alike."""
+
+from dataclasses import dataclass
+
+FC = ("fc6", "fc7", "fc8")
+
+KERAS_NAMES = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
+"""In keras.applications; conv3_1 is block3_conv1 there."""
+LRN_SUMS = "_sums"
+"""End of the name of the layer that stands in for LRN in our .keras files, whose weights are fixed."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a program names the layers of a VGG."""
+
+    source: str
+    fc: tuple[str, str, str]
+    """fc6, fc7, fc8."""
+    features: str | None = "features"
+    """What comes before the index of a module in torchvision's order; None where layers have the paper's names."""
+
+    def name(self, module: str, layer: str) -> str:
+        """The file's name for the module of `VGG` that is `layer` of the paper."""
+        if layer in FC:
+            return self.fc[FC.index(layer)]
+        return layer if self.features is None else module.replace("features", self.features, 1)
+
+
+TORCHVISION = Scheme("torchvision", ("classifier.0", "classifier.3", "classifier.6"))
+TIMM = Scheme("timm", ("pre_logits.fc1", "pre_logits.fc2", "head.fc"))
+SCHEMES = (
+    TORCHVISION,
+    Scheme("torchvision before 0.2", ("classifier.1", "classifier.4", "classifier.6")),
+    TIMM,
+    Scheme("pretrained-models", ("linear0", "linear1", "last_linear"), features="_features"),
+    Scheme("oxford", FC, features=None),
+)
+"""The second is that of torchvision until its dropout moved (pytorch/vision#107) and of conversions from Caffe of that
+time; the fourth that of Cadene's pretrained-models.pytorch; the last the paper's own names, Caffe's and Keras's too."""
