@@ -156,13 +156,16 @@ def _without_prefix(format: str, tensors: Mapping[str, Tensor], tag: str | None)
     """
     if not tensors:
         raise RunError("the file holds no tensor; save torch.save(net.state_dict(), FILE).")
-    parts = [name.replace(".module.", ".").split(".") for name in tensors]
+    parts = [name.split(".") for name in tensors]
     depth = 0
     while all(len(each) > depth + 2 and each[depth] == parts[0][depth] for each in parts):
         depth += 1
     while depth and parts[0][depth].isdigit():
         depth -= 1
-    named = {".".join(each[depth:]): tensor for each, tensor in zip(parts, tensors.values(), strict=True)}
+    named = {
+        ".".join(each[depth:]).replace(".module.", "."): tensor
+        for each, tensor in zip(parts, tensors.values(), strict=True)
+    }
     return Weights(format, named, tag, ".".join([*parts[0][:depth], ""]) if depth else "")
 
 

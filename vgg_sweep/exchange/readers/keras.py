@@ -68,7 +68,7 @@ def _tensors(path: Path, every: list[tuple[str, list[np.ndarray]]], mirrored: bo
         for key, array in zip(_BN_KEYS, arrays, strict=True)
     }
     channels = 0
-    for name, (kernel, bias) in layers:
+    for name, (kernel, bias) in sorted(layers, key=lambda layer: -layer[1][0].ndim):  # convolutions first
         if kernel.ndim == 4:
             weight = kernel.transpose(3, 2, 0, 1) if channels_last else kernel
             weight = weight[:, :, ::-1, ::-1] if mirrored else weight
@@ -83,8 +83,10 @@ def _tensors(path: Path, every: list[tuple[str, list[np.ndarray]]], mirrored: bo
 
 def _over_chw(weight: np.ndarray, channels: int) -> np.ndarray:
     """[out, H * W * C] to [out, C * H * W] for a square map of so many channels."""
+    if channels < 2:
+        return weight
     side = round((weight.shape[1] / channels) ** 0.5)
-    if channels == 1 or side**2 * channels != weight.shape[1]:
+    if side**2 * channels != weight.shape[1]:
         return weight
     return weight.reshape(-1, side, side, channels).transpose(0, 3, 1, 2).reshape(len(weight), -1)
 
