@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,10 @@ from PIL import Image
 
 import vgg_sweep
 from tests.conftest import Outcome
-from tests.tiny import CLASSES, random_run
+from tests.tiny import CLASSES, IMPORTED, random_run
 from vgg_sweep.cli.predictions import class_index
 from vgg_sweep.config.options import load_option
-from vgg_sweep.errors import ConfigError
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.machine.device import choose_device
 from vgg_sweep.nets.weights import save_weights
@@ -311,3 +312,58 @@ def test_the_exported_file_predicts_as_its_run(tmp_path: Path, call: Call) -> No
     write_images(tmp_path / "images", 2)
     assert call("export", "run", "--to", "safetensors", "--out", "D.safetensors").exit_code == 0
     assert call("predict", "D.safetensors", "images").out == call("predict", "run", "images").out
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 20_000), (20_000, 1), (10, 331), (65_000, 30)])
+def test_a_long_thin_image_is_told_of_and_the_others_go_on(width: int, height: int, tmp_path: Path, call: Call) -> None:
+    run_in(tmp_path)
+    write_images(tmp_path / "images", 2)
+    Image.new("RGB", (width, height)).save(tmp_path / "images" / "1.png")
+    outcome = call("predict", "run", "images", "--csv", "out.csv", "--map", "top")
+    assert outcome.exit_code == 1 and "1 of 2 images could not be read" in outcome.err
+    assert f"images/1.png has {width} x {height} px and would have " in outcome.out
+    assert "images/0.png  (dense" in outcome.out
+
+
+def test_an_image_32_times_as_long_as_wide_is_seen(tmp_path: Path) -> None:
+    loaded = vgg_sweep.load(random_run(tmp_path).path)
+    Image.new("RGB", (320, 10)).save(tmp_path / "thin.png")
+    [found] = predict(loaded, [tmp_path / "thin.png"], protocols(loaded, "single"), choose_device(loaded.config))
+    assert found.error is None
+    [found] = predict(loaded, [tmp_path / "thin.png"], protocols(loaded, "single"), choose_device(loaded.config), 600)
+    assert found.error is not None and "at Q=600" in found.error  # 600 x 19200 px are more than 8 million
+
+
+@pytest.mark.parametrize("how", [[], ["--json"], ["--csv", "out.csv"], ["--map", "top"]])
+def test_a_name_that_is_not_utf8_is_an_image_like_others(how: list[str], tmp_path: Path, call: Call) -> None:
+    run_in(tmp_path)
+    name = os.fsdecode(b"fr\xfc.png")
+    write_images(tmp_path / "images", 1)[0].rename(tmp_path / "images" / name)
+    outcome = call("predict", "run", "images", *how)
+    assert outcome.exit_code == 0, outcome.err
+    if how == ["--json"]:
+        assert json.loads(outcome.out)[0]["image"] == f"images/{name}"
+    else:
+        assert outcome.out.startswith("images/fr?.png  (dense")
+    if how[:1] == ["--csv"]:
+        assert b"images/fr\xfc.png,dense," in (tmp_path / "out.csv").read_bytes()
+
+
+def test_an_imported_net_is_checked_as_before_scoring_on_images_in_folders_of_its_classes(tmp_path: Path) -> None:
+    """Labelled by the net's own answers it knows all of them; labelled by the class after that, none."""
+    loaded = vgg_sweep.load(random_run(tmp_path, "A", **IMPORTED).path)  # type: ignore[arg-type]
+    device, wanted = choose_device(loaded.config), protocols(loaded, "centre")
+    paths = write_images(tmp_path / "some", 40)
+    answers = [next(iter(each.posteriors_K.values())).argmax() for each in predict(loaded, paths, wanted, device)]
+    for right, shift in ((True, 0), (False, 1)):
+        labelled = []
+        for path, answer in zip(paths, answers, strict=True):
+            copy = tmp_path / str(right) / CLASSES[(answer + shift) % 6] / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+            labelled.append(copy)
+        if right:
+            assert len(list(predict(loaded, labelled, wanted, device))) == 40
+        else:
+            with pytest.raises(RunError, match="the net knows 0 of 40 images"):
+                list(predict(loaded, labelled, wanted, device))

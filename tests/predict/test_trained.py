@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 import vgg_sweep
 from tests.paths import ROOT
+from tests.predict.test_predict import scored
 from tests.tiny import CLASSES, IMPORTED, MEAN_RGB, random_run, with_batch_norm
 from vgg_sweep.cli.card import export
+from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError, RunError
 
@@ -163,3 +165,28 @@ def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch):
 
 def loaded_channels(folder) -> int:
     return next(layer.out_channels for layer in vgg_sweep.load(folder.path).net.layers if layer.name == "conv5_3")
+
+
+@pytest.mark.parametrize("damage", ["binary", "folder", "half", "list"])
+def test_a_damaged_configuration_is_named_and_nothing_is_to_be_removed(damage, tmp_path):
+    folder = random_run(tmp_path)
+    content = folder.config.read_bytes()
+    folder.config.unlink()
+    if damage == "folder":
+        folder.config.mkdir()
+    else:
+        broken = {"binary": b"\xff\xfe\x00\x81", "half": content[: len(content) // 2] + b": [", "list": b"- a"}
+        folder.config.write_bytes(broken[damage])
+    with pytest.raises(RunError, match=r"config.yaml cannot be read") as told:
+        vgg_sweep.load(folder.path)
+    assert "remove" not in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_flipped_bit_in_scored_weights_is_noticed(tmp_path):
+    folder = scored(random_run(tmp_path, protocol=load_option("protocol", "single")))
+    vgg_sweep.load(folder.path)
+    content = bytearray(folder.weights.read_bytes())
+    content[-3] ^= 1
+    folder.weights.write_bytes(content)
+    with pytest.raises(RunError, match=r"weights.safetensors is not the file that was scored: it is damaged"):
+        vgg_sweep.load(folder.path)

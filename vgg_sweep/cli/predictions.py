@@ -54,16 +54,20 @@ def show(loaded: TrainedNet, paths: Sequence[Path], device: Device, wishes: Wish
     """
     root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     map_index = class_index(loaded, wishes.map_class) if wishes.map_class not in (None, TOP) else None
+    map_Q_px = 0
+    if wishes.map_class is not None:
+        config = loaded.config
+        map_Q_px = wishes.map_Q_px or test_scales(config.train_scale.S, "multi", config.crop)[-1]
     kept: list[dict[str, Any]] = []
     num_done = num_unreadable = 0
     try:
         with warnings.catch_warnings(), _bar(len(paths)) as advance:
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files that it reads all the same
-            for prediction in predict(loaded, paths, wishes.protocols, device):
+            for prediction in predict(loaded, paths, wishes.protocols, device, map_Q_px):
                 own = _records(prediction, loaded.classes, wishes.num_top)
                 if wishes.map_class is not None and prediction.image is not None:
                     file = wishes.maps / prediction.path.absolute().relative_to(root)
-                    file = _draw(loaded, prediction, map_index, device, wishes.map_Q_px, file)
+                    file = _draw(loaded, prediction, map_index, device, map_Q_px, file)
                     own = [record | {"map": str(file)} for record in own]
                 _print(own, wishes.as_json, is_first=num_done == 0)
                 if wishes.csv is not None:
@@ -166,15 +170,12 @@ def class_index(loaded: TrainedNet, name: str) -> int:
     raise ConfigError(f"{name} is not a class of this net, whose classes are such as {', '.join(near)}.")
 
 
-def _draw(
-    loaded: TrainedNet, prediction: Prediction, index: int | None, device: Device, Q_px: int | None, file: Path
-) -> Path:
+def _draw(loaded: TrainedNet, prediction: Prediction, index: int | None, device: Device, Q_px: int, file: Path) -> Path:
     """Draw where the net sees class `index` in the image, or the image's best class, into `file`.CLASS.png."""
     config, image = loaded.config, prediction.image
     assert image is not None
     if index is None:
         index = int(np.argmax(next(iter(prediction.posteriors_K.values()))))
-    Q_px = Q_px or test_scales(config.train_scale.S, "multi", config.crop)[-1]
     image_HWC = rescaled(image, Q_px, loaded.preprocessing.interpolation)
     map_hw = class_posteriors(loaded.net, image_HWC, loaded.preprocessing, device)[index]
     heat_HW = stretched(map_hw, (image_HWC.shape[1], image_HWC.shape[0]), image.size, config.crop)

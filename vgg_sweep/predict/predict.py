@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.images.decode import BadImage
+from vgg_sweep.images.decode import BadImage, size_px
 from vgg_sweep.images.files import EXTENSIONS, image_files
-from vgg_sweep.images.views.crops import check_fits, rescaled
+from vgg_sweep.images.sets.splits import ImageSet, Split
+from vgg_sweep.images.views.crops import rescaled, rescaled_size
 from vgg_sweep.machine.device import Device
 from vgg_sweep.predict.trained import TrainedNet, as_image
 from vgg_sweep.protocols.means import Protocol, mean
 from vgg_sweep.protocols.methods import BOTH, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
-from vgg_sweep.score.sanity import check_classifier
+from vgg_sweep.score.sanity import check_classifier, check_sanity
 from vgg_sweep.score.score import FORWARD_PX, pass_posteriors
 
 ProtocolName = Literal["single", "multi", "centre", "crops", "all"]
@@ -36,6 +37,12 @@ _ANSWERS = {
             ("multi-crop", "multi"), (BOTH, "multi")],
 }  # fmt: skip
 """Method and rule of Q of each answer; the names are those of conf/protocol, whose passes suffice for them."""
+
+
+MOST_ASPECT = 32
+"""Longer side of an image by its shorter: of longer ones the net would see next to nothing, for minutes."""
+MOST_PX = 2**23
+"""Of a rescaled image: 2896 x 2896, which takes about 4 GB in D."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +81,21 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def predict(
-    loaded: TrainedNet, paths: Sequence[Path], wanted: Sequence[Protocol], device: Device
+    loaded: TrainedNet, paths: Sequence[Path], wanted: Sequence[Protocol], device: Device, map_Q_px: int = 0
 ) -> Iterator[Prediction]:
     """What the net of `loaded` says of each image, in their order: the posteriors that scoring would compute.
 
-    An image that cannot be used is reported, and the others go on. Images are decoded while those before them are in
-    the net. Raises `RunError` for a net without a classifier, which has features only.
+    An image that cannot be read, or is too long and thin for the largest Q (or `map_Q_px`), comes with the reason, and
+    the others go on. Images are decoded while those before them are in the net. Raises `RunError` for a net without a
+    classifier, which has features only, and for one that fails the check before scoring.
     """
-    check_classifier(loaded.net)
     passes = {each for protocol in wanted for each in passes_of(protocol.method, protocol.test_scales)}
-    largest_Q = max(each.Q for each in passes)
-    per_batch = max(1, FORWARD_PX[device.place.type] // largest_Q**2)
+    largest_Q_px = max(map_Q_px, *(each.Q for each in passes))
+    _check_net(loaded, paths, device)
+    per_batch = max(1, FORWARD_PX[device.place.type] // max(each.Q for each in passes) ** 2)
     loaded.net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     with ThreadPoolExecutor(max(1, loaded.config.workers)) as pool:
-        for batch in _decoded_ahead(pool, paths, per_batch, loaded.config.data.exif_rotation, largest_Q):
+        for batch in _decoded_ahead(pool, paths, per_batch, largest_Q_px, loaded.config.data.exif_rotation):
             images = [prediction.image for prediction in batch if prediction.image is not None]
             of_pass = {each: iter(_posteriors(loaded, images, each, device)) for each in passes}
             for prediction in batch:
@@ -95,29 +103,60 @@ def predict(
                     yield prediction
                     continue
                 own = {each: next(posteriors_NK) for each, posteriors_NK in of_pass.items()}
+                if not all(np.isfinite(posteriors_K).all() for posteriors_K in own.values()):
+                    raise RunError(
+                        f"the net's scores for {prediction.path} are not finite; its weights are damaged, or they are "
+                        "no VGG of ours."
+                    )
                 yield replace(prediction, posteriors_K={each: _under(each, own) for each in wanted})
 
 
+def _check_net(loaded: TrainedNet, paths: Sequence[Path], device: Device) -> None:
+    """Refuse an imported net as before scoring, by those images that lie in a folder named after one of its classes."""
+    check_classifier(loaded.net)
+    labels = {name: label for label, name in enumerate(loaded.classes)}
+    labelled = [path for path in paths if path.absolute().parent.name in labels]
+    if loaded.config.imported.sha256 is None or not labelled:
+        return
+    settings = replace(loaded.config.data, on_bad_image="skip", cache="none", decode="exact")
+    labels_N = np.array([labels[path.absolute().parent.name] for path in labelled])
+    split = Split([str(path) for path in labelled], labels_N, labelled.__getitem__, settings)
+    check_sanity(loaded.net, loaded.config, ImageSet(split, split, loaded.classes, ""), device)
+
+
 def _decoded_ahead(
-    pool: ThreadPoolExecutor, paths: Sequence[Path], per_batch: int, exif_rotation: bool, Q_px: int
+    pool: ThreadPoolExecutor, paths: Sequence[Path], per_batch: int, Q_px: int, exif_rotation: bool
 ) -> Iterator[list[Prediction]]:
     """The images in batches, the next one being decoded while one is in use."""
     batches = [paths[first : first + per_batch] for first in range(0, len(paths), per_batch)]
-    ahead = [pool.submit(_decoded, path, exif_rotation, Q_px) for path in batches[0]]
+    ahead = [pool.submit(_decoded, path, Q_px, exif_rotation) for path in batches[0]]
     for following in [*batches[1:], []]:
-        current, ahead = ahead, [pool.submit(_decoded, path, exif_rotation, Q_px) for path in following]
+        current, ahead = ahead, [pool.submit(_decoded, path, Q_px, exif_rotation) for path in following]
         yield [future.result() for future in current]
 
 
-def _decoded(path: Path, exif_rotation: bool, Q_px: int) -> Prediction:
+def _decoded(path: Path, Q_px: int, exif_rotation: bool) -> Prediction:
     try:
-        image = as_image(path, exif_rotation=exif_rotation)
-        check_fits(image.size, Q_px)
-        return Prediction(path, image, {})
-    except BadImage as error:
-        return Prediction(path, None, {}, f"{path} cannot be rescaled ({error}).")
+        if too_long := _too_long(path, Q_px):
+            return Prediction(path, None, {}, too_long)
+        return Prediction(path, as_image(path, exif_rotation=exif_rotation), {})
     except RunError as error:
         return Prediction(path, None, {}, str(error))
+
+
+def _too_long(path: Path, Q_px: int) -> str | None:
+    """In a sentence, that an image is too long and thin for the net, by its header; None if it is not or has none."""
+    try:
+        width, height = size_px(path)
+    except (BadImage, OSError):
+        return None
+    sides = rescaled_size(width, height, Q_px)
+    if max(width, height) <= MOST_ASPECT * min(width, height) and sides[0] * sides[1] <= MOST_PX:
+        return None
+    return (
+        f"{path} has {width} x {height} px and would have {sides[0]} x {sides[1]} px at Q={Q_px}; an image may be "
+        f"{MOST_ASPECT} times as long as wide, and have {MOST_PX:,} px at Q: crop it first."
+    )
 
 
 def _posteriors(loaded: TrainedNet, images: Sequence[Image.Image], each: Pass, device: Device) -> NDArray[np.float64]:
@@ -129,7 +168,7 @@ def _posteriors(loaded: TrainedNet, images: Sequence[Image.Image], each: Pass, d
 
 def _under(protocol: Protocol, of_pass: Mapping[Pass, NDArray[np.float64]]) -> NDArray[np.float64]:
     """Posteriors [K] of one image under a protocol: means over flips, over the two methods of "multi-crop & dense",
-    and over the scales, all of equal weight (`report.protocols`).
+    and over the scales, all of equal weight (`protocols.means`).
     """
     own = passes_of(protocol.method, protocol.test_scales)
     return mean(of_pass[each] for each in own)

@@ -25,8 +25,9 @@ from vgg_sweep.images.views.crops import rescaled
 from vgg_sweep.images.views.preprocessing import in_rgb, net_input, own_preprocessing
 from vgg_sweep.nets.activations import activations
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
-from vgg_sweep.nets.weights import load_weights, read_metadata
+from vgg_sweep.nets.weights import load_weights, read_metadata, weights_fingerprint
 from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 
 Picture = Image.Image | np.ndarray | str | Path
@@ -93,12 +94,24 @@ def load(run_or_file: str | Path) -> TrainedNet:
     if folder.config.exists():
         if not folder.is_trained:
             raise RunError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
-        return _load(folder.weights, _config_of(folder))
+        config = _config_of(folder)
+        _check_weights(folder)
+        return _load(folder.weights, config)
     if path.is_file():
         if (text := read_metadata(path).get(CONFIG_KEY)) is None:
             raise ConfigError(f"{path} does not say what net it is; `vgg-sweep import {path}` makes a run of it.")
         return _load(path, read_config(text, path))
     raise ConfigError(f"{path} is neither a run's folder nor a file of weights; `vgg-sweep status` shows the runs.")
+
+
+def _check_weights(folder: RunFolder) -> None:
+    """Raise `RunError` if the weights are not those that were scored."""
+    scored = read_json(folder.posteriors / "manifest.json").get("weights_fingerprint")
+    if scored is not None and scored != weights_fingerprint(folder.weights):
+        raise RunError(
+            f"{folder.weights} is not the file that was scored: it is damaged, or was replaced. Put a copy of it back; "
+            f"or, if it was replaced, `vgg-sweep score run={folder.path}` scores it anew."
+        )
 
 
 def _config_of(folder: RunFolder) -> Config:

@@ -50,8 +50,8 @@ def write_bytes(path: Path, body: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file atomically."""
-    write_bytes(path, text.encode())
+    """Write a whole text file atomically, in UTF-8; names of files that are none come as the bytes that they are."""
+    write_bytes(path, text.encode(errors="surrogateescape"))
 
 
 def write_json(path: Path, value: Any) -> None:
