@@ -47,8 +47,8 @@ BAD_COMMAND_LINES = {
     "multirun model=A,F": "model=F does not exist; choose one of A, A-LRN, B, B-5x5, C, D, E.",
     "multirun sede=3": "sede is not a setting; did you mean seed?",
     "multirun crop=50": "crop=50 is not a multiple of 32",
-    "multirun --plan hydra/sweeper=basic": "--plan and --force are of our own sweeper; leave out hydra/sweeper=.",
-    "multirun --force hydra/sweeper=optuna": "--plan and --force are of our own sweeper; leave out hydra/sweeper=.",
+    "multirun --plan hydra/sweeper=basic": "--plan and --force need the default sweeper; leave out hydra/sweeper=.",
+    "multirun --force hydra/sweeper=optuna": "--plan and --force need the default sweeper; leave out hydra/sweeper=.",
     "score model=F": "model=F does not exist",
     "describe modle=D": "modle is not a setting; did you mean model?",
     "describe crop=50": "crop=50 is not a multiple of 32",
@@ -236,3 +236,11 @@ def test_describe_fits_a_terminal_of_80_columns(call: Call) -> None:
 def test_a_job_returns_its_validation_error_for_sweepers_that_look_for_the_lowest(tmp_path: Path) -> None:
     val_error = train_job(OmegaConf.structured(tiny_config(tmp_path)))
     assert val_error == tiny_run(tmp_path).folder.record()["val_error"] and 0 <= val_error <= 100
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_dashes_is_shown_all_the_same(encoding: str, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-m", "vgg_sweep", "describe"], cwd=tmp_path, capture_output=True, env=env)
+    assert done.returncode == 0, done.stderr.decode(encoding)
+    assert "138.358" in done.stdout.decode(encoding)

@@ -72,7 +72,7 @@ Info = Annotated[
 ]
 Sweeps = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="SWEEP", help="Folders of sweeps; by itself the most recent one under outputs/."),
+    typer.Argument(metavar="SWEEP", help="Sweep folders; default: the most recent one under outputs/."),
 ]
 
 

@@ -23,9 +23,7 @@ PLAIN_LINE_EVERY_SECONDS = 10.0
 @data.command()
 def prepare(
     overrides: Overrides = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="List the files anew, even if the index is up to date.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Rebuild the index even if it is up to date.")] = False,
     with_statistics: Annotated[
         bool, typer.Option("--statistics", help="Also compute the mean and the colour components, which runs share.")
     ] = False,
@@ -35,9 +33,8 @@ def prepare(
 
     vgg-sweep data prepare data=imagenet data.root=DIR
 
-    Says what was found as which layout, how many images and classes, and where the index is. Images are not copied or
-    extracted. data.download=true fetches a published set first. Training does all this by itself; here it shows
-    beforehand.
+    Reports the layout, the numbers of images and classes, and where the index is. Images are not copied or extracted.
+    data.download=true downloads a published set first. Training does all of this too; here you see it beforehand.
     """
     from vgg_sweep.cli import compose
 
@@ -181,4 +178,4 @@ def _end_stopped(findings: "Findings") -> None:
     from vgg_sweep.runs.progress import Interrupted
 
     counts = findings.counts
-    raise Interrupted(f"stopped after {counts.num_images:,} of {counts.num_total:,} images; duplicates are not told")
+    raise Interrupted(f"stopped after {counts.num_images:,} of {counts.num_total:,} images; duplicates were not sought")

@@ -55,10 +55,10 @@ def import_(
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run, or its id in the most recent sweep.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or run id in the most recent sweep.")],
     to: Annotated[
         Literal["torchvision", "timm", "safetensors", "onnx", "keras", "pt2"],
-        typer.Option(help="Target library or file format."),
+        typer.Option(help="Target library or file format; pt2 or onnx in place of TorchScript."),
     ],
     out: Annotated[
         Path | None,

@@ -21,7 +21,7 @@ def findings_table(findings: Findings) -> RenderableType:
     table.add_column("problem", no_wrap=True)
     table.add_column("train", justify="right")
     table.add_column("val", justify="right")
-    table.add_column("what to make of it")
+    table.add_column("meaning")
     examples = []
     for kind, meaning in KINDS.items():
         of_kind = [problem for problem in findings.problems if problem.kind == kind]

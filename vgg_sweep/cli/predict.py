@@ -12,24 +12,28 @@ from vgg_sweep.cli.app import app, run_folder
 @app.command()
 def predict(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Folder of a run, its id in the most recent sweep, or a .safetensors.")
+        str,
+        typer.Argument(metavar="RUN", help="Run folder, run id in the most recent sweep, or .safetensors."),
     ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Images, or folders of them.")],
     protocol: Annotated[
         Literal["single", "multi", "centre", "crops", "all"],
-        typer.Option(help="How to look at an image: dense at one Q or several, a centre crop, or crops and dense."),
+        typer.Option(help="Evaluation: dense at one Q or several, a centre crop, or crops and dense."),
     ] = "single",
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to show.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
-    csv: Annotated[Path | None, typer.Option(dir_okay=False, help="File to write as well, a row a class.")] = None,
+    csv: Annotated[Path | None, typer.Option(dir_okay=False, help="Also write a CSV file, one row per class.")] = None,
     map_class: Annotated[
         str | None,
-        typer.Option("--map", metavar="CLASS", help="Draw where the net sees this class; `top` for the image's best."),
+        typer.Option("--map", metavar="CLASS", help="Draw where the net sees this class; or `top`, each image's best."),
     ] = None,
     map_Q_px: Annotated[
         int | None,
         typer.Option(
-            "--map-q", min=1, metavar="PX", help="Smallest side for the map; by itself the largest Q of multi."
+            "--map-q",
+            min=1,
+            metavar="PX",
+            help="Smallest side for the map; default: the largest Q of multi.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the maps.")] = Path("maps"),
@@ -37,7 +41,7 @@ def predict(
 ) -> None:
     """Classify images with a trained net.
 
-    An image that cannot be read is told of, and the exit code is then 1.
+    Unreadable images are reported, and the exit code is then 1.
     """
     from vgg_sweep.cli.predictions import Wishes, show
     from vgg_sweep.errors import ConfigError, RunError

@@ -32,7 +32,7 @@ def train(
 @app.command()
 def multirun(
     overrides: Overrides = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show the runs and what is done of them; run nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the runs and which are done; run nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start finished runs afresh.")] = False,
     config_dir: ConfigDir = None,
     cfg: Cfg = None,
@@ -42,17 +42,17 @@ def multirun(
 ) -> None:
     """Train and score many nets, in parallel where they fit.
 
-    Give sweep=NAME or lists such as model=A,B; by itself it makes the twelve runs of Table 3.
-    Given again it goes on where it was.
+    Give sweep=NAME or lists such as model=A,B; the default is the twelve runs of Table 3.
+    Repeat the command to continue an interrupted sweep.
     """
     from vgg_sweep.cli import compose
     from vgg_sweep.errors import ConfigError
     from vgg_sweep.machine.launch import num_processes
 
     if num_processes() > 1:
-        raise ConfigError("multirun under torchrun would run in every process; start it by itself, with devices=N.")
+        raise ConfigError("multirun would run in every process of torchrun; run it without torchrun, with devices=N.")
     if (plan or force) and any(text.startswith("hydra/sweeper=") for text in overrides or []):
-        raise ConfigError("--plan and --force are of our own sweeper; leave out hydra/sweeper=.")
+        raise ConfigError("--plan and --force need the default sweeper; leave out hydra/sweeper=.")
     asked = {"hydra.sweeper.plan_only=true": plan, "hydra.sweeper.force=true": force}
     overrides = [*(overrides or []), *(override for override, wanted in asked.items() if wanted)]
     compose.multirun(train_job, overrides, compose.Flags(config_dir, cfg, resolve, package, info))
@@ -70,7 +70,7 @@ def score(
 ) -> None:
     """Score a trained net again, under protocol=NAME.
 
-    The net is the one that the settings make, or that in the folder run=DIR.
+    The net is given by its settings, or by its folder with run=DIR.
     """
     from vgg_sweep.cli import compose
 
@@ -81,10 +81,10 @@ def score(
 @app.command()
 def status(
     sweeps: Sweeps = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it until nothing runs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until nothing is running.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
 ) -> None:
-    """What a sweep is doing: done, running, failed, waiting."""
+    """Show the state of each run of a sweep: done, running, failed or waiting."""
     from vgg_sweep.cli.status import show
 
     show(sweeps or [newest_sweep()], watch=watch, as_json=as_json)

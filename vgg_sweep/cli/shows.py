@@ -15,7 +15,7 @@ Reported = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="SWEEP",
-        help="Folders of sweeps, or bundles; several are compared. By itself the most recent folder under outputs/.",
+        help="Sweep folders or bundles; several are compared. Default: the most recent folder under outputs/.",
     ),
 ]
 
@@ -29,7 +29,7 @@ def report(
         typer.Option(help="rich, md, csv, json, latex, parquet, html, svg, pdf, or a list such as md,csv."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder to write into; md, csv and json if no format is named.")
+        Path | None, typer.Option(file_okay=False, help="Output folder; md, csv and json unless --format is given.")
     ] = None,
     fuse: Annotated[
         list[str] | None, typer.Option(help="Nets to average: D-jitter+E-jitter, or best:3; may be repeated.")
@@ -39,13 +39,12 @@ def report(
         typer.Option(metavar="FILE", dir_okay=False, help="Pack what a reader needs to check the tables into a zip."),
     ] = None,
     errors_only: Annotated[
-        bool, typer.Option("--errors-only", help="With --bundle: which images were wrong in place of the posteriors.")
+        bool,
+        typer.Option("--errors-only", help="With --bundle: pack the misclassified images' ids, not posteriors."),
     ] = False,
     watch: Annotated[
         bool,
-        typer.Option(
-            "--watch", help="Show it and write it anew whenever a run has come further, until none is at work."
-        ),
+        typer.Option("--watch", help="Update the report whenever a run progresses, until none is running."),
     ] = False,
 ) -> None:
     """The paper's tables, ours beside the paper's.
@@ -78,8 +77,8 @@ def describe(
 ) -> None:
     """Tables 1 and 2, from the nets themselves.
 
-    By itself at the paper's size; data=fractals or width=, classes= and crop= give another. With model=NAME one net,
-    layer by layer.
+    The default is the paper's size; data=fractals or width=, classes= and crop= give another. With model=NAME one
+    net, layer by layer.
     """
     from vgg_sweep.cli import compose
 

@@ -57,7 +57,7 @@ class TrainedNet:
         return test_scales(self.config.train_scale.S, "single", self.config.crop)[0]
 
     def input(self, image: Picture, Q_px: int | None = None) -> Tensor:
-        """The net's input, images_1CHW, for an image rescaled to smallest side `Q_px`: by itself `test_scale_px`."""
+        """The net's input, images_1CHW, for an image rescaled to smallest side `Q_px` (default: `test_scale_px`)."""
         rgb = as_image(image, exif_rotation=self.config.data.exif_rotation)
         pixels_HWC = rescaled(rgb, Q_px or self.test_scale_px, self.preprocessing.interpolation)
         return net_input(torch.tensor(pixels_HWC).permute(2, 0, 1)[None], self.preprocessing)
