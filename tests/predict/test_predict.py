@@ -355,6 +355,10 @@ def test_an_imported_net_is_checked_as_before_scoring_on_images_in_folders_of_it
     device, wanted = choose_device(loaded.config), protocols(loaded, "centre")
     paths = write_images(tmp_path / "some", 40)
     answers = [next(iter(each.posteriors_K.values())).argmax() for each in predict(loaded, paths, wanted, device)]
+    broken = tmp_path / CLASSES[0] / "broken.png"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no image")
+    assert [each.error is None for each in predict(loaded, [broken], wanted, device)] == [False]
     for right, shift in ((True, 0), (False, 1)):
         labelled = []
         for path, answer in zip(paths, answers, strict=True):

@@ -23,7 +23,7 @@ from vgg_sweep.predict.trained import TrainedNet, as_image
 from vgg_sweep.protocols.means import Protocol, mean
 from vgg_sweep.protocols.methods import BOTH, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
-from vgg_sweep.score.sanity import check_classifier, check_sanity
+from vgg_sweep.score.sanity import NUM_IMAGES, check_classifier, check_sanity
 from vgg_sweep.score.score import FORWARD_PX, pass_posteriors
 
 ProtocolName = Literal["single", "multi", "centre", "crops", "all"]
@@ -116,12 +116,14 @@ def _check_net(loaded: TrainedNet, paths: Sequence[Path], device: Device) -> Non
     check_classifier(loaded.net)
     labels = {name: label for label, name in enumerate(loaded.classes)}
     labelled = [path for path in paths if path.absolute().parent.name in labels]
+    labelled = labelled[:: max(1, len(labelled) // NUM_IMAGES)]
     if loaded.config.imported.sha256 is None or not labelled:
         return
     settings = replace(loaded.config.data, on_bad_image="skip", cache="none", decode="exact")
     labels_N = np.array([labels[path.absolute().parent.name] for path in labelled])
     split = Split([str(path) for path in labelled], labels_N, labelled.__getitem__, settings)
-    check_sanity(loaded.net, loaded.config, ImageSet(split, split, loaded.classes, ""), device)
+    if any(split.image_or_none(index) is not None for index in range(len(split))):
+        check_sanity(loaded.net, loaded.config, ImageSet(split, split, loaded.classes, ""), device)
 
 
 def _decoded_ahead(
