@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.exchange.test_importing import CAFFE, TORCHVISION, imported, in_a_folder_of_its_own, oxfords, scores_of  # noqa: F401
@@ -193,3 +194,9 @@ def test_a_list_of_classes_may_come_from_windows(encoding: str) -> None:
     from vgg_sweep.predict.trained import load
 
     assert load(folder.path).classes == ["chat", "château", "chien"]
+
+
+def test_a_damaged_tag_is_said() -> None:
+    save_file(timm_net("A").state_dict(), "net.safetensors", {"vgg_sweep": '{"config": "", "preprocessing": "{"}'})
+    with pytest.raises(RunError, match=r"the tag of net.safetensors is damaged \(.*\); export the net again"):
+        imported("net.safetensors")

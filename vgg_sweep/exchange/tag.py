@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from omegaconf import OmegaConf
 
 from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.errors import RunError
 from vgg_sweep.nets.weights import METADATA_KEY
 from vgg_sweep.predict.trained import CONFIG_KEY, TrainedNet, read_config
 
@@ -43,8 +44,11 @@ def tag_text(loaded: TrainedNet, preprocessing: Preprocessing) -> str:
 
 def read_tag(text: str | None, file: object) -> Tag | None:
     """The tag in a file's text; None where there is none. Raises `RunError` naming `file` if it is damaged."""
-    values = json.loads(text or "{}")
-    if CONFIG_KEY not in values or PREPROCESSING_KEY not in values:
-        return None
-    preprocessing = Preprocessing(**json.loads(values[PREPROCESSING_KEY]))
-    return Tag(read_config(values[CONFIG_KEY], file), preprocessing, json.loads(values["classes"]))
+    try:
+        values = json.loads(text or "{}")
+        if CONFIG_KEY not in values or PREPROCESSING_KEY not in values:
+            return None
+        preprocessing = Preprocessing(**json.loads(values[PREPROCESSING_KEY]))
+        return Tag(read_config(values[CONFIG_KEY], file), preprocessing, json.loads(values["classes"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"the tag of {file} is damaged ({error}); export the net again.") from error
