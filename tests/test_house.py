@@ -25,12 +25,6 @@ MOST_LINES = 18_829
 LONGEST_SPINE = 3_000
 
 UPWARD = {
-    (
-        "exchange/card.py",
-        "report",
-    ): "the card's errors: exchange needs them from protocols, or the card moves to report",
-    ("exchange/importing.py", "report"): "reporting on what was imported belongs to cli",
-    ("exchange/importing.py", "sweep"): "scoring what was imported belongs to cli",
     ("score/score.py", "sweep"): "what a protocol costs belongs to score",
 }
 """Module and room of the imports that still point up, each with what is to become of it."""
@@ -39,7 +33,6 @@ PRINTS = {
     "runs/progress.py": "what a run says while it works, in whatever process works on it",
     "sweep/work.py": "the process of one run, which has no command line of its own: its last words go to stderr",
     "bench/bench.py": "moves to cli",
-    "exchange/importing.py": "moves to cli",
     "report/description.py": "moves to cli",
     "sweep/status.py": "moves to cli",
 }
