@@ -149,6 +149,9 @@ def main() -> None:
     if find_spec("fcntl") is None:
         typer.echo("Error: vgg-sweep needs Linux or macOS; on Windows install it inside WSL.", err=True)
         sys.exit(2)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without dashes, a file's name that is not UTF-8
     try:
         app(obj=program)
     except Exception as error:
