@@ -102,6 +102,7 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.plan.runs import plan
     from vgg_sweep.sweep.agenda import Agenda
     from vgg_sweep.sweep.forecast import Forecast
+    from vgg_sweep.sweep.origin import check_origins
     from vgg_sweep.sweep.work import check, main, work
 
     if config.run is not None:
@@ -110,6 +111,7 @@ def train_config(config: "Config") -> None:
         return
     runs = plan([config])
     check(config)
+    check_origins(runs)
     if len(runs) > 1 and is_first_process():
         said = foretold(run.config for run in runs if not run.folder.is_trained)
         Console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, []), said))
@@ -137,9 +139,11 @@ def train_job(raw: "DictConfig") -> float | None:
 def score_config(config: "Config") -> None:
     """Score the trained run of `config`."""
     from vgg_sweep.plan.folders import prepare
+    from vgg_sweep.sweep.origin import check_origins
     from vgg_sweep.sweep.work import work
 
     run = trained_run(config)
+    check_origins([run])
     prepare(run)
     work(run, live=True)
     typer.echo(f"Done: {run.folder.posteriors}")

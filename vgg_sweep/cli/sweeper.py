@@ -34,6 +34,7 @@ from vgg_sweep.sweep.executors.slots import slots, visible_gpus
 from vgg_sweep.sweep.executors.tasks import Tasks, is_ray
 from vgg_sweep.sweep.executors.waves import Waves
 from vgg_sweep.sweep.forecast import Forecast
+from vgg_sweep.sweep.origin import check_origins
 from vgg_sweep.sweep.points import points
 from vgg_sweep.sweep.work import check
 
@@ -85,6 +86,9 @@ class DagSweeper(Sweeper):
                 _start_over(plan([config])[-1].folder)
         settings = configs[0]  # how to run them is not swept over
         agenda = Agenda(plan(configs), retries=settings.retries, on_start=prepare)
+        if not self.force:
+            with _patience(screen) as progress:
+                check_origins(agenda.runs, lambda done, total: progress(done / max(total, 1)))
         finished = _finished(agenda)
         said = [*notes(agenda.runs), *foretold(run.config for run in agenda.runs if not run.folder.is_trained)]
         screen.print(plan_table(agenda, Forecast.of(agenda.runs, finished), said))

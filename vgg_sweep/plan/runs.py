@@ -56,12 +56,23 @@ def plan(configs: Iterable[Config]) -> list[Run]:
     for config in configs:
         chain = _chain(config)
         for run in chain[:-1]:
-            runs.setdefault(run.id, run)
+            _check_same_data(runs.setdefault(run.id, run), run)
         asked = chain[-1]
         if (known := runs.get(asked.id)) is not None:
+            _check_same_data(known, asked)
             asked = replace(asked, config=with_passes(asked.config, known.config.protocol.passes))
         runs[asked.id] = asked
     return list(runs.values())
+
+
+def _check_same_data(known: Run, asked: Run) -> None:
+    """Raise `ConfigError` if one run is asked for with two places of the data, on which its id does not depend."""
+    there, here = known.config.data, asked.config.data
+    if there != here:
+        raise ConfigError(
+            f"data.root={there.root} and data.root={here.root} would be one run, {asked.id}, as a run's id does not "
+            "depend on where its images lie; make two commands of it, with a data.name=NAME each."
+        )
 
 
 def _chain(config: Config) -> list[Run]:

@@ -17,7 +17,7 @@ from typing import IO, Any
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.runs.files import read_json, remove_temporaries, write_json, write_text
 
-DRIVERS_FILES = ("config.yaml", "job.txt")
+DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt")
 """Written by drivers, without the lock of the run."""
 
 
@@ -43,6 +43,7 @@ class RunFolder:
 
     config = _File("config.yaml")
     asked = _File("asked.yaml")
+    origin = _File("origin.json")
     weights = _File("weights.safetensors")
     checkpoints = _File("checkpoints")
     metrics = _File("metrics.csv")

@@ -20,6 +20,7 @@ from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.arithmetic import scoring_choice
 from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
 from vgg_sweep.score.score import score
+from vgg_sweep.sweep.origin import begin_with
 from vgg_sweep.train.segments import training_choice
 from vgg_sweep.train.train import train
 
@@ -33,6 +34,8 @@ def train_and_score(run: Run, reporter: Reporter) -> None:
         folder.update_status(device=place.type, gpus=_gpus(place, ranks.num_ranks))
     listing = "draw" if config.data.source == "fractals" else "list"
     images = open_images(config, lambda done, total: reporter.step(listing, done, total))
+    if ranks.is_first:
+        begin_with(run, images)
     if config.imported.sha256 is not None:
         images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)
     else:

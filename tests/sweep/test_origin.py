@@ -1,0 +1,125 @@
+"""A run knows the images that it was made from: others under the same settings are told apart, a moved set is not."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Outcome
+from tests.images.sets.test_sources import folder_config
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.sets.sources import open_images
+from vgg_sweep.plan.folders import prepare
+from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.runs.files import read_json, write_json
+from vgg_sweep.sweep.origin import begin_with, check_origins
+
+COLOURS = {"cat": (200, 40, 40), "dog": (40, 200, 40), "emu": (40, 40, 200), "fox": (200, 200, 40)}
+SMALL = ["model=A", "data=folder", "crop=32", "width=0.0625", "recipe.epochs=1", "recipe.batch_size=8", "device=cpu",
+         "threads=1", "workers=1", "precision=fp32", "protocol=single"]  # fmt: skip
+
+
+def make_set(root: Path, *classes: str, num_train: int = 4, seed: int = 0) -> Path:
+    """`num_train` training and two validation JPEGs of one noisy colour a class."""
+    rng = np.random.default_rng(seed)
+    for split, count in (("train", num_train), ("val", 2)):
+        for name in classes:
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                noisy = rng.normal(COLOURS[name], 20, (36, 40, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(noisy).save(root / split / name / f"{index}.jpg")
+    return root
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Callable[[Path], Run]:
+    """`begun(root)`: a run that has begun on the set in `root`, and is asked for with another by `at`."""
+
+    def begin(root: Path) -> Run:
+        run = at(root, tmp_path)
+        prepare(run)
+        begin_with(run, open_images(run.config))
+        return run
+
+    return begin
+
+
+def at(root: Path, tmp_path: Path) -> Run:
+    return plan([folder_config(root, out=str(tmp_path / "sweep"), cache=str(tmp_path / "cache"))])[-1]
+
+
+def test_the_same_images_are_the_same_run_wherever_they_lie(tmp_path: Path, begun: Callable[[Path], Run]) -> None:
+    run = begun(make_set(tmp_path / "one", "cat", "dog"))
+    check_origins([run])
+    moved = at(Path(shutil.move(tmp_path / "one", tmp_path / "elsewhere")), tmp_path)
+    assert moved.id == run.id
+    check_origins([moved])
+
+
+@pytest.mark.parametrize(
+    ("classes", "num_train", "seed", "difference"),
+    [
+        (("cat", "dog", "fox"), 4, 0, "class fox is new"),
+        (("cat",), 4, 0, "class dog is gone"),
+        (("emu", "fox"), 4, 0, "classes emu, fox are new and classes cat, dog are gone"),
+        (("cat", "dog"), 5, 0, "10 training images instead of 8"),
+        (("cat", "dog"), 4, 1, "names or sizes of files differ"),
+    ],
+)
+def test_other_images_are_refused_with_what_differs_and_both_ways_on(
+    tmp_path: Path, begun: Callable[[Path], Run], classes: tuple[str, ...], num_train: int, seed: int, difference: str
+) -> None:
+    one = make_set(tmp_path / "one", "cat", "dog")
+    begun(one)
+    two = make_set(tmp_path / "two", *classes, num_train=num_train, seed=seed)
+    with pytest.raises(ConfigError) as refused:
+        check_origins([at(two, tmp_path)])
+    assert difference in str(refused.value)
+    assert str(one) in str(refused.value) and str(two) in str(refused.value)
+    assert "data.name=NAME or out=DIR" in str(refused.value)
+
+
+def test_a_run_that_has_not_begun_lists_no_images(tmp_path: Path) -> None:
+    run = at(make_set(tmp_path / "one", "cat"), tmp_path)
+    check_origins([run])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_run_of_an_earlier_version_is_known_by_its_posteriors(tmp_path: Path, begun: Callable[[Path], Run]) -> None:
+    run = begun(make_set(tmp_path / "one", "cat", "dog"))
+    origin = read_json(run.folder.origin)
+    run.folder.origin.unlink()
+    run.folder.posteriors.mkdir()
+    write_json(
+        run.folder.posteriors / "manifest.json",
+        {"data_fingerprint": origin["data_fingerprint"], "classes": origin["classes"], "files": []},
+    )
+    check_origins([run])
+    with pytest.raises(ConfigError, match="class fox is new"):
+        check_origins([at(make_set(tmp_path / "two", "cat", "dog", "fox"), tmp_path)])
+
+
+def test_train_multirun_and_score_do_not_take_one_set_for_another(tmp_path: Path, call: Callable[..., Outcome]) -> None:
+    one, two = make_set(tmp_path / "one", "cat", "dog"), make_set(tmp_path / "two", "emu", "fox")
+    assert call("train", *SMALL, f"data.root={one}", "out=runs").exit_code == 0
+    [weights] = tmp_path.glob("runs/*/weights.safetensors")
+    made = weights.read_bytes(), (weights.parent / "config.yaml").read_bytes()
+    for verb in ("train", "multirun", "score"):
+        refused = call(verb, *SMALL, f"data.root={two}", "out=runs")
+        assert refused.exit_code == 2
+        assert "was made from other images" in refused.err
+    assert call("train", *SMALL, f"data.root={one}", "out=runs").exit_code == 0
+    assert (weights.read_bytes(), (weights.parent / "config.yaml").read_bytes()) == made
+    assert call("train", *SMALL, f"data.root={two}", "data.name=two", "out=runs").exit_code == 0
+    assert len(list(tmp_path.glob("runs/*/weights.safetensors"))) == 2
+
+
+def test_two_places_in_one_sweep_are_not_one_run(tmp_path: Path, call: Callable[..., Outcome]) -> None:
+    one, two = make_set(tmp_path / "one", "cat", "dog"), make_set(tmp_path / "two", "emu", "fox")
+    refused = call("multirun", *SMALL, f"data.root={one},{two}", "out=runs")
+    assert refused.exit_code == 2
+    assert "would be one run" in refused.err and "data.name=NAME" in refused.err
+    assert not (tmp_path / "runs").exists()
