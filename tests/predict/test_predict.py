@@ -103,7 +103,7 @@ def test_a_thin_image_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     first, second, thin = predict(loaded, paths, protocols(loaded, "single"), choose_device(loaded.config))
     assert first.error is second.error is None and len(first.posteriors_K) == 1
     assert thin.path.name == "thin.png" and not thin.posteriors_K
-    assert thin.error is not None and "thin.png cannot be rescaled (of 65000 x 1 px, it would have" in thin.error
+    assert thin.error is not None and "thin.png has 65000 x 1 px and would have 4745000 x 73 px at Q=73" in thin.error
 
 
 def test_images_are_found_at_any_depth_and_in_order(tmp_path: Path) -> None:

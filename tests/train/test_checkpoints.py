@@ -54,10 +54,14 @@ def test_what_a_killed_process_left_unfinished_is_removed(tmp_path: Path) -> Non
     run = tiny_run(tmp_path, recipe=replace(RECIPE, epochs=1.0))
     prepare(run)
     run.folder.checkpoints.mkdir()
-    unfinished = [run.folder.checkpoints / ".step-000000003.pt.x1", run.folder.path / ".weights.safetensors.x2"]
+    unfinished = [
+        run.folder.checkpoints / ".step-000000003.pt.0a1b2c3d",
+        run.folder.path / ".weights.safetensors.kuv98z6h",
+    ]
     for path in unfinished:
         path.write_bytes(b"half")
-    trained(run)
+    work(run, live=False)
+    assert run.folder.is_trained
     assert not any(path.exists() for path in unfinished)
 
 
