@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unicodedata import normalize
 
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
@@ -72,11 +73,15 @@ def check_same_classes(root: Path, train: set[str], val: set[str]) -> None:
     """Raise `ConfigError` if train and val have not the same classes."""
     if train != val:
         numbered = all(name.isdigit() for name in val) and not any(name.isdigit() for name in train)
+        look_alike = {normalize("NFC", name) for name in train - val} & {normalize("NFC", name) for name in val - train}
         raise ConfigError(
             f"{root}: train/ and val/ must have the same class folders, but {named(train - val)} only in train/ and "
             f"{named(val - train)} only in val/."
             + " Those of val/ are numbers, in whatever order; name them as in train/."
             * numbered
+            + " Some of these look alike but are spelled differently: their accents are composed (Unicode NFC) in one "
+            "and decomposed (NFD) in the other. Name them alike: `convmv -r -f utf8 -t utf8 --nfc --notest DIR`."
+            * bool(look_alike)
         )
 
 
