@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 import vgg_sweep
 from tests.conftest import Outcome
@@ -288,3 +289,26 @@ def test_what_is_refused_is_refused_without_assertions(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: run/config.yaml is not a whole configuration (it holds no settings)")
+
+
+@pytest.mark.parametrize("command", ["train", "multirun", "data prepare", "data check"])
+@pytest.mark.parametrize(
+    ("images", "setting"),
+    [
+        (["train/cat/1.png", "train/dog/1.png", "val/cat/1.png"], ""),
+        (["train/cat/1.png", "train/dog/1.txt", "val/cat/1.png", "val/dog/1.png"], ""),
+        (["train/cat/1.png", "train/dog/1.png"], ""),
+        (["cat/1.png", "cat/2.png", "dog/1.png"], "data.val_share=0.5"),
+    ],
+)
+def test_a_refused_set_leaves_nothing_behind(
+    call: Call, tmp_path: Path, command: str, images: list[str], setting: str
+) -> None:
+    """Not even a lock."""
+    for name in images:
+        file = tmp_path / "set" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 36)).save(file, format="PNG")
+    outcome = call(*command.split(), "data=folder", "data.root=set", "crop=32", *setting.split())
+    assert (outcome.exit_code, outcome.err.count("\n")) == (2, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
