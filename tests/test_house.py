@@ -103,3 +103,29 @@ def test_the_spine_is_named_with_its_lines() -> None:
     lengths = {name: len((ROOT / name).read_text().splitlines()) for name, _ in spine}
     assert {name: int(lines) for name, lines in spine} == lengths
     assert sum(lengths.values()) <= LONGEST_SPINE
+
+
+def test_every_text_file_names_its_encoding() -> None:
+    """What a run writes is read the same under every locale."""
+    unnamed = []
+    for path in PACKAGE.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or any(word.arg == "encoding" for word in call.keywords):
+                continue
+            match call.func:
+                case ast.Name("open"):
+                    mode = call.args[1] if len(call.args) > 1 else ast.Constant("r")
+                    names_it = isinstance(mode, ast.Constant) and "b" in str(mode.value)
+                case ast.Attribute(attr="read_text" | "write_text"):
+                    names_it = False
+                case _:
+                    continue
+            if not names_it:
+                unnamed.append(f"{name_of(path)}:{call.lineno}")
+    assert unnamed == []
+
+
+def test_no_assertion_guards_what_users_give() -> None:
+    """PYTHONOPTIMIZE takes assertions away, so nothing may count on one of ours; torch and submitit raise some."""
+    found = {name_of(path) for path in modules() if re.search(r"except.*AssertionError", path.read_text())}
+    assert found == {"machine/device.py", "sweep/executors/queue.py"}

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 import vgg_sweep
 from tests.conftest import Outcome
+from tests.sweeps import make_sweep
 from tests.tiny import tiny_config, tiny_run
 from vgg_sweep.cli import status
 from vgg_sweep.cli.runs import train_job
@@ -52,6 +54,20 @@ BAD_COMMAND_LINES = {
     "score model=F": "model=F does not exist",
     "describe modle=D": "modle is not a setting; did you mean model?",
     "describe crop=50": "crop=50 is not a multiple of 32",
+    "train hydra.job.chdir=true": "hydra.job.chdir=true: folders are named from where a command is given; leave it out",
+    "multirun hydra.job.chdir=true": "folders are named from where a command is given; leave it out, and give out=DIR.",
+    "score model=A": "holds no finished net; give `vgg-sweep train` the same settings first.",
+    "score run=nowhere": "nowhere is not the folder of a run: ",
+    "predict nowhere .": "no images",
+    "import nowhere.pth": "there is no file nowhere.pth.",
+    "export nowhere --to onnx": "nowhere is not the folder of a run",
+    "data check data=folder data.root=/nonexistent": "data.root=/nonexistent is not a folder",
+    "data prepare data=folder data.root=/nonexistent": "data.root=/nonexistent is not a folder",
+    "data prepare data=imagenet data.root=/nonexistent": "data.root=/nonexistent is not a folder",
+    "data check data=cifar10 data.root=/nonexistent": "/nonexistent",
+    "data check data=imagenette data.root=/nonexistent": "/nonexistent",
+    "train data=folder data.root=/nonexistent": "data.root=/nonexistent is not a folder",
+    "bench data data=folder data.root=/nonexistent": "data.root=/nonexistent has no images",
     "report": "there is no run under outputs/ yet; start with `vgg-sweep multirun`, or name a sweep's folder.",
     "status": "there is no run under outputs/ yet; start with `vgg-sweep multirun`, or name a sweep's folder.",
 }
@@ -86,6 +102,15 @@ def test_debug_adds_the_traceback(call: Call) -> None:
 
 def test_version(call: Call) -> None:
     assert call("--version") == Outcome(0, f"{vgg_sweep.__version__}\n", "")
+
+
+def test_version_stands_alone(call: Call) -> None:
+    for word in ("x", "train"):
+        outcome = call("--version", word)
+        assert (outcome.exit_code, outcome.out) == (2, "")
+        assert word in outcome.err.splitlines()[-1]
+    outcome = call("--debug")
+    assert (outcome.exit_code, outcome.err.splitlines()[-1]) == (2, "Error: Missing command.")
 
 
 @pytest.mark.parametrize("line", [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["describe", "--json"]])
@@ -176,7 +201,7 @@ def test_multirun_shows_one_configuration_at_a_time(call: Call) -> None:
 
 def test_score_needs_a_trained_net(call: Call) -> None:
     outcome = call("score", "model=A", "protocol=multi")
-    assert outcome.exit_code == 1
+    assert outcome.exit_code == 2
     assert "holds no finished net; give `vgg-sweep train` the same settings first." in outcome.err
 
 
@@ -244,3 +269,46 @@ def test_a_terminal_without_dashes_is_shown_all_the_same(encoding: str, tmp_path
     done = subprocess.run([sys.executable, "-m", "vgg_sweep", "describe"], cwd=tmp_path, capture_output=True, env=env)
     assert done.returncode == 0, done.stderr.decode(encoding)
     assert "138.358" in done.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_report_on_such_a_terminal_is_whole(encoding: str, tmp_path: Path) -> None:
+    make_sweep(tmp_path / "sweep", [("A", "256")])
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "vgg_sweep", "report", "sweep"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, env=env)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Claims: " in done.stdout.decode(encoding)
+
+
+def test_what_is_refused_is_refused_without_assertions(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("- a\n")
+    env = {**os.environ, "PYTHONOPTIMIZE": "1"}
+    command = [sys.executable, "-m", "vgg_sweep", "score", "run=run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: run/config.yaml is not a whole configuration (it holds no settings)")
+
+
+@pytest.mark.parametrize("command", ["train", "multirun", "data prepare", "data check"])
+@pytest.mark.parametrize(
+    ("images", "setting"),
+    [
+        (["train/cat/1.png", "train/dog/1.png", "val/cat/1.png"], ""),
+        (["train/cat/1.png", "train/dog/1.txt", "val/cat/1.png", "val/dog/1.png"], ""),
+        (["train/cat/1.png", "train/dog/1.png"], ""),
+        (["cat/1.png", "cat/2.png", "dog/1.png"], "data.val_share=0.5"),
+    ],
+)
+def test_a_refused_set_leaves_nothing_behind(
+    call: Call, tmp_path: Path, command: str, images: list[str], setting: str
+) -> None:
+    """Not even a lock."""
+    for name in images:
+        file = tmp_path / "set" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 36)).save(file, format="PNG")
+    outcome = call(*command.split(), "data=folder", "data.root=set", "crop=32", *setting.split())
+    assert (outcome.exit_code, outcome.err.count("\n")) == (2, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]

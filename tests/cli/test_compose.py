@@ -147,3 +147,20 @@ def test_now_is_one_time_for_all_runs_of_a_command_and_said_to_start_anew(capsys
     assert "the same command starts anew" in capsys.readouterr().err
     composed("out=outputs/fixed")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("override", ["model=D ", " model=D", "model=D\t"])
+def test_blanks_around_an_override_do_not_count(override: str) -> None:
+    assert composed(override) == composed("model=D")
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "recipe").mkdir(parents=True)
+    file = tmp_path / "conf" / "recipe" / "mine.yaml"
+    file.write_bytes("name: mine  # für mich\n".encode("latin-1"))
+    with pytest.raises(ConfigError) as told:
+        composed("recipe=mine", config_dir=tmp_path / "conf")
+    assert str(told.value) == f"{file} is not text in UTF-8; save it as such."
+    file.write_bytes(b"name: mi\0ne\n")
+    with pytest.raises(ConfigError, match="a configuration file is not YAML: unacceptable character"):
+        composed("recipe=mine", config_dir=tmp_path / "conf")

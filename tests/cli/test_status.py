@@ -110,3 +110,12 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_folder_is_shown_by_its_whole_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets are no markup."""
+    for name in ("[x] y", "a[", "[bold]z"):
+        sweep = tmp_path / name if name != "a[" else tmp_path / "a[" / "b]"
+        make_every_state(sweep)
+        show([sweep])
+        assert capsys.readouterr().out.replace("\n", "").startswith(str(sweep))

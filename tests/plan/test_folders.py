@@ -82,3 +82,15 @@ def test_another_runs_folder_is_not_to_be_removed(tmp_path: Path) -> None:
     one.folder.config.write_text(other.folder.config.read_text())
     with pytest.raises(RunError, match=r"give another out=DIR, or move .* elsewhere\."):
         prepare(one)
+
+
+def test_a_renamed_folder_is_not_worked_on_under_its_old_name(tmp_path: Path) -> None:
+    run = plan([config("A", out=str(tmp_path))])[-1]
+    renamed = prepare(run).path.rename(tmp_path / "best")
+    with pytest.raises(ConfigError) as told:
+        run_in_folder(config("A", run=str(renamed)))
+    assert f"{renamed} has another name than its run, {run.id}: " in str(told.value)
+    assert str(told.value).endswith(f"name it {tmp_path / run.id}.")
+    assert not run.folder.path.exists()
+    renamed.rename(run.folder.path)
+    assert run_in_folder(config("A", run=str(run.folder.path))).folder == run.folder

@@ -140,7 +140,7 @@ def test_what_cannot_be_loaded_is_said(tmp_path):
         vgg_sweep.load(tmp_path)
     with pytest.raises(ConfigError, match=r"does not say what net it is; `vgg-sweep import .*` makes a run of it"):
         vgg_sweep.load(folder.weights.rename(tmp_path / "bare.safetensors"))
-    with pytest.raises(RunError, match="holds no finished net"):
+    with pytest.raises(ConfigError, match="holds no finished net"):
         vgg_sweep.load(folder.path)
     (tmp_path / "text").write_text("no weights")
     with pytest.raises(RunError, match="cannot be read as weights"):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from vgg_sweep.bench.data import bench_data
 from vgg_sweep.bench.score import bench_score
@@ -49,7 +50,7 @@ def table(name: str, rows: Sequence[Row]) -> Table:
     """The rows of one bench in the columns that have something to say."""
     nets = {f": net {row.config}, {row.device}" for row in rows if row.device}
     title = f"bench {name}{nets.pop() if len(nets) == 1 else ''}"
-    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False)
+    shown = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False)
     shown.padding, shown.pad_edge = (0, 1, 0, 0), False
     columns = {"": [row.what for row in rows], "settings": [_settings(row) for row in rows]}
     columns |= {heading: [cell(row) for row in rows] for heading, cell in _COLUMNS.items()}
@@ -57,5 +58,5 @@ def table(name: str, rows: Sequence[Row]) -> Table:
     for heading in columns:
         shown.add_column(heading, justify="right" if heading in _COLUMNS else "left", no_wrap=True)
     for cells in zip(*columns.values(), strict=True):
-        shown.add_row(*cells)
+        shown.add_row(*map(Text, cells))
     return shown

@@ -104,7 +104,7 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
         seconds_of(work, device)
         return torch.cuda.max_memory_allocated(device) - before
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # Linux: the high-water mark starts anew
         before = _most_resident_bytes()
         work()
         return max(0, _most_resident_bytes() - before)
@@ -112,5 +112,5 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
 
 
 def _most_resident_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024

@@ -53,7 +53,10 @@ def complete_override(context: typer.Context, args: list[str], incomplete: str) 
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="KEY=VALUE", help="Settings, such as model=D train_scale=jitter.", autocompletion=complete_override
+        metavar="KEY=VALUE",
+        help="Settings, such as model=D train_scale=jitter.",
+        parser=str.strip,
+        autocompletion=complete_override,
     ),
 ]
 ConfigDir = Annotated[
@@ -76,25 +79,22 @@ Sweeps = Annotated[
 ]
 
 
-def show_version(wanted: bool) -> None:
-    """Print the version and end."""
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def program(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     """The VGG paper (Simonyan & Zisserman, ICLR 2015) as an experiment-sweep tool.
 
     Exit codes: 0 all done, 1 something failed, 2 the command line or the configuration is wrong.
     """
+    if version and context.invoked_subcommand is not None:
+        context.fail(f"--version stands alone; leave out {context.invoked_subcommand}.")
+    if version:
+        typer.echo(__version__)
+    elif context.invoked_subcommand is None:
+        context.fail("Missing command.")
     context.obj.debug = debug
 
 
@@ -149,9 +149,6 @@ def main() -> None:
     if find_spec("fcntl") is None:
         typer.echo("Error: vgg-sweep needs Linux or macOS; on Windows install it inside WSL.", err=True)
         sys.exit(2)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without dashes, a file's name that is not UTF-8
     try:
         app(obj=program)
     except Exception as error:

@@ -40,7 +40,7 @@ def bench(
     from vgg_sweep.errors import ConfigError
 
     chosen = [word for word in words or [] if "=" not in word]
-    overrides = [word for word in words or [] if "=" in word]
+    overrides = [word.strip() for word in words or [] if "=" in word]
     for word in chosen:
         if word not in BENCHES:
             raise ConfigError(
@@ -62,7 +62,7 @@ def bench(
         effort = THOROUGH if thorough else QUICK
         if seconds is not None:
             effort = replace(effort, seconds=seconds)
-        names, errors = chosen or DEFAULT, Console(stderr=True, highlight=False)
+        names, errors = chosen or DEFAULT, Console(stderr=True, markup=False, highlight=False)
         with errors.status("") as status:
             rows = bench(config, names, effort, status.update if errors.is_terminal else errors.print)
         if as_json:
@@ -72,6 +72,6 @@ def bench(
         for name in names:
             console.print(table(name, [row for row in rows if row.bench == name]))
         for sentence in conclusions(rows, config):
-            console.print(sentence)
+            console.print(sentence, markup=False)
 
     compose.run(task, [*at_paper_size, *overrides], compose.Flags(config_dir))

@@ -51,7 +51,7 @@ def export(folder: RunFolder, to: To, out: Path | None = None, *, force: bool = 
 def model_card(folder: RunFolder, file: Exported) -> str:
     """The card in Markdown. Raises `RunError` if the run's configuration or posteriors cannot be read."""
     run, loaded = read_run(folder), load(folder.path)
-    reported = ReportedRun(folder, read_config(folder.config.read_text()), str(folder.path.parent))
+    reported = ReportedRun(folder, read_config(folder.config.read_text(encoding="utf-8")), str(folder.path.parent))
     sections = [
         _head(run, loaded, file),
         _use(loaded, file),

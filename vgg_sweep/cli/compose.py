@@ -67,7 +67,7 @@ def run(task: Callable[[Config], None], overrides: list[str], flags: Flags) -> N
     for text in overrides:
         if text.startswith("hydra/launcher="):
             print(f"Warning: {text} has no effect here; only `vgg-sweep multirun` uses launchers.", file=sys.stderr)
-    with _errors_in_a_sentence():
+    with _errors_in_a_sentence(flags.config_dir):
         _call_hydra(job, [*flags.argv(), *_read(overrides, flags, many=False)])
         if failures:
             raise failures[0]
@@ -79,7 +79,7 @@ def multirun(job: Callable[[DictConfig], object], overrides: list[str], flags: F
 
     sweeper.register()
     mode = [] if flags.only_show else ["--multirun"]
-    with _errors_in_a_sentence():
+    with _errors_in_a_sentence(flags.config_dir):
         _call_hydra(job, [*mode, *flags.argv(), *_read(overrides, flags, many=not flags.only_show)])
 
 
@@ -96,6 +96,7 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
     parser = OverridesParser.create()
     if any(text.startswith("out=") and "${now:" in text for text in overrides):
         print("Note: with ${now:...} in out, the same command starts anew; to go on, name the folder.", file=sys.stderr)
+    overrides = [text.strip() for text in overrides]
     for text in overrides:
         try:
             override = parser.parse_override(text)
@@ -104,6 +105,10 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
         key = override.key_or_group
         if override.is_sweep_override() and not many:
             raise ConfigError(f"{text} is more than one configuration; `vgg-sweep multirun {text}` runs them all.")
+        if key == "hydra.job.chdir" and override.value():
+            raise ConfigError(
+                f"{text}: folders are named from where a command is given; leave it out, and give out=DIR."
+            )
         adds = override.is_add() or override.is_force_add()
         if not key or (adds and key not in options | known and not key.startswith("hydra")):
             raise ConfigError(f"{key or text} is not a setting; {did_you_mean(key)}")
@@ -118,15 +123,28 @@ def _with_option_names_quoted(text: str) -> str:
 
 
 @contextmanager
-def _errors_in_a_sentence() -> Iterator[None]:
+def _errors_in_a_sentence(config_dir: Path | None) -> Iterator[None]:
     """Turn errors of Hydra, OmegaConf and YAML into `ConfigError`."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         place, in_file, _ = str(error).partition(" raised while composing config:")
         raise ConfigError(f"{place.partition(':')[0]}: " * bool(in_file) + _sentence(error)) from error
-    except yaml.MarkedYAMLError as error:
+    except UnicodeDecodeError as error:
+        files = sorted(config_dir.rglob("*.yaml")) if config_dir else []
+        if (file := next((file for file in files if not _is_utf8(file)), None)) is None:
+            raise
+        raise ConfigError(f"{file} is not text in UTF-8; save it as such.") from error
+    except yaml.YAMLError as error:
         raise ConfigError(f"a configuration file is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def _is_utf8(file: Path) -> bool:
+    try:
+        file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unreadable(text: str) -> str:

@@ -129,7 +129,9 @@ def check_set(config: "Config", csv: Path | None, *, as_json: bool) -> None:
     else:
         console = Console()
         console.print(findings_table(findings), soft_wrap=True)
-        console.print(f"{config.data.name}: {verdict(findings.problems)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{config.data.name}: {verdict(findings.problems)}", markup=False, highlight=False, soft_wrap=True
+        )
     if was_stopped:
         _end_stopped(findings)
     raise typer.Exit(1 if findings.problems else 0)

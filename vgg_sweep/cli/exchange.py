@@ -1,5 +1,6 @@
 """Commands that exchange nets with other libraries: import, export."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -33,11 +34,14 @@ def import_(
     from vgg_sweep.errors import ConfigError
 
     files = [Path(word) for word in words if "=" not in word or Path(word).is_file()]
-    overrides = [word for word in words if Path(word) not in files]
+    overrides = [word.strip() for word in words if Path(word) not in files]
     given = {override.partition("=")[0] for override in overrides}
     at_paper_size = [] if given & {"data", "experiment"} else ["data=imagenet"]
     if not files:
         raise ConfigError("import needs a file of weights, such as vgg16.pth or VGG_ILSVRC_16_layers.caffemodel.")
+    for file in files:
+        if not os.path.lexists(file):
+            raise ConfigError(f"there is no file {file}.")
 
     def task(config: "Config") -> None:
         from vgg_sweep.exchange.importing import import_weights

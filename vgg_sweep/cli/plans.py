@@ -37,8 +37,8 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
     for run in (run for run in agenda.runs if not (is_long and states[run.id] == "done")):
         state, will_use = states[run.id], forecast.bytes[run.id]
         lines.add_row(
-            run.id if len(folders) == 1 else str(run.folder.path),
-            short[run.parent.id] if run.parent else "",
+            Text(run.id if len(folders) == 1 else str(run.folder.path)),
+            Text(short[run.parent.id] if run.parent else ""),
             Text(state, STYLES.get(state.partition(" ")[0], "")),
             duration(forecast.seconds[run.id]) if run.id in forecast.seconds else "-",
             size(used[run.id]) if state == "done" else f"~ {size(max(will_use, used[run.id]))}",

@@ -166,10 +166,10 @@ def asked_run(config: "Config") -> "Run":
 
 
 def trained_run(config: "Config") -> "Run":
-    """The run that is asked for. Raises `RunError` if it is not trained."""
-    from vgg_sweep.errors import RunError
+    """The run that is asked for. Raises `ConfigError` if it is not trained."""
+    from vgg_sweep.errors import ConfigError
 
     run = asked_run(config)
     if not run.folder.is_trained:
-        raise RunError(f"{run.folder.path} holds no finished net; give `vgg-sweep train` the same settings first.")
+        raise ConfigError(f"{run.folder.path} holds no finished net; give `vgg-sweep train` the same settings first.")
     return run

@@ -124,7 +124,9 @@ def table(rows: Sequence[Mapping[str, Any]], screen: Console, title: str | None 
 
 
 def _lines(cells: Sequence[Mapping[str, Text]], names: Sequence[str], title: str | None) -> Table:
-    lines = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    lines = Table(
+        title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="dim"
+    )
     for name in names:
         lines.add_column(
             name, no_wrap=True, justify="right" if name in ("loss", "error %", "img/s", "left") else "left"

@@ -128,7 +128,7 @@ def choice_file(cache_folder: Path, of: Mapping[str, Any]) -> Path:
 def kept_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) -> Choice | None:
     """The choice kept in `path`; None if there is none, or, which is said, if it is damaged or not for `of`."""
     try:
-        kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text(encoding="utf-8"))
         choice = _read(kept)
     except FileNotFoundError:
         return None
@@ -193,7 +193,7 @@ def _all_kept(cache_folder: Path) -> list[tuple[dict[str, Any], Choice]]:
     found = []
     for path in sorted(cache_folder.glob("choices/*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(path.read_text())
+            kept = json.loads(path.read_text(encoding="utf-8"))
             found.append((kept["of"], _read(kept)))
     return found
 
@@ -202,7 +202,7 @@ def _all_kept(cache_folder: Path) -> list[tuple[dict[str, Any], Choice]]:
 def cpu_name() -> str:
     """The processor and a hash of its features: two of one name may differ in them, and then in what is fast."""
     with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0].splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n", 1)[0].splitlines()
         facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         features = facts.get("flags") or facts.get("Features") or ""
         name = facts.get("model name") or platform.machine()

@@ -78,7 +78,9 @@ class _Beside:
 
 
 def _loaded(file: Path) -> Mapping[str, Any]:
-    config: Mapping[str, Any] = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    config: Mapping[str, Any] = yaml.load(
+        file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    )
     return config
 
 

@@ -69,9 +69,10 @@ def read_run(folder: RunFolder, *, as_asked: bool = False) -> Run:
     file = folder.asked if as_asked and folder.asked.exists() else folder.config
     try:
         raw = OmegaConf.load(file)
-        assert isinstance(raw, DictConfig)
+        if not isinstance(raw, DictConfig):
+            raise ValueError("it holds no settings")
         run = plan([checked(raw)])[-1]
-    except (OSError, ValueError, AssertionError, OmegaConfBaseException, YAMLError) as error:
+    except (OSError, ValueError, OmegaConfBaseException, YAMLError) as error:
         raise RunError(
             f"{file} is not a whole configuration ({error}); put back a copy of it, or move {folder.path} elsewhere "
             "and give the command of this run again."
@@ -79,6 +80,17 @@ def read_run(folder: RunFolder, *, as_asked: bool = False) -> Run:
     if run.id != folder.id:  # the ids of older runs are made without the arithmetic
         older = plan([_with(run.config, _defaults(Role.ARITHMETIC))])[-1]
         run = replace(older, config=run.config) if older.id == folder.id else run
+    return run
+
+
+def read_named(folder: RunFolder, *, as_asked: bool = False) -> Run:
+    """The run in `folder`, to be worked on there. Raises as `read_run`, and `ConfigError` if the folder was renamed."""
+    run = read_run(folder, as_asked=as_asked)
+    if run.id != folder.id:
+        raise ConfigError(
+            f"{folder.path} has another name than its run, {run.id}: it was renamed, or its {folder.config.name} was "
+            f"changed; to work on it, name it {folder.path.with_name(run.id)}."
+        )
     return run
 
 
@@ -95,10 +107,10 @@ def run_in_folder(config: Config) -> Run:
     """The run in the folder `config.run` under the protocol and the way of working of `config`; with its arithmetic and
     its place of the data where it names them.
 
-    Raises as `read_run`.
+    Raises as `read_named`.
     """
     folder = RunFolder(Path(str(config.run)))
-    there, asked = read_run(folder), flat(asdict(config))
+    there, asked = read_named(folder), flat(asdict(config))
     values = {
         name: asked[name]
         for name, (_, default, rules) in schema_fields().items()

@@ -87,13 +87,13 @@ class TrainedNet:
 def load(run_or_file: str | Path) -> TrainedNet:
     """The trained net of a run's folder, or of a file that `vgg-sweep export --to safetensors` wrote.
 
-    Raises `ConfigError` if there is nothing of the kind, `RunError` if the run is not trained or cannot be read.
+    Raises `ConfigError` if there is nothing of the kind or it is not trained, `RunError` if it cannot be read.
     """
     path = Path(run_or_file)
     folder = RunFolder(path.parent if path.name == RunFolder(path.parent).weights.name else path)
     if folder.config.exists():
         if not folder.is_trained:
-            raise RunError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
+            raise ConfigError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
         config = _config_of(folder)
         _check_weights(folder)
         return _load(folder.weights, config)

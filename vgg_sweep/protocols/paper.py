@@ -67,7 +67,7 @@ class System:
 
 @cache
 def _paper() -> dict[str, Any]:
-    return dict(json.loads(PAPER_JSON.read_text()))
+    return dict(json.loads(PAPER_JSON.read_text(encoding="utf-8")))
 
 
 def rows(table: str) -> list[Row]:

@@ -59,7 +59,7 @@ class RunFolder:
     def job(self) -> str:
         """The job that the run was last given to, as `slurm 7_2`; empty if none."""
         try:
-            return (self.path / "job.txt").read_text()
+            return (self.path / "job.txt").read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
 
@@ -108,7 +108,7 @@ class RunFolder:
     def is_locked(self) -> bool:
         """Whether a living process works on this run."""
         try:
-            with open(self.path / "lock") as file:
+            with open(self.path / "lock", encoding="utf-8") as file:
                 return not _try_lock(file, fcntl.LOCK_SH, patience_seconds=0)
         except FileNotFoundError:
             return False
@@ -121,7 +121,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / "lock", "a+")
+            file = open(self.path / "lock", "a+", encoding="utf-8")
         except PermissionError as error:
             raise RunError(f"{self.path} cannot be written ({error.strerror}); give another out=DIR.") from error
         with file:
@@ -155,11 +155,11 @@ def _opened_lock(path: Path) -> IO[str]:
     """The lock, made if it is not there. To lock what another user has made, reading it suffices."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return open(path, "a+")
+        return open(path, "a+", encoding="utf-8")
     except PermissionError:
         if not path.exists():
             raise
-        return open(path)
+        return open(path, encoding="utf-8")
 
 
 def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX, patience_seconds: float = 0.3) -> bool:

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Column
+from rich.text import Text
 
 from vgg_sweep.runs.folder import RunFolder
 
@@ -66,10 +67,10 @@ class Reporter:
         """A line for log.txt and, when live, for the terminal."""
         if self._mute:
             return
-        with open(self.folder.log, "a") as log:
+        with open(self.folder.log, "a", encoding="utf-8", errors="surrogateescape") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         if self._live:
-            self._console.print(f"[dim]{self.folder.id}[/dim] {text}", highlight=False, soft_wrap=True)
+            self._console.print(Text.assemble((self.folder.id, "dim"), " ", text), highlight=False, soft_wrap=True)
 
     def step(self, stage: str, done: int, total: int, **figures: float) -> None:
         """`done` of `total` steps of `stage` are done; `figures` go into status.json and onto the line."""

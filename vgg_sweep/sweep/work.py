@@ -14,7 +14,7 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.images.sets.sources import check_source, is_here, refuse_dropped
 from vgg_sweep.machine.launch import is_first_process, launch, num_processes
-from vgg_sweep.plan.folders import read_run
+from vgg_sweep.plan.folders import read_named
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import write_text
@@ -149,7 +149,7 @@ def _sentence(error: BaseException) -> str:
 
 def main(folder: Path, *, live: bool = False) -> int:
     """Work on a prepared run folder in this process: what a sweep starts for each run. Returns the exit code."""
-    run = read_run(RunFolder(folder), as_asked=True)
+    run = read_named(RunFolder(folder), as_asked=True)
     try:
         work(run, live=live)
     except (Interrupted, KeyboardInterrupt):

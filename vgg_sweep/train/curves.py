@@ -57,7 +57,7 @@ class Window:
 
 def append_row(path: Path, row: Mapping[str, float]) -> None:
     is_new = not path.exists()
-    with open(path, "a", newline="") as file:
+    with open(path, "a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         if is_new:
             writer.writeheader()
@@ -67,6 +67,6 @@ def append_row(path: Path, row: Mapping[str, float]) -> None:
 def forget_rows_after(path: Path, step: int) -> None:
     """Drop the rows of steps that will be taken again, and any that was cut."""
     if path.exists():
-        rows = [line.split(",") for line in path.read_text().splitlines()]
+        rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
         kept = [row for row in rows if len(row) == len(COLUMNS) and row[0].isdigit() and int(row[0]) <= step]
         write_text(path, "".join(",".join(row) + "\n" for row in [list(COLUMNS), *kept]))

@@ -151,3 +151,13 @@ def test_what_was_dropped_is_said_to_who_asks_and_known_to_old_runs(name: str, v
     with pytest.raises(ConfigError, match=f"data.{name}={value} was dropped, .* leave data.{name} out to train"):
         refuse_dropped(asked.data)
     refuse_dropped(Data())
+
+
+def test_classes_that_only_look_alike_are_told_apart_in_words(tmp_path: Path) -> None:
+    for split, name in (("train", "ch\u00e2teau"), ("val", "cha\u0302teau")):
+        (tmp_path / split / name).mkdir(parents=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / split / name / "0.png")
+    with pytest.raises(ConfigError, match=r"composed \(Unicode NFC\) in one and decomposed \(NFD\) in the other"):
+        open_images(folder_config(tmp_path))
+    (tmp_path / "val" / "cha\u0302teau").rename(tmp_path / "val" / "ch\u00e2teau")
+    assert open_images(folder_config(tmp_path)).classes == ["ch\u00e2teau"]

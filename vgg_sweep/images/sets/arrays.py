@@ -68,7 +68,7 @@ class Package:
                 content = (self.path / name).read_bytes()
             else:
                 with tarfile.open(self.path) as tar:
-                    member = next(member for member in tar if Path(member.name).name == name)
+                    member = next(member for member in tar if member.isfile() and Path(member.name).name == name)
                     file = tar.extractfile(member)
                     assert file is not None, "a file of the archive"
                     content = file.read()

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from unicodedata import normalize
 
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.files import EXTENSIONS, files, is_image, is_visible
-from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Listing, Located, ProgressCallback
+from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Listing, Located, ProgressCallback, one_image_alone
 
 VAL_NAMES = ("val", "valid", "validation")
 LAYOUT = "a folder with train/ and val/ and in each a folder a class"
@@ -16,13 +18,18 @@ LAYOUT = "a folder with train/ and val/ and in each a folder a class"
 def check_folders(data: Data) -> tuple[Path, Path | None, list[str]]:
     """The trees of train and val and their classes, sorted; no tree of val where `data.val_share` makes one.
 
-    Looks at class folders, not at images. Raises `ConfigError` if they are not there or not of the expected layout.
+    Looks at class folders, not at all images. Raises `ConfigError` if they are not there or not of the expected layout.
     """
     root = root_of(data, LAYOUT)
     train = root / "train"
     if data.val_share is not None:
         train = train if train.is_dir() else root
-        return train, None, sorted(class_folders(train))
+        classes = sorted(class_folders(train))
+        for name in classes:
+            images = (entry for _, _, entry in files(train / name) if is_image(entry))
+            if len(list(islice(images, 2))) == 1:
+                raise one_image_alone(data.val_share, name)
+        return train, None, classes
     val = next((root / name for name in VAL_NAMES if (root / name).is_dir()), root / "val")
     in_train, in_val = class_folders(train), class_folders(val)
     check_same_classes(root, in_train, in_val)
@@ -72,11 +79,15 @@ def check_same_classes(root: Path, train: set[str], val: set[str]) -> None:
     """Raise `ConfigError` if train and val have not the same classes."""
     if train != val:
         numbered = all(name.isdigit() for name in val) and not any(name.isdigit() for name in train)
+        look_alike = {normalize("NFC", name) for name in train - val} & {normalize("NFC", name) for name in val - train}
         raise ConfigError(
             f"{root}: train/ and val/ must have the same class folders, but {named(train - val)} only in train/ and "
             f"{named(val - train)} only in val/."
             + " Those of val/ are numbers, in whatever order; name them as in train/."
             * numbered
+            + " Some of these look alike but are spelled differently: their accents are composed (Unicode NFC) in one "
+            "and decomposed (NFD) in the other. Name them alike: `convmv -r -f utf8 -t utf8 --nfc --notest DIR`."
+            * bool(look_alike)
         )
 
 

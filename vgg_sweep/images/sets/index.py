@@ -215,13 +215,18 @@ def held_out(labels_N: np.ndarray, share: float, seed: int, classes: Sequence[st
     for label in np.unique(labels_N):
         rows = np.flatnonzero(labels_N == label)
         if len(rows) == 1:
-            raise ConfigError(
-                f"data.val_share={share:g} needs two images of every class, one to train and one to validate on, and "
-                f"{classes[label]} has one; add images of it, or remove the class."
-            )
+            raise one_image_alone(share, classes[label])
         drawn = np.random.Generator(np.random.PCG64([seed, int(label)])).permutation(rows)
         is_held_out_N[drawn[: min(max(1, round(share * len(rows))), len(rows) - 1)]] = True
     return is_held_out_N
+
+
+def one_image_alone(share: float, name: str) -> ConfigError:
+    """Why class `name` cannot be divided."""
+    return ConfigError(
+        f"data.val_share={share:g} needs two images of every class, one to train and one to validate on, and {name} "
+        "has one; add images of it, or remove the class."
+    )
 
 
 def hold_out(listing: Listing, share: float, seed: int) -> None:

@@ -60,7 +60,7 @@ def _scan_tiny_imagenet(listing: Listing, folder: Path, progress: ProgressCallba
         listing.val = scan_tree(listing, folder / "val", "val", sorted(class_folders(folder / "val")), progress)
         return
     listing.stamp(annotations)
-    wnids = dict(line.split("\t")[:2] for line in annotations.read_text().splitlines())
+    wnids = dict(line.split("\t")[:2] for line in annotations.read_text(encoding="utf-8").splitlines())
     images, _ = scan_files(folder / "val" / "images", "val", listing.stamp)
     listing.val = _by_class(listing, images, lambda name: wnids.get(name), "val", annotations)
 
@@ -70,7 +70,7 @@ def _scan_food101(listing: Listing, folder: Path, progress: ProgressCallback) ->
     for split, part in (("train", "train"), ("val", "test")):
         file = folder / "meta" / f"{part}.txt"
         listing.stamp(file)
-        in_split |= dict.fromkeys((f"{name}.jpg" for name in file.read_text().split()), split)
+        in_split |= dict.fromkeys((f"{name}.jpg" for name in file.read_text(encoding="utf-8").split()), split)
     classes = sorted(class_folders(folder / "images"))
     for done, name in enumerate(classes, start=1):
         images, _ = scan_files(folder / "images" / name, name, listing.stamp)

@@ -138,6 +138,6 @@ def free_memory_bytes() -> int:
     pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"  # macOS has the latter only
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf(pages)
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and (allowed := limit.read_text().strip()) != "max":
-        free = min(free, int(allowed) - int(used.read_text()))
+    if limit.exists() and used.exists() and (allowed := limit.read_text(encoding="utf-8").strip()) != "max":
+        free = min(free, int(allowed) - int(used.read_text(encoding="utf-8")))
     return free

@@ -137,7 +137,7 @@ def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[Repor
     runs = []
     for folder in find_runs(sweep):
         try:
-            run = ReportedRun(folder, read_config(folder.config.read_text()), name, has_posteriors)
+            run = ReportedRun(folder, read_config(folder.config.read_text(encoding="utf-8")), name, has_posteriors)
             _ = run.slug, run.seed, run.test_scales("multi"), run.overrides  # all that a report needs of it
             runs.append(run)
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:

@@ -156,7 +156,7 @@ class Queue(Executor):
         from submitit.core.utils import JobPaths
 
         with suppress(OSError):
-            return JobPaths(self._folder, name.split()[1]).stderr.read_text(errors="replace")[-4000:]
+            return JobPaths(self._folder, name.split()[1]).stderr.read_text(encoding="utf-8", errors="replace")[-4000:]
         return ""
 
     def _submit(self, runs: Sequence[Run]) -> list[str]:

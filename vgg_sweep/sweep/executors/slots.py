@@ -86,7 +86,7 @@ def hold_gpus(slot: Slot) -> list[IO[str]] | None:
     locks: list[IO[str]] = []
     for gpu in slot.gpus:
         name = f"vgg-sweep-{os.getuid()}-gpu-{gpu.replace('/', '_')}.lock"
-        locks.append(open(Path(tempfile.gettempdir()) / name, "w"))
+        locks.append(open(Path(tempfile.gettempdir()) / name, "w", encoding="utf-8"))
         try:
             fcntl.flock(locks[-1], (fcntl.LOCK_SH if slot.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
