@@ -41,7 +41,7 @@ def begun(tmp_path: Path) -> Callable[[Path], Run]:
     def begin(root: Path) -> Run:
         run = at(root, tmp_path)
         prepare(run)
-        begin_with(run, open_images(run.config))
+        begin_with(run, open_images(run.config), print)
         return run
 
     return begin

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.runs.files import read_json, remove_temporaries, write_json, write_text
+from vgg_sweep.runs.files import printable, read_json, remove_temporaries, write_json, write_text
 
 DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt")
 """Written by drivers, without the lock of the run."""
@@ -62,6 +62,10 @@ class RunFolder:
             return (self.path / "job.txt").read_text()
         except FileNotFoundError:
             return ""
+
+    def write_error(self, text: str) -> None:
+        """Write down in error.txt why the run failed."""
+        write_text(self.error, printable(text))
 
     def note_job(self, name: str) -> None:
         """Write down the job that the run is given to."""

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from vgg_sweep.runs.files import printable
 from vgg_sweep.runs.folder import RunFolder
 
 STATUS_EVERY_SECONDS = 1.0
@@ -66,7 +67,8 @@ class Reporter:
         """A line for log.txt and, when live, for the terminal."""
         if self._mute:
             return
-        with open(self.folder.log, "a") as log:
+        text = printable(text)
+        with open(self.folder.log, "a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         if self._live:
             self._console.print(f"[dim]{self.folder.id}[/dim] {text}", highlight=False, soft_wrap=True)

@@ -121,7 +121,7 @@ def to_html(said: Contents) -> str:
         Section("provenance", "Provenance", grids=[facts.provenance(said), facts.runs_grid(said)],
                 commands=[Commands("To make these runs again", facts.commands_of(said))]),
     ]  # fmt: skip
-    style, script = (Path(__file__).with_name(name).read_text() for name in ("page.css", "page.js"))
+    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return str(
         _template().render(
