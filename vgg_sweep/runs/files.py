@@ -17,13 +17,13 @@ NAME_BYTE = 0xDC00
 TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 
 
-PRINTABLE = "printable"
+IN_PRINT = "printable"
 """What a stream's or an encoding's `errors` are called under which nothing is too odd to be written."""
 
 
 def printable(text: str) -> str:
     """`text` for people and for UTF-8: of a name that is not UTF-8, each odd byte as in `fr\\xfc.jpg`."""
-    return text.encode("utf-8", PRINTABLE).decode()
+    return text.encode("utf-8", IN_PRINT).decode()
 
 
 def _in_print(error: UnicodeError) -> tuple[str, int]:
@@ -36,7 +36,7 @@ def _in_print(error: UnicodeError) -> tuple[str, int]:
     return "".join(bytes_or_marks), error.end
 
 
-codecs.register_error(PRINTABLE, _in_print)
+codecs.register_error(IN_PRINT, _in_print)
 
 
 @contextmanager
@@ -87,9 +87,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in `path`; empty if there is no file. Raises `RunError` if it cannot be read."""
     try:
-        value = json.loads(path.read_text())
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error}); remove it and run the command again.") from error
-    return dict(value)

@@ -183,6 +183,12 @@ def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX, patience_seconds: float 
             ) from error
 
 
+def find_nameless(sweep: Path) -> list[RunFolder]:
+    """The folders in a sweep, sorted, that hold a run's weights or posteriors and no config.yaml that says of which."""
+    made = {path.parent for name in ("weights.safetensors", "posteriors") for path in sweep.glob(f"*/{name}")}
+    return [RunFolder(path) for path in sorted(made) if not (path / "config.yaml").exists()]
+
+
 def find_runs(sweep: Path) -> list[RunFolder]:
     """The run folders of a sweep, sorted by id."""
     return [RunFolder(path.parent) for path in sorted(sweep.glob("*/config.yaml"))]

@@ -37,7 +37,10 @@ def check_origins(runs: Iterable[Run], progress: Callable[[int, int], None] | No
 
 
 def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:
-    """Write down that `run` is made from `images`, and `say`, once, what was noticed in listing them. Raises `ConfigError` if it began with others."""
+    """Write down that `run` is made from `images`; `say`, once a run, what was noticed when these were listed.
+
+    Raises `ConfigError` if it began with others.
+    """
     if not _is_comparable(run.config):
         return
     if before := _origin(run.folder):
