@@ -80,9 +80,7 @@ class ReportedRun:
         rows = _cached(posteriors.remembered, posteriors.fingerprint)
         newest_ns = posteriors.newest_ns
         if rows is not None and newest_ns > posteriors.remembered.get("newest_ns", newest_ns):
-            rows = (
-                None  # a file was written since, perhaps not by scoring: all are read and hashed
-            )
+            rows = None  # a file was written since, perhaps not by scoring: all are read and hashed
         if rows is None or posteriors.remembered.get("manifest_stat") != posteriors.manifest_stat:
             rows = _evaluate(self) if rows is None else rows
             path = posteriors.folder / "errors.json"
