@@ -1,5 +1,6 @@
 """Nets as a library. Axes: N images, C channels, H W pixels, K classes, h w positions of a layer."""
 
+import hashlib
 import re
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from vgg_sweep.cli.card import export
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.nets.weights import own_fingerprint
 
 DOCS = ROOT / "docs" / "weights.md"
 
@@ -188,5 +190,17 @@ def test_a_flipped_bit_in_scored_weights_is_noticed(tmp_path):
     content = bytearray(folder.weights.read_bytes())
     content[-3] ^= 1
     folder.weights.write_bytes(content)
-    with pytest.raises(RunError, match=r"weights.safetensors is not the file that was scored: it is damaged"):
+    with pytest.raises(RunError, match=r"weights.safetensors is (not the file that was scored: it is )?damaged"):
         vgg_sweep.load(folder.path)
+
+
+def test_a_flipped_bit_in_weights_is_noticed_before_they_are_scored_or_lent(tmp_path):
+    folder = random_run(tmp_path)
+    folder.update_record(weights_sha256=hashlib.sha256(folder.weights.read_bytes()).hexdigest())
+    vgg_sweep.load(folder.path)
+    content = bytearray(folder.weights.read_bytes())
+    content[-3] ^= 1
+    folder.weights.write_bytes(content)
+    for use in (vgg_sweep.load, lambda path: own_fingerprint(folder)):
+        with pytest.raises(RunError, match=r"weights.safetensors is damaged or was replaced.* remove this file alone"):
+            use(folder.path)

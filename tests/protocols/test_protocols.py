@@ -127,14 +127,18 @@ def test_a_missing_a_truncated_and_a_misshapen_file_are_named_with_the_cure(tmp_
 )
 def test_labels_that_cannot_be_are_refused(tmp_path: Path, labels: list[int], message: str) -> None:
     write_posteriors(tmp_path, {("dense", 73, False): np.zeros((len(labels), 6))}, labels)
-    with pytest.raises(RunError, match=f"{message}.*remove {tmp_path / 'posteriors'} and make it again: {REDO}"):
+    with pytest.raises(
+        RunError, match=f"{message}.*remove {tmp_path / 'posteriors' / 'manifest.json'} and make it again: {REDO}"
+    ):
         _ = Posteriors(tmp_path / "posteriors", REDO).labels_N
 
 
 @pytest.mark.parametrize("text", ["", '{"classes": ["a"', "[1]", "{}"])
 def test_a_manifest_that_is_not_whole_is_named_with_the_cure(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(RunError, match=f"manifest.json is not a whole manifest.*remove {tmp_path} and .*: {REDO}"):
+    with pytest.raises(
+        RunError, match=f"manifest.json is not a whole manifest.*remove {tmp_path / 'manifest.json'} and .*: {REDO}"
+    ):
         _ = Posteriors(tmp_path, REDO).manifest
 
 

@@ -351,7 +351,7 @@ def test_posteriors_of_other_weights_are_not_mixed(tmp_path: Path) -> None:
     wider = tiny_run(tmp_path, protocol="multi")
     manifest_file = run.folder.posteriors / "manifest.json"
     manifest_file.write_text(manifest_file.read_text().replace('"weights_fingerprint": "', '"weights_fingerprint": "0'))
-    with pytest.raises(RunError, match="was made from other weights; remove that folder"):
+    with pytest.raises(RunError, match="was made from other weights; move that folder"):
         scored(wider)
 
 

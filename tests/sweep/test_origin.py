@@ -1,5 +1,6 @@
 """A run knows the images that it was made from: others under the same settings are told apart, a moved set is not."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import read_json, write_json
+from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.origin import begin_with, check_origins
 
 COLOURS = {"cat": (200, 40, 40), "dog": (40, 200, 40), "emu": (40, 40, 200), "fox": (200, 200, 40)}
@@ -41,7 +43,7 @@ def begun(tmp_path: Path) -> Callable[[Path], Run]:
     def begin(root: Path) -> Run:
         run = at(root, tmp_path)
         prepare(run)
-        begin_with(run, open_images(run.config))
+        begin_with(run, open_images(run.config), print)
         return run
 
     return begin
@@ -123,3 +125,31 @@ def test_two_places_in_one_sweep_are_not_one_run(tmp_path: Path, call: Callable[
     assert refused.exit_code == 2
     assert "would be one run" in refused.err and "data.name=NAME" in refused.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_left_out_of_a_set_is_said_once_a_run(tmp_path: Path, call: Callable[..., Outcome]) -> None:
+    root = make_set(tmp_path / "one", "cat", "dog")
+    for index in range(3):
+        (root / "train" / "cat" / f"{index}.jfif2").write_bytes(b"")
+    said = "3 files without an image's extension are left out, such as "
+    first = call("train", *SMALL, f"data.root={root}", "out=runs")
+    assert first.exit_code == 0 and first.out.count(said) == 1
+    call("train", *SMALL, f"data.root={root}", "out=runs", "protocol=multi")
+    [log] = tmp_path.glob("runs/*/log.txt")
+    assert log.read_text().count(said) == 1
+
+
+def test_a_bad_image_whose_name_is_not_utf8_fails_its_run_and_not_the_sweep(
+    tmp_path: Path, call: Callable[..., Outcome]
+) -> None:
+    root = make_set(tmp_path / "one", "cat", "dog")
+    for split in ("train", "val"):
+        (root / split / "cat").rename(root / split / os.fsdecode(b"caf\xe9"))
+    (root / "train" / "dog" / os.fsdecode(b"b\xe4d.jpg")).write_bytes(b"not an image")
+    outcome = call("multirun", *SMALL, f"data.root={root}", "out=runs")
+    assert outcome.exit_code == 1 and "1 of 1 runs are not done" in outcome.err
+    assert r"train/dog/b\xe4d.jpg cannot be read as an image" in outcome.out
+    [run] = map(RunFolder, (tmp_path / "runs").iterdir())
+    for file in (run.log, run.error):
+        assert r"train/dog/b\xe4d.jpg cannot be read" in file.read_text(encoding="utf-8")
+    assert run.status()["state"] == "failed"

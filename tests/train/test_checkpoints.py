@@ -111,3 +111,18 @@ def test_a_checkpoint_of_one_more_broken_is_passed_over_and_removed(tmp_path: Pa
     train(run, *materials(run), StopAt(run))
     assert run.folder.log.read_text().count("is broken") == 2
     assert equal(whole, load_file(run.folder.weights))
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_named_and_passed_over(tmp_path: Path) -> None:
+    whole = trained(tiny_run(tmp_path / "whole"))
+    run = tiny_run(tmp_path / "flipped", checkpoint_every_steps=1)
+    prepare(run)
+    with pytest.raises(Interrupted):
+        train(run, *materials(run), StopAt(run, 5))
+    newest = checkpoint_files(run.folder)[0]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    train(run, *materials(run), StopAt(run))
+    assert f"{newest.name} is broken" in run.folder.log.read_text()
+    assert equal(whole, load_file(run.folder.weights))

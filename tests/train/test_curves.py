@@ -51,3 +51,15 @@ def test_rows_after_a_step_and_cut_rows_are_dropped(tmp_path: Path) -> None:
 def test_without_rows_there_is_nothing_to_forget(tmp_path: Path) -> None:
     forget_rows_after(tmp_path / "metrics.csv", 3)
     assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_damaged_rows_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    for step in range(1, 5):
+        append_row(path, row(step))
+    lines = path.read_bytes().splitlines()
+    lines[2] = lines[2].replace(b".", b"\xff")
+    path.write_bytes(b"\n".join(lines))
+    forget_rows_after(path, 3)
+    with open(path) as file:
+        assert [each["step"] for each in csv.DictReader(file)] == ["1", "3"]

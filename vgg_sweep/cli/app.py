@@ -142,10 +142,12 @@ def run_folder(name: str) -> "RunFolder":
 
 def main() -> None:
     """Run the command line; an error is one sentence, with its traceback if --debug is given."""
+    from vgg_sweep.runs.files import IN_PRINT
+
     program = Program()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without dashes, a file's name that is not UTF-8
+            stream.reconfigure(errors=IN_PRINT)  # a terminal without dashes, a file's name that is not UTF-8
     if find_spec("fcntl") is None:
         typer.echo("Error: vgg-sweep needs Linux or macOS; on Windows install it inside WSL.", err=True)
         sys.exit(2)

@@ -25,7 +25,7 @@ from vgg_sweep.images.views.crops import rescaled
 from vgg_sweep.images.views.preprocessing import in_rgb, net_input, own_preprocessing
 from vgg_sweep.nets.activations import activations
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
-from vgg_sweep.nets.weights import load_weights, read_metadata, weights_fingerprint
+from vgg_sweep.nets.weights import load_weights, own_fingerprint, read_metadata
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
@@ -105,9 +105,9 @@ def load(run_or_file: str | Path) -> TrainedNet:
 
 
 def _check_weights(folder: RunFolder) -> None:
-    """Raise `RunError` if the weights are not those that were scored."""
-    scored = read_json(folder.posteriors / "manifest.json").get("weights_fingerprint")
-    if scored is not None and scored != weights_fingerprint(folder.weights):
+    """Raise `RunError` if the weights are not those that were trained and scored."""
+    there = own_fingerprint(folder)
+    if read_json(folder.posteriors / "manifest.json").get("weights_fingerprint", there) != there:
         raise RunError(
             f"{folder.weights} is not the file that was scored: it is damaged, or was replaced. Put a copy of it back; "
             f"or, if it was replaced, `vgg-sweep score run={folder.path}` scores it anew."

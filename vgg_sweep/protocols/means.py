@@ -48,6 +48,11 @@ class Posteriors:
         stat = (self.folder / "manifest.json").stat()
         return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
+    @property
+    def newest_ns(self) -> int:
+        """When a file of posteriors was last written; 0 if none is there."""
+        return max((file.stat().st_mtime_ns for file in self.folder.glob("*.npy")), default=0)
+
     @cached_property
     def remembered(self) -> dict[str, Any]:
         """`errors.json` of the last report; empty if it is missing or damaged."""
@@ -79,7 +84,7 @@ class Posteriors:
     @property
     def _anew(self) -> str:
         """What to do where there is no single file to be made again."""
-        return f"remove {self.folder} and make it again: {self.redo}"
+        return f"remove {self.folder / 'manifest.json'} and make it again: {self.redo}"
 
     @cached_property
     def labels_N(self) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from vgg_sweep.report.tables.contents import TABLES, Contents, contents
 from vgg_sweep.report.writers import latex, markdown
 from vgg_sweep.report.writers.data import to_csv, to_json, to_parquet
 from vgg_sweep.report.writers.terminal import show
-from vgg_sweep.runs.files import write_bytes
+from vgg_sweep.runs.files import IN_PRINT, write_bytes
 
 Files = Mapping[str, str | bytes]
 """File name -> what is in it."""
@@ -120,7 +120,7 @@ def write(files: Files, out: Path) -> None:
     """Each file whole into the folder `out`, which is made if it is not there."""
     out.mkdir(parents=True, exist_ok=True)
     for name, body in files.items():
-        write_bytes(out / name, body.encode() if isinstance(body, str) else body)
+        write_bytes(out / name, body.encode(errors=IN_PRINT) if isinstance(body, str) else body)
 
 
 # --- formats: what each makes of the contents ---

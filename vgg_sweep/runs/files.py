@@ -1,5 +1,6 @@
 """Files that are whole or not there: written to a temporary name, synced, renamed."""
 
+import codecs
 import json
 import os
 import re
@@ -11,7 +12,31 @@ from typing import Any
 
 from vgg_sweep.errors import RunError
 
+NAME_BYTE = 0xDC00
+"""As Python decodes names of files, a byte that is not of UTF-8 is a character from here on."""
 TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
+
+
+IN_PRINT = "printable"
+"""What a stream's or an encoding's `errors` are called under which nothing is too odd to be written."""
+
+
+def printable(text: str) -> str:
+    """`text` for people and for UTF-8: of a name that is not UTF-8, each odd byte as in `fr\\xfc.jpg`."""
+    return text.encode("utf-8", IN_PRINT).decode()
+
+
+def _in_print(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that a terminal or a file cannot hold: the bytes of names, else question marks."""
+    assert isinstance(error, UnicodeEncodeError)
+    characters = error.object[error.start : error.end]
+    bytes_or_marks = [
+        f"\\x{ord(each) - NAME_BYTE:02x}" if 0x80 <= ord(each) - NAME_BYTE < 0x100 else "?" for each in characters
+    ]
+    return "".join(bytes_or_marks), error.end
+
+
+codecs.register_error(IN_PRINT, _in_print)
 
 
 @contextmanager
@@ -62,9 +87,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in `path`; empty if there is no file. Raises `RunError` if it cannot be read."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error}); remove it and run the command again.") from error
-    return dict(value)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.runs.files import read_json, remove_temporaries, write_json, write_text
+from vgg_sweep.runs.files import printable, read_json, remove_temporaries, write_json, write_text
 
 DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt")
 """Written by drivers, without the lock of the run."""
@@ -62,6 +62,10 @@ class RunFolder:
             return (self.path / "job.txt").read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
+
+    def write_error(self, text: str) -> None:
+        """Write down in error.txt why the run failed."""
+        write_text(self.error, printable(text))
 
     def note_job(self, name: str) -> None:
         """Write down the job that the run is given to."""
@@ -177,6 +181,12 @@ def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX, patience_seconds: float 
             raise RunError(
                 f"the file system of {file.name} cannot lock files ({error}); give out=DIR on another one."
             ) from error
+
+
+def find_nameless(sweep: Path) -> list[RunFolder]:
+    """The folders in a sweep, sorted, that hold a run's weights or posteriors and no config.yaml that says of which."""
+    made = {path.parent for name in ("weights.safetensors", "posteriors") for path in sweep.glob(f"*/{name}")}
+    return [RunFolder(path) for path in sorted(made) if not (path / "config.yaml").exists()]
 
 
 def find_runs(sweep: Path) -> list[RunFolder]:

@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from vgg_sweep.runs.files import printable
 from vgg_sweep.runs.folder import RunFolder
 
 STATUS_EVERY_SECONDS = 1.0
@@ -67,7 +68,8 @@ class Reporter:
         """A line for log.txt and, when live, for the terminal."""
         if self._mute:
             return
-        with open(self.folder.log, "a", encoding="utf-8", errors="surrogateescape") as log:
+        text = printable(text)
+        with open(self.folder.log, "a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         if self._live:
             self._console.print(Text.assemble((self.folder.id, "dim"), " ", text), highlight=False, soft_wrap=True)

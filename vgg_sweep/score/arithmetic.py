@@ -30,7 +30,8 @@ def check_same_arithmetic(
         if entry.get("precision", device.precision) != device.precision:
             raise RunError(
                 f"{folder.posteriors} holds posteriors computed in {entry['precision']}, and these would be in "
-                f"{device.precision}; give precision={entry['precision']}, or remove that folder to score the run anew."
+                f"{device.precision}; give precision={entry['precision']}, or move that folder elsewhere to "
+                "score the run anew."
             )
     others = {entry["tf32"] for entry in entries if "tf32" in entry} - {device.tf32}
     if others:

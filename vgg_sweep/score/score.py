@@ -32,7 +32,7 @@ from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.vgg import VGG, posteriors
-from vgg_sweep.nets.weights import weights_fingerprint
+from vgg_sweep.nets.weights import own_fingerprint
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.protocols.passes import Pass
@@ -217,8 +217,8 @@ def _leave_out(manifest: dict[str, Any], val: Split, is_there_N: np.ndarray, fol
         raise RunError("no validation image can be decoded; `vgg-sweep data check` lists them.")
     if manifest["files"] and manifest["images"] != ids:
         raise RunError(
-            f"{folder.posteriors} has {len(manifest['images'])} images where {len(ids)} can be decoded now; remove "
-            "that folder to score this run anew."
+            f"{folder.posteriors} has {len(manifest['images'])} images where {len(ids)} can be decoded now; move "
+            "that folder elsewhere to score this run anew."
         )
     left_out = [val.ids[row] for row in np.flatnonzero(~is_there_N).tolist()]
     manifest |= {"images": ids, "labels": val.labels_N[rows].tolist()}
@@ -235,7 +235,7 @@ def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
         "images": list(images.val.ids),
         "labels": images.val.labels_N.tolist(),
         "data_fingerprint": images.fingerprint,
-        "weights_fingerprint": weights_fingerprint(folder.weights),
+        "weights_fingerprint": own_fingerprint(folder),
         "files": [],
     }
     old = read_json(folder.posteriors / "manifest.json")
@@ -243,7 +243,7 @@ def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
         if old and old[key] != new[key]:
             what = key.split("_")[0]
             raise RunError(
-                f"{folder.posteriors} was made from other {what}; remove that folder to score this run anew."
+                f"{folder.posteriors} was made from other {what}; move that folder elsewhere to score this run anew."
             )
     return old or new
 

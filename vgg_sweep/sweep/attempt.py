@@ -35,7 +35,7 @@ def train_and_score(run: Run, reporter: Reporter) -> None:
     listing = "draw" if config.data.source == "fractals" else "list"
     images = open_images(config, lambda done, total: reporter.step(listing, done, total))
     if ranks.is_first:
-        begin_with(run, images)
+        begin_with(run, images, reporter.note)
     if config.imported.sha256 is not None:
         images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)
     else:

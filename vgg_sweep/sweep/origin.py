@@ -36,13 +36,18 @@ def check_origins(runs: Iterable[Run], progress: Callable[[int, int], None] | No
             _check(run, before, opened[key])
 
 
-def begin_with(run: Run, images: ImageSet) -> None:
-    """Write down that `run` is made from `images`. Raises `ConfigError` if it began with others."""
+def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:
+    """Write down that `run` is made from `images`; `say`, once a run, what was noticed when these were listed.
+
+    Raises `ConfigError` if it began with others.
+    """
     if not _is_comparable(run.config):
         return
     if before := _origin(run.folder):
         _check(run, before, images)
     else:
+        for note in images.notes:
+            say(note)
         write_json(run.folder.origin, _of(images))
 
 

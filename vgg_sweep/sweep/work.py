@@ -17,7 +17,7 @@ from vgg_sweep.machine.launch import is_first_process, launch, num_processes
 from vgg_sweep.plan.folders import read_named
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import write_text
+from vgg_sweep.runs.files import printable
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Diverged, Interrupted, Reporter
 from vgg_sweep.runs.provenance import changes, made_with
@@ -114,7 +114,7 @@ def _write_down(error: BaseException, reporter: Reporter) -> None:
     if folder.status().get("state") == "failed":
         return
     folder.update_status(state="diverged" if isinstance(error, Diverged) else "failed", error=_sentence(error))
-    write_text(folder.error, traceback.format_exc())
+    folder.write_error(traceback.format_exc())
     reporter.note(f"failed: {_sentence(error)}")
 
 
@@ -155,7 +155,7 @@ def main(folder: Path, *, live: bool = False) -> int:
     except (Interrupted, KeyboardInterrupt):
         return EXIT_CODES["interrupted"]
     except Exception as error:
-        print(f"{run.id}: {_sentence(error)}", file=sys.stderr)
+        print(printable(f"{run.id}: {_sentence(error)}"), file=sys.stderr)
         return EXIT_CODES["failed"]
     return EXIT_CODES["done"]
 

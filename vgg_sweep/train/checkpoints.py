@@ -2,6 +2,7 @@
 
 import io
 import time
+import zipfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -129,6 +130,9 @@ def restore(folder: RunFolder, learner: Learner, reporter: Reporter) -> Training
     """Load the newest whole checkpoint and name those that are not whole; None if there is none."""
     for path in checkpoint_files(folder):
         try:
+            with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+                if (spoilt := archive.testzip()) is not None:
+                    raise zipfile.BadZipFile(f"checksum of {spoilt}")
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a broken file
             reporter.note(f"{path.name} is broken ({type(error).__name__}); falling back to the previous checkpoint")

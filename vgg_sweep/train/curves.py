@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +65,16 @@ def append_row(path: Path, row: Mapping[str, float]) -> None:
 
 
 def forget_rows_after(path: Path, step: int) -> None:
-    """Drop the rows of steps that will be taken again, and any that was cut."""
+    """Drop the rows of steps that will be taken again, and any that was cut or is damaged."""
     if path.exists():
-        rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
-        kept = [row for row in rows if len(row) == len(COLUMNS) and row[0].isdigit() and int(row[0]) <= step]
+        rows = [line.split(",") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+        kept = [row for row in rows if _is_whole(row) and int(row[0]) <= step]
         write_text(path, "".join(",".join(row) + "\n" for row in [list(COLUMNS), *kept]))
+
+
+def _is_whole(row: Sequence[str]) -> bool:
+    try:
+        _ = [float(value) for value in row if value]
+    except ValueError:
+        return False
+    return len(row) == len(COLUMNS) and row[0].isdigit()

@@ -21,7 +21,7 @@ from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.initial import copy_all, draw_weights, warm_start_from_A
 from vgg_sweep.nets.vgg import VGG, build_net
-from vgg_sweep.nets.weights import load_state, save_weights, weights_fingerprint
+from vgg_sweep.nets.weights import load_state, own_fingerprint, save_weights
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
@@ -64,7 +64,7 @@ def train(
     if ranks.is_first:
         note_segment(folder, state.step, device)
         if run.parent is not None and state.step == 0:
-            folder.update_record(parent_weights_sha256=weights_fingerprint(run.parent.folder.weights))
+            folder.update_record(parent_weights_sha256=own_fingerprint(run.parent.folder))
     learner.stream = fine_tuning_stream(run) if state.rules > 1 else ()
     the_budget = budget(run, len(images.train))
     reporter.note(

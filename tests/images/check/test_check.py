@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,3 +129,15 @@ def test_what_was_found_is_shown_when_it_is_stopped(
 def _stop_at(num_images: int, findings: Findings) -> None:
     if findings.counts.num_images == num_images:
         raise KeyboardInterrupt
+
+
+def test_names_that_are_not_utf8_are_checked_like_others(tmp_path: Path, call: Callable[..., Outcome]) -> None:
+    root = sound(tmp_path / "set")
+    for split in ("train", "val"):
+        (root / split / "ant").rename(root / split / os.fsdecode(b"caf\xe9"))
+    (root / "train" / "bee" / os.fsdecode(b"fr\xfc.jpg")).write_bytes(b"not an image")
+    outcome = call("data", "check", "data=folder", f"data.root={root}", "crop=64", "--csv", "problems.csv")
+    assert outcome.exit_code == 1, outcome.err
+    assert r"train/bee/fr\xfc.jpg: it is in no known image format" in outcome.out
+    assert b"undecodable,train,train/bee/fr\xfc.jpg," in (tmp_path / "problems.csv").read_bytes()
+    assert r"caf\xe9" in call("data", "prepare", "data=folder", f"data.root={root}").out

@@ -207,3 +207,27 @@ def test_the_package_gives_load_results_without_pandas_until_asked() -> None:
         "vgg_sweep.load_results; assert 'pandas' in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("damage", "reason"), [("binary", "it is not text"), ("folder", "Is a directory")])
+def test_a_configuration_that_is_no_text_is_a_sentence_that_removes_nothing(
+    tmp_path: Path, damage: str, reason: str
+) -> None:
+    run = make_run(tmp_path, "A", "256")
+    (run / "config.yaml").unlink()
+    (run / "config.yaml").mkdir() if damage == "folder" else (run / "config.yaml").write_bytes(b"\xff\xfe\0\x81")
+    with pytest.raises(RunError) as told:
+        load_results(tmp_path)
+    assert f"config.yaml is no run's configuration ({reason}); put back a copy of it" in str(told.value)
+    assert "remove" not in str(told.value)
+
+
+def test_a_bit_flipped_after_a_report_is_noticed_by_the_next(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "A", "256")
+    load_results(tmp_path)
+    file = run / "posteriors" / "dense-Q73-flip1.npy"
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(RunError, match=r"dense-Q73-flip1.npy is not the file that was scored.*; remove it and make"):
+        load_results(tmp_path)

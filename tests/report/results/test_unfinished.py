@@ -174,3 +174,37 @@ def test_watching_text_that_is_printed_is_refused(tmp_path: Path) -> None:
     make_run(tmp_path, "A", "256", 0, SPEC)
     with pytest.raises(ConfigError, match="--out DIR"):
         reported(tmp_path, formats=["json"], watch=True)
+
+
+@pytest.mark.parametrize("damage", ["missing", "dangling"])
+def test_a_run_without_its_configuration_is_counted_and_named(tmp_path: Path, damage: str) -> None:
+    sweep = tmp_path / "sweep"
+    make_run(sweep, "A", "256", 0, SPEC)
+    lost = make_run(sweep, "B", "256", 0, SPEC)
+    (lost / "config.yaml").unlink()
+    if damage == "dangling":
+        (lost / "config.yaml").symlink_to(tmp_path / "nowhere.yaml")
+    text = reported(sweep)
+    assert "1 of 2 runs scored" in text
+    assert f"not reported: {lost.name} has no config.yaml; put back a copy of it" in text
+    shutil.rmtree(next(sweep.glob("A-*")))
+    with pytest.raises(RunError, match=f"no run with a config.yaml, but {lost.name} without; put back"):
+        reported(sweep)
+
+
+def test_a_damaged_metrics_file_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "sweep", "A", "256", 0, SPEC)
+    for content in (b"step,epoch,erros,val_error\n1,1,5,\n", b"\xff\xfe", b"epoch,error,val_error\n1,5\x0e.1,\n"):
+        (run / "metrics.csv").write_bytes(content)
+        with pytest.raises(RunError, match=r"metrics.csv is damaged .*; put back a copy of it, or remove this file"):
+            reported(tmp_path / "sweep", formats=["html"], out=tmp_path / "out")
+
+
+def test_classes_whose_names_are_not_utf8_are_on_the_page(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "sweep", "A", "256", 0, SPEC)
+    manifest = json.loads((run / "posteriors" / "manifest.json").read_text())
+    manifest["classes"][0], manifest["images"][0] = "caf\udce9", "val/caf\udce9/fr\udcfc.jpg"
+    (run / "posteriors" / "manifest.json").write_text(json.dumps(manifest))
+    formats = ["md", "csv", "json", "latex", "html", "svg", "pdf"]
+    reported(tmp_path / "sweep", formats=formats, out=tmp_path / "out")
+    assert r"caf\xe9" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ Axes: N images, H W pixels, C = 3 colours.
 
 import hashlib
 import io
+import os
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -100,7 +101,7 @@ def find_package(data: Data) -> Package:
 def open_arrays(data: Data, cache: Path, *, again: bool = False) -> ImageSet:
     """The set, from its `.npy` files in `cache`, which are made if there are none or the published files changed."""
     package = find_package(data)
-    folder = cache / f"{data.source}-{hashlib.sha256(str(package.path).encode()).hexdigest()[:12]}"
+    folder = cache / f"{data.source}-{hashlib.sha256(os.fsencode(package.path)).hexdigest()[:12]}"
     with waiting_lock(folder / "lock"):
         facts = read_json(folder / "facts.json")
         if again or facts.get("stamped") != _stamps(package):

@@ -166,7 +166,7 @@ class Index:
         """The set, whose images are read from where they lie."""
         train = _split(self.train, self.train_labels_N, self.facts["places"])
         val = _split(self.val, self.val_labels_N, self.facts["places"])
-        return ImageSet(train, val, self.facts["classes"], self.facts["fingerprint"])
+        return ImageSet(train, val, self.facts["classes"], self.facts["fingerprint"], tuple(self.facts["notes"]))
 
 
 def indexed(folder: Path, scan: Callable[[], Listing], *, again: bool = False) -> Index:
@@ -254,7 +254,7 @@ def _write(folder: Path, listing: Listing) -> None:
     new = temporary_path(folder)
     new.mkdir()
     try:
-        digest = hashlib.sha256("\n".join(listing.classes).encode())
+        digest = hashlib.sha256("\n".join(listing.classes).encode("utf-8", "surrogateescape"))
         for split, by_class in (("train", listing.train), ("val", listing.val)):
             entries = Entries.joined([by_class[name] for name in listing.classes])
             for id, num_bytes in zip(entries.ids, entries.bytes_N.tolist(), strict=True):

@@ -126,6 +126,8 @@ class ImageSet:
     classes: list[str]
     fingerprint: str
     """Identifies the data: hash of the classes, ids and file sizes, or of the formula's settings."""
+    notes: tuple[str, ...] = ()
+    """What was noticed when the files were listed, a sentence each."""
 
     def read_as(self, settings: Data) -> "ImageSet":
         """The same images, read as `settings` say."""

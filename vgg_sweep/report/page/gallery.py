@@ -16,6 +16,7 @@ from vgg_sweep.report.page.thumbnails import thumbnail
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.groups import by_settings
 from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.runs.files import printable
 
 NUM_EXAMPLES = 12
 MAX_CLASSES = 30
@@ -177,8 +178,8 @@ def _examples(
     manifest = run.posteriors.manifest
     return [
         Example(
-            manifest["images"][n],
-            manifest["classes"][manifest["labels"][n]],
+            printable(manifest["images"][n]),
+            printable(manifest["classes"][manifest["labels"][n]]),
             note(n),
             {name: guesses for name, protocol in protocols.items() if (guesses := _top5(run, protocol, n))},
             thumbnail(run, n),
@@ -194,7 +195,7 @@ def _top5(run: ReportedRun, protocol: Protocol, n: int) -> list[Guess]:
     posteriors_K = protocol_posteriors(run.posteriors, protocol, slice(n, n + 1))[0]
     classes, label = run.posteriors.manifest["classes"], run.posteriors.manifest["labels"][n]
     best = np.argsort(-posteriors_K, kind="stable")[:5]
-    return [Guess(classes[k], 100 * float(posteriors_K[k]), bool(k == label)) for k in best]
+    return [Guess(printable(classes[k]), 100 * float(posteriors_K[k]), bool(k == label)) for k in best]
 
 
 # --- errors by class ---
@@ -219,6 +220,6 @@ def class_errors(close: ImageByImage) -> pd.DataFrame:
         )
         columns[str(slug)] = 100 * np.asarray(wrong_K)[there] / (counts_K[there] * len(rows))
     frame = pd.DataFrame(columns)
-    names = np.array(posteriors.manifest["classes"], dtype=object)[there]
+    names = np.array(list(map(printable, posteriors.manifest["classes"])), dtype=object)[there]
     about = pd.DataFrame({"class": names, "images": counts_K[there], "mean": frame.mean(axis=1)})
     return pd.concat([about, frame], axis=1).sort_values("mean", ascending=False, kind="stable", ignore_index=True)

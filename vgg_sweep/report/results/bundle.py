@@ -22,7 +22,7 @@ from vgg_sweep import __version__
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.report.results.errors import ReportedRun, as_file
 from vgg_sweep.report.results.results import Bundle, Source, Sweep
-from vgg_sweep.runs.files import atomic_path
+from vgg_sweep.runs.files import atomic_path, printable
 
 _FORMAT = 1
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
@@ -122,7 +122,7 @@ def opened(paths: Sequence[Path]) -> Iterator[list[Source]]:
             if path.is_file():
                 sources += _unpacked(path, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vgg-sweep-"))))
             else:
-                sources.append(Source(path, str(path)))
+                sources.append(Source(path, printable(str(path))))
         names = [source.name for source in sources]
         yield [_told_apart(source) if names.count(source.name) > 1 else source for source in sources]
 

@@ -19,7 +19,7 @@ from vgg_sweep.protocols.means import Posteriors, Protocol, chunks, mean, poster
 from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
 from vgg_sweep.protocols.metrics import Misses, ranks, top_k_misses
 from vgg_sweep.runs.files import write_json
-from vgg_sweep.runs.folder import RunFolder, find_runs
+from vgg_sweep.runs.folder import RunFolder, find_nameless, find_runs
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ERRORS_FORMAT = 1
@@ -78,10 +78,14 @@ class ReportedRun:
         """Under each protocol, as `storable` writes them: computed once and then read from `posteriors/errors.json`."""
         posteriors = self.posteriors
         rows = _cached(posteriors.remembered, posteriors.fingerprint)
+        newest_ns = posteriors.newest_ns
+        if rows is not None and newest_ns > posteriors.remembered.get("newest_ns", newest_ns):
+            rows = None  # a file was written since, perhaps not by scoring: all are read and hashed
         if rows is None or posteriors.remembered.get("manifest_stat") != posteriors.manifest_stat:
             rows = _evaluate(self) if rows is None else rows
             path = posteriors.folder / "errors.json"
-            write_cached(path, posteriors.fingerprint, rows, manifest_stat=posteriors.manifest_stat)
+            stat = posteriors.manifest_stat
+            write_cached(path, posteriors.fingerprint, rows, manifest_stat=stat, newest_ns=newest_ns)
         return rows
 
     @cached_property
@@ -142,12 +146,28 @@ def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[Repor
             runs.append(run)
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             raise RunError(
-                f"{folder.config} is no run's configuration ({error!r}); remove the run folder "
-                f"and run its command again."
+                f"{folder.config} is no run's configuration ({_reason(error)}); put back a copy of it, or move "
+                f"{folder.path} out of the sweep to report the others."
             ) from error
+    if not runs and (nameless := find_nameless(sweep)):
+        ids = ", ".join(folder.id for folder in nameless)
+        raise RunError(f"{sweep} holds no run with a config.yaml, but {ids} without; put back copies of these files.")
     if not runs:
         raise RunError(f"{sweep} holds no run; run `vgg-sweep multirun` first, or name another folder.")
     return runs
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return "it is not text"
+        case OSError():
+            return str(error.strerror)
+        case KeyError():
+            return f"it has no {error.args[0]}"
+        case yaml.YAMLError():
+            return "it is not YAML"
+    return "it has other values than those of a run"
 
 
 def read_config(text: str) -> dict[str, Any]:
@@ -178,7 +198,7 @@ def scored_runs(every: Sequence[ReportedRun], sweep: str) -> list[ReportedRun]:
             raise RunError(
                 f"{twin.folder.id} and {run.folder.id} are both {run.slug} with seed {run.seed} and the same settings, "
                 f"so their rows cannot be told "
-                f"apart; remove one of them or move it to another sweep folder."
+                f"apart; move one of them to another sweep folder."
             )
     return runs
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import Sweep
-from vgg_sweep.runs.folder import RunFolder, find_runs
+from vgg_sweep.runs.folder import RunFolder, find_nameless, find_runs
 
 LOOK_EVERY_SECONDS = 2.0
 BETWEEN_RUNS_SECONDS = 30.0
@@ -66,7 +66,10 @@ def how_far(folder: RunFolder) -> str:
 def progress_lines(sweep: Sweep) -> list[str]:
     """How many runs of a sweep are scored, which are not and why, and which did without some images."""
     without = [run for run in sweep.runs if not run.is_scored]
-    lines = [f"{sweep.name}: {len(sweep.runs) - len(without)} of {len(sweep.runs)} runs scored."]
+    nameless = find_nameless(sweep.folder)
+    num_runs = len(sweep.runs) + len(nameless)
+    lines = [f"{sweep.name}: {len(sweep.runs) - len(without)} of {num_runs} runs scored."]
+    lines += [f"  not reported: {folder.id} has no config.yaml; put back a copy of it" for folder in nameless]
     lines += [f"  not scored: {run.folder.id} ({how_far(run.folder)})" for run in without[:10]]
     if len(without) > 10:
         lines.append(f"  and {len(without) - 10} more; see `vgg-sweep status {sweep.name}`")

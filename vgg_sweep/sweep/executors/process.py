@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import IO
 
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import read_json, write_text
+from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunLocked
 from vgg_sweep.sweep.driver import Executor
 from vgg_sweep.sweep.executors.slots import Slot, hold_gpus
@@ -104,7 +104,7 @@ class Child:
             with open(folder.log, "rb") as log:
                 log.seek(max(self._log_start, os.path.getsize(folder.log) - TAIL_BYTES))
                 last_words = log.read().decode(errors="replace")
-            write_text(folder.error, f"{message}\nThe end of what it said:\n{last_words}")
+            folder.write_error(f"{message}\nThe end of what it said:\n{last_words}")
             folder.update_status(state="failed", error=message)
 
     def _manner_of_death(self) -> str:

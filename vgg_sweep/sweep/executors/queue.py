@@ -20,7 +20,7 @@ from hydra.plugins.launcher import Launcher
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import read_json, write_text
+from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunLocked
 from vgg_sweep.runs.progress import STOP_SIGNALS, WARNINGS
 from vgg_sweep.sweep.agenda import FAILED, found_state
@@ -147,7 +147,7 @@ class Queue(Executor):
             if end in STOPPED:
                 folder.update_status(state="interrupted", error=message)
             elif own_word != "interrupted":
-                write_text(folder.error, f"{message}.\n{self._last_words(job)}")
+                folder.write_error(f"{message}.\n{self._last_words(job)}")
                 folder.update_status(state="failed", error=f"{message}; the run left no message")
         return False
 

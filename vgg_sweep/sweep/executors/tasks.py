@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import write_text
 from vgg_sweep.sweep.agenda import found_state
 from vgg_sweep.sweep.driver import Executor
 
@@ -107,6 +106,6 @@ def _is_lost(run: Run, task: Any) -> bool:
         if found_state(run) in ("new", "interrupted"):
             first = next(iter(str(getattr(error, "cause", None) or error).splitlines()), "")
             message = f"Ray reports {type(error).__name__}: {first}"
-            write_text(run.folder.error, f"{message}\n{error}")
+            run.folder.write_error(f"{message}\n{error}")
             run.folder.update_status(state="failed", error=message)
     return False

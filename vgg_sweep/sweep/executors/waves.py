@@ -8,7 +8,6 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import write_text
 from vgg_sweep.sweep.agenda import found_state
 from vgg_sweep.sweep.driver import POLL_SECONDS, Executor, Stopped
 
@@ -47,7 +46,7 @@ class Waves(Executor):
             if is_suspect:
                 self._alone.add(run.id)
             elif has_said_nothing:
-                write_text(run.folder.error, message)
+                run.folder.write_error(message)
                 run.folder.update_status(state="failed", error=message)
             self._ended.append((run, is_suspect))
 
