@@ -109,6 +109,27 @@ def test_what_would_fill_the_dashes_is_said_once_and_without_repeats(tmp_path: P
         ]
 
 
+def test_what_one_seed_means_is_said_above_the_claims_with_what_trains_more(tmp_path: Path) -> None:
+    """A has three seeds, B-256 one, D two: B and D lack different ones."""
+    for model, seeds in (("A", (0, 1, 2)), ("B", (1,)), ("D", (0, 1))):
+        make_sweep(tmp_path, [(model, "256")], seeds, Spec(num_images=20, settings={"protocol.name": "single"}))
+    for format in ("rich", "md", "html", "latex"):
+        text = reported([tmp_path], formats=[format], tables=["claims"])
+        said = " ".join(text.split())
+        assert said.index("decide nothing about training: nets trained again") < said.index("LRN does not help")
+        for model, seeds in (("B", "0,2"), ("D", "2")):
+            words = f"vgg-sweep multirun model={model} train_scale=256 protocol=single"
+            line = next(line for line in text.replace("\\_", "_").splitlines() if words in line)
+            assert f" seed={seeds}" in line
+            assert text.replace("\\_", "_").index(words) < text.index("LRN does not help")
+        assert "multirun model=A " not in text.partition("LRN does not help")[0]
+
+
+def test_with_three_seeds_nothing_is_said_of_few(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [("A", "256"), ("E", "256")], range(3), SMALL)
+    assert "decide nothing" not in reported([tmp_path], tables=["claims"])
+
+
 def test_fusions_asked_for_are_shown(sweep: Path) -> None:
     rows = json.loads(reported([sweep], tables=["fusion"], formats=["json"], fuse=["C-jitter + E-jitter", "best:2"]))
     assert {row["config"] for row in rows} >= {"C-jitter + E-jitter"}

@@ -27,6 +27,7 @@ from vgg_sweep.report.tables.table import (
     records,
     scale_px,
     scales,
+    seeds,
     text,
     train_scale,
 )
@@ -139,8 +140,8 @@ def published(top1_error: float | None, top5_error: float | None) -> dict[str, f
 
 def missing_command(group: Group, nets: Sequence[paper.Net], protocol: str) -> str:
     """What makes these nets, in the seeds and settings of the others."""
-    seeds = sorted(set(group.rows["seed"].dropna()))
-    chosen = [*group.rows["overrides"].iloc[0], *([f"seed={','.join(map(str, seeds))}"] if seeds != [0] else [])]
+    trained = sorted(set(group.rows["seed"].dropna()))
+    chosen = [*group.rows["overrides"].iloc[0], *([f"seed={','.join(map(str, trained))}"] if trained != [0] else [])]
     lines = [
         commands.command(
             "multirun", f"model={net.config}", f"train_scale={net.train_scale}", f"protocol={protocol}", *chosen
@@ -160,12 +161,10 @@ def error_columns(frame: pd.DataFrame) -> list[Column]:
         columns += [error(name, head), interval(name, drop=drop)]
         if frame[f"paper_{name}_error"].notna().any():
             columns.append(number(f"paper_{name}_error", "paper"))
-    counts = [("seeds", "seeds"), ("n_images", "images")]
-    return columns + [
-        number(key, head, 0, drop=1)
-        for key, head in counts
-        if frame.loc[frame["seeds"] > 0, key].nunique() > 1 or (key == "seeds" and (frame[key] > 1).any())
-    ]
+    columns.append(seeds("seeds", drop=1))
+    if frame.loc[frame["seeds"] > 0, "n_images"].nunique() > 1:
+        columns.append(number("n_images", "images", 0, drop=1))
+    return columns
 
 
 def _net_columns(frame: pd.DataFrame) -> list[Column]:
@@ -196,7 +195,9 @@ def notes(frame: pd.DataFrame) -> list[str]:
     lines = []
     if len(measured := frame[frame["seeds"] > 0]):
         counts = " or ".join(f"{count:,}" for count in sorted(set(measured["n_images"])))
-        lines.append(f"Errors in percent of {counts} images; 95 %: their interval over images.")
+        num_seeds = " or ".join(map(str, sorted(set(measured["seeds"]))))
+        of = f"{counts} images by nets of {num_seeds} seed{'' if num_seeds == '1' else 's'}"
+        lines.append(f"Errors in percent of {of}; 95 %: their interval over images.")
         if (frame["seeds"] > 1).any():
             lines[0] += " Mean ± standard deviation over seeds."
         if measured["top5_error"].isna().all():

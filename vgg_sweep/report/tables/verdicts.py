@@ -3,7 +3,7 @@
 import pandas as pd
 
 from vgg_sweep.protocols.statistics import MIN_SEEDS, MOST_SEEDS, POWER
-from vgg_sweep.report.tables.claims import FOR_THESE_NETS, MARGIN_POINTS, TOO_FEW_SEEDS, claims, summary
+from vgg_sweep.report.tables.claims import FOR_THESE_NETS, MARGIN_POINTS, claims, summary
 from vgg_sweep.report.tables.table import DASH, Column, Row, Table, interval, number, p_value, text
 
 
@@ -42,11 +42,6 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     ]
     if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
         notes.append("* Some of the pairs that the paper compares are not in this sweep.")
-    if frame["verdict"].isin(TOO_FEW_SEEDS.values()).any():
-        notes.append(
-            f"Fewer than {MIN_SEEDS} seeds decide nothing about training: nets trained again may go the other way. "
-            "seed=0,1,2 trains them again."
-        )
     if frame["verdict"].str.endswith(FOR_THESE_NETS).any():
         notes.append("For these nets: on other images; nets trained again have no say in it.")
     if (frame["seeds"] == 1).any():
@@ -54,6 +49,17 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     if (several := frame["seeds"] > 1).any():
         notes.append(_seeds_note(frame.loc[several, "seeds_for_1_point"]))
     return notes
+
+
+def _above(frame: pd.DataFrame) -> list[str]:
+    """What few seeds mean for the claims."""
+    if not (frame["more_seeds"] != "").any():
+        return []
+    nets = "The nets here have one seed" if frame["seeds"].max() == 1 else "Some nets here have fewer seeds"
+    return [
+        f"Fewer than {MIN_SEEDS} seeds decide nothing about training: nets trained again, with another seed, may go "
+        f"the other way. {nets}; this trains the others:"
+    ]
 
 
 def _seeds_note(needed: "pd.Series[int]") -> str:
@@ -74,6 +80,7 @@ CLAIMS = Table(
     claims,
     _columns,
     _notes,
+    _above,
     total=lambda frame: summary(frame["verdict"]),
     ends=("against the claim", "as claimed"),
 )
