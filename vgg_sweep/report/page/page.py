@@ -190,7 +190,7 @@ def _how(row: Any, cells: Mapping[str, str]) -> str:
         found += [f"{cells['pairs']} pairs go this way", f"these nets, p: {cells['p_images']}"]
     if not pd.isna(row.p_holm):
         found.append(f"p {cells['p']}, Holm {cells['p_holm']}")
-    return " · ".join(found)
+    return " · ".join([*found, row.note] if row.note else found)
 
 
 def _missing(said: Contents) -> Section:

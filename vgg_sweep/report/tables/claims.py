@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH
@@ -160,8 +161,20 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
                 "protocols": claim.protocols,
             }
             decided = {"p_holm": p_holm, "verdict": verdict(claim, values["seeds"], values["points"], p_holm)}
-            rows.append({"table": "claims"} | where | names | values | decided | {"more_seeds": more})
+            about = {"note": _note(claim, group), "more_seeds": more}
+            rows.append({"table": "claims"} | where | names | values | decided | about)
     return pd.DataFrame(rows).astype({"seeds": "Int64", "n_images": "Int64", "seeds_for_1_point": "Int64"})
+
+
+def _note(claim: Claim, group: Group) -> str:
+    """Why these runs do not test a claim, where their records say so."""
+    spreads = group.rows.loc[group.rows["config"] == "A-LRN", "lrn_factor_spread"].dropna()
+    if not claim.no_gain or spreads.empty or (least := spreads.min()) >= LEAST_LRN_SPREAD:
+        return ""
+    return (
+        f"LRN is not tested here: what it multiplies activations by varies by {least:.2%} only; recipe.pixel_max=255, "
+        "as in the paper, makes them large enough."
+    )
 
 
 def _more_seeds(group: Group) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     import pandas as pd
 
-DASH, UNFINISHED = "–", "†"
+DASH, UNFINISHED, NOTED = "–", "†", "‡"
 
 Row = Mapping[str, Any]
 """The values of a row, by name; None where one is missing."""

@@ -4,7 +4,7 @@ import pandas as pd
 
 from vgg_sweep.protocols.statistics import MIN_SEEDS, MOST_SEEDS, POWER
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, MARGIN_POINTS, claims, summary
-from vgg_sweep.report.tables.table import DASH, Column, Row, Table, interval, number, p_value, text
+from vgg_sweep.report.tables.table import DASH, NOTED, Column, Row, Table, interval, number, p_value, text
 
 
 def _pairs(row: Row) -> str:
@@ -18,7 +18,7 @@ def _these_nets(row: Row) -> str:
 
 def _columns(frame: pd.DataFrame) -> list[Column]:
     return [
-        text("claim", wrap=30),
+        Column("claim", "claim", lambda row: row["claim"] + (NOTED if row["note"] else ""), wrap=30),
         text("section", "Sect.", drop=6),
         text("compared", wrap=24, drop=5),
         Column("pairs", "pairs", _pairs, drop=1),
@@ -40,6 +40,7 @@ def _notes(frame: pd.DataFrame) -> list[str]:
         "which the verdict follows.",
         f'"LRN does not help" is tested one-sided: against a gain of {MARGIN_POINTS} points.',
     ]
+    notes += [f"{NOTED} {note}" for note in dict.fromkeys(filter(None, frame["note"]))]
     if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
         notes.append("* Some of the pairs that the paper compares are not in this sweep.")
     if frame["verdict"].str.endswith(FOR_THESE_NETS).any():

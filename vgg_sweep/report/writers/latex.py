@@ -32,6 +32,7 @@ _COMMANDS = {
     "–": r"\textendash{}",
     "±": r"$\pm$",
     "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
     "×": r"$\times$",
     "…": r"\ldots{}",
 }
