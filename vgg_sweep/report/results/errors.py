@@ -78,11 +78,30 @@ class ReportedRun:
         """Under each protocol, as `storable` writes them: computed once and then read from `posteriors/errors.json`."""
         posteriors = self.posteriors
         rows = _cached(posteriors.remembered, posteriors.fingerprint)
-        if rows is None or posteriors.remembered.get("manifest_stat") != posteriors.manifest_stat:
+        is_kept = posteriors.remembered.get("manifest_stat") == posteriors.manifest_stat
+        if rows is None or not is_kept or "data_fingerprint" not in posteriors.remembered:
             rows = _evaluate(self) if rows is None else rows
             path = posteriors.folder / "errors.json"
-            write_cached(path, posteriors.fingerprint, rows, manifest_stat=posteriors.manifest_stat)
+            also = {"manifest_stat": posteriors.manifest_stat, "data_fingerprint": self.data_fingerprint}
+            write_cached(path, posteriors.fingerprint, rows, **also)
         return rows
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        """Of the content of the images that it was scored on."""
+        kept = self.posteriors.remembered
+        if kept.get("manifest_stat") != self.posteriors.manifest_stat or "data_fingerprint" not in kept:
+            kept = self.posteriors.manifest
+        return str(kept.get("data_fingerprint"))
+
+    @cached_property
+    def made_with(self) -> list[str]:
+        """Arithmetic, versions and data, each in words: what may move an error between runs of the same settings."""
+        versions = [f"{package} {version}" for package, version in self.record.get("versions", {}).items()]
+        arithmetic = [str(self.record["precision"])] if self.record.get("precision") else []
+        if self.record.get("tf32"):
+            arithmetic.append("tf32")
+        return [*arithmetic, *versions, f"data {self.data_fingerprint[:8]}"]
 
     @cached_property
     def record(self) -> dict[str, Any]:

@@ -158,12 +158,15 @@ def number(key: str, head: str, digits: int = 1, *, factor: float = 1, sign: str
 
 
 def error(name: str, head: str) -> Column:
-    """The error, its spread where there are several seeds, and a mark where runs of the row are still to come."""
+    """The error, its spread where there are several seeds, and marks where runs of the row are still to come, or were
+    not made as most are.
+    """
     of_row = number(f"{name}_error", head)
 
     def cell(row: Row) -> str:
         spread = row[f"{name}_std"]
         error = of_row.cell(row) + (UNFINISHED if row.get("unfinished") else "")
+        error += NOTED if row.get("made_otherwise") and row[f"{name}_error"] is not None else ""
         return error if spread is None else f"{error} ± {spread:.1f}"
 
     return Column(of_row.key, head, cell, is_number=True)
