@@ -15,8 +15,8 @@ from vgg_sweep.report.tables.contents import OF_RESULTS, TABLES
 
 SMALL = Spec(num_images=20)
 
-SEVERAL = ("fusion", "differences", "comparison")
-"""Tables that are not there for one sweep and no --fuse."""
+SEVERAL = ("fusion", "differences", "comparison", "seeds")
+"""Tables that are not there for one sweep and no --fuse or --seeds."""
 
 
 def reported(sweeps: list[Path], **options) -> str:
@@ -107,6 +107,65 @@ def test_what_would_fill_the_dashes_is_said_once_and_without_repeats(tmp_path: P
             ["model=D", "train_scale=jitter-fc", "protocol=multi"],
             ["model=D,E", "train_scale=jitter", "protocol=crops"],
         ]
+
+
+def test_what_one_seed_means_is_said_above_the_claims_with_what_trains_more(tmp_path: Path) -> None:
+    """A has three seeds, B-256 one, D two: B and D lack different ones."""
+    for model, seeds in (("A", (0, 1, 2)), ("B", (1,)), ("D", (0, 1))):
+        make_sweep(tmp_path, [(model, "256")], seeds, Spec(num_images=20, settings={"protocol.name": "single"}))
+    for format in ("rich", "md", "html", "latex"):
+        text = reported([tmp_path], formats=[format], tables=["claims"])
+        said = " ".join(text.split())
+        assert said.index("decide nothing about training: nets trained again") < said.index("LRN does not help")
+        for model, seeds in (("B", "0,2"), ("D", "2")):
+            words = f"vgg-sweep multirun model={model} train_scale=256 protocol=single"
+            line = next(line for line in text.replace("\\_", "_").splitlines() if words in line)
+            assert f" seed={seeds}" in line
+            assert text.replace("\\_", "_").index(words) < text.index("LRN does not help")
+        assert "multirun model=A " not in text.partition("LRN does not help")[0]
+
+
+def test_with_three_seeds_nothing_is_said_of_few(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [("A", "256"), ("E", "256")], range(3), SMALL)
+    assert "decide nothing" not in reported([tmp_path], tables=["claims"])
+
+
+def test_errors_are_listed_seed_by_seed_where_asked_for(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [("A", "256")], (0, 3), Spec(num_images=20, passes=["dense@single"]))
+    assert "seed by seed" not in reported([tmp_path])
+    rows = json.loads(reported([tmp_path], tables=["3"], by_seed=True, formats=["json"]))
+    listed = [row for row in rows if row["table"] == "seeds"]
+    assert [(row["config"], row["seed"]) for row in listed] == [("A", 0), ("A", 3)]
+    mean = next(row for row in rows if row["table"] == "3" and row["config"] == "A")
+    assert sum(row["top1_error"] for row in listed) / 2 == pytest.approx(mean["top1_error"])
+    assert "Errors seed by seed" in reported([tmp_path], by_seed=True)
+
+
+def test_rows_of_runs_made_otherwise_are_marked(tmp_path: Path) -> None:
+    """E is of another arithmetic, a seed of B of another torch, D of other images with the same names."""
+    here = {"precision": "bf16", "versions": {"torch": "2.9.0"}}
+    passes = ["dense@single"]
+    for model, seed, record in (
+        ("A", 0, here),
+        ("A", 1, here),
+        ("B", 0, here),
+        ("B", 1, here | {"versions": {"torch": "2.10.0"}}),
+        ("C", 0, here),
+        ("D", 0, here),
+        ("E", 0, here | {"precision": "fp32"}),
+    ):
+        make_run(tmp_path, model, "256", seed, Spec(num_images=20, passes=passes, record=record))
+    manifest = next(tmp_path.glob("D-*")) / "posteriors" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"data_fingerprint": "0', '"data_fingerprint": "f'))
+    for _ in range(2):  # as computed, and as kept
+        text = reported([tmp_path], tables=["3"], formats=["md"])
+        marked = [
+            line.split(" | ")[0].strip("| ") for line in text.splitlines() if line.startswith("|") and "‡" in line
+        ]
+        assert marked == ["B", "D", "E"]
+        assert (
+            "‡ Not made as most runs here: B, S = 256 (torch 2.10.0); D, S = 256 (data f0000000); E, S = 256 (fp32)."
+        ) in text
 
 
 def test_fusions_asked_for_are_shown(sweep: Path) -> None:

@@ -42,6 +42,7 @@ def report(
         bool,
         typer.Option("--errors-only", help="With --bundle: pack the misclassified images' ids, not posteriors."),
     ] = False,
+    seeds: Annotated[bool, typer.Option("--seeds", help="List the errors seed by seed, too.")] = False,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Update the report whenever a run progresses, until none is running."),
@@ -65,6 +66,7 @@ def report(
         bundle=bundle,
         errors_only=errors_only,
         watch=watch,
+        by_seed=seeds,
     )
 
 

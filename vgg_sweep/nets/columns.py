@@ -17,6 +17,9 @@ STRIDE = 2
 BYTES = 4
 """Of an activation, in float32."""
 
+LEAST_LRN_SPREAD = 0.01
+"""Of what LRN multiplies activations by, deviation over mean: below it LRN is next to a constant."""
+
 CONV = re.compile(r"conv([1-9]\d*)-([1-9]\d*)")
 
 

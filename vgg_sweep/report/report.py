@@ -13,6 +13,7 @@ from vgg_sweep.report.results.bundle import opened, pack
 from vgg_sweep.report.results.results import read_sweep
 from vgg_sweep.report.results.unfinished import refreshes
 from vgg_sweep.report.tables.contents import TABLES, Contents, contents
+from vgg_sweep.report.tables.seeds import BY_SEED
 from vgg_sweep.report.writers import latex, markdown
 from vgg_sweep.report.writers.data import to_csv, to_json, to_parquet
 from vgg_sweep.report.writers.terminal import show
@@ -33,16 +34,18 @@ def report(
     bundle: Path | None = None,
     errors_only: bool = False,
     watch: bool = False,
+    by_seed: bool = False,
 ) -> None:
     """Show the tables of `sweeps`, folders or bundles, on `console`, or write them into the folder `out`.
 
-    `tables` names some of them (all if empty), `formats` some of rich and `FORMATS`. Without `out` everything is
-    printed, as rich if no format is named; with it, `FILES` are written. `fuse` names nets to be averaged.
-    `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`. `watch` goes on, and shows and
-    writes everything anew whenever a run has come further, until none is at work. Raises `ConfigError` for an unknown
-    table, format or net, `RunError` where there is nothing to report.
+    `tables` names some of them (all if empty), `by_seed` adds that of every seed, and `formats` names some of rich and
+    `FORMATS`. Without `out` everything is printed, as rich if no format is named; with it, `FILES` are written. `fuse`
+    names nets to be averaged. `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`.
+    `watch` goes on, and shows and writes everything anew whenever a run has come further, until none is at work. Raises
+    `ConfigError` for an unknown table, format or net, `RunError` where there is nothing to report.
     """
-    names = _known("table", tables or [], list(TABLES)) or list(TABLES)
+    names = _known("table", tables or [], list(TABLES)) or [name for name in TABLES if name != BY_SEED.name]
+    names += [BY_SEED.name] if by_seed else []
     chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
     if out is None and (unprintable := [name for name in chosen if name not in PRINTABLE]):
         raise ConfigError(f"--format {unprintable[0]} makes files; name a folder for them with --out DIR.")

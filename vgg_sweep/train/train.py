@@ -19,6 +19,7 @@ from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.images.views.augment import derived_seed
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
+from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
 from vgg_sweep.nets.initial import copy_all, draw_weights, warm_start_from_A
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.nets.weights import load_state, own_fingerprint, save_weights
@@ -31,9 +32,6 @@ from vgg_sweep.train.schedule import budget
 from vgg_sweep.train.segments import note_segment, trained_in
 from vgg_sweep.train.step import Learner
 from vgg_sweep.train.validate import lrn_factor_spread
-
-LEAST_LRN_SPREAD = 0.01
-"""Of the LRN factor, below which LRN is next to a constant."""
 
 
 def train(

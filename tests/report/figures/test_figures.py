@@ -89,6 +89,18 @@ def test_files_are_alike_every_time_and_hold_text_and_every_mark(sweep: Sweep, b
     assert sum(len(list(group.iter(f"{SVG}use"))) for group in marks) == expected
 
 
+def test_every_seed_is_a_dot(sweep: Sweep, by_name: dict[str, Plot]) -> None:
+    """Two seeds of each net: as many dots in a series as results that its marks are the means of."""
+    single = sweep.results[(sweep.results["rule"] == "single") & (sweep.results["method"] == "dense")]
+    expected = single[single["fusion"] == ""].groupby("members")["top1_error"].apply(sorted)
+    points = by_name["depth"].points
+    for point in points[points["panel"] == "top-1 error"].itertuples():
+        assert sorted(point.seeds) == pytest.approx(expected[point.nets[0]]) and len(point.seeds) == 2
+    root = ElementTree.fromstring(svg_files(contents([sweep], []))["depth.svg"])
+    groups = [group for group in root.iter(f"{SVG}g") if group.get("id", "").startswith("seeds-")]
+    assert sum(len(list(group.iter(f"{SVG}use"))) for group in groups) == 2 * len(points)
+
+
 def test_a_pdf_is_alike_every_time_and_undated(
     sweep: Sweep, by_name: dict[str, Plot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +113,17 @@ def test_a_pdf_is_alike_every_time_and_undated(
 
 def plot_of(panels: list[str], series: list[str]) -> Plot:
     rows = [
-        {"panel": panel, "series": name, "x": 1.0 + index, "y": 10.0, "low": 5.0, "high": 20.0, "text": "", "nets": ()}
+        {
+            "panel": panel,
+            "series": name,
+            "x": 1.0 + index,
+            "y": 10.0,
+            "low": 5.0,
+            "high": 20.0,
+            "text": "",
+            "seeds": (),
+            "nets": (),
+        }
         for panel in panels
         for index, name in enumerate(series)
     ]

@@ -9,6 +9,7 @@ from tests.sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posterior
 from vgg_sweep.protocols.statistics import holm, mcnemar
 from vgg_sweep.report.results.results import load_results
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, Claim, claims, paper_claims, summary, verdict, weighed
+from vgg_sweep.report.tables.verdicts import CLAIMS
 
 
 def net(sweep: Path, model: str, train_scale: str, wrong_N: np.ndarray, seed: int = 0) -> None:
@@ -253,3 +254,22 @@ def test_summary() -> None:
     assert summary(["supported" + FOR_THESE_NETS, "one seed"]) == (
         "0 supported, 1 supported for these nets, 0 contradicted, 0 undecided, 1 one seed, 0 missing"
     )
+
+
+@pytest.mark.parametrize(("spreads", "said"), [((0.0004, 0.2), "varies by 0.04 % only"), ((0.02,), ""), ((), "")])
+def test_a_net_whose_lrn_is_a_constant_does_not_test_the_claim(
+    tmp_path: Path, spreads: tuple[float, ...], said: str
+) -> None:
+    """The paper's scale has a factor that varies; pixels up to 1 leave it within 0.04 % of a constant."""
+    passes = ["dense@single"]
+    for seed in range(2):
+        record = {"lrn_factor_spread": spreads[seed]} if seed < len(spreads) else {}
+        make_run(tmp_path, "A", "256", seed, Spec(passes=passes))
+        make_run(tmp_path, "A-LRN", "256", seed, Spec(passes=passes, record=record))
+    frame = claims(load_results(tmp_path))
+    note, *others = frame["note"]
+    assert said in note.replace("%", " %") and bool(note) == bool(said) and set(others) == {""}
+    shown = CLAIMS.shown(frame)
+    cells = next(column.cells for column in shown.columns if column.key == "claim")
+    assert [cell for cell in cells if "‡" in cell] == (["LRN does not help‡"] if said else [])
+    assert any(line == f"‡ {note}" for line in shown.notes) == bool(said)

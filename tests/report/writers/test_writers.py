@@ -111,6 +111,18 @@ def test_seeds_are_shown_as_spread_and_number(tmp_path: Path) -> None:
     assert columns["seeds"] == "2"
 
 
+def test_every_error_goes_with_its_number_of_seeds(everything: pd.DataFrame) -> None:
+    """One seed of each is shown as well as several; what is not there has none."""
+    made = {"3": table3, "4": table4, "6": table6, "5x5": table_5x5}
+    for name, make in made.items():
+        table = TABLES[name].shown(make(everything))
+        assert next(column.cells for column in table.columns if column.head == "seeds") == ["1"] * len(table.lines)
+        assert table.notes[0].startswith("Errors in percent of 1,000 images by nets of 1 seed; ")
+    lines = TABLES["7"].shown(table7(everything)).lines
+    assert {line[-1] for line in lines if line[1] != DASH} == {"1"}
+    assert {line[-1] for line in lines if line[1] == DASH} == {DASH}
+
+
 @pytest.mark.parametrize(("num_classes", "note"), [(4, "is undefined"), (5, "0 by definition"), (6, None)])
 def test_what_top_5_means_with_few_classes_is_said(tmp_path: Path, num_classes: int, note: str | None) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(num_classes=num_classes))

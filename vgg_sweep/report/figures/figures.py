@@ -198,7 +198,7 @@ def _draw_curve(axes: Axes, curves: pd.DataFrame, panel: str, name: str, index: 
 
 
 def _draw_marks(axes: Axes, plot: Plot, marks: pd.DataFrame, places: Sequence[float], index: int) -> None:
-    """Marks, their intervals behind them, and the paper's as hollow ones."""
+    """Marks, their intervals behind them, the paper's as hollow ones, and a dot for each seed of several."""
     colour, mark, dash = look(index)
     x, y = (marks["y"], places) if plot.sideways else (places, marks["y"])
     reach = [(marks["y"] - marks["low"]).clip(lower=0), (marks["high"] - marks["y"]).clip(lower=0)]
@@ -210,6 +210,15 @@ def _draw_marks(axes: Axes, plot: Plot, marks: pd.DataFrame, places: Sequence[fl
         axes.plot(x, marks["paper"], **style, markerfacecolor=GROUND, gid=f"paper-{index}")
     line = dash if plot.joined else ""
     axes.plot(x, y, color=colour, marker=mark, linestyle=line, markersize=4.8, clip_on=False, gid=f"marks-{index}")
+    dots = [
+        (place, error)
+        for place, errors in zip(places, marks["seeds"], strict=True)
+        if len(errors) > 1
+        for error in errors
+    ]
+    if dots:
+        along, across = zip(*(dot[::-1] if plot.sideways else dot for dot in dots), strict=True)
+        axes.plot(along, across, color=colour, marker=".", linestyle="", markersize=3, alpha=0.7, gid=f"seeds-{index}")
     for text, at_x, at_y in zip(marks["text"], x, y, strict=True):
         axes.annotate(text, (at_x, at_y), (5, 3), textcoords="offset points", fontsize=6.5, color=MUTED)
 
@@ -218,7 +227,7 @@ def _set_limits(axes: Axes, plot: Plot, here: pd.DataFrame) -> None:
     """Errors from 0; panels of the same quantity to the same height."""
     alike = here if plot.name == "depth" else plot.points
     drawn = [alike[["y", "high", "paper"]].max().max(), plot.curves["y"].max() if plot.curves is not None else 0]
-    top = max(*drawn, 1)
+    top = max(*drawn, *(max(errors) for errors in alike["seeds"] if errors), 1)
     if plot.sideways:
         axes.set_xlim(0, top * 1.06)
         axes.set_ylim(plot.points["x"].nunique() - 0.4, -0.6)

@@ -36,7 +36,8 @@ class Plot:
     """What the x axis shows, with its unit."""
     points: pd.DataFrame
     """A row each mark: panel, series, x (a number or a category), y, low and high (95 %), paper (its y), text beside
-    the mark, and nets, the slugs of those it is about. What a plot has no use for is NaN or empty.
+    the mark, seeds (each y that y is the mean of), and nets, the slugs of those it is about. What a plot has no use for
+    is NaN or empty.
     """
     y: str = "top-1 error (%)"
     series: str = "train scale"
@@ -241,12 +242,13 @@ def _single_nets(nets: pd.DataFrame) -> pd.DataFrame:
     return nets[(nets["fusion"] == "") & (nets["rule"] == "single") & (nets["method"] == "dense")]
 
 
-def _error(row: Any, name: str) -> dict[str, float]:
-    return {key: getattr(row, f"{name}_{part}") for key, part in (("y", "error"), ("low", "low"), ("high", "high"))}
+def _error(row: Any, name: str) -> dict[str, Any]:
+    parts = {"y": "error", "low": "low", "high": "high", "seeds": "seeds"}
+    return {key: getattr(row, f"{name}_{part}") for key, part in parts.items()}
 
 
 def _points(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    nothing: dict[str, Any] = {"low": math.nan, "high": math.nan, "paper": math.nan, "text": ""}
+    nothing: dict[str, Any] = {"low": math.nan, "high": math.nan, "paper": math.nan, "text": "", "seeds": ()}
     extra = ["train"] if any("train" in row for row in rows) else []
     columns = ["panel", "series", "x", "y", *nothing, "nets", *extra]
     numbers = dict.fromkeys(("y", "low", "high", "paper"), float)

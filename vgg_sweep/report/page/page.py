@@ -172,8 +172,10 @@ def _claims(said: Contents) -> Section:
     more = f" The first {MAX_SWEEPS} of {len(groups)} groups are shown here, all in the table below."
     text = [
         "Points of top-1 error on the same images: to the right of the line is as the paper claims. "
-        + " ".join(note for note in table.notes if note.startswith(("Fewer than", "For these nets")))
-        + (more if len(groups) > MAX_SWEEPS else "")
+        + " ".join(note for note in table.notes if note.startswith("For these nets"))
+        + (more if len(groups) > MAX_SWEEPS else ""),
+        *table.above,
+        *table.more,
     ]
     return Section("claims", "Claims", text, claims, f"{table.total}.")
 
@@ -188,7 +190,7 @@ def _how(row: Any, cells: Mapping[str, str]) -> str:
         found += [f"{cells['pairs']} pairs go this way", f"these nets, p: {cells['p_images']}"]
     if not pd.isna(row.p_holm):
         found.append(f"p {cells['p']}, Holm {cells['p_holm']}")
-    return " · ".join(found)
+    return " · ".join([*found, row.note] if row.note else found)
 
 
 def _missing(said: Contents) -> Section:

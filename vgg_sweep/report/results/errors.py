@@ -81,12 +81,33 @@ class ReportedRun:
         newest_ns = posteriors.newest_ns
         if rows is not None and newest_ns > posteriors.remembered.get("newest_ns", newest_ns):
             rows = None  # a file was written since, perhaps not by scoring: all are read and hashed
-        if rows is None or posteriors.remembered.get("manifest_stat") != posteriors.manifest_stat:
+        is_kept = posteriors.remembered.get("manifest_stat") == posteriors.manifest_stat
+        if rows is None or not is_kept or "data_fingerprint" not in posteriors.remembered:
             rows = _evaluate(self) if rows is None else rows
-            path = posteriors.folder / "errors.json"
-            stat = posteriors.manifest_stat
-            write_cached(path, posteriors.fingerprint, rows, manifest_stat=stat, newest_ns=newest_ns)
+            also = {
+                "manifest_stat": posteriors.manifest_stat,
+                "data_fingerprint": self.data_fingerprint,
+                "newest_ns": newest_ns,
+            }
+            write_cached(posteriors.folder / "errors.json", posteriors.fingerprint, rows, **also)
         return rows
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        """Of the content of the images that it was scored on."""
+        kept = self.posteriors.remembered
+        if kept.get("manifest_stat") != self.posteriors.manifest_stat or "data_fingerprint" not in kept:
+            kept = self.posteriors.manifest
+        return str(kept.get("data_fingerprint"))
+
+    @cached_property
+    def made_with(self) -> list[str]:
+        """Arithmetic, versions and data, each in words: what may move an error between runs of the same settings."""
+        versions = [f"{package} {version}" for package, version in self.record.get("versions", {}).items()]
+        arithmetic = [str(self.record["precision"])] if self.record.get("precision") else []
+        if self.record.get("tf32"):
+            arithmetic.append("tf32")
+        return [*arithmetic, *versions, f"data {self.data_fingerprint[:8]}"]
 
     @cached_property
     def record(self) -> dict[str, Any]:

@@ -20,7 +20,8 @@ _SHARED = ("members", "fusion", "rule", "method", "test_scales", "config", "trai
 
 
 def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
-    """A row for each net or fusion under each protocol, with the errors' means over seeds and the medians of costs.
+    """A row for each net or fusion under each protocol, with the errors of each seed, their means, and the medians of
+    costs.
 
     `where` tells sweeps and settings apart, `weight_layers` is the depth, `macs` the multiply-adds of one square image
     under the protocol.
@@ -34,7 +35,8 @@ def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
             shared = {name: first[name] for name in _SHARED}
             costs = {name: _median(found, name) for name in ("train_seconds", "peak_memory_bytes")}
             size = _size(runs.get((where["sweep"], first["run_id"])), first)
-            rows.append(where | shared | mean_errors(found) | costs | size)
+            seeds = {f"{name}_seeds": tuple(row[f"{name}_error"] for row in found) for name in ("top1", "top5")}
+            rows.append(where | shared | mean_errors(found) | seeds | costs | size)
     nets = pd.DataFrame(rows)
     return nets.assign(where=told_apart(nets))
 

@@ -140,8 +140,10 @@ def _row(score: Score) -> dict[str, Any]:
         **_errors("top5", score.top5),
         "bad_images": max(_num_bad(each.record) for each in runs),
         "stuck_at_chance": any(bool(each.record.get("stuck_at_chance")) for each in runs),
-        **{name: record.get(name) if len(runs) == 1 else None for name in _COSTS},
+        **{name: record.get(name) if len(runs) == 1 else None for name in (*_COSTS, "lrn_factor_spread")},
         "scored_on": score.scored_on,
+        "made_with": tuple(dict.fromkeys(word for each in runs for word in each.made_with)),
+        "protocol": run.config["protocol"]["name"],
         "overrides": run.overrides,
     }
 

@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
+from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.protocols.statistics import (
@@ -150,7 +152,7 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for where, group in by_settings(results):
         found = [(claim, _compare(claim, group)) for claim in paper_claims()]
-        adjusted = holm([values["p"] for _, values in found])
+        adjusted, more = holm([values["p"] for _, values in found]), _more_seeds(group)
         for (claim, values), p_holm in zip(found, adjusted, strict=True):
             names = {
                 "claim": claim.sentence,
@@ -159,8 +161,33 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
                 "protocols": claim.protocols,
             }
             decided = {"p_holm": p_holm, "verdict": verdict(claim, values["seeds"], values["points"], p_holm)}
-            rows.append({"table": "claims"} | where | names | values | decided)
+            about = {"note": _note(claim, group), "more_seeds": more}
+            rows.append({"table": "claims"} | where | names | values | decided | about)
     return pd.DataFrame(rows).astype({"seeds": "Int64", "n_images": "Int64", "seeds_for_1_point": "Int64"})
+
+
+def _note(claim: Claim, group: Group) -> str:
+    """Why these runs do not test a claim, where their records say so."""
+    spreads = group.rows.loc[group.rows["config"] == "A-LRN", "lrn_factor_spread"].dropna()
+    if not claim.no_gain or spreads.empty or (least := spreads.min()) >= LEAST_LRN_SPREAD:
+        return ""
+    return (
+        f"LRN is not tested here: what it multiplies activations by varies by {least:.2%} only; recipe.pixel_max=255, "
+        "as in the paper, makes them large enough."
+    )
+
+
+def _more_seeds(group: Group) -> str:
+    """What trains each net of a group in as many seeds as decide claims about training; empty if all are there."""
+    lines = []
+    for (net, train_scale), rows in group.rows[group.rows["fusion"] == ""].groupby(["config", "train_scale"]):
+        trained = set(rows["seed"])
+        more = [str(seed) for seed in range(2 * MIN_SEEDS) if seed not in trained]
+        if lacking := more[: max(0, MIN_SEEDS - len(trained))]:
+            first = rows.iloc[0]
+            words = (f"model={net}", f"train_scale={train_scale}", f"protocol={first['protocol']}")
+            lines.append(commands.command("multirun", *words, *first["overrides"], f"seed={','.join(lacking)}"))
+    return " && ".join(commands.merged(lines))
 
 
 def _compared(claim: Claim) -> str:

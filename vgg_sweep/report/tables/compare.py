@@ -27,7 +27,7 @@ from vgg_sweep.protocols.statistics import (
     unpaired_difference,
 )
 from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors
-from vgg_sweep.report.tables.table import Column, Row, Table, differs, interval, number, p_value, text
+from vgg_sweep.report.tables.table import Column, Row, Table, differs, interval, number, p_value, seeds, text
 
 MAX_NAME = 16
 """Characters of a sweep's name above a column."""
@@ -137,6 +137,7 @@ def _columns(frame: pd.DataFrame) -> list[Column]:
         text("method", wrap=12),
         *(number(f"{prefix}top1_error", f"{name}\ntop-1") for prefix, name in names.items()),
         *(number(f"{prefix}top5_error", f"{name}\ntop-5", drop=4) for prefix, name in names.items()),
+        seeds("seeds", "other_seeds", drop=1),
         number("points", "points", sign="+"),
         interval("points", sign="+"),
         p_value("p_images", "p, these nets", drop=3),

@@ -13,6 +13,7 @@ from vgg_sweep.report.tables.compare import COMPARISON
 from vgg_sweep.report.tables.costs import LRN_COST
 from vgg_sweep.report.tables.errors import KERNELS, NETS
 from vgg_sweep.report.tables.fusions import ASKED, FUSIONS, SYSTEMS
+from vgg_sweep.report.tables.seeds import BY_SEED
 from vgg_sweep.report.tables.settings import DEVIATIONS, DIFFERENCES
 from vgg_sweep.report.tables.table import Shown, Table
 from vgg_sweep.report.tables.verdicts import CLAIMS
@@ -20,7 +21,17 @@ from vgg_sweep.report.tables.verdicts import CLAIMS
 OF_RUNS: tuple[Table[Sequence[Sweep]], ...] = (DEVIATIONS, DIFFERENCES)
 """The tables that describe runs, not results."""
 
-OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (COMPARISON, *NETS, FUSIONS, SYSTEMS, KERNELS, LRN_COST, ASKED, CLAIMS)
+OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
+    COMPARISON,
+    *NETS,
+    FUSIONS,
+    SYSTEMS,
+    KERNELS,
+    LRN_COST,
+    ASKED,
+    BY_SEED,
+    CLAIMS,
+)
 """The tables made from the DataFrame of `load_results`."""
 
 TABLES: dict[str, Table[Any]] = {table.name: table for table in OF_RUNS} | {table.name: table for table in OF_RESULTS}

@@ -7,6 +7,7 @@ it covers the choice of images, not that of seeds.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,10 @@ from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX, scaled_px, test_scales
 from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors
 from vgg_sweep.report.tables.table import (
+    NOTED,
     UNFINISHED,
     Column,
+    Row,
     Table,
     differs,
     error,
@@ -27,6 +30,7 @@ from vgg_sweep.report.tables.table import (
     records,
     scale_px,
     scales,
+    seeds,
     text,
     train_scale,
 )
@@ -39,8 +43,15 @@ AT_CHANCE = "no better than chance"
 
 
 def frame_of(table: str, results: pd.DataFrame, rows_of: Callable[[Group], Iterable[dict[str, Any]]]) -> pd.DataFrame:
-    """The rows that each group of the results gives rise to. Counts stay whole numbers where some are missing."""
-    rows = [{"table": table} | where | row for where, group in by_settings(results) for row in rows_of(group)]
+    """The rows that each group of the results gives rise to, with what of their arithmetic, versions or data is not
+    that of most of the group. Counts stay whole numbers where some are missing.
+    """
+    rows = []
+    for where, group in by_settings(results):
+        usual = Counter(group.rows["made_with"]).most_common(1)[0][0]
+        for row in rows_of(group):
+            otherwise = [word for word in row.pop("made_with", ()) if word not in usual]
+            rows.append({"table": table} | where | row | {"made_otherwise": ", ".join(otherwise)})
     frame = pd.DataFrame(rows)
     return frame.astype({name: "Int64" for name in ("seeds", "n_images", "n_classes") if name in frame})
 
@@ -113,7 +124,8 @@ def measured(group: Group, members: Sequence[paper.Net], rule: str, method: str,
 
 def mean_of(found: Found) -> dict[str, Any]:
     values = mean_errors(found)
-    return values | {"note": _note(found, values), "command": ""}
+    made_with = tuple(dict.fromkeys(word for row in found for word in row["made_with"]))
+    return values | {"note": _note(found, values), "command": "", "made_with": made_with}
 
 
 def _note(found: Found, values: Mapping[str, Any]) -> str:
@@ -130,7 +142,8 @@ def _note(found: Found, values: Mapping[str, Any]) -> str:
 
 def nothing(command: str) -> dict[str, Any]:
     errors = {f"{name}_{part}": math.nan for name in ("top1", "top5") for part in ("error", "low", "high", "std")}
-    return {"seeds": 0, "n_images": None, "n_classes": None} | errors | {"note": "", "command": command}
+    about = {"note": "", "command": command, "made_with": ()}
+    return {"seeds": 0, "n_images": None, "n_classes": None} | errors | about
 
 
 def published(top1_error: float | None, top5_error: float | None) -> dict[str, float | None]:
@@ -139,8 +152,8 @@ def published(top1_error: float | None, top5_error: float | None) -> dict[str, f
 
 def missing_command(group: Group, nets: Sequence[paper.Net], protocol: str) -> str:
     """What makes these nets, in the seeds and settings of the others."""
-    seeds = sorted(set(group.rows["seed"].dropna()))
-    chosen = [*group.rows["overrides"].iloc[0], *([f"seed={','.join(map(str, seeds))}"] if seeds != [0] else [])]
+    trained = sorted(set(group.rows["seed"].dropna()))
+    chosen = [*group.rows["overrides"].iloc[0], *([f"seed={','.join(map(str, trained))}"] if trained != [0] else [])]
     lines = [
         commands.command(
             "multirun", f"model={net.config}", f"train_scale={net.train_scale}", f"protocol={protocol}", *chosen
@@ -160,12 +173,10 @@ def error_columns(frame: pd.DataFrame) -> list[Column]:
         columns += [error(name, head), interval(name, drop=drop)]
         if frame[f"paper_{name}_error"].notna().any():
             columns.append(number(f"paper_{name}_error", "paper"))
-    counts = [("seeds", "seeds"), ("n_images", "images")]
-    return columns + [
-        number(key, head, 0, drop=1)
-        for key, head in counts
-        if frame.loc[frame["seeds"] > 0, key].nunique() > 1 or (key == "seeds" and (frame[key] > 1).any())
-    ]
+    columns.append(seeds("seeds", drop=1))
+    if frame.loc[frame["seeds"] > 0, "n_images"].nunique() > 1:
+        columns.append(number("n_images", "images", 0, drop=1))
+    return columns
 
 
 def _net_columns(frame: pd.DataFrame) -> list[Column]:
@@ -196,7 +207,9 @@ def notes(frame: pd.DataFrame) -> list[str]:
     lines = []
     if len(measured := frame[frame["seeds"] > 0]):
         counts = " or ".join(f"{count:,}" for count in sorted(set(measured["n_images"])))
-        lines.append(f"Errors in percent of {counts} images; 95 %: their interval over images.")
+        num_seeds = " or ".join(map(str, sorted(set(measured["seeds"]))))
+        of = f"{counts} images by nets of {num_seeds} seed{'' if num_seeds == '1' else 's'}"
+        lines.append(f"Errors in percent of {of}; 95 %: their interval over images.")
         if (frame["seeds"] > 1).any():
             lines[0] += " Mean ± standard deviation over seeds."
         if measured["top5_error"].isna().all():
@@ -204,6 +217,8 @@ def notes(frame: pd.DataFrame) -> list[str]:
         elif (measured["n_classes"] == 5).all():
             lines.append("With five classes the top-5 error is 0 by definition.")
         lines += _notes_on_rows(measured)
+        if odd := [f"{_name(row)} ({row['made_otherwise']})" for row in records(measured) if row["made_otherwise"]]:
+            lines.append(f"{NOTED} Not made as most runs here: {'; '.join(dict.fromkeys(odd))}.")
     if _is_scaled(frame):
         crop = int(frame["crop"].iloc[0])
         ours = (scale_px((scaled_px(low, crop), scaled_px(high, crop))) for low, high in _PAPER_S)
@@ -219,12 +234,13 @@ def notes(frame: pd.DataFrame) -> list[str]:
 _PAPER_S = ((256, 256), (384, 384), (256, 512))
 
 
+def _name(row: Row) -> str:
+    return f"{row['config']}{', S = ' + row['train_scale'] if 'S' in row else ''}"
+
+
 def _notes_on_rows(measured: pd.DataFrame) -> list[str]:
     noted = measured[measured["note"] != ""]
-    lines = [
-        f"{row['config']}{', S = ' + row['train_scale'] if 'S' in row else ''} is {row['note']}."
-        for row in records(noted)
-    ]
+    lines = [f"{_name(row)} is {row['note']}." for row in records(noted)]
     if noted["note"].str.startswith(AT_CHANCE).any():
         lines.append(
             "A net at chance has learned nothing that these images show, or its outputs are in another order than "

@@ -17,7 +17,7 @@ from vgg_sweep.report.tables.errors import (
     nothing,
     published,
 )
-from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, scales, text
+from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, scales, seeds, text
 
 
 def _of_paper(row: paper.Fusion | paper.System) -> dict[str, Any]:
@@ -102,6 +102,7 @@ def _table7_columns(frame: pd.DataFrame) -> list[Column]:
         number("paper_top1_error", "paper\ntop-1"),
         starred("paper_top5_error", "paper\ntop-5"),
         starred("paper_top5_test_error", "test\ntop-5"),
+        seeds("seeds", drop=1),
     ]
 
 

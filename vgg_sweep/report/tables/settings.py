@@ -63,6 +63,7 @@ def _made_with(runs: Sequence[ReportedRun], settings: Iterable[str]) -> dict[str
     records = [run.record for run in runs]
     for name in ("commit", "device_name", "precision"):
         values[name] = {str(record[name]) for record in records if record.get(name)}
+    values["data fingerprint"] = {run.data_fingerprint for run in runs if run.is_scored}
     for record in records:
         for package, version in record.get("versions", {}).items():
             values.setdefault(f"version of {package}", set()).add(str(version))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     import pandas as pd
 
-DASH, UNFINISHED = "–", "†"
+DASH, UNFINISHED, NOTED = "–", "†", "‡"
 
 Row = Mapping[str, Any]
 """The values of a row, by name; None where one is missing."""
@@ -57,6 +57,10 @@ class Shown:
     title: str
     columns: list[ShownColumn]
     notes: Sequence[str] = ()
+    above: Sequence[str] = ()
+    """What to know before reading it."""
+    more: Sequence[str] = ()
+    """The commands that what is above asks for."""
     commands: Sequence[str] = ()
     """What would fill the missing rows, row by row."""
     total: str = ""
@@ -90,6 +94,7 @@ class Table(Generic[Material]):
     columns: Callable[["pd.DataFrame"], Sequence[Column]]
     """What people see of these rows: the columns that they give rise to."""
     notes: Callable[["pd.DataFrame"], Sequence[str]] = lambda frame: ()
+    above: Callable[["pd.DataFrame"], Sequence[str]] = lambda frame: ()
     total: Callable[["pd.DataFrame"], str] = lambda frame: ""
     ends: tuple[str, str] | None = None
 
@@ -102,6 +107,8 @@ class Table(Generic[Material]):
             [*where, *self.columns(frame)],
             records(frame),
             notes=self.notes(frame),
+            above=self.above(frame),
+            more=list(dict.fromkeys(filter(None, frame["more_seeds"]))) if "more_seeds" in frame else (),
             commands=list(frame["command"]) if "command" in frame else (),
             total=self.total(frame),
             ends=self.ends,
@@ -151,15 +158,27 @@ def number(key: str, head: str, digits: int = 1, *, factor: float = 1, sign: str
 
 
 def error(name: str, head: str) -> Column:
-    """The error, its spread where there are several seeds, and a mark where runs of the row are still to come."""
+    """The error, its spread where there are several seeds, and marks where runs of the row are still to come, or were
+    not made as most are.
+    """
     of_row = number(f"{name}_error", head)
 
     def cell(row: Row) -> str:
         spread = row[f"{name}_std"]
         error = of_row.cell(row) + (UNFINISHED if row.get("unfinished") else "")
+        error += NOTED if row.get("made_otherwise") and row[f"{name}_error"] is not None else ""
         return error if spread is None else f"{error} ± {spread:.1f}"
 
     return Column(of_row.key, head, cell, is_number=True)
+
+
+def seeds(*keys: str, drop: int = 0) -> Column:
+    """With how many seeds the nets of a row were trained, which every error of a trained net goes with."""
+
+    def cell(row: Row) -> str:
+        return " / ".join(str(row[key]) for key in keys) if row[keys[0]] else DASH
+
+    return Column(keys[0], "seeds", cell, drop, is_number=True)
 
 
 def interval(name: str, *, sign: str = "", drop: int = 0) -> Column:

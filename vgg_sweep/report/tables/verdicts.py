@@ -3,8 +3,8 @@
 import pandas as pd
 
 from vgg_sweep.protocols.statistics import MIN_SEEDS, MOST_SEEDS, POWER
-from vgg_sweep.report.tables.claims import FOR_THESE_NETS, MARGIN_POINTS, TOO_FEW_SEEDS, claims, summary
-from vgg_sweep.report.tables.table import DASH, Column, Row, Table, interval, number, p_value, text
+from vgg_sweep.report.tables.claims import FOR_THESE_NETS, MARGIN_POINTS, claims, summary
+from vgg_sweep.report.tables.table import DASH, NOTED, Column, Row, Table, interval, number, p_value, text
 
 
 def _pairs(row: Row) -> str:
@@ -18,7 +18,7 @@ def _these_nets(row: Row) -> str:
 
 def _columns(frame: pd.DataFrame) -> list[Column]:
     return [
-        text("claim", wrap=30),
+        Column("claim", "claim", lambda row: row["claim"] + (NOTED if row["note"] else ""), wrap=30),
         text("section", "Sect.", drop=6),
         text("compared", wrap=24, drop=5),
         Column("pairs", "pairs", _pairs, drop=1),
@@ -40,13 +40,9 @@ def _notes(frame: pd.DataFrame) -> list[str]:
         "which the verdict follows.",
         f'"LRN does not help" is tested one-sided: against a gain of {MARGIN_POINTS} points.',
     ]
+    notes += [f"{NOTED} {note}" for note in dict.fromkeys(filter(None, frame["note"]))]
     if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
         notes.append("* Some of the pairs that the paper compares are not in this sweep.")
-    if frame["verdict"].isin(TOO_FEW_SEEDS.values()).any():
-        notes.append(
-            f"Fewer than {MIN_SEEDS} seeds decide nothing about training: nets trained again may go the other way. "
-            "seed=0,1,2 trains them again."
-        )
     if frame["verdict"].str.endswith(FOR_THESE_NETS).any():
         notes.append("For these nets: on other images; nets trained again have no say in it.")
     if (frame["seeds"] == 1).any():
@@ -54,6 +50,17 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     if (several := frame["seeds"] > 1).any():
         notes.append(_seeds_note(frame.loc[several, "seeds_for_1_point"]))
     return notes
+
+
+def _above(frame: pd.DataFrame) -> list[str]:
+    """What few seeds mean for the claims."""
+    if not (frame["more_seeds"] != "").any():
+        return []
+    nets = "The nets here have one seed" if frame["seeds"].max() == 1 else "Some nets here have fewer seeds"
+    return [
+        f"Fewer than {MIN_SEEDS} seeds decide nothing about training: nets trained again, with another seed, may go "
+        f"the other way. {nets}; this trains the others:"
+    ]
 
 
 def _seeds_note(needed: "pd.Series[int]") -> str:
@@ -74,6 +81,7 @@ CLAIMS = Table(
     claims,
     _columns,
     _notes,
+    _above,
     total=lambda frame: summary(frame["verdict"]),
     ends=("against the claim", "as claimed"),
 )

@@ -32,6 +32,7 @@ _COMMANDS = {
     "–": r"\textendash{}",
     "±": r"$\pm$",
     "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
     "×": r"$\times$",
     "…": r"\ldots{}",
 }
@@ -67,6 +68,10 @@ def to_latex(table: Shown) -> str:
             rf"  \label{{{label}{f'-{number}' if number > 1 else ''}}}",
             *_shrunk(_tabular(table.columns, part)),
         ]
+        if table.above and number == 1:
+            commands = (rf"\texttt{{{escaped(command)}}}" for command in table.more)
+            above = r" \par ".join([*map(escaped, table.above), *commands])
+            lines.insert(4, rf"  \parbox{{\linewidth}}{{\footnotesize\raggedright {above}}}\par\smallskip")
         if table.notes and number == len(parts):
             lines.append(rf"  \par\smallskip\parbox{{\linewidth}}{{\footnotesize {_noted(table.notes)}}}")
         pages.append("\n".join([*lines, r"\end{table}"]))

@@ -16,4 +16,5 @@ def to_markdown(table: Shown) -> str:
     lines = [[column.head for column in table.columns], *table.lines]
     rows = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
     rule = "|" + "|".join("---:" if column.is_number else "---" for column in table.columns) + "|"
-    return "\n\n".join([f"## {table.title}", "\n".join([rows[0], rule, *rows[1:]]), *table.notes]) + "\n"
+    above = [*table.above, *(f"    {command}" for command in table.more)]
+    return "\n\n".join([f"## {table.title}", *above, "\n".join([rows[0], rule, *rows[1:]]), *table.notes]) + "\n"

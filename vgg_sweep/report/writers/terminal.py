@@ -24,6 +24,10 @@ def show(said: "Contents", console: Console) -> None:
     noted: set[str] = set()
     for table in said.shown:
         console.print()
+        for line in table.above:
+            console.print(Text(line, style="bold"))
+        for command in table.more:
+            console.print(Text(f"  {command}\n"), soft_wrap=True)
         console.print(to_rich(table, console.width))
         for note in table.notes:
             if note not in noted:
