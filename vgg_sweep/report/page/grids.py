@@ -138,7 +138,7 @@ def _strips(table: Shown, frame: pd.DataFrame) -> tuple[list[Strip | None], tupl
         return difference_strips(frame), table.ends
     if "top1_low" not in frame or frame["top1_error"].isna().all():
         return [None] * len(frame), ("", "")
-    drawn = [[row[name] for name in _DRAWN] for row in records(frame)]
+    drawn = [[row.get(name) for name in _DRAWN] for row in records(frame)]
     top = 10 * math.ceil(max(error for errors in drawn for error in errors if error is not None) / 10)
 
     def place(error: float | None) -> float | None:
