@@ -98,6 +98,7 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.errors import RunError
     from vgg_sweep.machine.choices import foretold
     from vgg_sweep.machine.launch import is_first_process
+    from vgg_sweep.plan.differences import notes
     from vgg_sweep.plan.folders import prepare
     from vgg_sweep.plan.runs import plan
     from vgg_sweep.sweep.agenda import Agenda
@@ -113,7 +114,7 @@ def train_config(config: "Config") -> None:
     check(config)
     check_origins(runs)
     if len(runs) > 1 and is_first_process():
-        said = foretold(run.config for run in runs if not run.folder.is_trained)
+        said = [*notes(runs), *foretold(run.config for run in runs if not run.folder.is_trained)]
         Console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, []), said))
     for run in runs:
         prepare(run)
