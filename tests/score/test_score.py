@@ -362,7 +362,7 @@ def test_posteriors_of_two_precisions_are_not_mixed(tmp_path: Path) -> None:
     entries = read_json(run.folder.posteriors / "manifest.json")["files"]
     assert {(entry["precision"], entry["tf32"]) for entry in entries} == {("fp32", "none")}
     in_bf16 = replace(wider, config=replace(wider.config, precision="bf16"))
-    with pytest.raises(RunError, match="computed in fp32, and these would be in bf16; give precision=fp32, or remove"):
+    with pytest.raises(RunError, match="computed in fp32, and these would be in bf16; give precision=fp32, or move"):
         scored(in_bf16)
     scored(wider)
     assert len(read_json(run.folder.posteriors / "manifest.json")["files"]) > len(entries)

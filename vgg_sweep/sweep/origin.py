@@ -5,6 +5,7 @@ A run's id does not depend on where its images lie, so that a set may move. Othe
 the same id; what is written here tells the two apart.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,9 +44,10 @@ def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:
     """
     if not _is_comparable(run.config):
         return
-    if before := _origin(run.folder):
+    before = _origin(run.folder)
+    if before:
         _check(run, before, images)
-    else:
+    if before.get("data_fingerprint") != images.fingerprint:
         for note in images.notes:
             say(note)
         write_json(run.folder.origin, _of(images))
@@ -61,6 +63,7 @@ def _of(images: ImageSet) -> dict[str, Any]:
         "classes": images.classes,
         "num_train": len(images.train),
         "num_val": len(images.val),
+        "train_images": _train_images(images),
     }
 
 
@@ -70,7 +73,7 @@ def _origin(folder: RunFolder) -> dict[str, Any]:
 
 
 def _check(run: Run, before: dict[str, Any], images: ImageSet) -> None:
-    if before["data_fingerprint"] == images.fingerprint:
+    if before["data_fingerprint"] == images.fingerprint or _is_val_mended(run.folder, before, images):
         return
     began_with, now = (_place(config.data) for config in (read_run(run.folder).config, run.config))
     raise ConfigError(
@@ -78,6 +81,21 @@ def _check(run: Run, before: dict[str, Any], images: ImageSet) -> None:
         f"these images give data.name=NAME or out=DIR; to go on with that run, give it the images of {began_with} as "
         "they were."
     )
+
+
+def _is_val_mended(folder: RunFolder, before: dict[str, Any], images: ImageSet) -> bool:
+    """Whether a trained run, whose scores were taken away, has its training images and another val: it is scored on
+    that, as after a wrong order of labels.
+    """
+    is_unscored = folder.is_trained and not (folder.posteriors / "manifest.json").exists()
+    return is_unscored and before.get("train_images") == _train_images(images)
+
+
+def _train_images(images: ImageSet) -> str:
+    """A digest of the classes, and of the names and labels of the training images."""
+    digest = hashlib.sha256("\n".join([*images.classes, *images.train.ids]).encode("utf-8", "surrogateescape"))
+    digest.update(images.train.labels_N.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _place(data: Data) -> str:
