@@ -26,7 +26,6 @@ WHOLE_FILE = -1
 """Offset of an image that is a file of its own."""
 LOOKED_AT = 4096
 """Files of a split whose sizes are compared at every start, evenly spaced: all of them in a small set."""
-REBUILD = "`vgg-sweep data prepare --again` lists the files anew"
 
 ProgressCallback = Callable[[int, int], None]
 
