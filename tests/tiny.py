@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from vgg_sweep.config.imported import Imported, Preprocessing
 from vgg_sweep.config.options import load_option
-from vgg_sweep.config.schema import Config, Data, Fractals, Imported, Model, Preprocessing, Recipe
+from vgg_sweep.config.schema import Config, Data, Fractals, Model, Recipe
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.nets.initial import draw_weights
 from vgg_sweep.nets.vgg import build_net

@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 from tests.predict.test_predict import scored
 from tests.tiny import IMPORTED, random_run
 from vgg_sweep.cli.card import LICENCES, export
+from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.options import conf_dir, load_option
-from vgg_sweep.config.schema import Data, Preprocessing
+from vgg_sweep.config.schema import Data
 from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.report.results.errors import ReportedRun, read_config, run_scores
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from tests.conftest import Outcome
 from tests.foreign import CONVS, CROP, normalised, timm_net, torchvision_net
+from vgg_sweep.config.imported import Imported
 from vgg_sweep.config.options import load_option
-from vgg_sweep.config.schema import Config, Data, Imported, Recipe
+from vgg_sweep.config.schema import Config, Data, Recipe
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange.importing import import_weights
 from vgg_sweep.images.views.preprocessing import in_rgb, net_input

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.exchange.test_importing import CAFFE, TORCHVISION, imported, in_a_folder_of_its_own, oxfords, scores_of  # noqa: F401
 from tests.exchange.test_keras import keras_layers, write_keras_3
 from tests.foreign import timm_net, torchvision_net
-from vgg_sweep.config.schema import Imported, Preprocessing
+from vgg_sweep.config.imported import Imported, Preprocessing
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange.readers.files import read_weights
 

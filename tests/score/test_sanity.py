@@ -15,7 +15,8 @@ from tests import ilsvrc
 from tests.conftest import Outcome
 from tests.exchange.test_importing import oxfords
 from tests.foreign import CROP, torchvision_net
-from vgg_sweep.config.schema import Config, Data, Imported
+from vgg_sweep.config.imported import Imported
+from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.wnids import sorted_order

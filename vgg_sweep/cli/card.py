@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vgg_sweep import __version__
-from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.config.imported import Preprocessing
+from vgg_sweep.config.schema import Config
 from vgg_sweep.exchange.exporting import Exported, To, exported
 from vgg_sweep.images.sets.wnids import shown
 from vgg_sweep.plan import commands

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from vgg_sweep.config.schema import Model, Preprocessing, Protocol, TrainScale
+from vgg_sweep.config.imported import Preprocessing
+from vgg_sweep.config.schema import Model, Protocol, TrainScale
 from vgg_sweep.errors import ConfigError
 
 

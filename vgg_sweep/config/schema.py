@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from vgg_sweep.config.imported import Imported, Preprocessing
 from vgg_sweep.config.roles import arithmetic, net, request, rounding, setting, where, work
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
@@ -139,44 +140,6 @@ class Data:
     `packed` was dropped and stands in the settings of runs made before.
     """
     fractals: Fractals = field(default_factory=Fractals)
-
-
-@dataclass
-class Imported:
-    """Weights trained elsewhere, which a run has instead of training; `vgg-sweep import` fills this in."""
-
-    sha256: str | None = net(None)
-    """Of the file; null where a run trains."""
-    source: str | None = net(None)
-    """What wrote the file: torchvision, timm, oxford, caffe or keras."""
-    class_order: str = net("ilsvrc")
-    """The order of the net's outputs: `ilsvrc` (sorted wnids, as in Caffe, torchvision, timm and Keras), `devkit` (the
-    ILSVRC2012_ID of its development kit), or a text file with a class a line.
-    """
-    state_dict: str | None = net(None)
-    """Which state dict to take from a file that holds several, such as `ema`."""
-    last_layer: str | None = net(None)
-    """What the file calls fc8, if it is not what the others of its kind call it."""
-    mirrored: bool | None = net(None)
-    """Whether kernels lie mirrored, as Theano's convolution has them; null where the file's layout says it."""
-
-
-@dataclass
-class Preprocessing:
-    """What an image becomes before it enters an imported net; it belongs to the weights.
-
-    A net of our own is given the training set's mean RGB and `recipe.pixel_max` instead (Sect. 2.1).
-    """
-
-    name: str = net("own")
-    channel_order: str = net("RGB", choices=("RGB", "BGR"))
-    pixel_max: float = net(255.0, above=0)
-    """Pixels run from 0 to this before the mean is subtracted."""
-    mean: list[float] = net([])
-    """In units of `pixel_max` and in `channel_order`, as `std`."""
-    std: list[float] = net([1.0, 1.0, 1.0])
-    interpolation: str = net("bilinear", choices=("nearest", "bilinear", "bicubic", "lanczos"))
-    """Filter of the rescaling to Q, with antialiasing."""
 
 
 @dataclass

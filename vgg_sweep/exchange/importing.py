@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
+from vgg_sweep.config.imported import Imported, Preprocessing
 from vgg_sweep.config.options import load_option
-from vgg_sweep.config.schema import Config, Imported, Preprocessing, TrainScale
+from vgg_sweep.config.schema import Config, TrainScale
 from vgg_sweep.config.vocabulary import groups
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.exchange.readers.files import Weights, read_weights

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 
 from omegaconf import OmegaConf
 
-from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.config.imported import Preprocessing
+from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.nets.weights import METADATA_KEY
 from vgg_sweep.predict.trained import CONFIG_KEY, TrainedNet, read_config

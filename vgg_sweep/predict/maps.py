@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from vgg_sweep.config.schema import Preprocessing
+from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.device import Device
 from vgg_sweep.nets.columns import STAGES, STRIDE

@@ -17,7 +17,8 @@ from torch import Tensor
 from yaml import YAMLError
 
 from vgg_sweep.config.checks import checked
-from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.config.imported import Preprocessing
+from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.images.decode import BadImage, decoded
 from vgg_sweep.images.sets.statistics import Statistics

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.options import load_option
-from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import groups
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.splits import ImageSet

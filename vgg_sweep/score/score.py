@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.config.imported import Preprocessing
+from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.check.order import order_hint
 from vgg_sweep.images.sets.splits import ImageSet, Split

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from vgg_sweep.config.schema import Config, Preprocessing
+from vgg_sweep.config.imported import Preprocessing
+from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import statistics

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vgg_sweep.config.schema import Preprocessing
+from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.exchange.names import TIMM
 from vgg_sweep.exchange.tag import KEY, tag_text

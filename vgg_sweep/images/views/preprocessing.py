@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from vgg_sweep.config.schema import Preprocessing
+from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.images.sets.statistics import Statistics
 
 
