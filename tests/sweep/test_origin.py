@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from tests.conftest import Outcome
 from tests.images.sets.test_sources import folder_config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.sources import open_images
+from vgg_sweep.images.sets.statistics import statistics
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
-from vgg_sweep.sweep.origin import begin_with, check_origins
+from vgg_sweep.sweep.origin import begin_with, check_origins, own_statistics
 
 COLOURS = {"cat": (200, 40, 40), "dog": (40, 200, 40), "emu": (40, 40, 200), "fox": (200, 200, 40)}
 SMALL = ["model=A", "data=folder", "crop=32", "width=0.0625", "recipe.epochs=1", "recipe.batch_size=8", "device=cpu",
@@ -84,6 +86,57 @@ def test_other_images_are_refused_with_what_differs_and_both_ways_on(
     assert "data.name=NAME or out=DIR" in str(refused.value)
 
 
+def as_bitmaps(root: Path, seed: int) -> Path:
+    """The set of `make_set` as bitmaps, whose sizes in bytes do not depend on what they show."""
+    for file in make_set(root, "cat", "dog", seed=seed).rglob("*.jpg"):
+        Image.open(file).save(file.with_suffix(".bmp"))
+        file.unlink()
+    return root
+
+
+def test_files_of_the_same_names_and_sizes_that_hold_other_images_are_told_apart(
+    tmp_path: Path, call: Callable[..., Outcome]
+) -> None:
+    one, two = as_bitmaps(tmp_path / "one", 0), as_bitmaps(tmp_path / "two", 1)
+    assert call("train", *SMALL, f"data.root={one}", "out=runs").exit_code == 0
+    refused = call("train", *SMALL, f"data.root={two}", "out=runs")
+    assert refused.exit_code == 2 and "files of the same names and sizes hold something else" in refused.err
+    other = next((one / "val" / "dog").iterdir())
+    shutil.copyfile(two / other.relative_to(one), other)  # in place: no folder changes
+    assert call("score", *SMALL, f"data.root={one}", "out=runs").exit_code == 2
+    shutil.rmtree(next(tmp_path.glob("runs/*/posteriors")))
+    assert call("score", *SMALL, f"data.root={one}", "out=runs").exit_code == 0  # val alone was mended
+    assert call("train", *SMALL, f"data.root={two}", "out=other").exit_code == 0
+    figures = [read_json(next(tmp_path.glob(f"{out}/*/origin.json")))["statistics"] for out in ("runs", "other")]
+    for root, found in zip((one, two), figures, strict=True):
+        pixels = np.concatenate(
+            [np.asarray(Image.open(file)).reshape(-1, 3) for file in (root / "train").rglob("*.bmp")]
+        )
+        assert found["mean_rgb"] == pytest.approx(pixels.mean(axis=0) / 255, abs=1e-6)
+        vectors = np.array(found["eigenvectors"])
+        assert vectors @ np.diag(found["eigenvalues"]) @ vectors.T == pytest.approx(
+            np.cov(pixels.T / 255, bias=True), abs=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "difference"),
+    [("mean_rgb", [0.5, 0.25, 0.75], "instead of 0.5000, 0.2500, 0.7500"), ("eigenvalues", [1, 1, 1], "components")],
+)
+def test_a_run_does_not_go_on_with_another_mean(
+    begun: Callable[[Path], Run], tmp_path: Path, name: str, value: list[float], difference: str
+) -> None:
+    run = begun(make_set(tmp_path / "one", "cat", "dog"))
+    figures = statistics(open_images(run.config), tmp_path / "cache", 1)
+    assert own_statistics(run, figures, write=True) == figures
+    rounded = replace(figures, mean_rgb=[mean + 1e-7 for mean in figures.mean_rgb])
+    assert own_statistics(run, rounded, write=True) == figures
+    origin = read_json(run.folder.origin)
+    write_json(run.folder.origin, origin | {"statistics": origin["statistics"] | {name: value}})
+    with pytest.raises(ConfigError, match=difference):
+        own_statistics(run, figures, write=True)
+
+
 def test_a_run_that_has_not_begun_lists_no_images(tmp_path: Path) -> None:
     run = at(make_set(tmp_path / "one", "cat"), tmp_path)
     check_origins([run])
@@ -137,6 +190,8 @@ def test_what_is_left_out_of_a_set_is_said_once_a_run(tmp_path: Path, call: Call
     call("train", *SMALL, f"data.root={root}", "out=runs", "protocol=multi")
     [log] = tmp_path.glob("runs/*/log.txt")
     assert log.read_text().count(said) == 1
+    swept = call("multirun", *SMALL, f"data.root={root}", "out=runs", "seed=1")
+    assert swept.exit_code == 0 and swept.out.count(said) == 1
 
 
 def test_a_bad_image_whose_name_is_not_utf8_fails_its_run_and_not_the_sweep(

@@ -34,7 +34,7 @@ from vgg_sweep.sweep.executors.slots import slots, visible_gpus
 from vgg_sweep.sweep.executors.tasks import Tasks, is_ray
 from vgg_sweep.sweep.executors.waves import Waves
 from vgg_sweep.sweep.forecast import Forecast
-from vgg_sweep.sweep.origin import check_origins
+from vgg_sweep.sweep.origin import check_origins, noticed
 from vgg_sweep.sweep.points import points
 from vgg_sweep.sweep.work import check
 
@@ -107,6 +107,8 @@ class DagSweeper(Sweeper):
                 f"Stopped; what was done is saved. To go on: {command}", markup=False, highlight=False, soft_wrap=True
             )
             raise SystemExit(stopped.exit_code) from stopped
+        for note in noticed(agenda.runs):
+            screen.print(f"The images: {note}", markup=False, highlight=False, soft_wrap=True)
         _report(agenda)
 
     def _executor(self, agenda: Agenda, settings: Config) -> Executor:

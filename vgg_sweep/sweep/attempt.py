@@ -21,7 +21,7 @@ from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.arithmetic import scoring_choice
 from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
 from vgg_sweep.score.score import score
-from vgg_sweep.sweep.origin import begin_with
+from vgg_sweep.sweep.origin import begin_with, own_statistics
 from vgg_sweep.train.segments import training_choice
 from vgg_sweep.train.train import train
 
@@ -53,6 +53,7 @@ def _trained(run: Run, images: ImageSet, reporter: Reporter, ranks: Ranks) -> Pr
         max(1, config.workers),
         lambda done, total: reporter.step("mean", done, total),
     )
+    figures = own_statistics(run, figures, write=ranks.is_first)
     if not run.folder.is_trained:
         choice = ranks.agree(lambda: training_choice(run, len(images.classes), reporter.note))
         train(run, images, figures, choose_device(config, choice), reporter, ranks)

@@ -7,18 +7,26 @@ the same id; what is written here tells the two apart.
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.sets.contents import contents
+from vgg_sweep.images.sets.index import Names
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
 
 NUM_NAMED_CLASSES = 3
+MEAN_TOLERANCE = 1e-5
+"""Between means and components of one set from two machines, in [0, 1] units: their sums are rounded otherwise."""
 
 
 def check_origins(runs: Iterable[Run], progress: Callable[[int, int], None] | None = None) -> None:
@@ -28,13 +36,13 @@ def check_origins(runs: Iterable[Run], progress: Callable[[int, int], None] | No
     the id, and imported nets have no training images: neither is compared. Raises `ConfigError` naming the first run
     that was made from others.
     """
-    opened: dict[str, ImageSet] = {}
+    known: dict[str, dict[str, Any]] = {}
     for run in runs:
         if _is_comparable(run.config) and (before := _origin(run.folder)):
             key = repr((run.config.data, run.config.cache))
-            if key not in opened:
-                opened[key] = open_images(run.config, progress)
-            _check(run, before, opened[key])
+            if key not in known:
+                known[key] = _of(open_images(run.config, progress))
+            _check(run, before, known[key])
 
 
 def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:
@@ -44,13 +52,40 @@ def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:
     """
     if not _is_comparable(run.config):
         return
-    before = _origin(run.folder)
+    before, now = _origin(run.folder), _of(images)
     if before:
-        _check(run, before, images)
+        _check(run, before, now)
     if before.get("data_fingerprint") != images.fingerprint:
         for note in images.notes:
             say(note)
-        write_json(run.folder.origin, _of(images))
+    if not now.items() <= (there := read_json(run.folder.origin)).items():
+        write_json(run.folder.origin, there | now)
+
+
+def noticed(runs: Iterable[Run]) -> list[str]:
+    """What was noticed when the images of `runs` were listed, each once."""
+    return list(dict.fromkeys(note for run in runs for note in read_json(run.folder.origin).get("notes", [])))
+
+
+def own_statistics(run: Run, figures: Statistics, *, write: bool) -> Statistics:
+    """The mean and components that `run` began with, which `figures`, those of its images now, must be up to rounding.
+
+    If it begins now they are `figures`, written down if `write`. Raises `ConfigError` if they differ.
+    """
+    if not _is_comparable(run.config):
+        return figures
+    origin = read_json(run.folder.origin)
+    if "statistics" not in origin:
+        if write:
+            write_json(run.folder.origin, origin | {"statistics": asdict(figures)})
+        return figures
+    began_with = Statistics(**origin["statistics"])
+    if not np.allclose(began_with.mean_rgb, figures.mean_rgb, rtol=0, atol=MEAN_TOLERANCE):
+        means = (", ".join(f"{colour:.4f}" for colour in each.mean_rgb) for each in (figures, began_with))
+        raise _other_images(run, "the mean RGB is {} instead of {}".format(*means))
+    if not np.allclose(began_with.covariance(), figures.covariance(), rtol=0, atol=MEAN_TOLERANCE):
+        raise _other_images(run, "the principal components of RGB differ")
+    return began_with
 
 
 def _is_comparable(config: Config) -> bool:
@@ -63,7 +98,10 @@ def _of(images: ImageSet) -> dict[str, Any]:
         "classes": images.classes,
         "num_train": len(images.train),
         "num_val": len(images.val),
-        "train_images": _train_images(images),
+        "train_names": _train_names(images),
+        "train_contents": contents(images.train),
+        "val_contents": contents(images.val),
+        "notes": list(images.notes),
     }
 
 
@@ -72,29 +110,35 @@ def _origin(folder: RunFolder) -> dict[str, Any]:
     return read_json(folder.origin) or read_json(folder.posteriors / "manifest.json")
 
 
-def _check(run: Run, before: dict[str, Any], images: ImageSet) -> None:
-    if before["data_fingerprint"] == images.fingerprint or _is_val_mended(run.folder, before, images):
-        return
+def _check(run: Run, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """What an earlier version did not write down is not compared."""
+    compared = ("data_fingerprint", "train_contents", "val_contents")
+    if any(before.get(key, now[key]) != now[key] for key in compared) and not _is_val_mended(run.folder, before, now):
+        raise _other_images(run, _difference(before, now))
+
+
+def _other_images(run: Run, difference: str) -> ConfigError:
     began_with, now = (_place(config.data) for config in (read_run(run.folder).config, run.config))
-    raise ConfigError(
-        f"{run.id} was made from other images than those of {now}: {_difference(before, _of(images))}. For runs of "
-        f"these images give data.name=NAME or out=DIR; to go on with that run, give it the images of {began_with} as "
-        "they were."
+    return ConfigError(
+        f"{run.id} was made from other images than those of {now}: {difference}. For runs of these images give "
+        f"data.name=NAME or out=DIR; to go on with that run, give it the images of {began_with} as they were."
     )
 
 
-def _is_val_mended(folder: RunFolder, before: dict[str, Any], images: ImageSet) -> bool:
+def _is_val_mended(folder: RunFolder, before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether a trained run, whose scores were taken away, has its training images and another val: it is scored on
     that, as after a wrong order of labels.
     """
     is_unscored = folder.is_trained and not (folder.posteriors / "manifest.json").exists()
-    return is_unscored and before.get("train_images") == _train_images(images)
+    return is_unscored and all(before.get(key) == now[key] for key in ("train_names", "train_contents"))
 
 
-def _train_images(images: ImageSet) -> str:
+def _train_names(images: ImageSet) -> str:
     """A digest of the classes, and of the names and labels of the training images."""
-    digest = hashlib.sha256("\n".join([*images.classes, *images.train.ids]).encode("utf-8", "surrogateescape"))
-    digest.update(images.train.labels_N.astype("<i8").tobytes())
+    ids = images.train.ids if isinstance(images.train.ids, Names) else Names.of(images.train.ids)
+    digest = hashlib.sha256("\n".join(images.classes).encode("utf-8", "surrogateescape"))
+    for block in (ids.text, ids.ends_N.astype("<i8"), images.train.labels_N.astype("<i8")):
+        digest.update(block.tobytes())
     return digest.hexdigest()
 
 
@@ -114,6 +158,8 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
         for key, what in (("num_train", "training"), ("num_val", "validation"))
         if before.get(key, now[key]) != now[key]
     ]
+    if not counts and before["data_fingerprint"] == now["data_fingerprint"]:
+        return "files of the same names and sizes hold something else"
     return " and ".join(counts) or "names or sizes of files differ"
 
 

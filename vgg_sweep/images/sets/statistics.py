@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vgg_sweep.images.sets.contents import contents
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import waiting_lock
@@ -28,6 +29,12 @@ class Statistics:
     eigenvalues: list[float]
     eigenvectors: list[list[float]]
     """Row r, column i: the share of colour r (R, G, B) in principal component i."""
+
+    def covariance(self) -> np.ndarray:
+        """Of the colours, [3, 3]: what the components stand for, whichever way each points."""
+        vectors_33 = np.array(self.eigenvectors, np.float64)
+        covariance_33: np.ndarray = vectors_33 * self.eigenvalues @ vectors_33.T
+        return covariance_33
 
 
 @dataclass
@@ -60,12 +67,13 @@ def statistics(
     progress: Callable[[int, int], None] | None = None,
 ) -> Statistics:
     """Mean and principal components over all pixels of the training images, kept in `cache` under the data's
-    fingerprint and under what changes the pixels that are read.
+    fingerprint, what a sample of the files holds, and what changes the pixels that are read.
 
     One pass over the images in the order of their ids, `BLOCK` in memory at a time; the sums are kept now and then, so
     that a pass that was stopped goes on where it was, to the same result. `progress` may raise to stop it.
     """
-    name = f"statistics-{images.fingerprint[:12]}{_as_read(images)}"
+    sample = contents(images.train)[:12]
+    name = f"statistics-{images.fingerprint[:12]}{'-' * bool(sample)}{sample}{_as_read(images)}"
     file, unfinished = cache / f"{name}.json", cache / f"{name}.part.json"
     with waiting_lock(file.with_suffix(".lock")):
         if not file.exists():
