@@ -34,7 +34,7 @@ LICENCES = {
         ("imagenette", "imagenette-320", "imagenette-160"), f"The images are of ten classes of ILSVRC and {_IMAGENETS}"
     ),
     **dict.fromkeys(("cifar10", "cifar100", "flowers102"), _NONE_STATED),
-    "caltech101": "Caltech gives the set out under CC BY 4.0; its authors found the images with a search engine, and the "
+    "caltech101": "Caltech gives the set out under CC BY 4.0; its authors found the images by a search engine, and the "
     "rights in them are their owners'.",
     "food101": "The images are of Foodspotting; its authors allow scientific use alone and point to the images' owners "
     "for any other.",
