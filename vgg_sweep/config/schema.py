@@ -127,6 +127,8 @@ class Data:
     """What the numbers in it are: `sorted`, positions in the sorted wnids from 0; `devkit`, ILSVRC2012_IDs from 1; or
     `auto`: devkit if a line is a number alone, else sorted.
     """
+    boxes: str | None = where(None)
+    """Folder or tar of XML files, or CSV, with the images' boxes; null looks for them in `root`."""
     exif_rotation: bool = setting(False)
     """Set images upright as their EXIF data say. ImageNet practice ignores it."""
     on_bad_image: str = setting("error", choices=("error", "skip", "substitute"))

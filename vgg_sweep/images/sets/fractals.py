@@ -21,6 +21,7 @@ from vgg_sweep.config.schema import Fractals
 Floats = npt.NDArray[np.floating[Any]]
 Pixels = npt.NDArray[np.int64]
 Images = npt.NDArray[np.uint8]
+Boxes = npt.NDArray[np.float32]
 
 # What makes the classes. A system is kept if its figure is a shape rather than dust or a plain blob.
 MAPS_RANGE = (2, 5)
@@ -83,6 +84,20 @@ def render_split(
     return images_NHW3, np.repeat(np.arange(spec.num_classes, dtype=np.int64), per_class)
 
 
+def figure_boxes(spec: Fractals, split: str, progress: Callable[[int], None] = lambda done: None) -> Boxes:
+    """The first and last pixels (x0, y0, x1, y1) of each image's figure, [N, 4] in the order of the images."""
+    per_class = {"train": spec.train_per_class, "val": spec.val_per_class}[split]
+    boxes_N4 = np.empty((spec.num_classes * per_class, 4), np.float32)
+    for label in range(spec.num_classes):
+        system = class_system(spec.seed, label)
+        for index in range(per_class):
+            points_px_2N, _, _ = _figure(system, spec, split, label, index)
+            done = label * per_class + index
+            boxes_N4[done] = [*points_px_2N.min(axis=1), *points_px_2N.max(axis=1)]
+            progress(done + 1)
+    return boxes_N4
+
+
 def class_system(seed: int, label: int) -> System:
     """The first of the class's random systems whose figure is neither dust, nor a blob, nor a line."""
     rng = _rng(seed, label)
@@ -96,14 +111,22 @@ def class_system(seed: int, label: int) -> System:
 
 def render_image(system: System, spec: Fractals, split: str, label: int, index: int) -> Images:
     """One image [side_px, side_px, 3] of a class."""
-    rng = _rng(spec.seed, label, SPLIT_WORDS[split], index)
-    points_2N, tones_N = _play(_perturbed(system, rng), rng)
-    points_2N = _rotation(rng.uniform(-ROTATION_MAX_RAD, ROTATION_MAX_RAD)) @ points_2N
-    cover_HW, tone_HW = _rasterise(_placed(points_2N, spec.side_px, rng), tones_N, spec.side_px)
+    points_px_2N, tones_N, rng = _figure(system, spec, split, label, index)
+    cover_HW, tone_HW = _rasterise(points_px_2N, tones_N, spec.side_px)
     ground_3HW, (bright_311, dim_311) = _colours(system.hue_3, spec.side_px, rng)
     figure_3HW = bright_311 + tone_HW * (dim_311 - bright_311)
     image_3HW: Floats = ground_3HW + cover_HW * (figure_3HW - ground_3HW)
     return (255 * image_3HW.clip(0, 1) + 0.5).astype(np.uint8).transpose(1, 2, 0)
+
+
+def _figure(
+    system: System, spec: Fractals, split: str, label: int, index: int
+) -> tuple[Pixels, Floats, np.random.Generator]:
+    """The figure's pixel positions [2, N] and tones [N], and the image's stream, which its colours are drawn from."""
+    rng = _rng(spec.seed, label, SPLIT_WORDS[split], index)
+    points_2N, tones_N = _play(_perturbed(system, rng), rng)
+    points_2N = _rotation(rng.uniform(-ROTATION_MAX_RAD, ROTATION_MAX_RAD)) @ points_2N
+    return _placed(points_2N, spec.side_px, rng), tones_N, rng
 
 
 def _rng(*key: int) -> np.random.Generator:
