@@ -14,7 +14,8 @@ from tests.conftest import Outcome
 from tests.sweeps import make_sweep
 from tests.tiny import tiny_config, tiny_run
 from vgg_sweep.cli import status
-from vgg_sweep.cli.runs import train_job
+from vgg_sweep.cli.runs import train_config, train_job
+from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.progress import Interrupted
@@ -57,7 +58,10 @@ BAD_COMMAND_LINES = {
     "train hydra.job.chdir=true": "hydra.job.chdir=true: folders are named from where a command is given; leave it out",
     "multirun hydra.job.chdir=true": "folders are named from where a command is given; leave it out, and give out=DIR.",
     "score model=A": "holds no finished net; give `vgg-sweep train` the same settings first.",
-    "score run=nowhere": "nowhere is not the folder of a run: ",
+    "score run=nowhere": "nowhere is not the folder of a run, nor how one is called: there is none under outputs/ yet",
+    "score nowhere": "nowhere is not the folder of a run, nor how one is called: ",
+    "train run=nowhere": "train takes the settings of a net and no run=",
+    "multirun run=nowhere": "multirun takes the settings of a net and no run=",
     "predict nowhere .": "no images",
     "import nowhere.pth": "there is no file nowhere.pth.",
     "export nowhere --to onnx": "nowhere is not the folder of a run",
@@ -155,13 +159,12 @@ def test_train_works_on_parents_first(call: Call, tmp_path: Path, monkeypatch: p
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {run.id for run in worked_on}
 
 
-def test_train_of_a_prepared_run_works_on_its_folder_alone(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_of_a_prepared_run_works_on_its_folder_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     folders: list[Path] = []
     monkeypatch.setattr(work, "main", lambda folder: folders.append(folder) or int(folder.name == "bad"))
-    assert call("train", "run=outputs/x/good") == Outcome(0, "", "")
-    assert call("train", "run=outputs/x/bad") == Outcome(
-        1, "", "Error: outputs/x/bad is not done; its error.txt says why.\n"
-    )
+    train_config(Config(run="outputs/x/good"))
+    with pytest.raises(RunError, match=r"^outputs/x/bad is not done; its error.txt says why\.$"):
+        train_config(Config(run="outputs/x/bad"))
     assert folders == [Path("outputs/x/good"), Path("outputs/x/bad")]
 
 

@@ -65,9 +65,9 @@ def test_a_run_in_a_folder_has_its_own_settings_and_the_way_of_working_that_is_a
 def test_a_run_that_is_a_sweep_or_a_slip_is_answered_and_nothing_is_to_be_removed(tmp_path: Path) -> None:
     run = made(tmp_path / "sweep")
     for path, answer in (
-        (tmp_path / "sweep", f"holds the folders of 1 runs; name one of them, such as {run.folder.path}."),
+        (tmp_path / "sweep", f"holds the folders of 1 run; name one, such as {run.folder.path}."),
         (tmp_path / "sweep" / run.id.replace("A-", "Q-"), f"did you mean {run.folder.path}?"),
-        (tmp_path / "nowhere", "`vgg-sweep status SWEEP` lists the runs of a sweep."),
+        (tmp_path / "nowhere", "is not the folder of a run, nor how one is called: "),
     ):
         with pytest.raises(ConfigError) as refused:
             run_in_folder(config("A", run=str(path)))

@@ -6,15 +6,12 @@ import traceback
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from vgg_sweep import __version__
-
-if TYPE_CHECKING:
-    from vgg_sweep.runs.folder import RunFolder
 
 ORDER = ("train", "multirun", "status", "score", "report", "describe", "predict", "import", "export", "data", "bench")
 """In which `--help` lists the commands: first what makes the tables."""
@@ -110,34 +107,6 @@ def newest_sweep() -> Path:
     sweep = max(written, key=lambda file: written[file]).parents[1]
     typer.echo(f"The most recent sweep: {sweep}", err=True)
     return sweep
-
-
-def run_folder(name: str) -> "RunFolder":
-    """The run that `name` stands for: its folder, or its id in the most recent sweep, or the beginning of that.
-
-    Raises `ConfigError` if there is none, or several.
-    """
-    import difflib
-
-    from vgg_sweep.errors import ConfigError
-    from vgg_sweep.runs.folder import RunFolder, find_runs
-
-    if (folder := RunFolder(Path(name))).config.exists():
-        return folder
-    try:
-        sweep = newest_sweep()
-    except ConfigError as error:
-        raise ConfigError(f"{name} is not the folder of a run, and {error}") from error
-    runs = {folder.id: folder for folder in find_runs(sweep)}
-    fitting = [name] if name in runs else [id for id in runs if id.startswith(name)]
-    if len(fitting) == 1:
-        return runs[fitting[0]]
-    if fitting:
-        raise ConfigError(f"{name} may be any of {', '.join(fitting)} in {sweep}; give more of its id.")
-    near = difflib.get_close_matches(name, runs, n=3, cutoff=0.3) or list(runs)[:3]
-    raise ConfigError(
-        f"{name} is neither the folder of a run nor a run of {sweep}, the most recent sweep; it has {', '.join(near)}."
-    )
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vgg_sweep.cli.app import ConfigDir, app, complete_override, run_folder
+from vgg_sweep.cli.app import ConfigDir, app, complete_override
+from vgg_sweep.cli.naming import RunName, run_folder
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -52,14 +53,14 @@ def import_(
             return
         for run in runs:
             typer.echo(f"Imported: {run.folder.path}")
-        typer.echo(f"To score: vgg-sweep score run={runs[-1].folder.path} protocol=multi data.root=DIR")
+        typer.echo(f"To score: vgg-sweep score {runs[-1].folder.path} protocol=multi data.root=DIR")
 
     compose.run(task, [*at_paper_size, *overrides], compose.Flags(config_dir))
 
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or run id in the most recent sweep.")],
+    run: RunName,
     to: Annotated[
         Literal["torchvision", "timm", "safetensors", "onnx", "keras", "pt2"],
         typer.Option(help="Target library or file format; pt2 or onnx in place of TorchScript."),

@@ -6,14 +6,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from vgg_sweep.cli.app import app, run_folder
+from vgg_sweep.cli.app import app
+from vgg_sweep.cli.naming import complete_run, run_folder
 
 
 @app.command()
 def predict(
     run: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="Run folder, run id in the most recent sweep, or .safetensors."),
+        typer.Argument(
+            metavar="RUN",
+            help="D-jitter, an id or its beginning, SWEEP/D-jitter, a run's folder, or a .safetensors file.",
+            autocompletion=complete_run,
+        ),
     ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Images, or folders of them.")],
     protocol: Annotated[

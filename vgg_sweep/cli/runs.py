@@ -1,11 +1,12 @@
-"""Commands that make runs: train, multirun, score, status."""
+"""Commands that make runs: train, multirun, score."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_sweep.cli.app import Cfg, ConfigDir, Info, Overrides, Package, Resolve, Sweeps, app, newest_sweep
+from vgg_sweep.cli.app import Cfg, ConfigDir, Info, Overrides, Package, Resolve, app
+from vgg_sweep.cli.naming import RunsAndOverrides, refuse_run, with_runs
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,6 +27,7 @@ def train(
     """Train and score one net, after those that it starts from."""
     from vgg_sweep.cli import compose
 
+    refuse_run("train", overrides or [])
     compose.run(train_config, overrides or [], compose.Flags(config_dir, cfg, resolve, package, info))
 
 
@@ -53,6 +55,7 @@ def multirun(
         raise ConfigError("multirun would run in every process of torchrun; run it without torchrun, with devices=N.")
     if (plan or force) and any(text.startswith("hydra/sweeper=") for text in overrides or []):
         raise ConfigError("--plan and --force need the default sweeper; leave out hydra/sweeper=.")
+    refuse_run("multirun", overrides or [])
     asked = {"hydra.sweeper.plan_only=true": plan, "hydra.sweeper.force=true": force}
     overrides = [*(overrides or []), *(override for override, wanted in asked.items() if wanted)]
     compose.multirun(train_job, overrides, compose.Flags(config_dir, cfg, resolve, package, info))
@@ -60,7 +63,7 @@ def multirun(
 
 @app.command()
 def score(
-    overrides: Overrides = None,
+    words: RunsAndOverrides = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show the passes and what they cost; run nothing.")] = False,
     config_dir: ConfigDir = None,
     cfg: Cfg = None,
@@ -68,26 +71,15 @@ def score(
     package: Package = None,
     info: Info = None,
 ) -> None:
-    """Score a trained net again, under protocol=NAME.
+    """Score trained nets again, under protocol=NAME.
 
-    The net is given by its settings, or by its folder with run=DIR.
+    They are named, or one is given by its settings.
     """
     from vgg_sweep.cli import compose
 
     task = show_passes if plan else score_config
-    compose.run(task, overrides or [], compose.Flags(config_dir, cfg, resolve, package, info))
-
-
-@app.command()
-def status(
-    sweeps: Sweeps = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh until nothing is running.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
-) -> None:
-    """Show the state of each run of a sweep: done, running, failed or waiting."""
-    from vgg_sweep.cli.status import show
-
-    show(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
+    for overrides in with_runs(words or []):
+        compose.run(task, overrides, compose.Flags(config_dir, cfg, resolve, package, info))
 
 
 def train_config(config: "Config") -> None:
@@ -159,7 +151,7 @@ def show_passes(config: "Config") -> None:
 
 
 def asked_run(config: "Config") -> "Run":
-    """The run of `config`, or that in the folder `config.run`."""
+    """The run of `config`, or that called `config.run`."""
     from vgg_sweep.plan.folders import run_in_folder
     from vgg_sweep.plan.runs import plan
 

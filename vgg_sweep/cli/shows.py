@@ -1,11 +1,11 @@
-"""Commands that show: report, describe."""
+"""Commands that show: status, report, describe."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_sweep.cli.app import ConfigDir, Overrides, app, newest_sweep
+from vgg_sweep.cli.app import ConfigDir, Overrides, Sweeps, app, newest_sweep
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -18,6 +18,18 @@ Reported = Annotated[
         help="Sweep folders or bundles; several are compared. Default: the most recent folder under outputs/.",
     ),
 ]
+
+
+@app.command()
+def status(
+    sweeps: Sweeps = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until nothing is running.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
+) -> None:
+    """Show the state of each run of a sweep: done, running, failed or waiting."""
+    from vgg_sweep.cli.status import show
+
+    show(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
 
 
 @app.command()

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +17,7 @@ from vgg_sweep.plan.commands import flat
 from vgg_sweep.plan.runs import Run, plan, with_passes
 from vgg_sweep.runs.files import remove_temporaries, write_text
 from vgg_sweep.runs.folder import RunFolder, find_runs, waiting_lock
+from vgg_sweep.runs.naming import find_run, not_a_run
 
 
 def prepare(run: Run) -> RunFolder:
@@ -65,7 +64,7 @@ def read_run(folder: RunFolder, *, as_asked: bool = False) -> Run:
     Raises `ConfigError` if it is no run's folder, `RunError` if the configuration cannot be read.
     """
     if not folder.config.exists():
-        raise ConfigError(f"{folder.path} is not the folder of a run: {_instead(folder.path)}")
+        raise not_a_run(str(folder.path), find_runs(folder.path.parent))
     file = folder.asked if as_asked and folder.asked.exists() else folder.config
     try:
         raw = OmegaConf.load(file)
@@ -94,22 +93,13 @@ def read_named(folder: RunFolder, *, as_asked: bool = False) -> Run:
     return run
 
 
-def _instead(path: Path) -> str:
-    """The end of a sentence: what to name in place of `path`."""
-    if runs := find_runs(path):
-        return f"it holds the folders of {len(runs)} runs; name one of them, such as {runs[0].path}."
-    if near := get_close_matches(path.name, [folder.id for folder in find_runs(path.parent)], n=1):
-        return f"did you mean {path.parent / near[0]}?"
-    return "`vgg-sweep status SWEEP` lists the runs of a sweep."
-
-
 def run_in_folder(config: Config) -> Run:
-    """The run in the folder `config.run` under the protocol and the way of working of `config`; with its arithmetic and
+    """The run called `config.run` under the protocol and the way of working of `config`; with its arithmetic and
     its place of the data where it names them.
 
-    Raises as `read_named`.
+    Raises as `runs.naming.find_run` and `read_named`.
     """
-    folder = RunFolder(Path(str(config.run)))
+    folder = find_run(str(config.run))
     there, asked = read_named(folder), flat(asdict(config))
     values = {
         name: asked[name]

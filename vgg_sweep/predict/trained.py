@@ -30,6 +30,7 @@ from vgg_sweep.nets.weights import load_weights, own_fingerprint, read_metadata
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.naming import find_run
 
 Picture = Image.Image | np.ndarray | str | Path
 """An image as users have it: Pillow's, RGB [H, W, 3] in uint8, or a file."""
@@ -86,23 +87,22 @@ class TrainedNet:
 
 
 def load(run_or_file: str | Path) -> TrainedNet:
-    """The trained net of a run's folder, or of a file that `vgg-sweep export --to safetensors` wrote.
+    """The trained net of a run, named as in `runs.naming.find_run`, or of a file that `vgg-sweep export --to
+    safetensors` wrote.
 
     Raises `ConfigError` if there is nothing of the kind or it is not trained, `RunError` if it cannot be read.
     """
     path = Path(run_or_file)
-    folder = RunFolder(path.parent if path.name == RunFolder(path.parent).weights.name else path)
-    if folder.config.exists():
-        if not folder.is_trained:
-            raise ConfigError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
-        config = _config_of(folder)
-        _check_weights(folder)
-        return _load(folder.weights, config)
-    if path.is_file():
+    if path.is_file() and not RunFolder(path.parent).config.exists():
         if (text := read_metadata(path).get(CONFIG_KEY)) is None:
             raise ConfigError(f"{path} does not say what net it is; `vgg-sweep import {path}` makes a run of it.")
         return _load(path, read_config(text, path))
-    raise ConfigError(f"{path} is neither a run's folder nor a file of weights; `vgg-sweep status` shows the runs.")
+    folder = find_run(str(run_or_file))
+    if not folder.is_trained:
+        raise ConfigError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
+    config = _config_of(folder)
+    _check_weights(folder)
+    return _load(folder.weights, config)
 
 
 def _check_weights(folder: RunFolder) -> None:
@@ -111,7 +111,7 @@ def _check_weights(folder: RunFolder) -> None:
     if read_json(folder.posteriors / "manifest.json").get("weights_fingerprint", there) != there:
         raise RunError(
             f"{folder.weights} is not the file that was scored: it is damaged, or was replaced. Put a copy of it back; "
-            f"or, if it was replaced, `vgg-sweep score run={folder.path}` scores it anew."
+            f"or, if it was replaced, `vgg-sweep score {folder.path}` scores it anew."
         )
 
 

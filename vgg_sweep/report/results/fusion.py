@@ -1,6 +1,5 @@
 """Several nets as one: the mean of their posteriors (Sect. 4.4), for Table 6, for any names, and by greedy search."""
 
-import difflib
 import hashlib
 import json
 from collections import defaultdict
@@ -24,6 +23,7 @@ from vgg_sweep.protocols.means import (
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.protocols.metrics import ranks
 from vgg_sweep.report.results.errors import ReportedRun, Score, as_score, read_cached, storable, write_cached
+from vgg_sweep.runs.naming import fitting, nearest, slug
 
 _Member = tuple[Posteriors, Protocol]
 """The posteriors of a net, and what of them enters a fusion."""
@@ -75,22 +75,16 @@ def _named(sweep: Path, spec: str, runs: Sequence[ReportedRun], has: set[tuple[s
 
 
 def find_run(name: str, runs: Sequence[ReportedRun]) -> ReportedRun:
-    """The run called `name`: D-jitter, D-jitter-s0, or how its id begins. Raises `ConfigError` if not just one is."""
-    for fits in (
-        lambda run: run.folder.id == name,
-        lambda run: name in (run.slug, f"{run.slug}-s{run.seed}"),
-        lambda run: bool(name) and run.folder.id.startswith(name),
-    ):
-        found = [run for run in runs if fits(run)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise ConfigError(
-                f"'{name}' in --fuse fits {len(found)} runs; name one of {', '.join(run.folder.id for run in found)}."
-            )
-    known = sorted({run.slug for run in runs})
-    near = difflib.get_close_matches(name, [*known, *(run.folder.id for run in runs)], n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"scored are {', '.join(known)}."
+    """The run called `name`, as `runs.naming.fitting` says. Raises `ConfigError` if not just one is."""
+    by_id = {run.folder.id: run for run in runs}
+    found = fitting(name, by_id)
+    if len(found) == 1:
+        return by_id[found[0]]
+    if found:
+        raise ConfigError(f"'{name}' in --fuse fits {len(found)} runs; name one of {', '.join(found)}.")
+    near = list(dict.fromkeys(slug(id) for id in nearest(name, by_id)))
+    known = sorted(map(slug, by_id))
+    hint = f"did you mean {' or '.join(near)}?" if near else f"scored are {', '.join(dict.fromkeys(known))}."
     raise ConfigError(f"no scored run is called '{name}' (--fuse); {hint}")
 
 
