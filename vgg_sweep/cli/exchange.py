@@ -48,12 +48,13 @@ def import_(
         from vgg_sweep.exchange.importing import import_weights
 
         runs = [import_weights(file, config, given, typer.echo) for file in files]
-        if config.data.root is not None:
+        if config.data.root is not None and not any(run.config.imported.trunk for run in runs):
             score_imported(runs)
             return
         for run in runs:
             typer.echo(f"Imported: {run.folder.path}")
-        typer.echo(f"To score: vgg-sweep score {runs[-1].folder.path} protocol=multi data.root=DIR")
+        if not runs[-1].config.imported.trunk:
+            typer.echo(f"To score: vgg-sweep score {runs[-1].folder.path} protocol=multi data.root=DIR")
 
     compose.run(task, [*at_paper_size, *overrides], compose.Flags(config_dir))
 

@@ -23,6 +23,8 @@ class Imported:
     """What the file calls fc8, if it is not what the others of its kind call it."""
     mirrored: bool | None = net(None)
     """Whether kernels lie mirrored, as Theano's convolution has them; null where the file's layout says it."""
+    trunk: bool = net(False)
+    """Whether the net has no FC layers, as in Keras's `notop` files; asked for, whatever else a file holds is left."""
 
 
 @dataclass

@@ -69,7 +69,8 @@ def exported(folder: RunFolder, to: To, out: Path | None = None, *, force: bool 
     """Write the net of `folder` for another library to `out`, a file or a folder (default: the current one). The file
     is there after the block, if that ends well.
 
-    Raises `ConfigError` if the file is there and not `force`, the library is not installed, or it has no such net;
+    Raises `ConfigError` if the file is there and not `force`, the library is not installed, or it has no such net, for
+    a trunk;
     `RunError` if the exported net does not agree with ours.
     """
     path = out or Path()
@@ -81,6 +82,11 @@ def exported(folder: RunFolder, to: To, out: Path | None = None, *, force: bool 
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent} is not a folder; make it first, or give another --out.")
     loaded = load(folder.path)
+    if not loaded.classes:
+        raise ConfigError(
+            f"{folder.id} is a trunk, without FC layers, and has no posteriors to compare an export by; use its "
+            f"{folder.weights.name}, in torchvision's names and shapes."
+        )
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as room:
         temporary = Path(room) / path.name  # libraries look at a file's ending
         format.save(loaded, temporary)

@@ -21,7 +21,7 @@ from vgg_sweep.config.schema import Config, TrainScale
 from vgg_sweep.config.vocabulary import groups
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.exchange.readers.files import Weights, read_weights
-from vgg_sweep.exchange.recognise import Found, recognise, with_rgb_input
+from vgg_sweep.exchange.recognise import Found, few, recognise, with_rgb_input
 from vgg_sweep.exchange.tag import Tag, read_tag
 from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
 from vgg_sweep.nets.vgg import VGG
@@ -32,8 +32,11 @@ from vgg_sweep.runs.provenance import provenance
 
 OXFORD = {"00b39a1b", "d01eb7cb"}
 """SHA-256, first eight digits, of J. Johnson's conversions of Oxford's D and E, as their file names have it."""
-KERAS = {"64373286793e3c8b2b4e3219cbf3544b", "cbe5617147190e668d6c5d5026f83318"}
-"""MD5 of the files of keras.applications.VGG16 and VGG19, by which Keras itself knows them."""
+KERAS = {
+    *("64373286793e3c8b2b4e3219cbf3544b", "cbe5617147190e668d6c5d5026f83318"),
+    *("6d6bbae143d832006294945121d1f1fc", "253f8cb515780f3b799900260a226db6"),
+}
+"""MD5 of the files of keras.applications.VGG16 and VGG19, whole and `notop`, by which Keras itself knows them."""
 TORCHVISION_OF_2017 = {"bbd30ac9", "c768596a"}
 """The same of torchvision's first vgg11 and vgg13; what it has now, its own `weights` entries say."""
 
@@ -46,7 +49,8 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
     Raises `ConfigError` for what the user must say, `RunError` for a file that is damaged or no VGG.
     """
     told = {name.partition(".")[0] for name in given}
-    weights = read_weights(path, mirrored=config.imported.mirrored, state_dict=config.imported.state_dict)
+    asked = config.imported
+    weights = read_weights(path, mirrored=asked.mirrored, state_dict=asked.state_dict, trunk=asked.trunk)
     tag, sha256 = read_tag(weights.tag, path), weights_fingerprint(path)
     if "preprocessing" in told:
         _check_preprocessing(config.preprocessing)
@@ -55,15 +59,15 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
         config = _as_tagged(config, tag, given)
     else:
         config = _as_known(config, path, weights, found, sha256, told)
-    classes, class_order = _classes(path, config.imported.class_order, found.classes, tag)
+    classes, class_order = _classes(path, asked.class_order, found.classes, tag)
     source = "vgg-sweep" if tag is not None else _source(weights, found)
     config = replace(
         config,
         model=found.model,
         width=found.width,
         crop=found.crop,
-        classes=found.classes,
-        imported=replace(config.imported, sha256=sha256, source=source, class_order=class_order),
+        classes=found.classes or None,
+        imported=replace(asked, sha256=sha256, source=source, class_order=class_order, trunk=found.is_trunk),
     )
     run = plan([config])[-1]
     _say(path, run, found, weights, note)
@@ -79,7 +83,8 @@ def _found(weights: Weights, tag: Tag | None, config: Config, told: Set[str]) ->
     if tag is not None:
         models = [tag.config.model]
     asked = config.model.name if "model" in told else tag.config.model.name if tag is not None else None
-    return recognise(weights.tensors, models, asked, config.imported.last_layer)
+    trunk, last_layer = config.imported.trunk, config.imported.last_layer
+    return recognise(weights.tensors, models, asked, last_layer, trunk=trunk)
 
 
 def _as_tagged(config: Config, tag: Tag, given: Set[str]) -> Config:
@@ -122,6 +127,8 @@ def _check_preprocessing(preprocessing: Preprocessing) -> None:
 def _classes(path: Path, order: str, num_classes: int, tag: Tag | None) -> tuple[list[str], str]:
     """The classes in the order of the net's outputs, and what that order is called; a list is called by its hash."""
     orders = {"ilsvrc": sorted_order, "devkit": devkit_order}
+    if num_classes == 0:  # a trunk
+        return [], Imported().class_order
     if tag is not None and order == Imported().class_order and tag.classes != sorted_order():
         classes, order = tag.classes, "exported"
     else:
@@ -158,7 +165,7 @@ def _preprocessing(path: Path, weights: Weights, found: Found, sha256: str) -> P
     start = sha256[:8]
     if weights.format == "caffemodel" or start in OXFORD or (weights.format == "Keras h5" and _md5(path) in KERAS):
         name = "caffe"
-    elif not found.classifies:
+    elif not found.classifies and not found.is_trunk:
         name = "torchvision-features"
     elif start in TORCHVISION_OF_2017 | _torchvision_files():
         name = "torchvision"
@@ -192,7 +199,7 @@ def _source(weights: Weights, found: Found) -> str:
 
 def _train_scale(config: Config, found: Found) -> TrainScale:
     """Oxford released its D and E trained with scale jitter; nets of others know no S, and are tested as at S = 256."""
-    is_oxfords = config.preprocessing.name == "caffe" and found.model.name in ("D", "E") and found.classes == 1000
+    is_oxfords = config.preprocessing.name == "caffe" and found.model.name in ("D", "E") and found.classes in (0, 1000)
     option: TrainScale = load_option("train_scale", "jitter" if is_oxfords else "256")
     return option
 
@@ -203,18 +210,24 @@ def _say(path: Path, run: Run, found: Found, weights: Weights, note: Callable[[s
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))
     scale = config.train_scale
     note(
-        f"{path}: {found.model.name}, {num_params:,} parameters, {found.classes} classes; a {weights.format} in "
-        f"{found.scheme.source}'s names; SHA-256 {config.imported.sha256}"
+        f"{path}: {found.model.name}{' as a trunk' * found.is_trunk}, {num_params:,} parameters, "
+        f"{found.classes or 'no'} classes; a {weights.format} in {found.scheme.source}'s names; SHA-256 "
+        f"{config.imported.sha256}"
     )
     if weights.prefix:
         note(f"  {weights.prefix} was stripped from the names of all tensors")
     note(f"  images: {pre.channel_order}, 0 to {pre.pixel_max:g}, mean {mean}, deviation {std}, {pre.interpolation}")
     rounding, order = "up" if config.pool_ceil else "down", config.imported.class_order
-    note(f"  pooled sizes rounded {rounding}; order of the classes: {order}")
-    note(f"  tested as train_scale={scale.name}, S = {scale.S}")
+    note(f"  pooled sizes rounded {rounding}" + f"; order of the classes: {order}" * (not found.is_trunk))
+    if not found.is_trunk:
+        note(f"  tested as train_scale={scale.name}, S = {scale.S}")
     if pre.channel_order == "BGR":
         note("  the first layer is put in the order R, G, B")
-    if not found.classifies:
+    if found.left_out:
+        note(f"  left out, as no part of the trunk: {few(found.left_out)}")
+    if found.is_trunk:
+        note("  no FC layers: features up to pool5, no scores; start_from gives it new ones")
+    elif not found.classifies:
         note("  the FC layers are not numbers (NaN), as in IMAGENET1K_FEATURES: features up to pool5 only, no scores")
 
 

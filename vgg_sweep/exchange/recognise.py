@@ -1,10 +1,11 @@
 """Which net a file holds, and who made it: from the names and shapes of its tensors, all of which must fit.
 
 A scheme is a way to name the layers of a net. Each net of Table 1, and each with batch normalisation, is tried; the
-only one that fits is it. What fits several or none is said, not guessed.
+only one that fits is it. What fits several or none is said, not guessed. A file without FC layers is a trunk.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from vgg_sweep.config.schema import Model
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange.names import SCHEMES, Scheme
-from vgg_sweep.nets.columns import FC_CHANNELS, STAGES, STRIDE, parse_columns
+from vgg_sweep.nets.columns import CONV, FC_CHANNELS, STAGES, STRIDE, parse_columns
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
@@ -34,7 +35,14 @@ class Found:
     state: dict[str, Tensor]
     """Under the names and shapes of `VGG`, in float32."""
     classifies: bool
-    """Whether the FC layers hold numbers: in torchvision's IMAGENET1K_FEATURES they are NaN."""
+    """Whether there are FC layers that hold numbers: in torchvision's IMAGENET1K_FEATURES they are NaN."""
+    left_out: list[str]
+    """Tensors of the file that are no part of the trunk which was asked for."""
+
+    @property
+    def is_trunk(self) -> bool:
+        """Whether there are no FC layers."""
+        return self.classes == 0
 
 
 @dataclass(frozen=True)
@@ -56,24 +64,34 @@ class _Fit:
 
 
 def recognise(
-    tensors: Mapping[str, Tensor], models: Iterable[Model], asked: str | None = None, last_layer: str | None = None
+    tensors: Mapping[str, Tensor],
+    models: Iterable[Model],
+    asked: str | None = None,
+    last_layer: str | None = None,
+    *,
+    trunk: bool = False,
 ) -> Found:
     """The one net of `models`, or of these with batch normalisation, that has exactly these tensors: `asked` by name,
-    or whichever it is. `last_layer` is what the file calls fc8 if it is not what others call it.
+    or whichever it is. `last_layer` is what the file calls fc8 if it is not what others call it. A file without FC
+    layers is a trunk; as a `trunk`, a file may hold anything else beside.
 
     Raises `RunError`, with a list, where none has, and for damaged numbers; `ConfigError` where several have or it is
     not the one asked for.
     """
-    scheme = _scheme(tensors)
+    if is_trunk := trunk or not any(f"{name}.weight" in tensors for scheme in SCHEMES for name in scheme.fc):
+        tensors = _trunk_unwrapped(tensors)
+    scheme = _trunk_scheme(tensors) if is_trunk else _scheme(tensors)
     if last_layer is not None:
         if f"{last_layer}.weight" not in tensors:
-            raise ConfigError(f"imported.last_layer={last_layer} is no layer of the file; it has {_few(tensors)}.")
+            raise ConfigError(f"imported.last_layer={last_layer} is no layer of the file; it has {few(tensors)}.")
         scheme = replace(scheme, fc=(*scheme.fc[:2], last_layer))
     candidates = [each for model in models for each in (model, _normalised(model)) if each is not None]
-    fits = [_fit(tensors, scheme, model) for model in candidates]
-    exact = [fit for fit in fits if fit.num_misfits == 0]
+    fits = [_fit(tensors, scheme, model, is_trunk=is_trunk) for model in candidates]
+    nearest = min(fits, key=lambda fit: fit.num_misfits)  # of trunks too: the convolutions of A are among those of D
+    fewest = len(nearest.left_over) if trunk else 0
+    exact = [fit for fit in fits if fit.num_misfits == len(fit.left_over) == fewest]
     if not exact:
-        raise RunError(_misfit(min(fits, key=lambda fit: fit.num_misfits)))
+        raise RunError(_trunk_misfit(nearest) if is_trunk else _misfit(nearest))
     by_name = {fit.model.name: fit for fit in exact}
     if asked is not None and asked not in by_name:
         raise ConfigError(f"the file holds {' or '.join(by_name)}, not {asked}; leave model={asked} out.")
@@ -89,13 +107,28 @@ def _scheme(tensors: Mapping[str, Tensor]) -> Scheme:
     def has_fc(scheme: Scheme) -> int:
         return sum(f"{name}.weight" in tensors for name in scheme.fc)
 
-    best = max(SCHEMES, key=has_fc)
-    if not has_fc(best):
-        raise RunError(
-            f"no FC layer under a name that torchvision, timm, Oxford, Caffe or Keras give it ({_few(tensors)}); files "
-            "without the classifier, or of nets other than VGG, cannot be imported."
-        )
-    return best
+    return max(SCHEMES, key=has_fc)
+
+
+def _trunk_unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors` with the names that a trunk has where it stands alone: encoder.features.0.weight, and 0.weight of
+    `vgg16().features`, become features.0.weight.
+    """
+    first = re.compile(r"(|.+\.)(?:_?features\.0|conv1_1)\.weight")
+    prefix = next((found[1] for name in tensors if (found := first.fullmatch(name))), None)
+    if prefix is None:
+        return {f"features.{name}" if name[0].isdigit() else name: tensor for name, tensor in tensors.items()}
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+
+def _trunk_scheme(tensors: Mapping[str, Tensor]) -> Scheme:
+    for scheme in SCHEMES:
+        if f"{scheme.name('features.0', 'conv1_1')}.weight" in tensors:
+            return scheme
+    raise RunError(
+        "neither an FC layer nor a first convolution under a name that torchvision, timm, Oxford, Caffe or Keras give "
+        f"it ({few(tensors)}); files of nets other than VGG cannot be imported."
+    )
 
 
 def _normalised(model: Model) -> Model | None:
@@ -106,8 +139,14 @@ def _normalised(model: Model) -> Model | None:
     return Model(f"{model.name}-BN", columns)
 
 
-def _size(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model) -> tuple[float, int, int]:
-    """Width, crop and number of classes, from the FC layers; the paper's where these do not say it."""
+def _size(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model, *, is_trunk: bool) -> tuple[float, int, int]:
+    """Width, crop and number of classes, from the FC layers; the paper's where these do not say it. A trunk has no
+    class, and any crop suits it.
+    """
+    if is_trunk:
+        first, word = tensors[f"{scheme.name('features.0', 'conv1_1')}.weight"], CONV.fullmatch(model.columns[0])
+        assert word is not None, "a column begins with a convolution"
+        return len(first) / int(word[2]), PAPER_CROP_PX, 0
     shapes = [tensors[f"{name}.weight"].shape for name in scheme.fc if f"{name}.weight" in tensors]
     if len(shapes) < 3:
         return 1.0, PAPER_CROP_PX, 1000
@@ -118,8 +157,8 @@ def _size(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model) -> tuple[
     return width, side * STRIDE**STAGES, fc8[0]
 
 
-def _fit(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model) -> _Fit:
-    width, crop, classes = size = _size(tensors, scheme, model)
+def _fit(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model, *, is_trunk: bool) -> _Fit:
+    width, crop, classes = size = _size(tensors, scheme, model, is_trunk=is_trunk)
     with torch.device("meta"):
         net = VGG(model.columns, width=width, crop=crop, classes=classes)
     names, missing, misshapen = {}, [], []
@@ -153,15 +192,25 @@ def _found(tensors: Mapping[str, Tensor], fit: _Fit) -> Found:
             state[own] = torch.tensor(0)
     unusable = [own for own, tensor in state.items() if not tensor.isfinite().all()]
     if broken := [fit.names[own] for own in unusable if own.startswith("features.")]:
-        raise RunError(f"{_few(broken)} hold numbers that are not finite; the file is damaged: fetch it again.")
+        raise RunError(f"{few(broken)} hold numbers that are not finite; the file is damaged: fetch it again.")
     width, crop, classes = fit.size
-    return Found(fit.scheme, fit.model, width, crop, classes, state, classifies=not unusable)
+    classifies = classes > 0 and not unusable
+    return Found(fit.scheme, fit.model, width, crop, classes, state, classifies, fit.left_over)
+
+
+def _trunk_misfit(fit: _Fit) -> str:
+    if fit.num_misfits > len(fit.left_over):
+        return _misfit(fit)
+    return (
+        f"the file holds the convolutions of {fit.model.name} without its FC layers, and {few(fit.left_over)}; give "
+        "imported.trunk=true to take the convolutions alone and leave the rest."
+    )
 
 
 def _misfit(fit: _Fit) -> str:
     parts = {"lacks": fit.missing, "has left over": fit.left_over, "has of another shape": fit.misshapen}
     last = fit.scheme.fc[2]
-    said = "; it ".join(f"{verb} {_few(names)}" for verb, names in parts.items() if names)
+    said = "; it ".join(f"{verb} {few(names)}" for verb, names in parts.items() if names)
     return (
         f"no net of Table 1 has exactly these tensors. The nearest is {fit.model.name} in {fit.scheme.source}'s names: "
         f"the file {said}. Every tensor must have its place."
@@ -170,7 +219,8 @@ def _misfit(fit: _Fit) -> str:
     )
 
 
-def _few(names: Iterable[str]) -> str:
+def few(names: Iterable[str]) -> str:
+    """The first of `names`, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -61,15 +61,16 @@ def parse_columns(columns: Sequence[str], *, width: float, classes: int, crop: i
     """The layers of a column of Table 1, with the three FC layers that all nets share.
 
     `width` multiplies the channels of every hidden layer (rounded, at least 1). `crop` is the side of the input in
-    pixels for which the first FC layer sees the whole image. Raises `ConfigError` for an unknown word, a crop that five
-    poolings do not divide, or a column that has not five of them.
+    pixels for which the first FC layer sees the whole image. Without `classes` (0) it is a trunk, which has no FC
+    layers. Raises `ConfigError` for an unknown word, a crop that five poolings do not divide, or a column that has not
+    five of them.
     """
     layers = _feature_layers(columns, width)
     num_pools = sum(layer.kind == "maxpool" for layer in layers)
     if num_pools != STAGES:
         raise ConfigError(f"The column has {num_pools} maxpool; every net of Table 1 has {STAGES}, one a stage.")
     hidden = _scaled(FC_CHANNELS, width)
-    return layers + [
+    return layers + (classes > 0) * [
         Layer("fc", "fc6", f"FC-{FC_CHANNELS}", _map_side(crop), layers[-1].out_channels, hidden),
         Layer("fc", "fc7", f"FC-{FC_CHANNELS}", 1, hidden, hidden),
         Layer("fc", "fc8", f"FC-{classes}", 1, hidden, classes),

@@ -30,6 +30,10 @@ from vgg_sweep.nets.weights import read_metadata
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.runs.folder import RunFolder
 
+TRUNK = (
+    "this net is a trunk, without FC layers: it has features up to pool5, but no scores; give `vgg-sweep train` "
+    "start_from=RUN, which trains new ones on it."
+)
 NUM_IMAGES = 64
 PER_FORWARD = 8
 LEAST_SHARE = 0.25
@@ -39,10 +43,14 @@ SURE = 1e-4
 
 
 def classes_of(folder: RunFolder) -> list[str]:
-    """The classes of an imported net, in the order of its outputs. Raises `RunError` if its weights are not there."""
+    """The classes of an imported net, in the order of its outputs. Raises `RunError` if its weights are not there, or
+    are a trunk's.
+    """
     if not folder.is_trained:
         raise RunError(f"{folder.path} holds no weights; import the file again.")
-    return list(json.loads(read_metadata(folder.weights)["classes"]))
+    if not (classes := json.loads(read_metadata(folder.weights)["classes"])):
+        raise RunError(TRUNK)
+    return list(classes)
 
 
 def for_the_net(images: ImageSet, classes: Sequence[str]) -> ImageSet:
@@ -62,7 +70,9 @@ def for_the_net(images: ImageSet, classes: Sequence[str]) -> ImageSet:
 
 
 def check_classifier(net: VGG) -> None:
-    """Raise `RunError` if the FC layers of `net` are no numbers, as in a file that is for features only."""
+    """Raise `RunError` if `net` has no FC layers, or these are no numbers, as in a file that is for features only."""
+    if not len(net.classifier):
+        raise RunError(TRUNK)
     if not all(parameter.isfinite().all() for parameter in net.classifier.parameters()):
         raise RunError(
             "the FC layers of this net are NaN, as in torchvision's IMAGENET1K_FEATURES: it has features up to pool5, "

@@ -53,12 +53,12 @@ class Weights:
     """What all names had in front, such as `module.`."""
 
 
-def read_weights(path: Path, *, mirrored: bool | None, state_dict: str | None = None) -> Weights:
+def read_weights(path: Path, *, mirrored: bool | None, state_dict: str | None = None, trunk: bool = False) -> Weights:
     """The tensors of `path`, of any format that `_READ` names.
 
     `mirrored` says whether kernels lie mirrored, where that is open; `state_dict` which one is meant where the file has
-    several. Raises `RunError` if the file cannot be read as what it seems to be, `ConfigError` if a package for it is
-    missing or `mirrored` or `state_dict` must be given.
+    several; `trunk` that the file may hold layers that no VGG has. Raises `RunError` if the file cannot be read as what
+    it seems to be, `ConfigError` if a package for it is missing or `mirrored` or `state_dict` must be given.
     """
     with _sentence(path), open(path, "rb") as file:
         start = file.read(32)
@@ -74,7 +74,7 @@ def read_weights(path: Path, *, mirrored: bool | None, state_dict: str | None = 
         from vgg_sweep.exchange.readers import keras
 
         with _sentence(path):
-            return Weights("Keras h5", *keras.read_keras(path, mirrored=mirrored))
+            return Weights("Keras h5", *keras.read_keras(path, mirrored=mirrored, trunk=trunk))
     if start.startswith(_ONNX) or any(name.endswith("model_weights_config.json") for name in inside):
         from vgg_sweep.exchange.readers import programs
 

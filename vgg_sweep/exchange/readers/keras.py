@@ -25,14 +25,16 @@ except ImportError as error:
     raise ConfigError("Keras's .h5 needs h5py; pip install 'vgg-sweep[keras]'.") from error
 
 _PAPER_NAMES = {theirs: ours for ours, theirs in KERAS_NAMES.items()}
+_PAPER_CONV = re.compile(r"(conv|bn)\d_\d")
 _BN_KEYS = ("weight", "bias", "running_mean", "running_var")
 
 
-def read_keras(path: Path, *, mirrored: bool | None) -> tuple[dict[str, Tensor], str | None]:
+def read_keras(path: Path, *, mirrored: bool | None, trunk: bool) -> tuple[dict[str, Tensor], str | None]:
     """The weights of each layer of `path` under the paper's names and in PyTorch's layouts, conv1_1.weight and so on;
     and the tag of an exported file.
 
-    The first layer takes what it took: B, G, R in Keras's own files. `mirrored` must be given for Theano's files.
+    The first layer takes what it took: B, G, R in Keras's own files. `mirrored` must be given for Theano's files. Of a
+    `trunk`'s file, layers that no VGG has are given as they are.
     Raises `ConfigError` where it is not, `RunError` for layers that are neither convolutions nor dense, `OSError` for
     what is no whole file.
     """
@@ -46,7 +48,11 @@ def read_keras(path: Path, *, mirrored: bool | None) -> tuple[dict[str, Tensor],
         layers = [(_paper_name(name), arrays) for name, arrays in _layers(file) if arrays]
         if parts := sorted(name for name in file.attrs if name.startswith(KEY)):
             tag = "".join(_text(file.attrs[name]) for name in parts)
-    return _tensors(path, [each for each in layers if not each[0].endswith(LRN_SUMS)], mirrored), tag
+    layers = [each for each in layers if not each[0].endswith(LRN_SUMS)]
+    foreign = [each for each in layers if trunk and not _PAPER_CONV.fullmatch(each[0])]
+    tensors = _tensors(path, [each for each in layers if each not in foreign], mirrored)
+    left = {f"{name}.{place}": array for name, arrays in foreign for place, array in enumerate(arrays)}
+    return tensors | {name: torch.from_numpy(np.asarray(array)) for name, array in left.items()}, tag
 
 
 def _tensors(path: Path, every: list[tuple[str, list[np.ndarray]]], mirrored: bool | None) -> dict[str, Tensor]:
@@ -97,7 +103,7 @@ def _layers(file: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
     """
     group = file.get("model_weights", file)
     if "layer_names" not in group.attrs:
-        yield from _layers_of_3(group["layers"])
+        yield from _layers_of_3(group)
         return
     for outer in map(_text, group.attrs["layer_names"]):
         layers: dict[str, list[np.ndarray]] = {}
@@ -107,10 +113,12 @@ def _layers(file: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
         yield from layers.items()
 
 
-def _layers_of_3(layers: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
-    for name in sorted(layers, key=_kind_and_number):
-        if "layers" in layers[name]:
-            yield from _layers_of_3(layers[name]["layers"])
+def _layers_of_3(model: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """A model's layers lie in `layers`, or, where it is a class of its own, under the names of its attributes."""
+    layers = model.get("layers", model)
+    for name in sorted((name for name in layers if name != "vars"), key=_kind_and_number):
+        if any(inner != "vars" for inner in layers[name]):
+            yield from _layers_of_3(layers[name])
         variables = layers[name].get("vars", {})
         arrays = [variables[number][()] for number in sorted(variables, key=int)]
         yield _text(variables.attrs.get("name", name) if arrays else name), arrays
