@@ -15,8 +15,8 @@ from vgg_sweep.report.tables.contents import OF_RESULTS, TABLES
 
 SMALL = Spec(num_images=20)
 
-SEVERAL = ("fusion", "differences", "comparison", "seeds")
-"""Tables that are not there for one sweep and no --fuse or --seeds."""
+SEVERAL = ("fusion", "differences", "comparison", "seeds", "7")
+"""Tables that are not there for one sweep that is not on ILSVRC and no --fuse or --seeds."""
 
 
 def reported(sweeps: list[Path], **options) -> str:
@@ -31,9 +31,10 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sweep(tmp_path_factory.mktemp("sweep"), EVERYTHING, spec=SMALL)
 
 
-def test_everything_is_shown_settings_first_and_claims_last(sweep: Path) -> None:
+def test_everything_is_shown_all_runs_first_and_claims_last(sweep: Path) -> None:
     text = reported([sweep])
-    titles = ["Settings that differ", *(table.title for table in OF_RESULTS if table.name not in SEVERAL)]
+    runs, *others = (table.title for table in OF_RESULTS if table.name not in SEVERAL)
+    titles = [runs, "Settings that differ", *others]
     places = [text.find(title) for title in titles]
     assert -1 not in places and places == sorted(places)
     assert text.rstrip().splitlines()[-1].startswith("Claims: ")
@@ -100,13 +101,35 @@ def test_images_that_cannot_be_decoded_are_counted(tmp_path: Path) -> None:
 def test_what_would_fill_the_dashes_is_said_once_and_without_repeats(tmp_path: Path) -> None:
     spec = Spec(num_images=20, passes=["dense@single", "dense@multi"])
     make_sweep(tmp_path, [net for net in EVERYTHING if net not in (("E", "jitter"), ("D", "jitter-fc"))], spec=spec)
-    for text in (reported([tmp_path]), reported([tmp_path], formats=["md"])):
+    for text in (reported([tmp_path], missing=True), reported([tmp_path], formats=["md"], missing=True)):
         lines = [line.split()[2:5] for line in text.splitlines() if line.startswith("vgg-sweep")]
         assert sorted(lines) == [
             ["model=B,B-5x5", "train_scale=256", "protocol=centre"],
             ["model=D", "train_scale=jitter-fc", "protocol=multi"],
             ["model=D,E", "train_scale=jitter", "protocol=crops"],
         ]
+
+
+def test_gaps_are_shown_only_where_half_of_a_table_is_there_or_they_are_asked_for(tmp_path: Path) -> None:
+    """Of Table 3 five and seven of the twelve rows are there; A-384, which is in no table of the paper, is in All runs."""
+    spec = Spec(num_images=20, passes=["dense@single"], settings={"protocol.name": "single"})
+    make_sweep(tmp_path, [*TABLE3[:5], ("A", "384")], spec=spec)
+    rows = json.loads(reported([tmp_path], formats=["json"]))
+    of_table = {name: [row for row in rows if row["table"] == name] for name in ("runs", "3", "claims")}
+    assert {row["config"] + row["train_scale"] for row in of_table["runs"]} == {"".join(net) for net in TABLE3[:5]} | {
+        "A384"
+    }
+    assert [row["config"] for row in of_table["3"]] == ["A", "A-LRN", "B", "C", "D"]
+    assert {row["verdict"] for row in of_table["claims"]} == {"one seed"}
+    assert not {"4", "5", "6", "7", "5x5"} & {row["table"] for row in rows}
+    assert "vgg-sweep multirun" not in reported([tmp_path]).partition("Claims of the paper")[2]
+    whole = reported([tmp_path], missing=True)
+    assert "To fill the missing rows" in whole and "Table 7." in whole
+    assert len(json.loads(reported([tmp_path], formats=["json"], tables=["3"]))) == 12
+    make_sweep(tmp_path, TABLE3[5:7], spec=spec)
+    rows = json.loads(reported([tmp_path], formats=["json"]))
+    assert [row["seeds"] for row in rows if row["table"] == "3"].count(0) == 5
+    assert "To fill the missing rows" in reported([tmp_path])
 
 
 def test_what_one_seed_means_is_said_above_the_claims_with_what_trains_more(tmp_path: Path) -> None:

@@ -55,12 +55,16 @@ def report(
         typer.Option("--errors-only", help="With --bundle: pack the misclassified images' ids, not posteriors."),
     ] = False,
     seeds: Annotated[bool, typer.Option("--seeds", help="List the errors seed by seed, too.")] = False,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Show every row that the paper has, and the commands that fill those missing."),
+    ] = False,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Update the report whenever a run progresses, until none is running."),
     ] = False,
 ) -> None:
-    """The paper's tables, ours beside the paper's.
+    """All runs, best first, and the paper's tables, ours beside the paper's.
 
     Made from the posteriors on disk: no GPU, no torch.
     """
@@ -79,6 +83,7 @@ def report(
         errors_only=errors_only,
         watch=watch,
         by_seed=seeds,
+        missing=missing,
     )
 
 

@@ -13,7 +13,7 @@ from vgg_sweep.report.results.bundle import opened, pack
 from vgg_sweep.report.results.results import read_sweep
 from vgg_sweep.report.results.unfinished import refreshes
 from vgg_sweep.report.tables.contents import TABLES, Contents, contents
-from vgg_sweep.report.tables.seeds import BY_SEED
+from vgg_sweep.report.tables.runs import BY_SEED
 from vgg_sweep.report.writers import latex, markdown
 from vgg_sweep.report.writers.data import to_csv, to_json, to_parquet
 from vgg_sweep.report.writers.terminal import show
@@ -35,12 +35,14 @@ def report(
     errors_only: bool = False,
     watch: bool = False,
     by_seed: bool = False,
+    missing: bool = False,
 ) -> None:
     """Show the tables of `sweeps`, folders or bundles, on `console`, or write them into the folder `out`.
 
-    `tables` names some of them (all if empty), `by_seed` adds that of every seed, and `formats` names some of rich and
-    `FORMATS`. Without `out` everything is printed, as rich if no format is named; with it, `FILES` are written. `fuse`
-    names nets to be averaged. `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`.
+    `tables` names some of them (all if empty), `by_seed` adds that of every seed; those named, and with `missing` all,
+    have every row of the paper's, others what is there. `formats` names some of rich and `FORMATS`. Without `out`
+    everything is printed, as rich if no format is named; with it, `FILES` are written. `fuse` names nets to be
+    averaged. `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`.
     `watch` goes on, and shows and writes everything anew whenever a run has come further, until none is at work. Raises
     `ConfigError` for an unknown table, format or net, `RunError` where there is nothing to report.
     """
@@ -58,7 +60,7 @@ def report(
     with opened(sweeps) as sources:
 
         def fresh() -> Contents:
-            said = contents([read_sweep(source, fuse) for source in sources], names)
+            said = contents([read_sweep(source, fuse) for source in sources], names, is_whole=missing or bool(tables))
             deliver(said, chosen, out, console)
             return said
 

@@ -77,6 +77,7 @@ def said_of(sweep: Path) -> Contents:
     return contents(
         [read_sweep(Source(sweep, sweep.name), ["C-jitter + D-jitter"])],
         [table.name for table in (OF_RUNS[0], *OF_RESULTS)],
+        is_whole=True,
     )
 
 
@@ -154,10 +155,10 @@ def test_every_table_is_there_with_the_numbers_of_the_json(said: Contents, page:
                 assert (cells["setting"], cells["here"]) == ([row["setting"]], [row["here"]])
 
 
-def test_the_claims_come_first_each_with_verdict_and_interval(said: Contents, page: Element) -> None:
+def test_the_claims_follow_all_runs_each_with_verdict_and_interval(said: Contents, page: Element) -> None:
     sections = list(page.all("section"))
-    assert sections[0].attributes["id"] == "claims"
-    words = sections[0].words.replace("−", "-")
+    assert [section.attributes["id"] for section in sections[:2]] == ["all", "claims"]
+    words = sections[1].words.replace("−", "-")
     for row in said.frames["claims"].itertuples():
         assert row.claim in words and row.verdict in words
         if row.verdict != "missing":
@@ -167,7 +168,18 @@ def test_the_claims_come_first_each_with_verdict_and_interval(said: Contents, pa
 
 def test_the_sections_are_all_there(page: Element) -> None:
     ids = [section.attributes["id"] for section in page.all("section")]
-    assert ids == ["claims", "missing", "figures", "tables", "nets", "images", "classes", "settings", "provenance"]
+    assert ids == [
+        "all",
+        "claims",
+        "missing",
+        "figures",
+        "tables",
+        "nets",
+        "images",
+        "classes",
+        "settings",
+        "provenance",
+    ]
     links = [link.attributes["href"] for nav in page.all("nav") for link in nav.all("a")]
     assert links == [f"#{id}" for id in ids]
 

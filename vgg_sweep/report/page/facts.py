@@ -14,6 +14,7 @@ from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 from vgg_sweep.report.page.grids import MAX_ROWS, Grid, plain_grid
 from vgg_sweep.report.results.errors import ReportedRun
+from vgg_sweep.report.results.results import joined
 from vgg_sweep.report.tables.contents import Contents
 from vgg_sweep.report.tables.nets import COUNTED, PAPER_CLASSES, table1
 from vgg_sweep.report.tables.table import Column, number, show, text
@@ -30,7 +31,7 @@ def headline(said: Contents) -> list[Fact]:
     """How much is there, of what, and how good the best is."""
     runs = _runs(said)
     states = Counter(str(run.folder.status().get("state", "not started")) for run in runs if not run.is_scored)
-    results = pd.concat([sweep.results for sweep in said.sweeps], ignore_index=True)
+    results = joined(said.sweeps)
     best = results.iloc[int(results["top1_error"].argmin())]
     name = best["fusion"] or best["members"]
     under = f"{name}: {best['method']}, Q {', '.join(map(str, best['test_scales']))} px"

@@ -34,8 +34,8 @@ from vgg_sweep.report.page.grids import Grid, NetNumbers, Strip, difference_stri
 from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend, numbers
 from vgg_sweep.report.results.means import rows_of
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
-from vgg_sweep.report.tables.contents import OF_RUNS, Contents
-from vgg_sweep.report.tables.table import number, records, show, text
+from vgg_sweep.report.tables.contents import OF_RESULTS, OF_RUNS, Contents
+from vgg_sweep.report.tables.table import Table, number, records, show, text
 
 MAX_SWEEPS = 4
 """Of more sweeps than this, and of more groups of settings, only the tables and figures show all."""
@@ -110,14 +110,15 @@ def to_html(said: Contents) -> str:
     net_numbers = {f"{config}-{train_scale}": number for number, (config, train_scale) in enumerate(nets)}
     close = [image_by_image(sweep) for sweep in said.sweeps[:MAX_SWEEPS]]
     sections = [
+        Section("all", "All runs", grids=_grids(said, net_numbers, OF_RESULTS[:1])),
         _claims(said),
         _missing(said),
         Section("figures", "Figures", figures=[_drawn(plot, net_numbers) for plot in plots(said.sweeps)]),
-        _tables(said, net_numbers),
+        Section("tables", "Tables: ours beside the paper’s", grids=_grids(said, net_numbers, OF_RESULTS[1:])),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(said)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
         Section("classes", "Errors by class", grids=[_class_grid(each, net_numbers) for each in close]),
-        _settings(said),
+        Section("settings", "Settings", grids=_grids(said, {}, OF_RUNS)),
         Section("provenance", "Provenance", grids=[facts.provenance(said), facts.runs_grid(said)],
                 commands=[Commands("To make these runs again", facts.commands_of(said))]),
     ]  # fmt: skip
@@ -202,22 +203,12 @@ def _missing(said: Contents) -> Section:
         return Section(
             "missing", "What is missing", text, commands=[Commands("To fill the missing rows", said.commands)]
         )
-    return Section("missing", "What is missing", [*text, "No row of the tables is missing."])
+    return Section("missing", "What is there", text)
 
 
-def _tables(said: Contents, net_numbers: NetNumbers) -> Section:
-    return Section("tables", "Tables: ours beside the paper’s", grids=_grids(said, net_numbers, of_runs=False))
-
-
-def _settings(said: Contents) -> Section:
-    return Section("settings", "Settings", grids=_grids(said, {}, of_runs=True))
-
-
-def _grids(said: Contents, net_numbers: NetNumbers, of_runs: bool) -> list[Grid]:
-    names = {table.name for table in OF_RUNS}
-    return [
-        grid(table, said.frames[table.name], net_numbers) for table in said.shown if (table.name in names) == of_runs
-    ]
+def _grids(said: Contents, net_numbers: NetNumbers, tables: Sequence[Table[Any]]) -> list[Grid]:
+    names = {table.name for table in tables}
+    return [grid(table, said.frames[table.name], net_numbers) for table in said.shown if table.name in names]
 
 
 def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:

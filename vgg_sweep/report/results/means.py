@@ -12,7 +12,7 @@ from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.protocols.passes import passes_of
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.groups import Found, by_settings, mean_errors
-from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.report.results.results import Sweep, joined
 
 NUM_FC = 3
 
@@ -26,7 +26,7 @@ def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     `where` tells sweeps and settings apart, `weight_layers` is the depth, `macs` the multiply-adds of one square image
     under the protocol.
     """
-    results = pd.concat([sweep.results for sweep in sweeps], ignore_index=True)
+    results = joined(sweeps)
     runs = {(sweep.name, run.folder.id): run for sweep in sweeps for run in sweep.runs}
     rows = []
     for where, group in by_settings(results):

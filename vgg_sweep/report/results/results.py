@@ -2,14 +2,15 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from vgg_sweep.plan import commands
+from vgg_sweep.plan.commands import schema_defaults
+from vgg_sweep.plan.swept import Settings, swept, whole
 from vgg_sweep.protocols.means import check_same_images
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, wilson
@@ -82,37 +83,38 @@ def load_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
 
 def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
     """The DataFrame of `load_results`. Raises `RunError` if runs of one sort were scored on different images."""
-    labels = _settings_labels({run.folder.id: run for score in scores for run in score.runs}.values())
+    runs = {run.folder.id: run for score in scores for run in score.runs}
+    every = _settings(list(runs.values()))
+    labels = {
+        id: ", ".join(f"{name}={value}" for name, value in each.items())
+        for id, each in zip(runs, swept(every), strict=True)
+    }
+    places = dict(zip(runs, map(_place, swept(every)), strict=True))
+    changed = dict(zip(runs, whole(every), strict=True))
     first: dict[str, Score] = {}
     rows = []
-    for score in scores:
-        settings = labels[score.runs[0].folder.id]
+    for score in sorted(scores, key=lambda score: places[score.runs[0].folder.id]):
+        id = score.runs[0].folder.id
+        settings = labels[id]
         other = first.setdefault(settings, score)
         if other.scored_on != score.scored_on:
             check_same_images([other.runs[0].posteriors, score.runs[0].posteriors])
-        rows.append({"sweep": sweep, "settings": settings} | _row(score))
+        of_run = {name: tuple(value) if isinstance(value, list) else value for name, value in changed[id].items()}
+        rows.append({"sweep": sweep, "settings": settings} | of_run | _row(score))
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
-def _settings_labels(runs: Iterable[ReportedRun]) -> dict[str, str]:
-    """Run id -> its settings where the runs of this sweep differ in them; empty strings if they do not.
+def _settings(runs: Sequence[ReportedRun]) -> list[Settings]:
+    """What decides the result of each run beside net, train scale and seed.
 
-    The precision that a run was trained in counts as one where it differs between seeds, which are averaged.
+    The precision that a run was trained in counts where it differs between seeds, which are averaged.
     """
-    runs = list(runs)
-    settings = {run.folder.id: run.settings for run in runs}
     precisions: dict[str, set[str]] = {}
     for run in runs:
         precisions.setdefault(json.dumps([run.slug, run.settings]), set()).add(str(run.record.get("precision")))
     if max(map(len, precisions.values()), default=0) > 1:
-        settings = {run.folder.id: run.settings | {"precision": run.record.get("precision")} for run in runs}
-    names = sorted({name for each in settings.values() for name in each})
-    differing = [name for name in names if len({str(each.get(name)) for each in settings.values()}) > 1]
-    defaults = commands.schema_defaults()
-    return {
-        id: ", ".join(f"{name}={each.get(name, defaults.get(name))}" for name in differing)
-        for id, each in settings.items()
-    }
+        return [run.settings | {"precision": run.record.get("precision")} for run in runs]
+    return [run.settings for run in runs]
 
 
 def _row(score: Score) -> dict[str, Any]:
@@ -146,6 +148,19 @@ def _row(score: Score) -> dict[str, Any]:
         "protocol": run.config["protocol"]["name"],
         "overrides": run.overrides,
     }
+
+
+def joined(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """The results of all sweeps. A setting that is no default in one of them alone has its default in the others."""
+    results = pd.concat([sweep.results for sweep in sweeps], ignore_index=True)
+    defaults = schema_defaults()
+    lacking = [name for name in results if name in defaults and any(name not in sweep.results for sweep in sweeps)]
+    return results.fillna({name: defaults[name] for name in lacking if isinstance(defaults[name], str | int | float)})
+
+
+def _place(settings: Mapping[str, Any]) -> list[tuple[bool, Any]]:
+    """In the order of their values: numbers first, then words."""
+    return [(False, value) if isinstance(value, int | float) else (True, str(value)) for value in settings.values()]
 
 
 def _num_bad(record: Mapping[str, Any]) -> int:

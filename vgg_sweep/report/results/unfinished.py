@@ -17,7 +17,7 @@ LOOK_EVERY_SECONDS = 2.0
 BETWEEN_RUNS_SECONDS = 30.0
 """As long may pass between the end of a run and the start of another before a sweep counts as stopped."""
 
-MARKED = ("3", "4", "5", "6", "7", "5x5")
+MARKED = ("runs", "3", "4", "5", "6", "7", "5x5")
 """The tables with a row for each net or fusion."""
 
 

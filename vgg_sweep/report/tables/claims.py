@@ -274,7 +274,7 @@ def verdict(claim: Claim, num_seeds: int, points: float, p: float) -> str:
 def summary(verdicts: Iterable[str]) -> str:
     """Such as "7 supported, 1 contradicted, 3 undecided, 1 missing", and what else there is."""
     found = list(verdicts)
-    always = ("supported", "contradicted", "undecided", "missing")
+    always = ("supported", "contradicted", "undecided")
     sides = [side + scope for side in always[:2] for scope in ("", FOR_THESE_NETS)]
     kinds = [*sides, "undecided", *TOO_FEW_SEEDS.values(), "missing"]
     return ", ".join(f"{found.count(kind)} {kind}" for kind in kinds if kind in always or kind in found)

@@ -1,19 +1,20 @@
 """What a report says, whatever its format: sweeps, runs, tables as data and as text, and what is missing."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from vgg_sweep.plan.commands import merged
-from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.report.results.results import Sweep, joined
 from vgg_sweep.report.results.unfinished import mark, progress_lines, waiting
 from vgg_sweep.report.tables.compare import COMPARISON
 from vgg_sweep.report.tables.costs import LRN_COST
 from vgg_sweep.report.tables.errors import KERNELS, NETS
 from vgg_sweep.report.tables.fusions import ASKED, FUSIONS, SYSTEMS
-from vgg_sweep.report.tables.seeds import BY_SEED
+from vgg_sweep.report.tables.gaps import kept
+from vgg_sweep.report.tables.runs import BY_SEED, RUNS
 from vgg_sweep.report.tables.settings import DEVIATIONS, DIFFERENCES
 from vgg_sweep.report.tables.table import Shown, Table
 from vgg_sweep.report.tables.verdicts import CLAIMS
@@ -22,6 +23,7 @@ OF_RUNS: tuple[Table[Sequence[Sweep]], ...] = (DEVIATIONS, DIFFERENCES)
 """The tables that describe runs, not results."""
 
 OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
+    RUNS,
     COMPARISON,
     *NETS,
     FUSIONS,
@@ -34,7 +36,8 @@ OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
 )
 """The tables made from the DataFrame of `load_results`."""
 
-TABLES: dict[str, Table[Any]] = {table.name: table for table in OF_RUNS} | {table.name: table for table in OF_RESULTS}
+TABLES: dict[str, Table[Any]] = {RUNS.name: RUNS} | {table.name: table for table in OF_RUNS}
+TABLES |= {table.name: table for table in OF_RESULTS}
 """All tables, in the order in which they are shown."""
 
 
@@ -53,17 +56,21 @@ class Contents:
     """What would fill the missing rows of all tables."""
 
 
-def contents(sweeps: list[Sweep], names: Iterable[str]) -> Contents:
-    """The tables called `names` of some sweeps."""
-    results = pd.concat([sweep.results for sweep in sweeps], ignore_index=True)
+def contents(sweeps: list[Sweep], names: Iterable[str], *, is_whole: bool = False) -> Contents:
+    """The tables called `names` of some sweeps; with `is_whole`, all of their rows, there or not."""
+    results = joined(sweeps)
     made = {table.name: table.make(sweeps) for table in OF_RUNS}
     differing = set(made[DIFFERENCES.name].get("other_sweep", ()))
     made |= {table.name: table.make(results) for table in OF_RESULTS if table.name in names}
     unscored = {
         key: states for sweep in sweeps for key, states in waiting(sweep.name, sweep.runs, sweep.results).items()
     }
-    frames = {name: mark(name, frame, unscored) for name, frame in made.items() if name in names and len(frame)}
+    marked = {name: mark(name, made[name], unscored) for name in TABLES if name in names}
+    shown = marked if is_whole else {name: kept(name, frame) for name, frame in marked.items()}
+    frames = {name: frame for name, frame in shown.items() if len(frame)}
     tables = [TABLES[name].shown(frame) for name, frame in frames.items()]
+    if is_whole:
+        tables = [replace(table, brief=()) for table in tables]
     missing = merged(command for table in tables for command in table.commands)
     summary = [line for sweep in sweeps for line in progress_lines(sweep)]
     alike = {sweep.name for sweep in sweeps[1:]} - differing

@@ -43,9 +43,10 @@ def table7(results: pd.DataFrame) -> pd.DataFrame:
     ours_are = dict(enumerate(paper.own_systems()))
 
     def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        data = group.rows["data.source"].iloc[0]
         for index, row in enumerate(systems):
             members, method, fusion = ours_are.get(index, ((), "", ""))
-            names = {"system": row.name} | _nets(group, members) | {"method": method or None}
+            names = {"system": row.name, "data": data} | _nets(group, members) | {"method": method or None}
             ours = measured(group, members, "multi", method, fusion) if members else nothing("")
             yield names | ours | _of_paper(row)
 

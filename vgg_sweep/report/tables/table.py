@@ -67,6 +67,8 @@ class Shown:
     """What its rows come to, in a few words."""
     ends: tuple[str, str] | None = None
     """What lies at the ends of the scale of its differences, which the page draws."""
+    brief: Sequence[int] = ()
+    """The rows that stand for all where there is little room; none if all are to be shown."""
 
     @property
     def lines(self) -> list[tuple[str, ...]]:
@@ -80,7 +82,7 @@ _WHERE = {
     "other_sweep": "compared with",
     "other_settings": "of settings",
 }
-"""Columns that every table has where they differ: keys and heads."""
+"""Columns that a table has where they differ: keys and heads."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,14 @@ class Table(Generic[Material]):
     above: Callable[["pd.DataFrame"], Sequence[str]] = lambda frame: ()
     total: Callable[["pd.DataFrame"], str] = lambda frame: ""
     ends: tuple[str, str] | None = None
+    where: Sequence[str] = tuple(_WHERE)
+    """Which of the columns that say of what sweep and settings a row is it has where they differ."""
+    brief: Callable[["pd.DataFrame"], Sequence[int]] = lambda frame: ()
+    """The rows that stand for all in a terminal if the table is not asked for; none if all are shown."""
 
     def shown(self, frame: "pd.DataFrame") -> Shown:
         """The text of the rows in `frame`, with the sweep and settings of each where these differ."""
-        where = [text(key, head, wrap=24) for key, head in _WHERE.items() if differs(frame, key)]
+        where = [text(key, _WHERE[key], wrap=24) for key in self.where if differs(frame, key)]
         return show(
             self.name,
             self.title,
@@ -112,6 +118,7 @@ class Table(Generic[Material]):
             commands=list(frame["command"]) if "command" in frame else (),
             total=self.total(frame),
             ends=self.ends,
+            brief=self.brief(frame),
         )
 
 
@@ -144,7 +151,14 @@ def differs(frame: "pd.DataFrame", key: str) -> bool:
 
 
 def text(key: str, head: str = "", *, drop: int = 0, wrap: int | None = None) -> Column:
-    return Column(key, head or key, lambda row: str(row.get(key) or DASH), drop, wrap)
+    return Column(key, head or key, lambda row: said(row.get(key)), drop, wrap)
+
+
+def said(value: Any) -> str:
+    """A value as text: a list with commas, a dash for nothing."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return DASH if value is None or value == "" else str(value)
 
 
 def number(key: str, head: str, digits: int = 1, *, factor: float = 1, sign: str = "", drop: int = 0) -> Column:

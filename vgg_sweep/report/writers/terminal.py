@@ -1,5 +1,6 @@
 """Tables, and the whole report, as text for a terminal."""
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rich import box
@@ -54,9 +55,21 @@ def to_rich(table: Shown, width: int) -> Group:
             max_width=column.wrap,
             overflow="fold" if column.wrap else "ellipsis",
         )
-    for cells in zip(*(column.cells for column in columns), strict=True):
+    lines = list(zip(*(column.cells for column in columns), strict=True))
+    for cells in [lines[place] for place in table.brief] or lines:
         laid_out.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in cells))
-    return Group(Text(table.title, style="bold"), laid_out)
+    return Group(
+        Text(table.title, style="bold"), laid_out, *(Text(line, style="dim") for line in _left_out(table, columns))
+    )
+
+
+def _left_out(table: Shown, columns: Sequence[ShownColumn]) -> Iterator[str]:
+    """What of a table is not in a terminal, and how to see it."""
+    if table.brief:
+        yield f"The best row of each net; all {len(table.lines)}: --table {table.name}"
+    keys = [column.key for column in columns]
+    if narrow := [column.head.replace("\n", " ") for column in table.columns if column.key not in keys]:
+        yield f"Too narrow for: {', '.join(dict.fromkeys(narrow))}"
 
 
 def fitting(table: Shown, width: int) -> list[ShownColumn]:

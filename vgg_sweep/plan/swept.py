@@ -1,0 +1,22 @@
+"""The settings in which runs differ: what a sweep goes over beside nets, train scales and seeds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vgg_sweep.plan import commands
+
+Settings = Mapping[str, Any]
+"""Of a run, by dotted name, as far as they are no default: `commands.settings`."""
+
+
+def whole(runs: Sequence[Settings]) -> list[dict[str, Any]]:
+    """The value of every setting that is no default in some run, for each run; by name, in one order for all."""
+    names, defaults = sorted({name for each in runs for name in each}), commands.schema_defaults()
+    return [{name: each.get(name, defaults.get(name)) for name in names} for each in runs]
+
+
+def swept(runs: Sequence[Settings]) -> list[dict[str, Any]]:
+    """The same, of those settings only that have several values among the runs."""
+    values = whole(runs)
+    several = [name for name in (values[0] if values else ()) if len({str(each[name]) for each in values}) > 1]
+    return [{name: each[name] for name in several} for each in values]

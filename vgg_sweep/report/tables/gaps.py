@@ -1,0 +1,60 @@
+"""Which of the paper's rows a report shows that is not asked for them: those that are there, and gaps where few are."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+ENOUGH = 0.5
+"""Share of a table's rows that have to be there for those missing to be shown as well."""
+
+Kept = Callable[[pd.DataFrame], "pd.Series[bool]"]
+"""The rows of a group of settings -> which of them are shown."""
+
+
+def kept(table: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """What is shown of a table's rows if it is not asked for."""
+    if table not in _KEPT or frame.empty:
+        return frame
+    groups = frame.groupby(["sweep", "settings"], sort=False)
+    places = [place for _, group in groups for place in group.index[_KEPT[table](group)]]
+    return pd.DataFrame(frame.loc[places]).reset_index(drop=True)
+
+
+def _there(group: pd.DataFrame) -> "pd.Series[bool]":
+    """Those measured, and those whose runs are on their way."""
+    measured = group["seeds"] > 0
+    return measured | (group["unfinished"] != "") if "unfinished" in group else measured
+
+
+def _with_gaps(group: pd.DataFrame) -> "pd.Series[bool]":
+    """The rows that are there, and the others too if enough are."""
+    there = _there(group)
+    return there | bool(there.mean() >= ENOUGH)
+
+
+def _with_crops(group: pd.DataFrame) -> "pd.Series[bool]":
+    """The same, if it is about more than dense evaluation, of which Table 4 has the rows."""
+    return _with_gaps(group) & bool((_there(group) & (group["method"] != "dense")).any())
+
+
+def _whole(group: pd.DataFrame) -> "pd.Series[bool]":
+    """All rows or none: one of them alone compares nothing."""
+    there = _there(group)
+    return there & bool(there.all())
+
+
+def _of_ilsvrc(group: pd.DataFrame) -> "pd.Series[bool]":
+    """All rows, if one of ours is there and its errors are on the set that the others' are on."""
+    return (group["data"] == "imagenet") & bool(_there(group).any())
+
+
+_KEPT: dict[str, Kept] = {
+    "3": _with_gaps,
+    "4": _with_gaps,
+    "6": _with_gaps,
+    "claims": _with_gaps,
+    "5": _with_crops,
+    "5x5": _whole,
+    "lrn": _whole,
+    "7": _of_ilsvrc,
+}

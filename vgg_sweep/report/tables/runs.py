@@ -1,0 +1,117 @@
+"""All runs: every net under every protocol that it is scored under, best first, whether the paper has it or not."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.plan.commands import schema_defaults
+from vgg_sweep.report.results.groups import Group
+from vgg_sweep.report.tables.errors import error_columns, frame_of, mean_of, notes, published
+from vgg_sweep.report.tables.table import Column, Table, differs, interval, number, scales, text
+
+MOST_ROWS = 30
+"""Of more rows a terminal shows the best one of each net, unless the table is asked for."""
+
+
+def all_runs(results: pd.DataFrame) -> pd.DataFrame:
+    """A row for each net, group of settings and protocol, lowest top-1 error first; what was scored on other images, as
+    that of another sweep, comes after.
+
+    Settings that are not the default in some run have columns of their own. `is_best` marks the best row of each net.
+    """
+
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        for (*_, fusion), found in group.by_protocol.items():
+            if not fusion:
+                first = found[0]
+                names = {name: first[name] for name in ("config", "train_scale", "S", "crop", *changed(results))}
+                protocol = {name: first[name] for name in ("rule", "method", "test_scales", "scored_on")}
+                yield names | protocol | mean_of(found) | published(None, None) | {"run_id": _ids(found)}
+
+    frame = frame_of("runs", results[results["fusion"] == ""], rows_of)
+    apart = {name: pd.factorize(frame[name])[0] for name in _APART}
+    order = frame.assign(**apart).sort_values([*_APART, "top1_error"], kind="stable").index
+    frame = pd.DataFrame(frame.loc[order]).drop(columns="scored_on").reset_index(drop=True)
+    frame["is_best"] = ~frame.duplicated(["sweep", "settings", "config", "train_scale"])
+    return frame
+
+
+_APART = ("sweep", "scored_on")
+"""Errors that differ in these are not to be compared, so not sorted into one another."""
+
+
+def _ids(found: Sequence[Any]) -> str:
+    return " ".join(row["run_id"] for row in found)
+
+
+def changed(frame: pd.DataFrame) -> list[str]:
+    """The columns of `frame` that are settings."""
+    return [str(name) for name in frame if name in schema_defaults() and name != "seed"]
+
+
+def swept(frame: pd.DataFrame) -> list[Column]:
+    """A column for each setting in which rows differ."""
+    return [text(name, wrap=16) for name in changed(frame) if frame[name].map(str).nunique() > 1]
+
+
+def _nets(frame: pd.DataFrame) -> list[Column]:
+    return [
+        text("config", "net", wrap=16),
+        text("train_scale", "S", wrap=12),
+        *swept(frame),
+        *([text("method", wrap=12)] if differs(frame, "method") else []),
+        scales("test_scales", "Q", wrap=12),
+    ]
+
+
+def _columns(frame: pd.DataFrame) -> list[Column]:
+    return [*_nets(frame), *error_columns(frame)]
+
+
+def _notes(frame: pd.DataFrame) -> list[str]:
+    lines = notes(frame)
+    if not differs(frame, "method"):
+        lines.insert(1, f"All by {frame['method'].iloc[0]} evaluation.")
+    return lines
+
+
+def _brief(frame: pd.DataFrame) -> list[int]:
+    return [place for place, is_best in enumerate(frame["is_best"]) if is_best] if len(frame) > MOST_ROWS else []
+
+
+RUNS = Table(
+    "runs",
+    "All runs, best first",
+    all_runs,
+    _columns,
+    _notes,
+    where=("sweep",),
+    brief=_brief,
+)
+
+_KEPT = ("sweep", "settings", "config", "train_scale", "method", "test_scales", "fusion", "seed")
+_ERRORS = tuple(f"{name}_{part}" for name in ("top1", "top5") for part in ("error", "low", "high"))
+
+
+def by_seed(results: pd.DataFrame) -> pd.DataFrame:
+    """A row for each net or fusion, protocol of the paper and seed. Errors and intervals are in percent."""
+    found = results.loc[results["rule"] != "other", [*_KEPT, *changed(results), *_ERRORS, "run_id"]]
+    return found.sort_values(list(_KEPT), ignore_index=True).assign(table="seeds")
+
+
+def _seed_columns(frame: pd.DataFrame) -> list[Column]:
+    return [
+        *_nets(frame),
+        *([text("fusion", wrap=12, drop=3)] if differs(frame, "fusion") else []),
+        number("seed", "seed", 0),
+        number("top1_error", "top-1"),
+        interval("top1", drop=1),
+        number("top5_error", "top-5"),
+        interval("top5", drop=2),
+    ]
+
+
+BY_SEED = Table(
+    "seeds", "Errors seed by seed", by_seed, _seed_columns, lambda frame: ["95 %: over images."], where=("sweep",)
+)
