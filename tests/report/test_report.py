@@ -111,7 +111,7 @@ def test_what_would_fill_the_dashes_is_said_once_and_without_repeats(tmp_path: P
 
 
 def test_gaps_are_shown_only_where_half_of_a_table_is_there_or_they_are_asked_for(tmp_path: Path) -> None:
-    """Of Table 3 five and seven of the twelve rows are there; A-384, which is in no table of the paper, is in All runs."""
+    """Of Table 3 five and seven of the twelve rows are there; A-384, which is none of its nets, is in All runs."""
     spec = Spec(num_images=20, passes=["dense@single"], settings={"protocol.name": "single"})
     make_sweep(tmp_path, [*TABLE3[:5], ("A", "384")], spec=spec)
     rows = json.loads(reported([tmp_path], formats=["json"]))
