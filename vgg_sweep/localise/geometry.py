@@ -19,13 +19,18 @@ CORRECT_IOU = 0.5
 
 
 def iou(first_A4: Floats, second_B4: Floats) -> NDArray[np.float64]:
-    """Intersection over union [A, B] of each pair of boxes; 0 where a box has no area, as one of swapped corners."""
-    first_A14, second_1B4 = np.asarray(first_A4, np.float64)[:, None], np.asarray(second_B4, np.float64)[None]
-    low_AB2 = np.maximum(first_A14[..., :2], second_1B4[..., :2])
-    high_AB2 = np.minimum(first_A14[..., 2:], second_1B4[..., 2:])
-    shared_AB = areas(np.concatenate([low_AB2, high_AB2], axis=-1))
-    union_AB = areas(first_A14) + areas(second_1B4) - shared_AB
-    return np.divide(shared_AB, union_AB, out=np.zeros_like(shared_AB), where=union_AB > 0)
+    """Intersection over union [A, B] of each box with each."""
+    return overlaps(np.asarray(first_A4)[:, None], np.asarray(second_B4)[None])
+
+
+def overlaps(first: Floats, second: Floats) -> NDArray[np.float64]:
+    """Intersection over union [...] of boxes [..., 4], one with one; 0 where a box has no area, as of swapped ends."""
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., 2:], second[..., 2:])
+    shared = areas(np.concatenate([low, high], axis=-1))
+    union = areas(first) + areas(second) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def areas(boxes: Floats) -> Floats:

@@ -1,0 +1,129 @@
+"""The boxes that a net predicts for one class at all its positions and scales become one (Appendix A).
+
+OverFeat's greedy merging (Sermanet et al. 2014, Sect. 4.3): of all pairs of boxes the one with the smallest match score
+is replaced by the mean of its coordinates, until that score exceeds a threshold; a merged box has the sum of the scores
+of those it is made of, and the answer is the box with the largest. The match score is worded there as the sum of the
+distance between centres and of the intersection, which grows both with what speaks against a match and with what speaks
+for it. We read it as the distance of the centres in units of the mean side, plus 1 - IoU. The threshold is not stated.
+
+Axes: G problems, each an image and a class; P boxes of a problem; T thresholds.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vgg_sweep.localise.geometry import Floats, centres, overlaps, sides
+
+RULES = {
+    "overfeat": "OverFeat's greedy merging",
+    "nms": "the best box of each group of overlapping ones, groups rated by their summed scores",
+    "mean": "the mean of all boxes, weighted by their scores",
+    "best": "the box of the highest score",
+}
+THRESHOLDS: dict[str, tuple[float, ...]] = {
+    "overfeat": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+    "nms": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "mean": (0.0,),
+    "best": (0.0,),
+}
+"""What is tried on a held-out part: match scores of `overfeat`, IoUs of `nms`; the others have none."""
+USUAL_THRESHOLD = {"overfeat": 1.0, "nms": 0.5, "mean": 0.0, "best": 0.0}
+"""Where there is nothing to choose it on."""
+MOST_BOXES = 64
+"""Of more boxes of a class, those of the highest scores are merged. Ours, for time: the work grows with their cube."""
+
+
+def merged(
+    boxes_P4: Floats, scores_P: Floats, rule: str = "overfeat", threshold: float | None = None
+) -> tuple[Floats, float]:
+    """The one box, and its score, that the boxes of a class in an image become."""
+    threshold = USUAL_THRESHOLD[rule] if threshold is None else threshold
+    boxes_TG4, scores_TG = merged_at(np.asarray(boxes_P4)[None], np.asarray(scores_P)[None], rule, [threshold])
+    return boxes_TG4[0, 0], float(scores_TG[0, 0])
+
+
+def merged_at(boxes_GP4: Floats, scores_GP: Floats, rule: str, thresholds: Sequence[float]) -> tuple[Floats, Floats]:
+    """Boxes [T, G, 4] and scores [T, G] of many problems at several thresholds."""
+    boxes_GP4, scores_GP = np.asarray(boxes_GP4, np.float64), np.asarray(scores_GP, np.float64)
+    if scores_GP.shape[1] > MOST_BOXES:
+        kept_GP = np.argsort(-scores_GP, axis=1, kind="stable")[:, :MOST_BOXES]
+        boxes_GP4 = np.take_along_axis(boxes_GP4, kept_GP[..., None], axis=1)
+        scores_GP = np.take_along_axis(scores_GP, kept_GP, axis=1)
+    match rule:
+        case "overfeat":
+            return _overfeat(boxes_GP4, scores_GP, np.asarray(thresholds))
+        case "nms":
+            found = [_nms(boxes_GP4, scores_GP, threshold) for threshold in thresholds]
+            return np.stack([boxes for boxes, _ in found]), np.stack([scores for _, scores in found])
+        case "mean":
+            weights_GP = scores_GP / np.maximum(scores_GP.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+            boxes_G4, scores_G = np.einsum("gpc,gp->gc", boxes_GP4, weights_GP), scores_GP.sum(axis=1)
+        case _:
+            boxes_G4, scores_G = _best(boxes_GP4, scores_GP)
+    num = len(thresholds)
+    return np.repeat(boxes_G4[None], num, axis=0), np.repeat(scores_G[None], num, axis=0)
+
+
+def _best(boxes_GP4: Floats, scores_GP: Floats) -> tuple[Floats, Floats]:
+    best_G = scores_GP.argmax(axis=1)
+    every_G = np.arange(len(best_G))
+    return boxes_GP4[every_G, best_G], scores_GP[every_G, best_G]
+
+
+def match_scores(first: Floats, second: Floats) -> Floats:
+    """How little two boxes [..., 4] match: 0 for the same box, beyond 1 where they share nothing."""
+    apart = np.hypot(*np.moveaxis(centres(first) - centres(second), -1, 0))
+    mean_side = np.maximum((sides(first) + sides(second)).sum(axis=-1) / 4, 1e-9)
+    score: Floats = apart / mean_side + 1 - overlaps(first, second)
+    return score
+
+
+def _overfeat(boxes_GP4: Floats, scores_GP: Floats, thresholds_T: Floats) -> tuple[Floats, Floats]:
+    """One greedy run answers for all thresholds: each takes the answer from before its first step beyond it."""
+    boxes_GP4, scores_GP = boxes_GP4.copy(), scores_GP.copy()
+    num_problems, num_boxes = scores_GP.shape
+    match_GPP = match_scores(boxes_GP4[:, :, None], boxes_GP4[:, None])
+    match_GPP[:, np.arange(num_boxes), np.arange(num_boxes)] = np.inf
+    found_TG4 = np.empty((len(thresholds_T), num_problems, 4))
+    found_TG = np.empty((len(thresholds_T), num_problems))
+    is_open_TG = np.ones(found_TG.shape, bool)
+    every_G = np.arange(num_problems)
+    for _ in range(num_boxes):
+        pairs_G = match_GPP.reshape(num_problems, -1).argmin(axis=1)
+        first_G, second_G = pairs_G // num_boxes, pairs_G % num_boxes
+        ends_TG = is_open_TG & (match_GPP[every_G, first_G, second_G] > thresholds_T[:, None])
+        best_G4, best_G = _best(boxes_GP4, scores_GP)
+        found_TG4[ends_TG] = np.broadcast_to(best_G4, found_TG4.shape)[ends_TG]
+        found_TG[ends_TG] = np.broadcast_to(best_G, found_TG.shape)[ends_TG]
+        is_open_TG &= ~ends_TG
+        if not is_open_TG.any():
+            break
+        boxes_GP4[every_G, first_G] = (boxes_GP4[every_G, first_G] + boxes_GP4[every_G, second_G]) / 2
+        scores_GP[every_G, first_G] += scores_GP[every_G, second_G]
+        scores_GP[every_G, second_G] = -np.inf
+        anew_GP = match_scores(boxes_GP4[every_G, first_G][:, None], boxes_GP4)
+        anew_GP[np.isneginf(scores_GP)] = np.inf
+        anew_GP[every_G, first_G] = np.inf
+        match_GPP[every_G, first_G, :] = anew_GP
+        match_GPP[every_G, :, first_G] = anew_GP
+        match_GPP[every_G, second_G, :] = np.inf
+        match_GPP[every_G, :, second_G] = np.inf
+    return found_TG4, found_TG
+
+
+def _nms(boxes_GP4: Floats, scores_GP: Floats, least_iou: float) -> tuple[Floats, Floats]:
+    """Greedy suppression, in which a box gets the scores of those that it suppresses."""
+    left_GP = scores_GP.copy()
+    best_G4, best_G = np.zeros((len(scores_GP), 4)), np.full(len(scores_GP), -np.inf)
+    for _ in range(scores_GP.shape[1]):
+        leaders_G4, highest_G = _best(boxes_GP4, left_GP)
+        is_near_GP = (overlaps(leaders_G4[:, None], boxes_GP4) >= least_iou) & ~np.isneginf(left_GP)
+        is_near_GP[np.arange(len(left_GP)), left_GP.argmax(axis=1)] = True
+        sums_G = np.where(np.isneginf(highest_G), -np.inf, np.where(is_near_GP, scores_GP, 0).sum(axis=1))
+        is_better_G = sums_G > best_G
+        best_G4[is_better_G], best_G[is_better_G] = leaders_G4[is_better_G], sums_G[is_better_G]
+        left_GP[is_near_GP] = -np.inf
+        if np.isneginf(left_GP).all():
+            break
+    return best_G4, best_G

@@ -1,0 +1,168 @@
+"""Predicted boxes on disk, beside the posteriors of a run (docs/localisation.md has the format), and the true ones.
+
+Axes: N images; P positions of an image, at each of which the net predicts; R all positions of all images of a pass; k
+classes that are kept of an image, best first by the classification net.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_sweep.errors import RunError
+from vgg_sweep.localise.boxes import Boxes
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PassBoxes:
+    """What a net predicts in one pass over the images, in pixels of the images."""
+
+    positions_N: NDArray[np.int32]
+    """How many positions each image has."""
+    classes_Nk: NDArray[np.int32]
+    boxes_Rk4: NDArray[np.float32]
+    """[R, 1, 4] where all classes share a box (SCR)."""
+    scores_Rk: NDArray[np.float32]
+    """The classification net's posterior of each class at each position."""
+
+    @cached_property
+    def starts_N(self) -> NDArray[np.int64]:
+        """The row of each image's first position."""
+        return np.cumsum(self.positions_N, dtype=np.int64) - self.positions_N
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the predictions are measured by."""
+
+    sizes_N2: NDArray[np.int32]
+    """Width and height of each image."""
+    boxes: Boxes
+    blacklisted_N: NDArray[np.bool_]
+
+
+def truth_arrays(
+    boxes: Boxes, blacklisted_N: NDArray[np.bool_], sizes_N2: NDArray[np.integer]
+) -> dict[str, NDArray[Any]]:
+    """What `truth.npz` holds."""
+    return {
+        "sizes_N2": np.asarray(sizes_N2, np.int32),
+        "counts_N": boxes.counts_N.astype(np.int32),
+        "boxes_B4": boxes.boxes_B4,
+        "labels_B": boxes.labels_B,
+        "blacklisted_N": np.asarray(blacklisted_N, bool),
+    }
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predicted boxes of one run on disk. `redo` is the command that makes them again."""
+
+    folder: Path
+    redo: str
+
+    @property
+    def are_there(self) -> bool:
+        return (self.folder / "manifest.json").exists()
+
+    @cached_property
+    def _manifest_bytes(self) -> bytes:
+        return (self.folder / "manifest.json").read_bytes()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the manifest, which holds the hashes of all files."""
+        return hashlib.sha256(self._manifest_bytes).hexdigest()
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Raises `RunError` if it is not whole."""
+        try:
+            manifest = dict(json.loads(self._manifest_bytes))
+            _ = [manifest[name] for name in ("classes", "images", "labels", "files", "truth")]
+            if manifest["format"] != FORMAT:
+                raise ValueError(f"format {manifest['format']}")
+            for entry in [*manifest["files"], manifest["truth"]]:
+                if Path(entry["file"]).name != entry["file"]:
+                    raise ValueError(f"{entry['file']!r} is in another folder")
+            return manifest
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.folder / 'manifest.json'} is not a whole manifest of boxes ({error!r}); remove it and make it "
+                f"again: {self.redo}"
+            ) from error
+
+    @cached_property
+    def labels_N(self) -> NDArray[np.int64]:
+        return np.array(self.manifest["labels"], np.int64)
+
+    @cached_property
+    def files(self) -> dict[tuple[str, int, bool], dict[str, Any]]:
+        """(method, Q, flip) -> its entry in the manifest."""
+        return {(entry["method"], entry["Q"], entry["flip"]): entry for entry in self.manifest["files"]}
+
+    def passes(self, method: str, scales_px: Sequence[int]) -> list[PassBoxes] | None:
+        """The passes of a method at some Q, with all the flips that are there; None unless each Q is."""
+        found = [(each, Q, flip) for each, Q, flip in sorted(self.files) if each == method and Q in scales_px]
+        if {Q for _, Q, _ in found} != set(scales_px):
+            return None
+        return [self.read(*each) for each in found]
+
+    def read(self, method: str, Q: int, flip: bool) -> PassBoxes:
+        """One pass. Raises `RunError` if its file is missing, damaged, or of other images."""
+        entry = self.files[method, Q, flip]
+        arrays = self._arrays(entry)
+        try:
+            read = PassBoxes(*(arrays[name] for name in ("positions_N", "classes_Nk", "boxes_Rk4", "scores_Rk")))
+        except KeyError as error:
+            raise self._damaged(entry, f"it has no {error.args[0]}") from error
+        num_rows, num_kept = int(read.positions_N.sum()), read.classes_Nk.shape[1]
+        shapes = (read.positions_N.shape[0], read.classes_Nk.shape[0], read.scores_Rk.shape)
+        if shapes != (len(self.labels_N), len(self.labels_N), (num_rows, num_kept)) or read.boxes_Rk4.shape not in (
+            (num_rows, num_kept, 4),
+            (num_rows, 1, 4),
+        ):
+            raise self._damaged(entry, "its arrays do not fit the images")
+        return read
+
+    @cached_property
+    def truth(self) -> Truth:
+        """Raises `RunError` as `read` does."""
+        entry = self.manifest["truth"]
+        arrays = self._arrays(entry)
+        try:
+            ends_N = np.cumsum(arrays["counts_N"], dtype=np.int64)
+            boxes = Boxes(arrays["boxes_B4"], arrays["labels_B"], ends_N, arrays["sizes_N2"])
+            truth = Truth(arrays["sizes_N2"], boxes, arrays["blacklisted_N"])
+        except KeyError as error:
+            raise self._damaged(entry, f"it has no {error.args[0]}") from error
+        if not len(self.labels_N) == len(boxes) == len(truth.sizes_N2) == len(truth.blacklisted_N):
+            raise self._damaged(entry, "its arrays do not fit the images")
+        return truth
+
+    def _arrays(self, entry: dict[str, Any]) -> dict[str, NDArray[Any]]:
+        path = self.folder / entry["file"]
+        try:
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != entry["sha256"]:
+                raise self._damaged(entry, "its sha256 is not that in manifest.json")
+            with np.load(path) as stored:
+                return {name: stored[name] for name in stored}
+        except FileNotFoundError as error:
+            raise RunError(f"{path} is missing; make it again: {self.redo}") from error
+        except (OSError, ValueError, EOFError) as error:
+            raise self._damaged(entry, str(error)) from error
+
+    def _damaged(self, entry: dict[str, Any], why: str) -> RunError:
+        return RunError(
+            f"{self.folder / entry['file']} is not what was scored ({why}); remove it and make it again: {self.redo}"
+        )
