@@ -9,6 +9,7 @@ from vgg_sweep.cli.app import ConfigDir, Overrides, Sweeps, app, newest_sweep
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
+    from vgg_sweep.report.tables.pivot import Pivot
 
 
 Reported = Annotated[
@@ -55,6 +56,15 @@ def report(
         typer.Option("--errors-only", help="With --bundle: pack the misclassified images' ids, not posteriors."),
     ] = False,
     seeds: Annotated[bool, typer.Option("--seeds", help="List the errors seed by seed, too.")] = False,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="A table by settings, such as recipe.lr, seeds averaged.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="With --by: settings across the table, such as model.")
+    ] = None,
+    values: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="With --by: what is in it, such as top1_error,train_seconds.")
+    ] = None,
     missing: Annotated[
         bool,
         typer.Option("--missing", help="Show every row that the paper has, and the commands that fill those missing."),
@@ -84,6 +94,7 @@ def report(
         watch=watch,
         by_seed=seeds,
         missing=missing,
+        pivot=_pivot(by, columns, values),
     )
 
 
@@ -128,6 +139,18 @@ def describe(
     compose.run(task, [*at_paper_size, *(overrides or [])], compose.Flags(config_dir))
 
 
+def _pivot(by: str | None, columns: str | None, values: str | None) -> "Pivot | None":
+    """The table that --by, --columns and --values ask for."""
+    from vgg_sweep.errors import ConfigError
+    from vgg_sweep.report.tables.pivot import Pivot
+
+    if by is None:
+        if columns or values:
+            raise ConfigError("--columns and --values say what is in a table by settings; name these with --by NAMES.")
+        return None
+    return Pivot(by.split(","), _words([columns or ""]), _words([values or "top1_error"]))
+
+
 def _words(given: list[str] | None) -> list[str]:
     """--format md,csv --format json -> md, csv, json."""
-    return [word for text in given or [] for word in text.split(",")]
+    return [word for text in given or [] for word in text.split(",") if word]

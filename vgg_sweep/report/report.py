@@ -13,6 +13,7 @@ from vgg_sweep.report.results.bundle import opened, pack
 from vgg_sweep.report.results.results import read_sweep
 from vgg_sweep.report.results.unfinished import refreshes
 from vgg_sweep.report.tables.contents import TABLES, Contents, contents
+from vgg_sweep.report.tables.pivot import Pivot
 from vgg_sweep.report.tables.runs import BY_SEED
 from vgg_sweep.report.writers import latex, markdown
 from vgg_sweep.report.writers.data import to_csv, to_json, to_parquet
@@ -36,19 +37,23 @@ def report(
     watch: bool = False,
     by_seed: bool = False,
     missing: bool = False,
+    pivot: Pivot | None = None,
 ) -> None:
     """Show the tables of `sweeps`, folders or bundles, on `console`, or write them into the folder `out`.
 
     `tables` names some of them (all if empty), `by_seed` adds that of every seed; those named, and with `missing` all,
-    have every row of the paper's, others what is there. `formats` names some of rich and `FORMATS`. Without `out`
-    everything is printed, as rich if no format is named; with it, `FILES` are written. `fuse` names nets to be
-    averaged. `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`.
+    have every row of the paper's, others what is there. `pivot` is a table by settings, before those named, and alone
+    if none is. `formats` names some of rich and `FORMATS`. Without `out` everything is printed, as rich if no format is
+    named; with it, `FILES` are written. `fuse` names nets to be averaged. `bundle` is a file to pack the sweeps into,
+    with their posteriors or `errors_only`.
     `watch` goes on, and shows and writes everything anew whenever a run has come further, until none is at work. Raises
     `ConfigError` for an unknown table, format or net, `RunError` where there is nothing to report.
     """
-    names = _known("table", tables or [], list(TABLES)) or [name for name in TABLES if name != BY_SEED.name]
-    names += [BY_SEED.name] if by_seed else []
     chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
+    names = _known("table", tables or [], list(TABLES))
+    if not names and (pivot is None or "html" in chosen):
+        names = [name for name in TABLES if name != BY_SEED.name]
+    names += [BY_SEED.name] if by_seed else []
     if out is None and (unprintable := [name for name in chosen if name not in PRINTABLE]):
         raise ConfigError(f"--format {unprintable[0]} makes files; name a folder for them with --out DIR.")
     if errors_only and bundle is None:
@@ -60,7 +65,8 @@ def report(
     with opened(sweeps) as sources:
 
         def fresh() -> Contents:
-            said = contents([read_sweep(source, fuse) for source in sources], names, is_whole=missing or bool(tables))
+            read = [read_sweep(source, fuse) for source in sources]
+            said = contents(read, names, is_whole=missing or bool(tables), pivot=pivot)
             deliver(said, chosen, out, console)
             return said
 

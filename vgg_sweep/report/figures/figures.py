@@ -68,12 +68,12 @@ STYLE: dict[Any, Any] = {
 
 def svg_files(said: Contents) -> dict[str, str]:
     """Each figure as SVG, by file name."""
-    return {f"{plot.name}.svg": to_svg(draw(plot, plot.panels), plot) for plot in plots(said.sweeps)}
+    return {f"{plot.name}.svg": to_svg(draw(plot, plot.panels), plot) for plot in plots(said.sweeps, said.pivot)}
 
 
 def pdf_files(said: Contents) -> dict[str, bytes]:
     """Each figure as PDF, by file name."""
-    return {f"{plot.name}.pdf": _to_pdf(draw(plot, plot.panels)) for plot in plots(said.sweeps)}
+    return {f"{plot.name}.pdf": _to_pdf(draw(plot, plot.panels)) for plot in plots(said.sweeps, said.pivot)}
 
 
 def to_svg(figure: Figure, plot: Plot, panel: str = "") -> str:

@@ -15,10 +15,16 @@ from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import means, rows_of, told_apart
-from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.report.results.results import Sweep, joined
+from vgg_sweep.report.tables.pivot import NAME, VALUES, Cell, Pivot, cells, summary
+from vgg_sweep.report.tables.runs import swept
+from vgg_sweep.report.tables.table import said
 
 MAX_PANELS = 12
 """A figure of a large sweep shows this many panels and says how many there would be."""
+
+WIDE_RANGE = 10
+"""Settings whose largest value is so many times the smallest stand on a logarithmic axis."""
 
 MAX_LINE_POINTS = 200
 """A training curve is thinned to about this many points."""
@@ -59,10 +65,11 @@ class Plot:
         return all(isinstance(x, str) for x in self.points["x"])
 
 
-def plots(sweeps: Sequence[Sweep]) -> list[Plot]:
-    """All figures that these sweeps have marks for."""
+def plots(sweeps: Sequence[Sweep], pivot: Pivot | None = None) -> list[Plot]:
+    """All figures that these sweeps have marks for, first what was asked for."""
     nets = means(sweeps)
     every = [
+        *by_settings(joined(sweeps), pivot),
         error_by_depth(nets),
         error_by_test_scale(nets),
         fusion_gains(nets),
@@ -73,6 +80,49 @@ def plots(sweeps: Sequence[Sweep]) -> list[Plot]:
 
 
 # --- the figures ---
+
+
+def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
+    """What `report --by` asks for, a figure for each value; without it top-1 error by the first setting that was swept
+    over, if one was.
+    """
+    if pivot is None:
+        differing = swept(results)
+        if not differing:
+            return []
+        pivot = Pivot([differing[0].key])
+    placed = cells(results, pivot)
+    x, *others = placed.rows
+    series = [*placed.columns, *others]
+    is_number = all(isinstance(cell.place[x], int | float) for cell in placed.cells)
+    xs = [cell.place[x] for cell in placed.cells] if is_number else [0]
+    under = f"{placed.under[0].upper()}{placed.under[1:]}. " if placed.under else ""
+    drawn = []
+    for value in pivot.values:
+        points = []
+        for cell in placed.cells:
+            parts = summary(cell.found, value)
+            at = {"panel": "", "series": ", ".join(said(cell.place[name]) for name in series) or "all runs"}
+            at |= {"x": cell.place[x] if is_number else f"{said(cell.place[x])}\n", "y": parts["mean"]}
+            points.append(at | {name: parts[name] for name in ("low", "high", "seeds")} | {"nets": _nets(cell)})
+        title = VALUES[value].title
+        drawn.append(
+            Plot(
+                f"{NAME}-{value}" if len(pivot.values) > 1 else NAME,
+                f"{title[0].upper()}{title[1:]} by {x}",
+                f"{under}Mean over seeds, of several a dot each; 95 % intervals over images.",
+                x,
+                _points(points),
+                y=title,
+                series=", ".join(series),
+                log_x=is_number and min(xs) > 0 and max(xs) >= WIDE_RANGE * min(xs),
+            )
+        )
+    return drawn
+
+
+def _nets(cell: Cell) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row["members"] for row in cell.found))
 
 
 def error_by_depth(nets: pd.DataFrame) -> Plot:

@@ -33,6 +33,7 @@ from vgg_sweep.report.page.gallery import (
 from vgg_sweep.report.page.grids import Grid, NetNumbers, Strip, difference_strips, grid, plain_grid, plot_grid
 from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend, numbers
 from vgg_sweep.report.results.means import rows_of
+from vgg_sweep.report.tables import pivot
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
 from vgg_sweep.report.tables.contents import OF_RESULTS, OF_RUNS, Contents
 from vgg_sweep.report.tables.table import Table, number, records, show, text
@@ -111,9 +112,10 @@ def to_html(said: Contents) -> str:
     close = [image_by_image(sweep) for sweep in said.sweeps[:MAX_SWEEPS]]
     sections = [
         Section("all", "All runs", grids=_grids(said, net_numbers, OF_RESULTS[:1])),
+        Section("by", "By settings", grids=[plain_grid(table) for table in said.shown if table.name == pivot.NAME]),
         _claims(said),
         _missing(said),
-        Section("figures", "Figures", figures=[_drawn(plot, net_numbers) for plot in plots(said.sweeps)]),
+        Section("figures", "Figures", figures=[_drawn(plot, net_numbers) for plot in plots(said.sweeps, said.pivot)]),
         Section("tables", "Tables: ours beside the paper’s", grids=_grids(said, net_numbers, OF_RESULTS[1:])),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(said)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),

@@ -14,6 +14,7 @@ from vgg_sweep.report.tables.costs import LRN_COST
 from vgg_sweep.report.tables.errors import KERNELS, NETS
 from vgg_sweep.report.tables.fusions import ASKED, FUSIONS, SYSTEMS
 from vgg_sweep.report.tables.gaps import kept
+from vgg_sweep.report.tables.pivot import Pivot, pivot_table
 from vgg_sweep.report.tables.runs import BY_SEED, RUNS
 from vgg_sweep.report.tables.settings import DEVIATIONS, DIFFERENCES
 from vgg_sweep.report.tables.table import Shown, Table
@@ -54,10 +55,13 @@ class Contents:
     """How much of each sweep is there, and which runs are not and why."""
     commands: list[str]
     """What would fill the missing rows of all tables."""
+    pivot: Pivot | None = None
 
 
-def contents(sweeps: list[Sweep], names: Iterable[str], *, is_whole: bool = False) -> Contents:
-    """The tables called `names` of some sweeps; with `is_whole`, all of their rows, there or not."""
+def contents(
+    sweeps: list[Sweep], names: Iterable[str], *, is_whole: bool = False, pivot: Pivot | None = None
+) -> Contents:
+    """The tables called `names` of some sweeps, after the `pivot`; with `is_whole`, all of their rows, there or not."""
     results = joined(sweeps)
     made = {table.name: table.make(sweeps) for table in OF_RUNS}
     differing = set(made[DIFFERENCES.name].get("other_sweep", ()))
@@ -71,8 +75,12 @@ def contents(sweeps: list[Sweep], names: Iterable[str], *, is_whole: bool = Fals
     tables = [TABLES[name].shown(frame) for name, frame in frames.items()]
     if is_whole:
         tables = [replace(table, brief=()) for table in tables]
+    if pivot:
+        table = pivot_table(results, pivot)
+        frames = {table.name: table.make(results)} | frames
+        tables = [table.shown(frames[table.name]), *tables]
     missing = merged(command for table in tables for command in table.commands)
     summary = [line for sweep in sweeps for line in progress_lines(sweep)]
     alike = {sweep.name for sweep in sweeps[1:]} - differing
     summary += [f"{name} was made as {sweeps[0].name} was: settings, versions and machine." for name in sorted(alike)]
-    return Contents(sweeps, frames, tables, summary, missing)
+    return Contents(sweeps, frames, tables, summary, missing, pivot)

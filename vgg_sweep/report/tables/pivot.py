@@ -1,0 +1,211 @@
+"""`report --by`: any value by any settings, seeds averaged, as a table and as a figure.
+
+Nothing but seeds is averaged: what else differs between runs, and is not named, tells rows apart too.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.protocols.methods import BOTH
+from vgg_sweep.report.results.groups import mean_errors
+from vgg_sweep.report.tables.runs import changed
+from vgg_sweep.report.tables.table import DASH, Column, Row, Table, interval, said, text
+
+NAME = "pivot"
+
+SORTS = {"model": "config", "train_scale": "train_scale", "seed": "seed", "method": "method", "rule": "rule",
+         "test_scales": "test_scales", "sweep": "sweep"}  # fmt: skip
+"""What runs differ in beside settings: name -> column of the results."""
+
+
+@dataclass(frozen=True)
+class Value:
+    title: str
+    digits: int = 1
+    factor: float = 1.0
+
+
+VALUES = {
+    "top1_error": Value("top-1 error (%)"),
+    "top5_error": Value("top-5 error (%)"),
+    "train_seconds": Value("training (minutes)", factor=1 / 60),
+    "step_seconds": Value("a step (ms)", factor=1000),
+    "peak_memory_bytes": Value("peak memory (MB)", 0, 1e-6),
+    "params": Value("parameters (M)", 3, 1e-6),
+}
+"""What may be tabulated, by its column of the results."""
+
+PREFERRED = (("single", "dense"), ("multi", "dense"), ("multi", BOTH), ("multi", "multi-crop"),
+             ("single", "centre-crop"), ("single", "ten-crop"), ("single", "multi-crop"), ("single", BOTH))  # fmt: skip
+"""Protocols, rule of Q and method: where no other is the one of most runs, the first of these that they have."""
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """What was asked for: the names of rows, of columns, and of values."""
+
+    by: Sequence[str]
+    columns: Sequence[str] = ()
+    values: Sequence[str] = ("top1_error",)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one place in the table, which differ in their seeds alone."""
+
+    place: Mapping[str, Any]
+    """What tells it apart: the named, then the rest."""
+    found: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Cells:
+    rows: list[str]
+    columns: list[str]
+    cells: list[Cell]
+    under: str
+    """The protocol, in words; empty if it is one of rows or columns."""
+    left_out: int
+    """Runs that are not scored under it."""
+
+
+def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
+    """The places of the table with their runs. Raises `ConfigError` for a name that is nothing runs may differ in."""
+    settings = changed(results)
+    rows, columns = ([_known(name, settings) for name in names] for names in (pivot.by, pivot.columns))
+    for value in pivot.values:
+        if value not in VALUES:
+            raise ConfigError(_unknown(value, "--values", VALUES))
+    nets = results[results["fusion"] == ""]
+    named, tests, under, num_runs = {*rows, *columns}, list[str](), "", nets["run_id"].nunique()
+    if not named & {"method", "rule", "test_scales"}:
+        rule, method = _most_common(nets)
+        nets = nets[(nets["rule"] == rule) & (nets["method"] == method)]
+        under = f"{method} evaluation at {'one test scale' if rule == 'single' else 'three test scales'}"
+    else:
+        tests = ["method"] if "test_scales" in named else ["method", "rule"]
+        nets = nets if "test_scales" in named else nets[nets["rule"] != "other"]
+    rows += [
+        name
+        for name in ("sweep", "model", "train_scale", *tests, *settings)
+        if name not in named and _differs(nets, name)
+    ]
+    keys = [*rows, *columns]
+    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in nets.to_dict("records"):
+        place = tuple(row[SORTS.get(name, name)] for name in keys)
+        found.setdefault(place, []).append({str(name): value for name, value in row.items()})
+    ordered = sorted(found, key=lambda place: [_order(value) for value in place])
+    placed = [Cell(dict(zip(keys, place, strict=True)), found[place]) for place in ordered]
+    return Cells(rows, columns, placed, under, num_runs - nets["run_id"].nunique())
+
+
+def _known(name: str, settings: Sequence[str]) -> str:
+    """The full name of what is meant: `lr` is `recipe.lr`."""
+    fitting = [each for each in settings if each == name or each.endswith(f".{name}")]
+    if name in SORTS or len(fitting) == 1:
+        return name if name in SORTS else fitting[0]
+    raise ConfigError(_unknown(name, "--by and --columns", [*SORTS, *settings]))
+
+
+def _unknown(name: str, option: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{option} cannot be '{name}'; {hint}choose from {', '.join(known)}."
+
+
+def _most_common(nets: pd.DataFrame) -> tuple[str, str]:
+    """The rule and method under which most of the runs are scored."""
+    scored = nets[nets["rule"] != "other"].groupby(["rule", "method"])["run_id"].nunique()
+    known = {protocol: int(scored.get(protocol, 0)) for protocol in PREFERRED}
+    return max(known, key=lambda protocol: known[protocol])
+
+
+def _differs(nets: pd.DataFrame, name: str) -> bool:
+    return nets[SORTS.get(name, name)].map(str).nunique() > 1
+
+
+def _order(value: Any) -> tuple[bool, Any]:
+    """Numbers first, then words."""
+    return (False, value) if isinstance(value, int | float | tuple) else (True, str(value))
+
+
+def summary(found: Sequence[Mapping[str, Any]], value: str) -> dict[str, Any]:
+    """A value over seeds, in the unit of its title: mean, standard deviation and, of an error, its 95 % interval over
+    images; `seeds` each of them.
+    """
+    factor = VALUES[value].factor
+    each = [row[value] * factor for row in found if not pd.isna(row[value])]
+    parts = {"mean": fmean(each) if each else math.nan, "std": stdev(each) if len(each) > 1 else math.nan}
+    parts |= {"low": math.nan, "high": math.nan, "num_seeds": len(each), "seeds": tuple(each)}
+    if each and value.endswith("_error"):
+        name, errors = value.removesuffix("_error"), mean_errors(found)
+        parts |= {"low": errors[f"{name}_low"], "high": errors[f"{name}_high"]}
+    return parts
+
+
+# --- as a table ---
+
+
+def pivot_table(results: pd.DataFrame, pivot: Pivot) -> Table[pd.DataFrame]:
+    """The table of what was asked for. Each place has columns for its mean, `_std`, `_low`, `_high` and `_seeds`."""
+    placed = cells(results, pivot)
+    lines: dict[str, dict[str, Any]] = {}
+    columns = {name: text(name, wrap=16) for name in placed.rows}
+    for cell in placed.cells:
+        row = {name: cell.place[name] for name in placed.rows}
+        line = lines.setdefault(str(row), {"table": NAME} | row)
+        across = ", ".join(said(cell.place[name]) for name in placed.columns)
+        for value in pivot.values:
+            words = [across, value if len(pivot.values) > 1 or not across else ""]
+            name = " ".join(filter(None, words))
+            parts = summary(cell.found, value)
+            line |= {name: parts["mean"]} | {f"{name}_{part}": parts[part] for part in ("std", "low", "high")}
+            line[f"{name}_seeds"] = parts["num_seeds"]
+            head = "\n".join(filter(None, [across, VALUES[value].title if words[1] else ""]))
+            columns[name] = _mean(name, head, VALUES[value].digits)
+            if not math.isnan(parts["low"]):
+                columns[f"{name} 95 %"] = interval(name, drop=1)
+    frame = pd.DataFrame(lines.values())
+    frame = frame.astype({name: "Int64" for name in frame if str(name).endswith("_seeds")})
+    notes = _notes(placed, len(placed.rows) > len(pivot.by))
+    return Table(
+        NAME, _title(placed, pivot), lambda _: frame, lambda _: list(columns.values()), lambda _: notes, where=()
+    )
+
+
+def _title(placed: Cells, pivot: Pivot) -> str:
+    title = " and ".join(VALUES[value].title for value in pivot.values)
+    across = f", across {' and '.join(placed.columns)}" if placed.columns else ""
+    return f"{title[0].upper()}{title[1:]} by {' and '.join(placed.rows[: len(pivot.by)])}{across}"
+
+
+def _mean(name: str, head: str, digits: int) -> Column:
+    def cell(row: Row) -> str:
+        mean, spread = row[name], row[f"{name}_std"]
+        if mean is None:
+            return DASH
+        return f"{mean:,.{digits}f}" + ("" if spread is None else f" ± {spread:,.{digits}f}")
+
+    return Column(name, head, cell, is_number=True)
+
+
+def _notes(placed: Cells, has_more: bool) -> list[str]:
+    counts = sorted({len(cell.found) for cell in placed.cells})
+    lines = [f"{' or '.join(map(str, counts))} seed{'' if counts == [1] else 's'} in each place; 95 %: over images."]
+    if counts[-1] > 1:
+        lines[0] += " Mean ± standard deviation over seeds."
+    if placed.under:
+        lines.append(f"Under {placed.under}.")
+    if has_more:
+        lines.append("Only seeds are averaged: what else differs between the runs has columns of its own.")
+    if placed.left_out:
+        lines.append(f"Runs that are not scored so are left out: {placed.left_out}.")
+    return lines
