@@ -13,8 +13,9 @@ from vgg_sweep.cli.card import LICENCES, export
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.options import conf_dir, load_option
 from vgg_sweep.config.schema import Data
+from vgg_sweep.plan.configs import read_config
 from vgg_sweep.protocols.metrics import wilson
-from vgg_sweep.report.results.errors import ReportedRun, read_config, run_scores
+from vgg_sweep.report.results.errors import ReportedRun, run_scores
 
 
 @pytest.fixture(scope="module")

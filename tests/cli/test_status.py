@@ -73,6 +73,13 @@ def test_a_narrow_terminal_shows_fewer_columns_and_cuts_none(width: int) -> None
     assert "11 days 13 h" in text
 
 
+def test_settings_in_which_runs_differ_have_columns() -> None:
+    rows = [{**ROW, "settings": {"recipe.lr": lr, "recipe.drop_fractions": [0.5, lr]}} for lr in (0.01, 0.02)]
+    header, first, second, _ = shown(rows, 160).splitlines()
+    assert header.split()[:4] == ["run", "recipe.drop_fractions", "recipe.lr", "state"]
+    assert first.split()[1:3] == ["[0.5,0.01]", "0.01"] and second.split()[1:3] == ["[0.5,0.02]", "0.02"]
+
+
 def test_what_nobody_has_reported_takes_no_column() -> None:
     assert shown([{"run": "A", "state": "new"}], 160).splitlines()[0].split() == ["run", "state"]
 

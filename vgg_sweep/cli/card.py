@@ -11,12 +11,13 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.exchange.exporting import Exported, To, exported
 from vgg_sweep.images.sets.wnids import shown
 from vgg_sweep.plan import commands
+from vgg_sweep.plan.configs import read_config
 from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.predict.trained import TrainedNet, load
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, wilson
-from vgg_sweep.report.results.errors import ReportedRun, read_config, run_scores
+from vgg_sweep.report.results.errors import ReportedRun, run_scores
 from vgg_sweep.runs.files import write_text
 from vgg_sweep.runs.folder import RunFolder
 

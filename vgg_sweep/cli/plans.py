@@ -3,15 +3,18 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.cli.status import STYLES
+from vgg_sweep.cli.status import STYLES, value_text
+from vgg_sweep.plan import commands
 from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.plan.runs import Run
+from vgg_sweep.plan.swept import few
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.score.cost import macs, macs_per_second, validation_set
@@ -24,11 +27,14 @@ LONG = 100
 
 
 def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) -> RenderableType:
-    """The runs of a sweep in order, before it starts: parent, state, time each will take as far as known, disk: what it
-    has, or will have when it is done. Of a long sweep those that are done are counted only.
+    """The runs of a sweep in order, before it starts: settings in which they differ, parent, state, time each will take
+    as far as known, disk: what it has, or will have when it is done. Of a long sweep those that are done are counted
+    only.
     """
+    differing = few([commands.settings(asdict(run.config)) for run in agenda.runs])
+    settings = dict(zip((run.id for run in agenda.runs), differing, strict=True))
     lines = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", "parent", "state", "time", "disk"):
+    for name in ("run", *(differing[0] if differing else ()), "parent", "state", "time", "disk"):
         lines.add_column(name, justify="right" if name in ("time", "disk") else "left", no_wrap=name in ("run", "disk"))
     states, short = foreseen(agenda), _short_names(agenda.runs)
     folders = sorted({str(run.folder.path.parent) for run in agenda.runs})
@@ -38,6 +44,7 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
         state, will_use = states[run.id], forecast.bytes[run.id]
         lines.add_row(
             Text(run.id if len(folders) == 1 else str(run.folder.path)),
+            *(Text(value_text(value)) for value in settings[run.id].values()),
             Text(short[run.parent.id] if run.parent else ""),
             Text(state, STYLES.get(state.partition(" ")[0], "")),
             duration(forecast.seconds[run.id]) if run.id in forecast.seconds else "-",

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.swept import few
 from vgg_sweep.runs.folder import find_runs
 from vgg_sweep.sweep.agenda import FAILED, SETTLED
 from vgg_sweep.sweep.status import AT_WORK, duration, read_sweep, share_done
@@ -112,7 +113,8 @@ def table(rows: Sequence[Mapping[str, Any]], screen: Console, title: str | None 
 
     A column in which there is nothing, or for which `screen` is too narrow, is left out.
     """
-    cells = [_cells(row) for row in rows]
+    settings = few([row.get("settings", {}) for row in rows])
+    cells = [_cells(row, differing) for row, differing in zip(rows, settings, strict=True)]
     names = [name for name in cells[0] if any(each[name] for each in cells)] if cells else []
     boundless = screen.options.update(max_width=10_000)
     while (lines := _lines(cells, names, title)) and screen.measure(lines, options=boundless).maximum > screen.width:
@@ -136,11 +138,12 @@ def _lines(cells: Sequence[Mapping[str, Text]], names: Sequence[str], title: str
     return lines
 
 
-def _cells(row: Mapping[str, Any]) -> dict[str, Text]:
+def _cells(row: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Text]:
     state = row["state"]
     at_work = state in AT_WORK
     shown = {
         "run": row["run"],
+        **{name: value_text(value) for name, value in settings.items()},
         "state": "running" if state == "elsewhere" else state,
         "at": _at(row) if at_work or state == "interrupted" else "",
         "loss": _figure(row.get("loss"), ".3f"),
@@ -165,6 +168,11 @@ def where(row: Mapping[str, Any]) -> str:
 def failure(row: Mapping[str, Any]) -> str:
     """Why a run failed, on one line."""
     return (str(row.get("error") or "").splitlines() or [""])[0]
+
+
+def value_text(value: Any) -> str:
+    """The value of a setting as it would be given: `true`, `[0.5,0.75]`, `null`."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _at(row: Mapping[str, Any]) -> str:

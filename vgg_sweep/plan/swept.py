@@ -5,6 +5,9 @@ from typing import Any
 
 from vgg_sweep.plan import commands
 
+FEW = 4
+"""More settings than this have no columns of their own beside a run: they come with another recipe or data set."""
+
 Settings = Mapping[str, Any]
 """Of a run, by dotted name, as far as they are no default: `commands.settings`."""
 
@@ -20,3 +23,9 @@ def swept(runs: Sequence[Settings]) -> list[dict[str, Any]]:
     values = whole(runs)
     several = [name for name in (values[0] if values else ()) if len({str(each[name]) for each in values}) > 1]
     return [{name: each[name] for name in several} for each in values]
+
+
+def few(runs: Sequence[Settings]) -> list[dict[str, Any]]:
+    """The settings that a line of a run has room for: those that are swept over, if they are few."""
+    values = swept(runs)
+    return values if values and len(values[0]) <= FEW else [{} for _ in values]

@@ -1,9 +1,15 @@
 """What a sweep is doing and did, read from the runs' folders."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from yaml import YAMLError
+
+from vgg_sweep.plan import commands
+from vgg_sweep.plan.configs import read_config
+from vgg_sweep.plan.swept import swept
 from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.sweep.agenda import FAILED
 
@@ -11,18 +17,28 @@ AT_WORK = ("running", "stopping", "elsewhere")
 
 
 def read_sweep(sweep: Path) -> list[dict[str, Any]]:
-    """The status of every run in the folder `sweep`, an object each: `sweep`, `run`, `state`, and what the run
-    itself reports.
+    """The status of every run in the folder `sweep`, an object each: `sweep`, `run`, `settings` in which the runs
+    differ, `state`, and what the run itself reports.
 
     States: new, running, interrupted, failed, diverged, done, or blocked by a parent that failed.
     """
+    folders = find_runs(sweep)
+    settings = swept([_settings(folder) for folder in folders])
     rows = {
-        folder.id: {"sweep": str(sweep), "run": folder.id, "state": "new", "parent": None, **told(folder)}
-        for folder in find_runs(sweep)
+        folder.id: {"sweep": str(sweep), "run": folder.id, "settings": each, "state": "new", "parent": None}
+        | told(folder)
+        for folder, each in zip(folders, settings, strict=True)
     }
     for row in rows.values():
         row["state"] = _with_blocked(row, rows)
     return list(rows.values())
+
+
+def _settings(folder: RunFolder) -> dict[str, Any]:
+    """Those of the run that are no default; none of a folder whose config.yaml cannot be read."""
+    with suppress(OSError, YAMLError, KeyError, TypeError, ValueError):
+        return commands.settings(read_config(folder.config.read_text(encoding="utf-8")))
+    return {}
 
 
 def told(folder: RunFolder) -> dict[str, Any]:

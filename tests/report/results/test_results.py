@@ -10,10 +10,10 @@ import pytest
 
 from tests.sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.errors import RunError
+from vgg_sweep.plan.configs import read_config
 from vgg_sweep.protocols.means import Posteriors
 from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.report.results import errors as errors_module
-from vgg_sweep.report.results.errors import read_config
 from vgg_sweep.report.results.results import load_results
 
 

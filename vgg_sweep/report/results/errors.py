@@ -2,10 +2,9 @@
 
 import contextlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan import commands
+from vgg_sweep.plan.configs import read_config
 from vgg_sweep.protocols.means import Posteriors, Protocol, chunks, mean, posteriors_at
 from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
 from vgg_sweep.protocols.metrics import Misses, ranks, top_k_misses
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder, find_nameless, find_runs
 
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ERRORS_FORMAT = 1
 
 
@@ -189,19 +188,6 @@ def _reason(error: Exception) -> str:
         case yaml.YAMLError():
             return "it is not YAML"
     return "it has other values than those of a run"
-
-
-def read_config(text: str) -> dict[str, Any]:
-    """The configuration in a config.yaml. A top-level part is parsed once for all runs that share it."""
-    config: dict[str, Any] = {}
-    for part in re.split(r"^(?=[^\s-])", text, flags=re.MULTILINE):
-        config |= _parsed(part) or {}
-    return config
-
-
-@cache
-def _parsed(yaml_text: str) -> Any:
-    return yaml.load(yaml_text, Loader=_YAML)
 
 
 def scored_runs(every: Sequence[ReportedRun], sweep: str) -> list[ReportedRun]:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.plan.commands import schema_defaults
+from vgg_sweep.plan.swept import FEW
 from vgg_sweep.report.results.groups import Group
 from vgg_sweep.report.tables.errors import error_columns, frame_of, mean_of, notes, published
 from vgg_sweep.report.tables.table import Column, Table, differs, interval, number, scales, text
@@ -52,7 +53,8 @@ def changed(frame: pd.DataFrame) -> list[str]:
 
 def swept(frame: pd.DataFrame) -> list[Column]:
     """A column for each setting in which rows differ."""
-    return [text(name, wrap=16) for name in changed(frame) if frame[name].map(str).nunique() > 1]
+    differing = [name for name in changed(frame) if frame[name].map(str).nunique() > 1]
+    return [text(name, wrap=16, drop=0 if len(differing) <= FEW else 5) for name in differing]
 
 
 def _nets(frame: pd.DataFrame) -> list[Column]:

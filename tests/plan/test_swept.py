@@ -1,0 +1,26 @@
+from vgg_sweep.plan.swept import FEW, few, swept, whole
+
+
+def test_what_runs_differ_in_and_what_some_of_them_change() -> None:
+    """The default of recipe.lr is 0.01, of width 1.0."""
+    runs = [{"recipe.lr": 0.02, "width": 0.5}, {"width": 0.5}, {"width": 0.5, "recipe.lr": 0.02}]
+    assert whole(runs) == [
+        {"recipe.lr": 0.02, "width": 0.5},
+        {"recipe.lr": 0.01, "width": 0.5},
+        {"recipe.lr": 0.02, "width": 0.5},
+    ]
+    assert swept(runs) == [{"recipe.lr": 0.02}, {"recipe.lr": 0.01}, {"recipe.lr": 0.02}]
+    assert swept(runs[:1]) == [{}] and swept([]) == whole([]) == few([]) == []
+
+
+def test_lists_are_compared_as_a_whole() -> None:
+    fractions = [[0.5, 0.75], [0.5], [0.5, 0.75]]
+    assert [each["recipe.drop_fractions"] for each in swept([{"recipe.drop_fractions": f} for f in fractions])] == (
+        fractions
+    )
+
+
+def test_many_settings_have_no_columns() -> None:
+    names = ("recipe.lr", "recipe.dropout", "recipe.momentum", "recipe.epochs", "recipe.batch_size")
+    assert few([dict.fromkeys(names[:FEW], 0.3), {}])[0] == dict.fromkeys(names[:FEW], 0.3)
+    assert few([dict.fromkeys(names, 0.3), {}]) == [{}, {}]
