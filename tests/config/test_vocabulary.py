@@ -7,9 +7,9 @@ from vgg_sweep.config.vocabulary import complete, did_you_mean, groups, settings
 
 def test_groups_are_the_folders_of_conf_and_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "F.yaml").touch()
+    (tmp_path / "model" / "H.yaml").touch()
     assert groups()["train_scale"] == ["256", "384", "jitter", "jitter-fc"]
-    assert groups(tmp_path)["model"] == sorted([*groups()["model"], "F"])
+    assert groups(tmp_path)["model"] == sorted([*groups()["model"], "H"])
     assert groups(tmp_path).keys() == groups().keys()
 
 
@@ -35,9 +35,9 @@ def test_did_you_mean(word: str, meant: str) -> None:
     [  # as zsh and fish pass the words
         ("", "data= experiment= hydra/launcher= hydra/sweeper= model="),
         ("re", "recipe= retries="),
-        ("mod", "model=A model=A-LRN model=B model=B-5x5 model=C model=D model=E"),
-        ("model=A", "model=A model=A-LRN"),
-        ("model=D,A-", "model=D,A-LRN"),
+        ("mod", "model=A model=A-BN model=A-BN-skip model=A-LRN model=A-skip model=B model=B-5x5"),
+        ("model=A-L", "model=A-LRN"),
+        ("model=D,A-L", "model=D,A-LRN"),
         ("model=D train_scale=j", "train_scale=jitter train_scale=jitter-fc"),
         ("recipe.dropo", "recipe.dropout=0.5"),
         ("pool_ceil=", "pool_ceil=true pool_ceil=false"),
@@ -47,9 +47,9 @@ def test_did_you_mean(word: str, meant: str) -> None:
         ("logger", "logger=none logger=tensorboard logger=wandb logger=mlflow logger=trackio"),
         ("nonsense=", ""),
         # as bash does, and Typer of a last `=`
-        ("model ", "A A-LRN B B-5x5 C D E"),
-        ("model = A-", "A-LRN"),
-        ("model = D,A-", "D,A-LRN"),
+        ("model ", "A A-BN A-BN-skip A-LRN A-skip B B-5x5 B-BN C D D-BN E"),
+        ("model = A-L", "A-LRN"),
+        ("model = D,A-L", "D,A-LRN"),
         ("seed = 3 train_scale = j", "jitter jitter-fc"),
         ("model = D re", "recipe= retries="),
         ("model = D ", "data= experiment= hydra/launcher= hydra/sweeper= model="),

@@ -22,7 +22,7 @@ from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.sweep.work import work
-from vgg_sweep.train.train import _check_shares
+from vgg_sweep.train.parts import check_batches
 
 TWENTY_STEPS = replace(RECIPE, epochs=5.0)  # 24 images in batches of 7: the shares are 3 and 4 rows, the last 1 and 2
 
@@ -34,10 +34,11 @@ def test_shares_cover_a_batch_and_differ_by_one_at_most(num_rows: int, num_ranks
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_a_batch_too_small_for_the_processes_is_refused() -> None:
-    _check_shares(24, 7, Ranks(0, 3))
+def test_a_batch_too_small_for_the_processes_is_refused(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)  # batches of 7
+    check_batches(config, 24, Ranks(0, 3), is_whole=False)
     with pytest.raises(ConfigError, match="a batch has 3 images .* too few for 4 processes"):
-        _check_shares(24, 7, Ranks(0, 4))
+        check_batches(config, 24, Ranks(0, 4), is_whole=False)
 
 
 def same(one: Run, other: Run, atol: float = 1e-5) -> None:

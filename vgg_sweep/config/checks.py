@@ -38,9 +38,7 @@ def valid(config: Config) -> Config:
     if config.jobs != "auto" and not (config.jobs.isdigit() and int(config.jobs) > 0):
         raise ConfigError(f"jobs={config.jobs} is neither `auto` nor a positive number.")
     if "BN" in config.model.columns and config.imported.sha256 is None:
-        raise ConfigError(
-            f"model={config.model.name} has BN, which is for imported nets only: the paper trains without it."
-        )
+        _check_batch_norm(config)
     _check_scales(config)
     return config
 
@@ -53,3 +51,22 @@ def _check_scales(config: Config) -> None:
         raise ConfigError(f"train_scale.S={S} is smaller than the crop of {PAPER_CROP_PX} it is given for.")
     for name in config.protocol.passes:
         parse_pass(name, S, config.crop)
+
+
+def _check_batch_norm(config: Config) -> None:
+    """Raise `ConfigError` for settings under which a batch normalisation would have other images than they say."""
+    recipe, name = config.recipe, config.model.name
+    groups = "recipe.bn_images=N, of at least 2, normalises over groups of so many, which is another result"
+    if 0 < config.micro_batch < recipe.batch_size:
+        raise ConfigError(
+            f"micro_batch={config.micro_batch} would change what the batch normalisations of model={name} see, which "
+            f"is all of a batch; leave micro_batch out ({groups})."
+        )
+    if recipe.bn_images == 1 or recipe.batch_size == 1:
+        images = f"recipe.bn_images={recipe.bn_images}, recipe.batch_size={recipe.batch_size}"
+        raise ConfigError(f"{images} leaves one image to normalise model={name} over; {groups}.")
+    if recipe.bn_images and config.devices > 1:
+        raise ConfigError(
+            f"devices={config.devices} normalise over the whole batch together, so recipe.bn_images="
+            f"{recipe.bn_images} needs devices=1; leave one of the two out."
+        )

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from vgg_sweep.config.imported import Imported, Preprocessing
+from vgg_sweep.config.norm import NormRecipe
 from vgg_sweep.config.roles import arithmetic, net, request, rounding, setting, where, work
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
@@ -45,7 +46,7 @@ class TrainScale:
 
 
 @dataclass
-class Recipe:
+class Recipe(NormRecipe):
     """How to train (Sect. 3.1)."""
 
     name: str = request(MISSING)

@@ -15,10 +15,14 @@ from torch import Tensor
 from vgg_sweep.config.schema import Model
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange.names import SCHEMES, Scheme
-from vgg_sweep.nets.columns import CONV, FC_CHANNELS, STAGES, STRIDE, parse_columns
+from vgg_sweep.nets.blocks import SKIPS
+from vgg_sweep.nets.columns import CONV, FC_CHANNELS, STAGES, parse_columns
+from vgg_sweep.nets.layers import STRIDE
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
+_BEYOND_VGG = {*SKIPS, "avgpool"}
+"""Words of nets that no other program's VGG is."""
 SHOWN = 12
 """Tensors that a refusal names; it counts the others."""
 
@@ -85,8 +89,7 @@ def recognise(
         if f"{last_layer}.weight" not in tensors:
             raise ConfigError(f"imported.last_layer={last_layer} is no layer of the file; it has {few(tensors)}.")
         scheme = replace(scheme, fc=(*scheme.fc[:2], last_layer))
-    candidates = [each for model in models for each in (model, _normalised(model)) if each is not None]
-    fits = [_fit(tensors, scheme, model, is_trunk=is_trunk) for model in candidates]
+    fits = [_fit(tensors, scheme, model, is_trunk=is_trunk) for model in _candidates(models, asked)]
     nearest = min(fits, key=lambda fit: fit.num_misfits)  # of trunks too: the convolutions of A are among those of D
     fewest = len(nearest.left_over) if trunk else 0
     exact = [fit for fit in fits if fit.num_misfits == len(fit.left_over) == fewest]
@@ -131,9 +134,23 @@ def _trunk_scheme(tensors: Mapping[str, Tensor]) -> Scheme:
     )
 
 
+def _candidates(models: Iterable[Model], asked: str | None) -> list[Model]:
+    """`models` and these with batch normalisation, each column once. Shortcuts without parameters leave no trace in a
+    file, so a net with them is one only if it is asked for.
+
+    Raises `RunError` for a net with one FC layer, whose size its tensors do not say.
+    """
+    models = list(models)
+    if any(model.name == asked and "avgpool" in model.columns for model in models):
+        raise RunError(f"{asked} ends in avgpool, and such nets are not imported; use its run's folder as it is.")
+    known = [model for model in models if model.name == asked or not _BEYOND_VGG & set(model.columns)]
+    normalised = [each for model in known if (each := _normalised(model)) is not None]
+    return list({tuple(model.columns): model for model in [*normalised, *known]}.values())
+
+
 def _normalised(model: Model) -> Model | None:
-    """`model` with batch normalisation after every convolution; None where LRN does that already."""
-    if "LRN" in model.columns or "BN" in model.columns:
+    """`model` with batch normalisation after every convolution; None where something does that already."""
+    if {"LRN", "BN"} & set(model.columns) or _BEYOND_VGG & set(model.columns):
         return None
     columns = [part for word in model.columns for part in ([word] if word == "maxpool" else [word, "BN"])]
     return Model(f"{model.name}-BN", columns)
@@ -164,7 +181,7 @@ def _fit(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model, *, is_trun
     names, missing, misshapen = {}, [], []
     for own, expected in net.state_dict().items():
         module, _, key = own.rpartition(".")
-        theirs = f"{scheme.name(module, net.layer_names[module])}.{key}"
+        theirs = f"{scheme.name(module, net.layer_of(own))}.{key}"
         names[own] = theirs
         if theirs in tensors:
             shape = _as_matrix(theirs, tensors[theirs], own).shape

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.nets.columns import output_sides
+from vgg_sweep.nets.skip import Skip, through
 from vgg_sweep.nets.vgg import VGG
 
 
@@ -28,14 +29,13 @@ def activations(net: VGG, images_NCHW: Tensor, layer: str, *, before_relu: bool 
     for side_px in images_NCHW.shape[2:]:
         output_sides(net.layers[: names.index(layer) + 1], side_px, pool_ceil=pool_ceil)
     with torch.no_grad():
-        activations_NChw = images_NCHW
-        for module in modules:
-            activations_NChw = module(activations_NChw)
-    return activations_NChw
+        return through(modules, images_NCHW)
 
 
 def _up_to(net: VGG, layer: str, *, before_relu: bool) -> list[nn.Module]:
-    """The modules of `net` through `layer`, with its ReLU or without; a batch normalisation belongs to its conv."""
+    """The modules of `net` through `layer`, with its ReLU or without; to a conv belong its batch normalisation and
+    the sum of a `skip` behind it.
+    """
     named = [
         (net.layer_names.get(f"{part}.{index}"), module)
         for part in ("features", "classifier")
@@ -48,7 +48,7 @@ def _up_to(net: VGG, layer: str, *, before_relu: bool) -> list[nn.Module]:
         raise ConfigError(f"the net has no layer {layer}; choose one of {', '.join(near)}.")
     modules = [module for _, module in named]
     end = names.index(layer) + 1
-    while end < len(modules) and isinstance(modules[end], nn.BatchNorm2d):
+    while end < len(modules) and isinstance(modules[end], nn.BatchNorm2d | Skip):
         end += 1
     has_relu = end < len(modules) and isinstance(modules[end], nn.ReLU)
     if before_relu and not has_relu:

@@ -5,18 +5,9 @@ from itertools import zip_longest
 from typing import Any
 
 from vgg_sweep.config.schema import Model
-from vgg_sweep.nets.columns import (
-    Layer,
-    activation_bytes,
-    activation_bytes_testing,
-    activation_bytes_training,
-    macs,
-    net_macs,
-    num_params,
-    output_sides,
-    parse_columns,
-    receptive_fields,
-)
+from vgg_sweep.nets.columns import macs, net_macs, num_params, output_sides, parse_columns, receptive_fields
+from vgg_sweep.nets.layers import Layer
+from vgg_sweep.nets.memory import activation_bytes, activation_bytes_testing, activation_bytes_training
 
 Row = dict[str, Any]
 """A row of a table, by column. Rows, because pandas takes half a second to import and `describe` has one."""
@@ -28,9 +19,9 @@ def describe(
     """A row for each net, applied to one square image of side `image_px` (the crop, or more for dense evaluation).
 
     `params` counts weights and biases (Table 2); what `macs`, `activation_bytes` (in training) and
-    `activation_bytes_testing` count is said at the functions of those names in `nets.columns`. `receptive_field_px` is
-    of one position of the class score map; it exceeds the crop, and on a larger image neighbouring pixels fill what
-    padding fills on a crop (Sect. 3.2).
+    `activation_bytes_testing` count is said at the functions of those names. `receptive_field_px` is of one position of
+    the class score map; it exceeds the crop, and on a larger image neighbouring pixels fill what padding fills on a
+    crop (Sect. 3.2).
 
     Raises `ConfigError` for a wrong column or crop, and for an image smaller than the crop.
     """
@@ -96,23 +87,27 @@ def kernel_comparison(channels: int) -> list[Row]:
 
 def paper_table1(models: Sequence[Model], *, classes: int) -> list[Row]:
     """Table 1: a column for each net, its words from top to bottom, with equal stages at equal height."""
-    head = ["FC-4096", "FC-4096", f"FC-{classes}", "soft-max"]
     stages = zip_longest(*(_stages(model.columns) for model in models), fillvalue=[])
-    rows = [row for stage in stages for row in _level(stage)] + [(word,) * len(models) for word in head]
+    rows = [row for stage in stages for row in _level(stage)]
+    for head in ("FC-4096", "FC-4096"):
+        rows.append(tuple("" if "avgpool" in model.columns else head for model in models))
+    rows += [(word,) * len(models) for word in (f"FC-{classes}", "soft-max")]
     return [dict(zip((model.name for model in models), row, strict=True)) for row in rows]
 
 
 def _stages(words: Sequence[str]) -> list[list[str]]:
-    """The words up to each maxpool."""
+    """The words through each pooling."""
     stages: list[list[str]] = [[]]
     for word in words:
-        if word == "maxpool":
+        stages[-1].append(word)
+        if word in _POOLINGS:
             stages.append([])
-        else:
-            stages[-1].append(word)
     return stages[:-1]
 
 
 def _level(stage: Sequence[list[str]]) -> list[tuple[str, ...]]:
-    """The rows of one stage: shorter columns end in blanks, and the maxpool of all comes last."""
-    return [*zip_longest(*stage, fillvalue=""), ("maxpool",) * len(stage)]
+    """The rows of one stage: shorter columns end in blanks, and the poolings of all come last."""
+    return [*zip_longest(*(words[:-1] for words in stage), fillvalue=""), tuple("".join(words[-1:]) for words in stage)]
+
+
+_POOLINGS = ("maxpool", "avgpool")

@@ -20,7 +20,8 @@ from vgg_sweep.machine.choices import (
 )
 from vgg_sweep.machine.device import Device, choose_device, hardware_name
 from vgg_sweep.machine.measure import Piece, measured_choice, slowdown
-from vgg_sweep.nets.columns import Layer, macs, num_params, output_sides, parse_columns
+from vgg_sweep.nets.columns import macs, num_params, output_sides, parse_columns
+from vgg_sweep.nets.layers import Layer
 from vgg_sweep.nets.vgg import FullyConnected
 from vgg_sweep.runs.folder import waiting_lock
 
@@ -88,12 +89,14 @@ def _convolution(in_channels: int, out_channels: int, kernel: int, side: int, *,
 
 
 def _fully_connected(layers: list[Layer]) -> Piece:
-    """The second, which stands for all in proportion to their weights: the first is large, at the paper's size."""
-    second = layers[1]
-    module = FullyConnected(second.in_channels, second.out_channels, 1)
-    own = macs(second, 1, 1)
-    share = sum(map(num_params, layers)) / num_params(second)
-    return Piece(module, (second.in_channels, 1, 1), own, share, False)
+    """The second of three, which stands for all in proportion to their weights: the first is large, at the paper's
+    size.
+    """
+    middle = layers[len(layers) // 2]
+    module = FullyConnected(middle.in_channels, middle.out_channels, 1)
+    own = macs(middle, 1, 1)
+    share = sum(map(num_params, layers)) / num_params(middle)
+    return Piece(module, (middle.in_channels, 1, 1), own, share, False)
 
 
 def _say_if_slow(device: Device, precision: str, note: Callable[[str], None]) -> None:

@@ -26,6 +26,20 @@ LAYERS_OF_A = {
 }
 """What the deeper nets take from A. "The first four convolutional layers" (Sect. 3.1) cannot be meant by index, since
 their shapes would differ; taking the layers of the same stage and name is our reading."""
+LAYERS_OF_A_BN = {
+    "conv1_1": "features.0",
+    "bn1_1": "features.1",
+    "conv2_1": "features.4",
+    "bn2_1": "features.5",
+    "conv3_1": "features.8",
+    "bn3_1": "features.9",
+    "conv3_2": "features.11",
+    "bn3_2": "features.12",
+    "fc6": "classifier.0",
+    "fc7": "classifier.3",
+    "fc8": "classifier.6",
+}
+"""The same of A with batch normalisation: a convolution takes its normalisation along."""
 
 
 def draw_weights(net: VGG, init: str, generator: Generator) -> None:
@@ -59,17 +73,20 @@ def _drawn(weight: Tensor, init: str, generator: Generator) -> Tensor:
 
 def warm_start_from_A(net: VGG, parent_state: Mapping[str, Tensor]) -> list[str]:
     """Copy four conv and three FC layers of a trained net A by stage and name (Sect. 3.1); the others stay as they are.
+    With A-BN's conv layers come their normalisations, running statistics too.
 
     Returns the names of the tensors of `net` that were set. Raises `RunError` if one is missing, on either side, or of
     another shape.
     """
     modules = {layer: module for module, layer in net.layer_names.items()}
-    if lacking := [layer for layer in LAYERS_OF_A if layer not in modules]:
+    is_normalised = any(name.endswith("running_mean") for name in parent_state)
+    layers = LAYERS_OF_A_BN if is_normalised else LAYERS_OF_A
+    if lacking := [layer for layer in layers if layer not in modules]:
         raise RunError(f"The net has no {', '.join(lacking)} to take from A; set model.parent=null.")
     sources = {
         f"{modules[layer]}.{tensor}": f"{module_of_A}.{tensor}"
-        for layer, module_of_A in LAYERS_OF_A.items()
-        for tensor in ("weight", "bias")
+        for layer, module_of_A in layers.items()
+        for tensor in net.get_submodule(modules[layer]).state_dict()
     }
     return _copy(net, parent_state, sources)
 
@@ -103,7 +120,8 @@ def _copy(net: VGG, parent_state: Mapping[str, Tensor], sources: Mapping[str, st
 
 
 def _advice(net: VGG, parent_state: Mapping[str, Tensor]) -> str:
-    given, own = len(parent_state["classifier.6.bias"]), net.layers[-1].out_channels
+    fc8 = [name for name in parent_state if name.startswith("classifier.") and name.endswith(".bias")][-1]
+    given, own = len(parent_state[fc8]), net.layers[-1].out_channels
     if given != own:
         return f"The weights have {given} classes, the net {own}: use weights for {own} classes or set classes={given}."
     return "Use weights of the same model, width and crop."

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vgg_sweep.config.schema import Config
-from vgg_sweep.nets.columns import STRIDE, Layer, parse_columns
+from vgg_sweep.nets.columns import parse_columns
 from vgg_sweep.nets.dropout import Dropout
+from vgg_sweep.nets.layers import Layer
 from vgg_sweep.nets.lrn import LRN
+from vgg_sweep.nets.skip import Chain, Skip
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
 
@@ -59,16 +61,18 @@ class VGG(nn.Module):
         super().__init__()
         self.layers = parse_columns(columns, width=width, classes=classes, crop=crop)
         self.layer_names: dict[str, str] = {}
-        self.features = nn.Sequential()
+        self.features = Chain()
         self.classifier = nn.Sequential()
+        places: list[int] = []
         for layer, below in pairwise([*self.layers, None]):
             assert layer is not None
             part = "classifier" if layer.kind == "fc" else "features"
             sequence = getattr(self, part)
             self.layer_names[f"{part}.{len(sequence)}"] = layer.name
-            sequence.append(_module(layer, pool_ceil))
-            is_whole = below is not None and below.kind != "bn"
-            if (layer.has_weights or layer.kind == "bn") and is_whole:
+            places.append(len(sequence))
+            sequence.append(_module(layer, pool_ceil, places))
+            is_whole = below is not None and below.kind not in ("bn", "skip")
+            if layer.kind in ("conv", "bn", "skip", "fc") and is_whole:
                 sequence.append(nn.ReLU(inplace=True))
                 if layer.kind == "fc":
                     sequence.append(Dropout(dropout, layer.out_channels))
@@ -77,6 +81,10 @@ class VGG(nn.Module):
         """The class score map, scores_NKhw: one position for a crop, more for a larger image (Sect. 3.2)."""
         scores_NKhw: Tensor = self.classifier(self.features(images_NCHW))
         return scores_NKhw
+
+    def layer_of(self, tensor: str) -> str:
+        """The layer that a tensor of the state dict belongs to."""
+        return self.layer_names[".".join(tensor.split(".")[:2])]
 
     def draw_dropout(self, num_images: int, rows: Sequence[int], seed: int) -> None:
         """Set the dropout masks of the images `rows` of a batch of `num_images`, for the next forward passes in
@@ -89,18 +97,24 @@ class VGG(nn.Module):
                 module.draw(num_images, rows, generator)
 
 
-def _module(layer: Layer, pool_ceil: bool) -> nn.Module:
+def _module(layer: Layer, pool_ceil: bool, places: Sequence[int]) -> nn.Module:
+    """The module of a layer; `places` are those of all layers down to it, in their chain."""
+    if layer.shortcut is not None:
+        return Skip(layer.shortcut, layer.out_channels, places[-1 - layer.shortcut.over])
     match layer.kind:
         case "conv":
-            return nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, padding=layer.padding)
+            return nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, layer.stride, layer.padding)
         case "bn":
             return nn.BatchNorm2d(layer.out_channels)
         case "lrn":
             return LRN()
         case "maxpool":
-            return nn.MaxPool2d(layer.kernel, STRIDE, ceil_mode=pool_ceil)
+            return nn.MaxPool2d(layer.kernel, layer.stride, ceil_mode=pool_ceil)
+        case "avgpool":
+            return nn.AdaptiveAvgPool2d(1)
         case "fc":
             return FullyConnected(layer.in_channels, layer.out_channels, layer.kernel)
+    raise AssertionError(layer)
 
 
 def posteriors(scores_NKhw: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from PIL import Image
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.device import Device
-from vgg_sweep.nets.columns import STAGES, STRIDE
+from vgg_sweep.nets.columns import STAGES
+from vgg_sweep.nets.layers import STRIDE
 from vgg_sweep.nets.vgg import VGG
 
 MAP_STRIDE_PX = STRIDE**STAGES

@@ -8,7 +8,8 @@ from statistics import median
 from typing import Self
 
 from vgg_sweep.config.schema import Config
-from vgg_sweep.nets.columns import Layer, net_macs, num_params, parse_columns
+from vgg_sweep.nets.columns import net_macs, num_params, parse_columns
+from vgg_sweep.nets.layers import Layer
 from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR

@@ -145,6 +145,7 @@ def restore(folder: RunFolder, learner: Learner, reporter: Reporter) -> Training
         saved = {"rules": 1} | content["progress"]
         state = TrainingState(**saved | {"window": Window(**saved.get("window", {}))})
         learner.lr = state.lr
-        learner.micro_batch = min(learner.micro_batch, state.micro_batch)
+        if not learner.is_whole:
+            learner.micro_batch = min(learner.micro_batch, state.micro_batch)
         return state
     return None

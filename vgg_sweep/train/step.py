@@ -15,7 +15,9 @@ from vgg_sweep.images.views.loader import Batch
 from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
+from vgg_sweep.nets.norm import freeze, normalises_over_batch, parameter_groups, share_statistics
 from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.train.parts import in_groups, in_steps
 
 
 class Learner:
@@ -38,7 +40,11 @@ class Learner:
         self.stream: tuple[int, ...] = ()
         """Sets the random draws apart from those of other runs of the seed."""
         own = math.ceil(config.recipe.batch_size / ranks.num_ranks)
-        self.micro_batch = min(own, device.micro_batch or own)
+        self.is_whole = normalises_over_batch(net)
+        """Whether a batch must go through the net at once, or in groups of `recipe.bn_images`."""
+        self.micro_batch = min(own, config.recipe.bn_images or own if self.is_whole else device.micro_batch or own)
+        if self.is_whole and ranks.are_many:
+            share_statistics(net)
         self._note = note
         self._forward = ranks.wrap(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
         self._is_first_step = True
@@ -63,7 +69,8 @@ class Learner:
         If memory does not suffice, `micro_batch` is halved and the step taken anew. Raises `RunError` if it does not
         suffice for one image.
         """
-        if self._is_first_step and self.ranks.are_many:  # who has memory would wait for ever for who has not
+        tries_first = self._is_first_step and self.ranks.are_many and not self.is_whole
+        if tries_first:  # who has memory would wait for ever for who has not
             while self.ranks.any(self._accumulate(batch, step, exchange=False) is None):
                 self._halve_micro_batch()
         while (sums := self._accumulate(batch, step, exchange=True)) is None:
@@ -82,12 +89,11 @@ class Learner:
         """
         self.optimizer.zero_grad()
         total_2 = torch.zeros(2, device=self.device.place)
-        starts = range(0, len(batch.rows), self.micro_batch)
+        parts = (in_groups if self.is_whole else in_steps)(len(batch.rows), self.micro_batch)
         try:
-            for start in starts:
-                is_last = start == starts[-1]
-                with contextlib.nullcontext() if exchange and is_last else self._without_exchange():
-                    total_2 += self._backward(batch, slice(start, start + self.micro_batch), step)
+            for part in parts:
+                with contextlib.nullcontext() if exchange and part == parts[-1] else self._without_exchange():
+                    total_2 += self._backward(batch, part, step)
             loss, num_wrong = total_2.tolist()
             return loss, num_wrong
         except RuntimeError as error:
@@ -120,6 +126,11 @@ class Learner:
         return contextlib.nullcontext()
 
     def _halve_micro_batch(self) -> None:
+        if self.is_whole:
+            raise RunError(
+                f"memory does not suffice for {self.micro_batch} images at once, as batch normalisation needs them; "
+                "take a smaller recipe.batch_size, or recipe.bn_images=N for statistics over so many, another result."
+            )
         if self.micro_batch == 1:
             raise RunError("memory does not suffice for one image; take a smaller width or crop, or another device.")
         self.micro_batch = math.ceil(self.micro_batch / 2)
@@ -135,11 +146,11 @@ def make_optimizer(net: VGG, config: Config, device: Device) -> torch.optim.SGD:
     Fused except for fp16: if the first step overflows, torch 2.14's fused SGD starts from momentum that nobody set.
     """
     if config.train_scale.trainable == "fc":
-        net.features.requires_grad_(False)
-    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        freeze(net.features)
     recipe = config.recipe
     fused = device.precision != "fp16"
-    return torch.optim.SGD(trainable, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
+    groups = parameter_groups(net, recipe.weight_decay, bn_decay=recipe.bn_decay)
+    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

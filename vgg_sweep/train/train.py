@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.sources import refuse_dropped
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import Statistics
@@ -28,6 +28,7 @@ from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
 from vgg_sweep.train.checkpoints import Checkpoints, TrainingState, restore
 from vgg_sweep.train.loop import Loop, peak_memory_bytes
+from vgg_sweep.train.parts import check_batches
 from vgg_sweep.train.schedule import budget
 from vgg_sweep.train.segments import note_segment, trained_in
 from vgg_sweep.train.step import Learner
@@ -49,14 +50,13 @@ def train(
     """
     config, folder = run.config, run.folder
     refuse_dropped(config.data)
-    if config.recipe.last_batch == "short":
-        _check_shares(len(images.train), config.recipe.batch_size, ranks)
     device.reset_peak_memory()
     device.expect_shapes(alike=True)
     net = build_net(config, len(images.classes))
     copied = set_initial_weights(net, run)
     net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     learner = Learner(net, config, statistics, device, ranks, reporter.note)
+    check_batches(config, len(images.train), ranks, is_whole=learner.is_whole)
     learner.lr = run.lr
     state = restore(folder, learner, reporter) or TrainingState(lr=run.lr)
     if ranks.is_first:
@@ -152,13 +152,4 @@ def set_initial_weights(net: VGG, run: Run) -> list[str]:
         )
     parent_state = load_state(run.parent.folder.weights)
     tensors = copy_all(net, parent_state) if run.fine_tunes else warm_start_from_A(net, parent_state)
-    return list(dict.fromkeys(net.layer_names[name.rpartition(".")[0]] for name in tensors))
-
-
-def _check_shares(num_images: int, batch_size: int, ranks: Ranks) -> None:
-    smallest = min(batch_size, num_images % batch_size or batch_size)
-    if smallest < ranks.num_ranks:
-        raise ConfigError(
-            f"a batch has {smallest} images (the last of an epoch may be smaller), too few for {ranks.num_ranks} "
-            f"processes; change recipe.batch_size={batch_size} or take fewer processes."
-        )
+    return list(dict.fromkeys(net.layer_of(name) for name in tensors))

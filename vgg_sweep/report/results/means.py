@@ -14,8 +14,6 @@ from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.groups import Found, by_settings, mean_errors
 from vgg_sweep.report.results.results import Sweep, joined
 
-NUM_FC = 3
-
 _SHARED = ("members", "fusion", "rule", "method", "test_scales", "config", "train_scale", "run_id")
 
 
@@ -64,7 +62,8 @@ def told_apart(frame: pd.DataFrame) -> list[str]:
 
 def weight_layers(columns: Sequence[str]) -> int:
     """Depth as Table 1 counts it: convolutions and FC layers."""
-    return NUM_FC + sum(word.startswith("conv") for word in columns)
+    num_fc = 1 if "avgpool" in columns else 3
+    return num_fc + sum(word.startswith("conv") for word in columns)
 
 
 def multiply_adds(config: Mapping[str, Any], method: str, test_scales: Sequence[int], num_classes: int) -> int:

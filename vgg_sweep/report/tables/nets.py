@@ -5,10 +5,13 @@ from operator import itemgetter
 from typing import Any
 
 from vgg_sweep.config.schema import Config, Model
+from vgg_sweep.nets.blocks import SKIPS
 from vgg_sweep.nets.describe import describe, kernel_comparison, layers_table, paper_table1
 from vgg_sweep.report.tables.table import Column, Shown, number, show, text
 
 PAPER_CLASSES = 1000
+WORDS_OF_E = 21
+"""Of the longest column of Table 1, without the FC layers."""
 
 COUNTED = (
     "params: weights and biases. mult-adds: one for each weight of a convolution or FC layer at each output position. "
@@ -39,7 +42,11 @@ def net_values(models: Sequence[Model], size: Mapping[str, Any], *, layer_by_lay
 
 
 def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[Shown]:
-    """Table 1, Sect. 2.3, and Table 2 with what the nets cost at this size."""
+    """Table 1, Sect. 2.3, and Table 2 with what the nets cost at this size.
+
+    Table 1 leaves out the nets with words that it has not, and those that are deeper; one net alone it shows always.
+    """
+    of_table1 = [model for model in models if len(models) == 1 or _is_of_table1(model)]
     channels = round(512 * size["width"])
     kernels = [
         text("stack"),
@@ -55,10 +62,15 @@ def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[Shown]:
         _FIELD,
     ]
     return [
-        table1(models, size["classes"]),
+        *([table1(of_table1, size["classes"])] if of_table1 else []),
         show("kernels", "Sect. 2.3. Stacks of small kernels, and large ones", kernels, kernel_comparison(channels)),
         show("table-2", f"Table 2, and costs: {_said(size)}", costs, describe(models, **size)),
     ]
+
+
+def _is_of_table1(model: Model) -> bool:
+    words = set(model.columns)
+    return len(model.columns) <= WORDS_OF_E and not words & {"BN", *SKIPS, "avgpool"}
 
 
 def layer_tables(model: Model, size: Mapping[str, Any]) -> list[Shown]:
