@@ -27,6 +27,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     def run(*words: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["vgg-sweep", *words])
+        monkeypatch.setattr(sys, "orig_argv", [sys.executable, "vgg-sweep", *words])
         with pytest.raises(SystemExit) as end:
             cli.main()
         out, err = capsys.readouterr()

@@ -73,7 +73,7 @@ def make_every_state(sweep: Path) -> list[Run]:
     RunFolder(sweep / "A").weights.touch()
     RunFolder(sweep / "bad").update_status(state="failed", error="out of luck\nsecond line")
     RunFolder(sweep / "cut").update_status(
-        state="running", stage="train", step=30, num_steps=40, loss=1.25, train_error=40.0
+        state="running", stage="train", step=30, num_steps=40, loss=1.25, train_error=60.0, val_error=40.0
     )
     return runs
 

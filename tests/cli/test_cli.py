@@ -72,6 +72,10 @@ BAD_COMMAND_LINES = {
     "data check data=imagenette data.root=/nonexistent": "/nonexistent",
     "train data=folder data.root=/nonexistent": "data.root=/nonexistent is not a folder",
     "bench data data=folder data.root=/nonexistent": "data.root=/nonexistent has no images",
+    "logs": "logs needs a run, such as `vgg-sweep logs D-jitter`, or --failed.",
+    "logs --failed --follow": "--failed shows runs that have ended; leave out --follow.",
+    "logs nowhere": "nowhere is not the folder of a run, nor how one is called: ",
+    "logs nowhere --failed": "nowhere holds no runs; name a sweep's folder, such as outputs/demo.",
     "report": "there is no run under outputs/ yet; start with `vgg-sweep multirun`, or name a sweep's folder.",
     "status": "there is no run under outputs/ yet; start with `vgg-sweep multirun`, or name a sweep's folder.",
 }
@@ -154,7 +158,8 @@ def test_train_works_on_parents_first(call: Call, tmp_path: Path, monkeypatch: p
     assert outcome.exit_code == 0
     assert [run.id.rpartition("-")[0] for run in worked_on] == ["A-256-s0", "D-256-s0", "D-384-s0"]
     assert outcome.out.count("A-256-s0") == 2  # shown as a run and as what D starts from
-    assert outcome.out.endswith(f"Done: runs/{worked_on[-1].id}\n")
+    assert outcome.out.endswith(f"Done: runs/{worked_on[-1].id}\nAll errors: vgg-sweep report runs\n")
+    assert {run.folder.command for run in worked_on} == {"vgg-sweep train model=D train_scale=384 out=runs"}
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}  # nothing of Hydra's
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {run.id for run in worked_on}
 
@@ -172,7 +177,11 @@ def test_a_job_of_a_prepared_run_works_on_its_folder_alone(monkeypatch: pytest.M
     ("error", "exit_code", "sentence"),
     [
         (RunError("the disk is full."), 1, "Error: the disk is full.\n"),
-        (Interrupted("stopped at step 3."), 130, "Error: stopped at step 3.\n"),
+        (
+            Interrupted("stopped at step 3."),
+            130,
+            "Error: stopped at step 3; what was done is saved. To go on: vgg-sweep train model=A\n",
+        ),
         (KeyError("x"), 1, "Error: KeyError: 'x' (`vgg-sweep --debug ...` shows where.)\n"),
     ],
 )

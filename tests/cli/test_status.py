@@ -48,7 +48,7 @@ def test_the_table_shows_how_far_and_why(
 
 
 ROW = {"run": "D-jitter-fc-s0-a9732f89", "state": "running", "stage": "train", "step": 12_000, "num_steps": 370_000,
-       "loss": 6.25, "train_error": 98.5, "images_per_second": 1234.0, "eta_seconds": 1e6, "host": "node7.cluster.org",
+       "loss": 6.25, "val_error": 98.5, "images_per_second": 1234.0, "eta_seconds": 1e6, "host": "node7.cluster.org",
        "device": "cuda", "gpus": ["0", "1"]}  # fmt: skip
 
 
@@ -60,8 +60,8 @@ def shown(rows: list[dict[str, object]], width: int, num_lines: int | None = Non
 
 def test_a_run_is_shown_with_its_host_and_gpus() -> None:
     header, line, _ = shown([ROW], 160).splitlines()
-    assert header.split() == "run state at loss error % img/s left where".split()
-    assert line.endswith("train 12000/370000, 3 %  6.250     98.5   1234  11 days 13 h  node7 GPU 0,1")
+    assert header.split() == "run state at loss val % img/s left where".split()
+    assert line.endswith("train 12000/370000, 3 %  6.250   98.5   1234  11 days 13 h  node7 GPU 0,1")
     assert "node7 CPU" in shown([{**ROW, "device": "cpu", "gpus": []}], 160)
 
 

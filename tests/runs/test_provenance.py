@@ -1,5 +1,6 @@
 """What record.json says of the program."""
 
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vgg_sweep.runs import provenance as module
-from vgg_sweep.runs.provenance import provenance
+from vgg_sweep.runs.provenance import provenance, typed
 
 
 def test_versions_are_those_installed() -> None:
@@ -46,3 +47,22 @@ def test_the_command_can_be_given_again(tmp_path: Path) -> None:
     code = "from vgg_sweep.runs.provenance import provenance; print(provenance()['command'])"
     done = subprocess.run([sys.executable, "-c", code, "a b"], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("'a b'")
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["python", "/venv/bin/vgg-sweep", "train", "data.root=my photos"], "vgg-sweep train 'data.root=my photos'"),
+        (["python", "-m", "vgg_sweep", "multirun", "--force", "train_scale=384"], "vgg-sweep multirun train_scale=384"),
+        (["torchrun", "-m", "vgg_sweep", "train"], "vgg-sweep train"),
+        (["python", "-m", "vgg_sweep.sweep.work", "outputs/x/A"], ""),
+        (["pytest", "vgg_sweep"], ""),
+    ],
+)
+def test_a_command_is_kept_in_the_words_of_who_typed_it(
+    argv: list[str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", argv)
+    assert typed() == command
+    assert provenance()["command"] == (command or shlex.join(argv[1:]))
+    assert provenance("vgg-sweep train seed=1")["command"] == "vgg-sweep train seed=1"

@@ -13,7 +13,20 @@ from typer.core import TyperGroup
 
 from vgg_sweep import __version__
 
-ORDER = ("train", "multirun", "status", "score", "report", "describe", "predict", "import", "export", "data", "bench")
+ORDER = (
+    "train",
+    "multirun",
+    "status",
+    "logs",
+    "score",
+    "report",
+    "describe",
+    "predict",
+    "import",
+    "export",
+    "data",
+    "bench",
+)
 """In which `--help` lists the commands: first what makes the tables."""
 
 
@@ -134,12 +147,14 @@ def _verdict(error: Exception) -> tuple[str, int]:
     """What to say of an error, and the exit code."""
     from vgg_sweep.errors import ConfigError, RunError
     from vgg_sweep.runs.progress import Diverged, Interrupted
+    from vgg_sweep.runs.provenance import typed
 
     match error:
         case ConfigError():
             return str(error), 2
         case Interrupted():
-            return str(error), 130
+            again = f"; what was done is saved. To go on: {typed()}" if typed() else ""
+            return f"{str(error).rstrip('.')}{again}", 130
         case RunError() | Diverged():
             return str(error), 1
     return f"{type(error).__name__}: {error} (`vgg-sweep --debug ...` shows where.)", 1

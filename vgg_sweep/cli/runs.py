@@ -84,15 +84,16 @@ def score(
 
 def train_config(config: "Config") -> None:
     """Train and score the run of `config`, after its parents; or the prepared run in the folder `config.run`."""
-    from rich.console import Console
-
+    from vgg_sweep.cli.outcome import say_outcome
     from vgg_sweep.cli.plans import plan_table
+    from vgg_sweep.cli.status import console
     from vgg_sweep.errors import RunError
     from vgg_sweep.machine.choices import foretold
     from vgg_sweep.machine.launch import is_first_process
     from vgg_sweep.plan.differences import notes
     from vgg_sweep.plan.folders import prepare
     from vgg_sweep.plan.runs import plan
+    from vgg_sweep.runs.provenance import typed
     from vgg_sweep.sweep.agenda import Agenda
     from vgg_sweep.sweep.forecast import Forecast
     from vgg_sweep.sweep.origin import check_origins
@@ -107,12 +108,13 @@ def train_config(config: "Config") -> None:
     check_origins(runs)
     if len(runs) > 1 and is_first_process():
         said = [*notes(runs), *foretold(run.config for run in runs if not run.folder.is_trained)]
-        Console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, []), said))
+        console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, []), said))
     for run in runs:
-        prepare(run)
+        prepare(run).note_command(typed())
         work(run, live=True)
     if is_first_process():
         typer.echo(f"Done: {runs[-1].folder.path}")
+        say_outcome(runs[-1:], console())
 
 
 def train_job(raw: "DictConfig") -> float | None:

@@ -41,7 +41,7 @@ STYLES = {
     "blocked": "yellow",
     "interrupted": "yellow",
 }
-DROPPED = ("img/s", "where", "loss", "error %", "left")
+DROPPED = ("img/s", "where", "loss", "val %", "left")
 """The columns that a narrow terminal does without, in this order."""
 
 
@@ -121,8 +121,13 @@ def table(rows: Sequence[Mapping[str, Any]], screen: Console, title: str | None 
         if (dropped := next((name for name in DROPPED if name in names), None)) is None:
             break
         names.remove(dropped)
-    reasons = [Text(f"{row['run']} {row['state']}: {failure(row)}", "red") for row in rows if row["state"] in FAILED]
-    return Group(lines, *reasons)
+    return Group(lines, *(line for row in rows if row["state"] in FAILED for line in _reasons(row)))
+
+
+def _reasons(row: Mapping[str, Any]) -> list[Text]:
+    """Why a run failed, and what it said last before that."""
+    said = [Text(f"{row['run']} {row['state']}: {failure(row)}", "red")]
+    return [*said, Text(f"  its log ends: {row['log']}", "dim")] if row.get("log") else said
 
 
 def _lines(cells: Sequence[Mapping[str, Text]], names: Sequence[str], title: str | None) -> Table:
@@ -130,9 +135,7 @@ def _lines(cells: Sequence[Mapping[str, Text]], names: Sequence[str], title: str
         title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="dim"
     )
     for name in names:
-        lines.add_column(
-            name, no_wrap=True, justify="right" if name in ("loss", "error %", "img/s", "left") else "left"
-        )
+        lines.add_column(name, no_wrap=True, justify="right" if name in ("loss", "val %", "img/s", "left") else "left")
     for row in cells:
         lines.add_row(*(row[name] for name in names))
     return lines
@@ -147,7 +150,7 @@ def _cells(row: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Tex
         "state": "running" if state == "elsewhere" else state,
         "at": _at(row) if at_work or state == "interrupted" else "",
         "loss": _figure(row.get("loss"), ".3f"),
-        "error %": _figure(row.get("train_error"), ".1f"),
+        "val %": _figure(row.get("val_error"), ".1f"),
         "img/s": _figure(row.get("images_per_second") if at_work else None, ".0f"),
         "left": duration(row["eta_seconds"]) if at_work and row.get("eta_seconds") is not None else "",
         "where": row.get("job", "") if state in NOT_AT_WORK_YET else where(row),

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
+from vgg_sweep.cli.outcome import say_outcome
 from vgg_sweep.cli.plans import plan_table
 from vgg_sweep.cli.status import console
 from vgg_sweep.cli.watch import Watch
@@ -26,6 +27,7 @@ from vgg_sweep.plan.differences import notes
 from vgg_sweep.plan.folders import prepare, read_run
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.folder import RunFolder, find_runs
+from vgg_sweep.runs.provenance import typed
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.driver import Executor, Stopped, drive
 from vgg_sweep.sweep.executors.process import Processes
@@ -90,9 +92,13 @@ class DagSweeper(Sweeper):
             with _patience(screen) as progress:
                 check_origins(agenda.runs, lambda done, total: progress(done / max(total, 1)))
         finished = _finished(agenda)
-        said = [*notes(agenda.runs), *foretold(run.config for run in agenda.runs if not run.folder.is_trained)]
+        untrained = [run.config for run in agenda.runs if not run.folder.is_trained]
+        said = [*notes(agenda.runs), *foretold(untrained, {run.folder.record().get("precision") for run in finished})]
         screen.print(plan_table(agenda, Forecast.of(agenda.runs, finished), said))
-        if self.plan_only or agenda.is_settled:
+        if self.plan_only:
+            return
+        if agenda.is_settled:
+            say_outcome(agenda.runs, screen)
             return
         for run in agenda.runs:
             if agenda.states[run.id] != "done":
@@ -102,13 +108,13 @@ class DagSweeper(Sweeper):
             with Watch(agenda, executor.num_slots, finished, screen):
                 drive(agenda, executor, fail_fast=settings.fail_fast)
         except Stopped as stopped:
-            command = shlex.join(["vgg-sweep", "multirun", *_flags(self._master), *arguments])
             screen.print(
-                f"Stopped; what was done is saved. To go on: {command}", markup=False, highlight=False, soft_wrap=True
+                f"Stopped; what was done is saved. To go on: {typed()}", markup=False, highlight=False, soft_wrap=True
             )
             raise SystemExit(stopped.exit_code) from stopped
         for note in noticed(agenda.runs):
             screen.print(f"The images: {note}", markup=False, highlight=False, soft_wrap=True)
+        say_outcome(agenda.in_state("done"), screen)
         _report(agenda)
 
     def _executor(self, agenda: Agenda, settings: Config) -> Executor:
@@ -137,14 +143,6 @@ def _patience(screen: Console) -> Iterator[Callable[[float], None]]:
         yield tell
 
 
-def _flags(master: DictConfig) -> list[str]:
-    """What was given on the command line beside the arguments of the sweep."""
-    sources = master.hydra.runtime.config_sources
-    folders = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
-    ours = ("hydra.mode=", "hydra.sweeper.force=", "hydra.sweeper.plan_only=")
-    return folders + [text for text in master.hydra.overrides.hydra if not text.startswith(ours)]
-
-
 def _start_over(folder: RunFolder) -> None:
     """Empty a run's folder of all but its lock. Raises `RunLocked` if a process works on it."""
     if not folder.path.exists():
@@ -161,6 +159,7 @@ def _prepare(run: Run) -> None:
     if found_state(run) == "running":
         return
     folder = prepare(run)
+    folder.note_command(typed())
     if not folder.status():
         folder.update_status(state="new", parent=run.parent.id if run.parent else None)
 
@@ -196,5 +195,6 @@ def _report(agenda: Agenda) -> None:
     raise RunError(
         f"{len(undone)} of {len(agenda.runs)} runs are not done:\n"
         + "\n".join(lines)
-        + "\nThe same command continues interrupted runs from their last checkpoint; retries=1 retries failed ones."
+        + "\nThe same command continues interrupted runs from their last checkpoint; retries=1 retries failed ones, of "
+        f"which `{shlex.join(['vgg-sweep', 'logs', '--failed', str(undone[0].folder.path.parent)])}` tells."
     )

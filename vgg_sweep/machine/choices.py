@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -156,17 +156,25 @@ def _read(kept: Mapping[str, Any]) -> Choice:
     return choice
 
 
-def foretold(configs: Iterable[Config]) -> list[str]:
-    """Sentences for a plan: what the settings left open will be in training, or that it will be measured."""
+def foretold(configs: Iterable[Config], beside: Collection[object] = ()) -> list[str]:
+    """Sentences for a plan: what the settings left open will be in training, or that it will be measured; and where
+    that is another precision than those of the runs `beside`.
+    """
     forced = forced_precision()
     said: dict[str, list[str]] = {}
     for config in configs:
         if (names := _left_open(config)) and config.imported.sha256 is None:
-            known = [] if forced else [f"trained in {words}" for words in _choices_of(config)]
+            known = [] if forced else [_compared(choice, of, beside) for of, choice in _choices_of(config)]
             decided = f"{FASTEST}={forced} decides {names}" if forced else f"{names} measured when training begins"
             for words in known or [decided]:
                 said.setdefault(words, []).append(config.model.name)
     return [f"{', '.join(dict.fromkeys(models))}: {words}." for words, models in said.items()]
+
+
+def _compared(choice: Choice, of: Mapping[str, Any], beside: Collection[object]) -> str:
+    words = f"trained in {choice.in_words()}, as measured on {of['device']}"
+    others = sorted({str(precision) for precision in beside} - {choice.way.precision, "None"})
+    return f"{words}; there are runs beside them in {' and '.join(others)}" if others else words
 
 
 def _left_open(config: Config) -> str:
@@ -177,12 +185,12 @@ def _left_open(config: Config) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _choices_of(config: Config) -> list[str]:
-    """In words, what was measured for the net of `config` with this torch."""
+def _choices_of(config: Config) -> list[tuple[dict[str, Any], Choice]]:
+    """What was measured for the net of `config` with this torch, and what it holds for."""
     asked = {name: getattr(config, name) for name in ("precision", "tf32", "layout", "micro_batch")}
     like = {**_net(config), "training": True, "torch": version("torch"), "asked": asked, "arithmetic": None}
     return [
-        f"{choice.in_words()}, as measured on {of['device']}"
+        (of, choice)
         for of, choice in _all_kept(Path(config.cache))
         if {name: of.get(name) for name in like} == like and of["threads"] == (config.threads or of["threads"])
     ]

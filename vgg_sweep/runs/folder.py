@@ -17,7 +17,7 @@ from typing import IO, Any
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.runs.files import printable, read_json, remove_temporaries, write_json, write_text
 
-DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt")
+DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt", "command.txt")
 """Written by drivers, without the lock of the run."""
 
 
@@ -58,8 +58,16 @@ class RunFolder:
     @property
     def job(self) -> str:
         """The job that the run was last given to, as `slurm 7_2`; empty if none."""
+        return self._noted("job.txt")
+
+    @property
+    def command(self) -> str:
+        """The command that last asked for the run to be trained, as it was typed; empty if none was noted."""
+        return self._noted("command.txt")
+
+    def _noted(self, name: str) -> str:
         try:
-            return (self.path / "job.txt").read_text(encoding="utf-8")
+            return (self.path / name).read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
 
@@ -70,6 +78,11 @@ class RunFolder:
     def note_job(self, name: str) -> None:
         """Write down the job that the run is given to."""
         write_text(self.path / "job.txt", name)
+
+    def note_command(self, command: str) -> None:
+        """Write down the command that asks for the run, as it was typed; nothing if there is none."""
+        if command:
+            write_text(self.path / "command.txt", command)
 
     @property
     def is_trained(self) -> bool:

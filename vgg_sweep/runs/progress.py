@@ -26,7 +26,8 @@ from vgg_sweep.runs.folder import RunFolder
 STATUS_EVERY_SECONDS = 1.0
 PLAIN_LINE_EVERY_SECONDS = 10.0
 SHORT = {
-    "train_error": "error %",
+    "train_error": "train %",
+    "val_error": "val %",
     "S_px": "S",
     "images_per_second": "img/s",
     "wait_share": "wait",

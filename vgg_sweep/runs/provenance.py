@@ -15,9 +15,21 @@ from vgg_sweep import __version__
 PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 
 
-def provenance() -> dict[str, Any]:
-    """The entries of record.json that say what was run."""
-    return {**made_with(), "command": shlex.join(sys.orig_argv[1:])}
+def provenance(command: str = "") -> dict[str, Any]:
+    """The entries of record.json that say what was run, by which `command`: by default that of this process."""
+    return {**made_with(), "command": command or typed() or shlex.join(sys.orig_argv[1:])}
+
+
+def typed() -> str:
+    """The vgg-sweep command that this process is, in the words of whoever typed it, for a shell; else empty.
+
+    Without `--force`, so that it goes on with what it began when it is given again.
+    """
+    words = ["vgg-sweep" if Path(word).name == "vgg-sweep" else word for word in sys.orig_argv]
+    for place, word in enumerate(words):
+        if word == "vgg-sweep" or words[place - 1 : place + 1] == ["-m", "vgg_sweep"]:
+            return shlex.join(["vgg-sweep", *(word for word in words[place + 1 :] if word != "--force")])
+    return ""
 
 
 def made_with() -> dict[str, Any]:

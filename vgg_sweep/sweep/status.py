@@ -11,6 +11,7 @@ from vgg_sweep.plan import commands
 from vgg_sweep.plan.configs import read_config
 from vgg_sweep.plan.swept import swept
 from vgg_sweep.runs.folder import RunFolder, find_runs
+from vgg_sweep.runs.logs import last_words
 from vgg_sweep.sweep.agenda import FAILED
 
 AT_WORK = ("running", "stopping", "elsewhere")
@@ -42,8 +43,15 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
 
 
 def told(folder: RunFolder) -> dict[str, Any]:
-    """What a run says of itself, and the job of a queue that it was last given to."""
-    return {**folder.status(), **({"job": folder.job} if folder.job else {})}
+    """What a run says of itself, the job of a queue that it was last given to, the error of its last validation in
+    percent, and what it said before it failed.
+    """
+    said = {**folder.status(), **({"job": folder.job} if folder.job else {})}
+    if said.get("state") in FAILED:
+        said["log"] = last_words(folder, str(said.get("error") or ""))
+    if "val_error" not in said and folder.is_trained:  # runs made before it stood in their status
+        said["val_error"] = folder.record().get("val_error")
+    return said
 
 
 def _with_blocked(row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:

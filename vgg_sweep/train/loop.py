@@ -144,6 +144,7 @@ class Loop:
             self.budget.num_steps,
             loss=window.loss,
             train_error=window.error,
+            **({"val_error": state.val_errors[-1]} if state.val_errors else {}),
             lr=self.learner.lr,
             S_px=window.S_px,
             images_per_second=window.images_per_second,

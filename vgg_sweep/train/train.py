@@ -107,7 +107,7 @@ def train(
             rules=state.rules,
             **_lrn(learner, images, reporter),
             **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
-            **provenance(),
+            **provenance(folder.command),
         )
         # Last: with weights a run is trained, and has its record.
         save_weights(net, folder.weights, metadata, lambda sha256: folder.update_record(weights_sha256=sha256))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.configs import read_config
+from vgg_sweep.plan.words import own_words
 from vgg_sweep.protocols.means import Posteriors, Protocol, chunks, mean, posteriors_at
 from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
 from vgg_sweep.protocols.metrics import Misses, ranks, top_k_misses
@@ -119,7 +120,9 @@ class ReportedRun:
 
     @cached_property
     def overrides(self) -> list[str]:
-        return commands.settings_overrides(self.config, self.sweep)
+        """The settings of this run on a command line: in the words of who asked for it, where they are known."""
+        own = own_words(str(self.record.get("command", "")), self.config, self.sweep)
+        return commands.settings_overrides(self.config, self.sweep) if own is None else own
 
     @cached_property
     def posteriors(self) -> Posteriors:

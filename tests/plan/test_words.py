@@ -1,0 +1,64 @@
+"""A suggested command is in the words of who asked for the runs that are there."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.plan.test_plan import config
+from vgg_sweep.config.schema import Data
+from vgg_sweep.plan.words import own_words
+
+
+def asked(command: str, sweep: str = "outputs/photos", **settings: object) -> list[str] | None:
+    made = replace(config("A"), data=Data("photos", "folder", root="my photos"), out="outputs/photos", seed=1)
+    return own_words(command, asdict(replace(made, **settings)), sweep)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("vgg-sweep multirun data=folder 'data.root=a b' model=A,D seed=0,1", ["data=folder", "data.root=a b"]),
+        ("vgg-sweep train train_scale=jitter protocol=multi precision=fp32 jobs=2", ["precision=fp32", "jobs=2"]),
+        ("vgg-sweep multirun --config-dir mine recipe=quick --plan", ["--config-dir=mine", "recipe=quick"]),
+        ("vgg-sweep multirun --config-dir=mine hydra/sweeper=optuna hydra.sweeper.n_trials=3", ["--config-dir=mine"]),
+        ("vgg-sweep multirun hydra/launcher=slurm only='D-*'", ["hydra/launcher=slurm"]),
+        ("vgg-sweep multirun crop=64,96 'width=choice(1,0.5)'", ["crop=64", "width=0.5"]),
+        ("vgg-sweep multirun experiment=demo", ["experiment=demo", "sweep.grids=[]"]),
+        ("vgg-sweep multirun experiment=published", ["experiment=published"]),
+    ],
+)  # fmt: skip
+def test_what_says_how_runs_are_made_is_kept(command: str, words: list[str]) -> None:
+    assert asked(command, width=0.5) == words
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "-m vgg_sweep.work outputs/photos/A-256-s0-11111111",
+        "vgg-sweep import vgg16.pth data.root=x",
+        "vgg-sweep train train_scale.S=[300,300]",
+        "vgg-sweep train model.columns=[conv3-8]",
+        "vgg-sweep train ~model.parent",
+        "vgg-sweep train --cfg job",
+        "vgg-sweep multirun experiment=demo,paper",
+    ],
+)
+def test_what_cannot_be_used_again_is_not(command: str) -> None:
+    assert asked(command) is None
+
+
+def test_a_sweep_that_was_moved_is_named_where_it_is() -> None:
+    assert asked("vgg-sweep multirun out=outputs/photos crop=224", "elsewhere") == ["crop=224", "out=elsewhere"]
+    assert asked("vgg-sweep multirun out=outputs/photos/", "outputs/photos") == ["out=outputs/photos/"]
+
+
+def test_an_experiment_of_ones_own_is_looked_up(tmp_path: Path) -> None:
+    for name, options in (("mine", {"crop": 64}), ("all", {"defaults": [{"override /sweep": "all"}]})):
+        (tmp_path / "experiment").mkdir(exist_ok=True)
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(yaml.safe_dump(options))
+    here = f"--config-dir={tmp_path}"
+    assert asked(f"vgg-sweep multirun {here} experiment=mine") == [here, "experiment=mine"]
+    assert asked(f"vgg-sweep multirun {here} experiment=all") == [here, "experiment=all", "sweep.grids=[]"]

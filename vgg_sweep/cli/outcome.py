@@ -1,0 +1,65 @@
+"""What runs came to, at the end of the command that made them: their errors, and the command that shows more."""
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vgg_sweep.cli.plans import LONG
+from vgg_sweep.errors import RunError
+from vgg_sweep.plan.configs import read_config
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.protocols.metrics import Misses, wilson
+from vgg_sweep.report.results.errors import ReportedRun, Score, run_scores
+
+SHOWN = 20
+"""As many runs are shown, the best."""
+
+
+def say_outcome(runs: Sequence[Run], screen: Console) -> None:
+    """Print the errors of those of `runs` that are scored, best first, and what shows them all.
+
+    Of a sweep too long to be shown only the latter. Posteriors that cannot be read are told.
+    """
+    scores: list[Score] = []
+    for run in runs if len(runs) <= LONG else ():
+        try:
+            scores += _score(run)
+        except RunError as error:
+            screen.print(Text(str(error), "yellow"), soft_wrap=True)
+    if scores:
+        screen.print(_table(sorted(scores, key=lambda score: score.top1.error)))
+    if len(scores) > SHOWN:
+        screen.print(f"and {len(scores) - SHOWN} more")
+    if sweeps := dict.fromkeys(str(run.folder.path.parent) for run in runs):
+        screen.print(Text(f"All errors: {shlex.join(['vgg-sweep', 'report', *sweeps])}"), soft_wrap=True)
+
+
+def _score(run: Run) -> list[Score]:
+    """The score of a run by which it is compared: dense at its single Q as in Table 3, else the first that it has; none
+    if it is not scored.
+    """
+    folder = run.folder
+    reported = ReportedRun(folder, read_config(folder.config.read_text(encoding="utf-8")), str(folder.path.parent))
+    scores = run_scores(reported) if reported.is_scored else []
+    return [each for each in scores if (each.rule, each.method) == ("single", "dense")][:1] or scores[:1]
+
+
+def _table(scores: Sequence[Score]) -> Table:
+    lines = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("run", "protocol", "images", "top-1 %", "95 %", "top-5 %"):
+        is_text = name in ("run", "protocol")
+        lines.add_column(name, justify="left" if is_text else "right", no_wrap=name != "protocol")
+    for score in scores[:SHOWN]:
+        protocol = f"{score.method}, Q {', '.join(map(str, score.test_scales))}"
+        low, high = wilson(score.top1.error, score.top1.num_images)
+        figures = [f"{score.top1.num_images:,}", _error(score.top1), f"{low:.1f}–{high:.1f}", _error(score.top5)]
+        lines.add_row(Text(score.runs[0].folder.id), protocol, *figures)
+    return lines
+
+
+def _error(misses: Misses | None) -> str:
+    """A dash where the error has no meaning: top-5 with fewer than five classes."""
+    return "-" if misses is None else f"{misses.error:.1f}"

@@ -1,0 +1,65 @@
+"""The words in which somebody asked for a run, to be used again for others like it."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vgg_sweep.config.options import conf_dir
+from vgg_sweep.plan.commands import flat, override
+
+NETS = ("model", "train_scale", "seed", "protocol", "sweep", "only", "except", "retry")
+"""What a command says of which runs are meant; the rest says how they are made."""
+_SWEPT = re.compile(r".*,.*|(choice|range|interval|glob|tag|sort|shuffle)\(.*", flags=re.DOTALL)
+
+
+def own_words(command: str, config: Mapping[str, Any], sweep: str) -> list[str] | None:
+    """The words of the `command` that made the run of `config` in the folder `sweep`, without those that say which net
+    it is: any other of the sweep is asked for by these and its own.
+
+    Where the command went over several values stands that of this run. None if it cannot be used so: one that is not
+    known, or that changes a net or scale itself.
+    """
+    words = shlex.split(command)
+    if words[:1] != ["vgg-sweep"] or words[1:2] not in (["train"], ["multirun"]):
+        return None
+    kept: list[str] = []
+    rest = iter(words[2:])
+    for word in rest:
+        if word.startswith("--config-dir"):
+            kept.append(word if "=" in word else f"{word}={next(rest)}")
+        elif word in ("--plan", "--smoke"):
+            continue
+        else:
+            key, _, value = word.partition("=")
+            if not value or key.split(".")[0] in ("model", "train_scale") and "." in key or key[0] in "~+-":
+                return None
+            if key in NETS or key.startswith(("hydra/sweeper", "hydra.sweeper", "sweep.", "protocol.")):
+                continue
+            if _SWEPT.fullmatch(value):
+                if (one := _chosen(key, config)) is None:
+                    return None
+                word = override(key, one)
+            kept += [word, *(["sweep.grids=[]"] if key == "experiment" and _has_sweep(value, kept) else [])]
+    if Path(config["out"]) != Path(sweep):
+        kept = [word for word in kept if not word.startswith("out=")] + [override("out", sweep)]
+    return kept
+
+
+def _chosen(key: str, config: Mapping[str, Any]) -> Any:
+    """What a run has of a setting or group; None if its configuration does not say it."""
+    value = flat(config).get(key, config.get(key))
+    return value.get("name") if isinstance(value, Mapping) else value
+
+
+def _has_sweep(experiment: str, words: list[str]) -> bool:
+    """Whether an experiment brings a sweep of its own, which would leave out nets that are not in it."""
+    folders = [conf_dir(), *(Path(word.partition("=")[2]) for word in words if word.startswith("--config-dir"))]
+    for folder in folders:
+        if (file := folder / "experiment" / f"{experiment}.yaml").exists():
+            options = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            return any("sweep" in str(each) for each in options.get("defaults", [])) or "sweep" in options
+    return True
