@@ -15,7 +15,7 @@ from tests.paths import ROOT
 
 PACKAGE = ROOT / "vgg_sweep"
 ROOMS = ("errors", "protocols", "localise", "config", "runs", "plan", "machine", "images", "nets", "train", "score",
-         "predict", "exchange", "sweep", "report", "bench", "cli")  # fmt: skip
+         "predict", "features", "transfer", "exchange", "sweep", "report", "bench", "cli")  # fmt: skip
 """From the bottom to the top."""
 
 TORCH_FREE = ("errors", "protocols", "localise", "config", "runs", "plan", "report")

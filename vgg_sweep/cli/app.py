@@ -22,6 +22,8 @@ ORDER = (
     "report",
     "describe",
     "predict",
+    "features",
+    "transfer",
     "import",
     "export",
     "data",

@@ -13,6 +13,7 @@ from omegaconf import MISSING
 from vgg_sweep.config.imported import Imported, Preprocessing
 from vgg_sweep.config.norm import NormRecipe
 from vgg_sweep.config.roles import arithmetic, net, request, rounding, setting, where, work
+from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 
 
@@ -95,7 +96,8 @@ class Recipe(NormRecipe):
 
 
 SOURCES = ("fractals", "folder", "imagenet", "cifar10", "cifar100", "stl10", "tiny-imagenet", "caltech101",
-           "flowers102", "food101", "imagenette", "imagenette-320", "imagenette-160")  # fmt: skip
+           "caltech256", "flowers102", "food101", "imagenette", "imagenette-320", "imagenette-160", "voc2007",
+           "voc2012")  # fmt: skip
 
 
 @dataclass
@@ -238,3 +240,4 @@ class Config:
     fail_fast: bool = request(False)
     """Stop the sweep at the first failed run."""
     sweep: Sweep = field(default_factory=Sweep)
+    transfer: Transfer = field(default_factory=Transfer)

@@ -4,6 +4,7 @@ Axes: N images, C channels, H W pixels, h w positions of the layer.
 """
 
 import difflib
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +25,37 @@ def activations(net: VGG, images_NCHW: Tensor, layer: str, *, before_relu: bool 
     Raises `ConfigError` for a layer that the net has not, a ReLU that follows no such layer, or images too small.
     """
     modules = _up_to(net, layer, before_relu=before_relu)
+    _check_sides(net, images_NCHW, layer)
+    with torch.no_grad():
+        return through(modules, images_NCHW)
+
+
+def mean_activations(net: VGG, images_NCHW: Tensor, layers: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """The activations of several layers, each averaged over its positions, [N, C] in float32, from one forward pass:
+    in the order of the net. Otherwise as `activations`.
+    """
+    modules = {layer: _up_to(net, layer, before_relu=False) for layer in layers}
+    ends = {len(own): layer for layer, own in modules.items()}
+    _check_sides(net, images_NCHW, ends[max(ends)])
+    with torch.no_grad():
+        activations_NChw = images_NCHW
+        for number, module in enumerate(modules[ends[max(ends)]], start=1):
+            activations_NChw = module(activations_NChw)
+            if number in ends:
+                yield ends[number], activations_NChw.float().mean((2, 3))
+
+
+def check_layer(net: VGG, layer: str) -> None:
+    """Raise `ConfigError` for a layer that the net has not."""
+    _up_to(net, layer, before_relu=False)
+
+
+def _check_sides(net: VGG, images_NCHW: Tensor, layer: str) -> None:
+    """Raise `ConfigError` if the images are too small for the layer."""
     names = [each.name for each in net.layers]
     pool_ceil = any(isinstance(module, nn.MaxPool2d) and module.ceil_mode for module in net.features)
     for side_px in images_NCHW.shape[2:]:
         output_sides(net.layers[: names.index(layer) + 1], side_px, pool_ceil=pool_ceil)
-    with torch.no_grad():
-        return through(modules, images_NCHW)
 
 
 def _up_to(net: VGG, layer: str, *, before_relu: bool) -> list[nn.Module]:

@@ -13,6 +13,11 @@ BY_HAND = {
     "and ILSVRC2012_devkit_t12.tar.gz, and give their folder as data.root",
     "tiny-imagenet": "torchvision does not know Tiny ImageNet: get tiny-imagenet-200.zip from "
     "http://cs231n.stanford.edu/tiny-imagenet-200.zip, unpack it, and give its folder as data.root",
+    "caltech256": "get 256_ObjectCategories.tar from data.caltech.edu, unpack it, and give its folder as data.root",
+    "voc2007": "get VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar from host.robots.ox.ac.uk/pascal/VOC, "
+    "unpack both in one folder, and give that as data.root",
+    "voc2012": "get VOCtrainval_11-May-2012.tar from host.robots.ox.ac.uk/pascal/VOC, unpack it, and give its folder "
+    "as data.root",
     "folder": "a set of your own cannot be downloaded: give its folder as data.root",
 }
 

@@ -1,4 +1,5 @@
-"""Published sets of image files with lists of their own: Tiny ImageNet, Food-101, Flowers-102, Caltech-101, Imagenette.
+"""Published sets of image files with lists of their own: Tiny ImageNet, Food-101, Flowers-102, Caltech-101,
+Caltech-256, Imagenette.
 
 Each is read as it comes out of its archive. Where a set has a test part whose labels are public, as Food-101's and
 Flowers-102's, val is that part: it is what errors are published on.
@@ -114,6 +115,12 @@ def _scan_caltech101(listing: Listing, folder: Path, progress: ProgressCallback)
     listing.train = scan_tree(listing, tree, "train", listing.classes, progress)
 
 
+def _scan_caltech256(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
+    tree = folder / "256_ObjectCategories"
+    listing.classes = sorted(class_folders(tree) - {"257.clutter"})
+    listing.train = scan_tree(listing, tree, "train", listing.classes, progress)
+
+
 def _scan_imagenette(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
     listing.classes = sorted(class_folders(folder / "train"))
     num_classes = len(listing.classes)
@@ -128,6 +135,7 @@ SETS = {
     "food101": Published("food-101", "meta", _scan_food101),
     "flowers102": Published("flowers-102", "setid.mat", _scan_flowers102),
     "caltech101": Published("caltech101", "101_ObjectCategories", _scan_caltech101),
+    "caltech256": Published("caltech256", "256_ObjectCategories", _scan_caltech256),
     "imagenette": Published("imagenette2", "train", _scan_imagenette),
     "imagenette-320": Published("imagenette2-320", "train", _scan_imagenette),
     "imagenette-160": Published("imagenette2-160", "train", _scan_imagenette),

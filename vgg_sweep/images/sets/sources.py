@@ -23,6 +23,7 @@ from vgg_sweep.images.sets.imagenet import find_layout, scan_imagenet
 from vgg_sweep.images.sets.index import Index, Listing, ProgressCallback, hold_out, indexed
 from vgg_sweep.images.sets.published import find_published, scan_published
 from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.images.sets.voc import VOC_PARTS
 from vgg_sweep.runs.folder import waiting_lock
 
 
@@ -72,6 +73,11 @@ def check_source(data: Data, *, val_alone: bool = False) -> None:
             find_layout(data, val_alone=val_alone)
         case source if source in ARRAY_SOURCES:
             find_package(data)
+        case source if source in VOC_PARTS:
+            raise ConfigError(
+                f"data={data.name} has several classes in an image, which a net is not trained or scored on here; "
+                f"`vgg-sweep transfer RUN data={data.name} data.root=DIR` probes a trained net on it."
+            )
         case _:
             find_published(data)
 

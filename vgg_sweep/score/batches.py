@@ -1,0 +1,66 @@
+"""The views of images of many sizes go through a net in batches of one shape, as many as its device can hold.
+
+Axes: N images, P crops of an image, C colours, H W pixels, K what the net says of a view.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from vgg_sweep.errors import RunError
+from vgg_sweep.images.views.crops import views
+
+OfViews = Callable[[np.ndarray], np.ndarray]
+"""uint8 views_NHWC of one shape to what the net says of each, [N, K]."""
+
+
+def over_views(of_views: OfViews, images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int) -> np.ndarray:
+    """What `of_views` says of each image, [N, K] in float32: its mean over the image's views under `method`."""
+    result: list[np.ndarray | None] = [None] * len(images_HWC)
+    for indices, views_NHWC in _same_shape(images_HWC, method, crop, forward_px):
+        per_forward = max(1, forward_px // (views_NHWC.shape[1] * views_NHWC.shape[2]))
+        parts = (views_NHWC[first : first + per_forward] for first in range(0, len(views_NHWC), per_forward))
+        views_NK = np.concatenate([_halved_to_fit(of_views, part) for part in parts])
+        for index, views_PK in zip(indices, views_NK.reshape(len(indices), -1, views_NK.shape[1]), strict=True):
+            result[index] = views_PK.mean(axis=0)
+    return np.array([row for row in result if row is not None], np.float32)
+
+
+def _halved_to_fit(of_views: OfViews, views_NHWC: np.ndarray) -> np.ndarray:
+    """`of_views` of all views, in halves where the device's memory does not suffice.
+
+    Raises `RunError` if it does not suffice for one view.
+    """
+    try:
+        return of_views(views_NHWC)
+    except torch.OutOfMemoryError as error:
+        if len(views_NHWC) == 1:
+            _, height, width, _ = views_NHWC.shape
+            raise RunError(
+                f"the device's memory does not suffice for one view of {width} x {height} px; "
+                "score on another device, or under smaller Q (protocol=single)."
+            ) from error
+    torch.cuda.empty_cache()  # out of the handler, whose traceback keeps the failed attempt's tensors
+    middle = len(views_NHWC) // 2
+    return np.concatenate([_halved_to_fit(of_views, half) for half in (views_NHWC[:middle], views_NHWC[middle:])])
+
+
+def _same_shape(
+    images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """The views of the images in groups of one shape, unpadded, with the images' indices; an image's crops stay
+    together, however many pixels they are.
+    """
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, image_HWC in enumerate(images_HWC):
+        by_shape.setdefault(image_HWC.shape if method == "dense" else (crop, crop), []).append(index)
+    for indices in by_shape.values():
+        one = views(images_HWC[indices[0]], method, crop)
+        per_batch = max(1, forward_px // (one.shape[0] * one.shape[1] * one.shape[2]))
+        for first in range(0, len(indices), per_batch):
+            group = indices[first : first + per_batch]
+            yield (
+                group,
+                np.concatenate([views(images_HWC[index], method, crop) for index in group]),
+            )
