@@ -39,6 +39,7 @@ def write_predictions(
     labels: Sequence[int],
     classes: Sequence[str],
     blacklisted: Sequence[int] = (),
+    images: Sequence[str] | None = None,
 ) -> None:
     """A run's `boxes/`, as docs/localisation.md has it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,7 @@ def write_predictions(
     manifest = {
         "format": 1,
         "classes": list(classes),
-        "images": [f"val/{n}" for n in range(len(labels))],
+        "images": list(images or [f"val/{n}" for n in range(len(labels))]),
         "labels": list(labels),
         "truth": saved("truth.npz", truth_arrays(truth, blacklisted_N, truth.sizes_N2)),
         "files": files,

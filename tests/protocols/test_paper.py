@@ -61,12 +61,37 @@ def test_every_value_of_table_7_is_the_printed_one() -> None:
     assert values(ALL["systems"]) == [{"system": row["method"], **errors(row)} for row in printed("table_7")]
 
 
+def test_every_value_of_tables_8_to_10_is_the_printed_one() -> None:
+    layers, kinds = {"1st and 2nd FC": "fc", "all": "all"}, {"SCR": "scr", "PCR": "pcr"}
+    assert [(row.trainable, row.boxes, row.error) for row in paper.box_nets()] == [
+        (
+            layers[row["fine-tuned layers"]],
+            kinds[row["regression type"]],
+            float(row["GT class localisation error"]),
+        )
+        for row in printed("table_8")
+    ]
+    scales = []
+    for row in printed("table_9"):
+        members = [words.split("/") for words in row["smallest image side (train / test)"].split("; ")]
+        scales.append((tuple((S, tuple(map(int, Q.split(",")))) for S, Q in members), *_val_and_test(row)))
+    assert [(row.members, row.error, row.test_error) for row in paper.box_scales()] == scales
+    assert [(row.name, row.error, row.test_error) for row in paper.box_systems()] == [
+        (row["method"], *_val_and_test(row)) for row in printed("table_10")
+    ]
+
+
+def _val_and_test(row: Mapping[str, str]) -> tuple[float | None, float | None]:
+    return tuple(float(row[name]) if row[name] else None for name in ("top5_val", "top5_test"))  # type: ignore[return-value]
+
+
 def test_the_other_values_are_the_printed_ones() -> None:
     assert ALL["source"] == "arXiv:1409.1556v6, 10 Apr 2015, ICLR 2015"
     assert ALL["shallow_net"]["value"] == 7 and ALL["shallow_net"]["where"] == "Sect. 4.1"  # printed as "7% higher"
     millions = {row["net"]: int(row["Table 2, millions of parameters"]) for row in printed("table_1")}
     assert ALL["params_millions"] == millions
-    assert ALL.keys() == {"source", "single_nets", "fusions", "systems", "shallow_net", "params_millions"}
+    known = {"source", "single_nets", "fusions", "systems", "shallow_net", "params_millions"}
+    assert ALL.keys() == known | {"box_nets", "box_scales", "box_systems"}
 
 
 @pytest.mark.parametrize(("table", "num_rows"), [("3", 12), ("4", 10), ("5", 6)])

@@ -15,8 +15,8 @@ from vgg_sweep.report.tables.contents import OF_RESULTS, TABLES
 
 SMALL = Spec(num_images=20)
 
-SEVERAL = ("fusion", "differences", "comparison", "seeds", "7")
-"""Tables that are not there for one sweep that is not on ILSVRC and no --fuse or --seeds."""
+SEVERAL = ("fusion", "differences", "comparison", "seeds", "7", "8", "9", "10", "box-claims")
+"""Tables that are not there for one sweep that is not on ILSVRC, without boxes and no --fuse or --seeds."""
 
 
 def reported(sweeps: list[Path], **options) -> str:

@@ -69,6 +69,9 @@ def report(
         bool,
         typer.Option("--missing", help="Show every row that the paper has, and the commands that fill those missing."),
     ] = False,
+    merge: Annotated[
+        str, typer.Option(help="How predicted boxes become one, of Table 9: overfeat, nms, mean or best.")
+    ] = "overfeat",
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Update the report whenever a run progresses, until none is running."),
@@ -95,6 +98,7 @@ def report(
         by_seed=seeds,
         missing=missing,
         pivot=_pivot(by, columns, values),
+        merge=merge,
     )
 
 

@@ -65,6 +65,36 @@ class System:
     note: str
 
 
+@dataclass(frozen=True)
+class BoxNet:
+    """A row of Table 8: net D at S = 384, a centre crop, the box of the true class."""
+
+    trainable: str
+    """`all` layers were fine-tuned, or the FC layers alone: the first two, and the last, which is new."""
+    boxes: str
+    """`scr`, one box for all classes, or `pcr`, a box for each."""
+    error: float
+
+
+@dataclass(frozen=True)
+class BoxScales:
+    """A row of Table 9: net D, dense, boxes merged, five guesses."""
+
+    members: tuple[tuple[str, tuple[int, ...]], ...]
+    """Train scale and test scales of each net."""
+    error: float
+    test_error: float | None
+
+
+@dataclass(frozen=True)
+class BoxSystem:
+    """A row of Table 10."""
+
+    name: str
+    error: float | None
+    test_error: float | None
+
+
 @cache
 def _paper() -> dict[str, Any]:
     return dict(json.loads(PAPER_JSON.read_text(encoding="utf-8")))
@@ -144,3 +174,25 @@ def params_millions() -> dict[str, int]:
 def shallow_net_points() -> float:
     """Top-1 error of B-5x5 minus that of B on a centre crop (Sect. 4.1). Printed as "7% higher"; read as points."""
     return float(_paper()["shallow_net"]["value"])
+
+
+def box_nets() -> list[BoxNet]:
+    """The rows of Table 8."""
+    return [BoxNet(row["trainable"], row["boxes"], row["true_class_val"]) for row in _paper()["box_nets"]]
+
+
+def box_scales() -> list[BoxScales]:
+    """The rows of Table 9; the last is of two nets."""
+    return [
+        BoxScales(
+            tuple((member["train_scale"], tuple(member["Q"])) for member in row["members"]),
+            row["top5_val"],
+            row["top5_test"],
+        )
+        for row in _paper()["box_scales"]
+    ]
+
+
+def box_systems() -> list[BoxSystem]:
+    """The rows of Table 10; the first is the paper's own."""
+    return [BoxSystem(row["system"], row["top5_val"], row["top5_test"]) for row in _paper()["box_systems"]]

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.localise.merging import RULES
 from vgg_sweep.report.results.bundle import opened, pack
 from vgg_sweep.report.results.results import read_sweep
 from vgg_sweep.report.results.unfinished import refreshes
@@ -38,17 +39,19 @@ def report(
     by_seed: bool = False,
     missing: bool = False,
     pivot: Pivot | None = None,
+    merge: str = "overfeat",
 ) -> None:
     """Show the tables of `sweeps`, folders or bundles, on `console`, or write them into the folder `out`.
 
     `tables` names some of them (all if empty), `by_seed` adds that of every seed; those named, and with `missing` all,
     have every row of the paper's, others what is there. `pivot` is a table by settings, before those named, and alone
     if none is. `formats` names some of rich and `FORMATS`. Without `out` everything is printed, as rich if no format is
-    named; with it, `FILES` are written. `fuse` names nets to be averaged. `bundle` is a file to pack the sweeps into,
-    with their posteriors or `errors_only`.
+    named; with it, `FILES` are written. `fuse` names nets to be averaged, `merge` the rule by which predicted boxes
+    become one. `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`.
     `watch` goes on, and shows and writes everything anew whenever a run has come further, until none is at work. Raises
     `ConfigError` for an unknown table, format or net, `RunError` where there is nothing to report.
     """
+    _known("merging", [merge], list(RULES))
     chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
     names = _known("table", tables or [], list(TABLES))
     if not names and (pivot is None or "html" in chosen):
@@ -65,7 +68,7 @@ def report(
     with opened(sweeps) as sources:
 
         def fresh() -> Contents:
-            read = [read_sweep(source, fuse) for source in sources]
+            read = [read_sweep(source, fuse, merge) for source in sources]
             said = contents(read, names, is_whole=missing or bool(tables), pivot=pivot)
             deliver(said, chosen, out, console)
             return said

@@ -35,7 +35,7 @@ from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend, number
 from vgg_sweep.report.results.means import rows_of
 from vgg_sweep.report.tables import pivot
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
-from vgg_sweep.report.tables.contents import OF_RESULTS, OF_RUNS, Contents
+from vgg_sweep.report.tables.contents import OF_BOXES, OF_RESULTS, OF_RUNS, Contents
 from vgg_sweep.report.tables.table import Table, number, records, show, text
 
 MAX_SWEEPS = 4
@@ -116,7 +116,8 @@ def to_html(said: Contents) -> str:
         _claims(said),
         _missing(said),
         Section("figures", "Figures", figures=[_drawn(plot, net_numbers) for plot in plots(said.sweeps, said.pivot)]),
-        Section("tables", "Tables: ours beside the paper’s", grids=_grids(said, net_numbers, OF_RESULTS[1:])),
+        Section("tables", "Tables: ours beside the paper’s",
+                grids=_grids(said, net_numbers, (*OF_RESULTS[1:], *OF_BOXES))),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(said)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
         Section("classes", "Errors by class", grids=[_class_grid(each, net_numbers) for each in close]),

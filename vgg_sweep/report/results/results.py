@@ -16,6 +16,7 @@ from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, wilson
 from vgg_sweep.report.results.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
 from vgg_sweep.report.results.fusion import fused_scores
+from vgg_sweep.report.results.localised import Localised, is_localised, localised
 
 _COSTS = ("params", "train_seconds", "step_seconds", "peak_memory_bytes", "device_name", "precision")
 
@@ -59,15 +60,24 @@ class Sweep:
     """The scores as `load_results` gives them."""
     bundle: Bundle | None
     """What it was read from, if not from its own folder."""
+    localised: Localised
+    """Its runs that predict boxes, which `runs` has not, and their errors."""
+    merge: str
+    """The rule by which their boxes are merged."""
 
 
-def read_sweep(source: Source, fuse: Sequence[str]) -> Sweep:
-    """Raises `RunError` where there is nothing to report, `ConfigError` for an unknown net in `fuse`."""
+def read_sweep(source: Source, fuse: Sequence[str], merge: str = "overfeat") -> Sweep:
+    """Predicted boxes are merged by the rule `merge`. Raises `RunError` where there is nothing to report, `ConfigError`
+    for an unknown net in `fuse`.
+    """
     has_posteriors = source.bundle is None or source.bundle.has_posteriors
-    runs = read_runs(source.folder, source.name, has_posteriors)
+    every = read_runs(source.folder, source.name, has_posteriors)
+    runs = [run for run in every if not is_localised(run)]
     scores = [score for run in scored_runs(runs, source.name) for score in run_scores(run)]
     scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])))
-    return Sweep(source.name, source.folder, runs, scores, results_frame(source.name, scores), source.bundle)
+    results = results_frame(source.name, scores)
+    boxes = localised(source.folder, source.name, every, scores, merge)
+    return Sweep(source.name, source.folder, runs, scores, results, source.bundle, boxes, merge)
 
 
 def load_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:

@@ -71,6 +71,10 @@ def progress_lines(sweep: Sweep) -> list[str]:
     lines = [f"{sweep.name}: {len(sweep.runs) - len(without)} of {num_runs} runs scored."]
     lines += [f"  not reported: {folder.id} has no config.yaml; put back a copy of it" for folder in nameless]
     lines += [f"  not scored: {run.folder.id} ({how_far(run.folder)})" for run in without[:10]]
+    if boxes := sweep.localised.runs:
+        waiting = [each.run for each in sweep.localised.without]
+        lines.append(f"  {len(boxes) - len(waiting)} of {len(boxes)} localisation runs have predicted boxes.")
+        lines += [f"  no boxes yet: {run.folder.id} ({how_far(run.folder)})" for run in waiting[:10]]
     if len(without) > 10:
         lines.append(f"  and {len(without) - 10} more; see `vgg-sweep status {sweep.name}`")
     for kind in ("train", "val"):

@@ -9,6 +9,8 @@ import pandas as pd
 from vgg_sweep.plan.commands import merged
 from vgg_sweep.report.results.results import Sweep, joined
 from vgg_sweep.report.results.unfinished import mark, progress_lines, waiting
+from vgg_sweep.report.tables.box_claims import CLAIMS_OF_BOXES
+from vgg_sweep.report.tables.boxes import TABLE8, TABLE9, TABLE10
 from vgg_sweep.report.tables.compare import COMPARISON
 from vgg_sweep.report.tables.costs import LRN_COST
 from vgg_sweep.report.tables.errors import KERNELS, NETS
@@ -37,8 +39,11 @@ OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
 )
 """The tables made from the DataFrame of `load_results`."""
 
+OF_BOXES: tuple[Table[Sequence[Sweep]], ...] = (TABLE8, TABLE9, TABLE10, CLAIMS_OF_BOXES)
+"""The tables of localisation."""
+
 TABLES: dict[str, Table[Any]] = {RUNS.name: RUNS} | {table.name: table for table in OF_RUNS}
-TABLES |= {table.name: table for table in OF_RESULTS}
+TABLES |= {table.name: table for table in OF_RESULTS} | {table.name: table for table in OF_BOXES}
 """All tables, in the order in which they are shown."""
 
 
@@ -66,6 +71,7 @@ def contents(
     made = {table.name: table.make(sweeps) for table in OF_RUNS}
     differing = set(made[DIFFERENCES.name].get("other_sweep", ()))
     made |= {table.name: table.make(results) for table in OF_RESULTS if table.name in names}
+    made |= {table.name: table.make(sweeps) for table in OF_BOXES if table.name in names}
     unscored = {
         key: states for sweep in sweeps for key, states in waiting(sweep.name, sweep.runs, sweep.results).items()
     }

@@ -48,6 +48,12 @@ def _of_ilsvrc(group: pd.DataFrame) -> "pd.Series[bool]":
     return (group["data"] == "imagenet") & bool(_there(group).any())
 
 
+def _boxes(group: pd.DataFrame) -> "pd.Series[bool]":
+    """Those measured and the controls, and the others too if enough of the paper's rows are there."""
+    measured, papers = group["loc_error"].notna(), group["is_papers"]
+    return measured | (papers & bool(measured[papers].mean() >= ENOUGH))
+
+
 _KEPT: dict[str, Kept] = {
     "3": _with_gaps,
     "4": _with_gaps,
@@ -57,4 +63,8 @@ _KEPT: dict[str, Kept] = {
     "5x5": _whole,
     "lrn": _whole,
     "7": _of_ilsvrc,
+    "8": _boxes,
+    "9": _boxes,
+    "10": _of_ilsvrc,
+    "box-claims": _with_gaps,
 }

@@ -16,7 +16,7 @@ def _these_nets(row: Row) -> str:
     return f"{row['direction']}, {p_value('p_images', 'p').cell(row)}" if row["seeds"] else DASH
 
 
-def _columns(frame: pd.DataFrame) -> list[Column]:
+def claim_columns(frame: pd.DataFrame) -> list[Column]:
     return [
         Column("claim", "claim", lambda row: row["claim"] + (NOTED if row["note"] else ""), wrap=30),
         text("section", "Sect.", drop=6),
@@ -79,7 +79,7 @@ CLAIMS = Table(
     "claims",
     "Claims of the paper, in this sweep",
     claims,
-    _columns,
+    claim_columns,
     _notes,
     _above,
     total=lambda frame: summary(frame["verdict"]),

@@ -1,0 +1,291 @@
+"""The localisation runs of a sweep and their errors (Appendix A): of a centre crop with the true class given (Table 8),
+and dense, merged, with five guesses by the sweep's best classifier (Table 9).
+
+Errors of merged boxes are of the images on which their threshold was not chosen. Axes: N images, g guesses.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vgg_sweep.errors import RunError
+from vgg_sweep.localise.evaluate import CONTROLS, NUM_GUESSES, answers, centre_boxes, counted, held_out, wrong
+from vgg_sweep.localise.geometry import Floats
+from vgg_sweep.localise.merging import THRESHOLDS
+from vgg_sweep.localise.stored import Predictions
+from vgg_sweep.plan import commands
+from vgg_sweep.plan.swept import swept
+from vgg_sweep.protocols.means import Protocol, chunks, fused_posteriors
+from vgg_sweep.protocols.methods import scaled_px
+from vgg_sweep.protocols.metrics import Misses, wilson
+from vgg_sweep.report.results.errors import ReportedRun, Score, read_cached, write_cached
+
+OF_TRUE_CLASS, TOP1, TOP5 = "true_class", "top1", "top5"
+"""What is given or guessed: the true class; the best class; the five best."""
+PAIR = "pair"
+"""Rule of Q of the last rows of Table 9: S - 32 and S."""
+TABLE9_BOXES, TABLE9_TRAINABLE = "pcr", "all"
+"""The nets of Table 9, the best of Table 8."""
+
+
+@dataclass(frozen=True)
+class BoxRun:
+    """A run that predicts boxes."""
+
+    run: ReportedRun
+
+    @property
+    def id(self) -> str:
+        return self.run.folder.id
+
+    @property
+    def boxes(self) -> str:
+        return str(self.run.config["boxes"])
+
+    @property
+    def trainable(self) -> str:
+        return str(self.run.config.get("trainable", "all"))
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """What nets that are fused must share besides seed and settings."""
+        return self.run.name, self.boxes, self.trainable
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        own = (f"model={self.run.name}", f"train_scale={self.run.train_scale}", f"seed={self.run.seed}")
+        words = (*own, "task=localise", f"boxes={self.boxes}", f"trainable={self.trainable}", *self.run.overrides)
+        return Predictions(self.run.folder.path / "boxes", commands.command("train", *words))
+
+    def scales(self, rule: str) -> tuple[int, ...]:
+        """Q in pixels: S (`single`); S - 32 and S (`pair`)."""
+        crop, S = self.run.config["crop"], self.run.config["train_scale"]["S"][0]
+        return tuple(scaled_px(px, crop) for px in ((S,) if rule == "single" else (S - 32, S)))
+
+    def has(self, rule: str) -> bool:
+        known = {Q for method, Q, _ in self.predictions.files if method == "dense"}
+        return set(self.scales(rule)) <= known
+
+
+@dataclass(frozen=True)
+class Localised:
+    """The localisation runs of a sweep."""
+
+    runs: list[BoxRun]
+    errors: pd.DataFrame
+    """A row for each net or union of nets, what is given, rule of Q, merging and seed; empty without such runs."""
+    labels_by: dict[str, str]
+    """Run id -> whose five guesses its boxes go with."""
+
+    @property
+    def without(self) -> list[BoxRun]:
+        """Those that have predicted nothing yet."""
+        return [run for run in self.runs if not run.predictions.are_there]
+
+
+def is_localised(run: ReportedRun) -> bool:
+    return run.config.get("task") == "localise"
+
+
+def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequence[Score], merge: str) -> Localised:
+    """The errors of the sweep's localisation runs, merged by the rule `merge`, and by the others for comparison.
+
+    Raises `RunError` if predictions are damaged or of other images than those of their classifiers.
+    """
+    runs = [BoxRun(run) for run in every if is_localised(run)]
+    there = [run for run in runs if run.predictions.are_there]
+    labels = [
+        ", ".join(f"{setting}={value}" for setting, value in each.items())
+        for each in swept([run.run.settings for run in there])
+    ]
+    settings = dict(zip((run.id for run in there), labels, strict=True))
+    classifiers = {run.id: best_classifier(run, scores) for run in there}
+    rows: list[dict[str, Any]] = []
+    for members, rule in _tasks(there, settings):
+        classifier = classifiers[members[0].id]
+        for row in _kept(sweep, members, rule, classifier, merge):
+            about = {"sweep": name, "settings": settings[members[0].id], "rule": rule} | _names(members, rule)
+            rows.append(about | row)
+    labels_by = {id: "" if score is None else said(score) for id, score in classifiers.items()}
+    return Localised(runs, _frame(rows), labels_by)
+
+
+def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    shown = []
+    for row in rows:
+        misses = Misses(**row["misses"])
+        low, high = wilson(misses.error, misses.num_images)
+        found = {"misses": misses, "n_images": misses.num_images, "error": misses.error, "low": low, "high": high}
+        shown.append(row | found)
+    return pd.DataFrame(shown)
+
+
+def _tasks(runs: Sequence[BoxRun], settings: dict[str, str]) -> list[tuple[tuple[BoxRun, ...], str]]:
+    """What errors are computed of: each run under each rule of Q, and the unions of S = 256 and S = 384 (Table 9)."""
+    tasks: list[tuple[tuple[BoxRun, ...], str]] = [
+        ((run,), rule) for run in runs for rule in ("centre", "single", PAIR) if rule == "centre" or run.has(rule)
+    ]
+    alike: dict[tuple[Any, ...], dict[str, BoxRun]] = {}
+    for run in runs:
+        alike.setdefault((run.kind, run.run.seed, settings[run.id]), {})[run.run.train_scale] = run
+    for by_scale in alike.values():
+        if {"256", "384"} <= by_scale.keys() and by_scale["256"].has("single") and by_scale["384"].has(PAIR):
+            tasks.append(((by_scale["256"], by_scale["384"]), "fusion"))
+    return tasks
+
+
+def _names(members: Sequence[BoxRun], rule: str) -> dict[str, Any]:
+    first = members[0].run
+    return {
+        "run_id": " + ".join(run.id for run in members),
+        "config": first.name,
+        "train_scale": " + ".join(run.run.train_scale for run in members),
+        "S": tuple(scaled_px(run.run.config["train_scale"]["S"][0], first.config["crop"]) for run in members),
+        "crop": first.config["crop"],
+        "test_scales": scales_of(members, rule),
+        "boxes": members[0].boxes,
+        "trainable": members[0].trainable,
+        "seed": first.seed,
+        "overrides": tuple(first.overrides),
+    }
+
+
+def scales_of(members: Sequence[BoxRun], rule: str) -> tuple[tuple[int, ...], ...]:
+    """Q in pixels of each net."""
+    rules = ["single", PAIR] if rule == "fusion" else ["single" if rule == "centre" else rule]
+    return tuple(run.scales(each) for run, each in zip(members, rules, strict=True))
+
+
+# --- the classifier whose guesses are taken ---
+
+
+def best_classifier(run: BoxRun, scores: Sequence[Score]) -> Score | None:
+    """The net or fusion of the sweep that errs least on the run's images, top-5 and then top-1; of the same seed if
+    there is one. None if the posteriors of none are at hand.
+    """
+    manifest = run.predictions.manifest
+    same = [
+        score
+        for score in scores
+        if score.runs[0].has_posteriors
+        and all(score.runs[0].posteriors.manifest[name] == manifest[name] for name in ("classes", "images", "labels"))
+    ]
+    own_seed = [score for score in same if {each.seed for each in score.runs} == {run.run.seed}]
+    return min(own_seed or same, key=lambda score: ((score.top5 or score.top1).count, score.top1.count), default=None)
+
+
+def said(score: Score) -> str:
+    """A classifier in words, such as `D-384 + E-384, dense, Q = 110`."""
+    nets = " + ".join(dict.fromkeys(run.slug for run in score.runs))
+    return f"{nets}, {score.method}, Q = {', '.join(map(str, score.test_scales))}"
+
+
+def guesses(score: Score) -> NDArray[np.int64]:
+    """Its best classes [N, g], best first: five, or all of fewer."""
+    first = score.runs[0].posteriors
+    parts = []
+    for rows in chunks(first.num_images, first.num_classes):
+        members = [(run.posteriors, Protocol(score.method, _scales(run, score))) for run in score.runs]
+        parts.append(np.argsort(-fused_posteriors(members, rows), axis=1, kind="stable")[:, :NUM_GUESSES])
+    return np.concatenate(parts)
+
+
+def _scales(run: ReportedRun, score: Score) -> tuple[int, ...]:
+    return score.test_scales if score.rule == "other" else run.test_scales(score.rule)
+
+
+# --- errors ---
+
+
+def _kept(
+    sweep: Path, members: Sequence[BoxRun], rule: str, classifier: Score | None, merge: str
+) -> list[dict[str, Any]]:
+    """The rows of one task, computed once and then read from the sweep's `localised/`."""
+    by = [run.posteriors.fingerprint for run in classifier.runs] if classifier else []
+    asked = [by, classifier and said(classifier), rule, merge, *(run.predictions.fingerprint for run in members)]
+    fingerprint = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    path = sweep / "localised" / f"{fingerprint[:16]}.json"
+    rows = read_cached(path, fingerprint)
+    if rows is None:
+        rows = _centre(members[0]) if rule == "centre" else _merged(members, rule, classifier, merge)
+        write_cached(path, fingerprint, rows)
+    return rows
+
+
+def _centre(run: BoxRun) -> list[dict[str, Any]]:
+    """Table 8: the box of the true class in the centre crop, and those that need no net."""
+    predictions = run.predictions
+    labels_N1, truth = predictions.labels_N[:, None], predictions.truth
+    passes = predictions.passes("centre-crop", run.scales("single"))
+    if passes is None:
+        raise RunError(f"{predictions.folder} has no boxes of the centre crop; make them: {predictions.redo}")
+    found_N14 = answers(passes, labels_N1, truth.sizes_N2, "best", [0.0])[0]
+    is_counted_N = counted(truth, predictions.labels_N)
+    _check_some(predictions, is_counted_N)
+    boxes = {"": found_N14} | {name: centre_boxes(truth.sizes_N2, share)[:, None] for name, share in CONTROLS.items()}
+    return [
+        _row(name, OF_TRUE_CLASS, "", None, wrong(labels_N1, each, truth.boxes, predictions.labels_N)[is_counted_N])
+        for name, each in boxes.items()
+    ]
+
+
+def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None, merge: str) -> list[dict[str, Any]]:
+    """Table 9: boxes of all positions and scales, merged for the true class and for each guess."""
+    predictions = members[0].predictions
+    for other in members[1:]:
+        if any(other.predictions.manifest[name] != predictions.manifest[name] for name in ("images", "labels")):
+            raise RunError(
+                f"{members[0].id} and {other.id} predict boxes of different images; score one of them again."
+            )
+    labels_N, truth = predictions.labels_N, predictions.truth
+    passes = [
+        each
+        for run, scales in zip(members, scales_of(members, rule), strict=True)
+        for each in run.predictions.passes("dense", scales) or []
+    ]
+    by_classifier_Ng = guesses(classifier) if classifier else np.empty((len(labels_N), 0), np.int64)
+    asked_Ng = np.concatenate([labels_N[:, None], by_classifier_Ng], axis=1)
+    of = {OF_TRUE_CLASS: slice(0, 1)} | ({TOP1: slice(1, 2), TOP5: slice(1, None)} if classifier else {})
+    is_counted_N, is_held_out_N = counted(truth, labels_N), held_out(len(labels_N))
+    is_measured_N, is_chosen_on_N = is_counted_N & ~is_held_out_N, is_counted_N & is_held_out_N
+    _check_some(predictions, is_measured_N)
+    rows = []
+    for name in dict.fromkeys([merge, *THRESHOLDS]):
+        thresholds = THRESHOLDS[name]
+        boxes_TNg4 = answers(passes, asked_Ng, truth.sizes_N2, name, thresholds)
+
+        def wrong_at(T: int, part: slice, boxes_TNg4: Floats = boxes_TNg4) -> NDArray[np.bool_]:
+            return wrong(asked_Ng[:, part], boxes_TNg4[T][:, part], truth.boxes, labels_N)
+
+        chosen_by = of[TOP5 if TOP5 in of else OF_TRUE_CLASS]
+        errors_T = [int(wrong_at(T, chosen_by)[is_chosen_on_N].sum()) for T in range(len(thresholds))]
+        best = int(np.argmin(errors_T))
+        threshold = thresholds[best] if len(thresholds) > 1 else None
+        rows += [_row("", what, name, threshold, wrong_at(best, part)[is_measured_N]) for what, part in of.items()]
+    for name, share in CONTROLS.items():
+        boxes_Ng4 = np.repeat(centre_boxes(truth.sizes_N2, share)[:, None], asked_Ng.shape[1], axis=1)
+        for what, part in of.items():
+            wrong_N = wrong(asked_Ng[:, part], boxes_Ng4[:, part], truth.boxes, labels_N)
+            rows.append(_row(name, what, "", None, wrong_N[is_measured_N]))
+    return rows
+
+
+def _check_some(predictions: Predictions, is_measured_N: NDArray[np.bool_]) -> None:
+    if not is_measured_N.any():
+        raise RunError(
+            f"{predictions.folder} has no validation image with a box of its class to measure errors on; give more "
+            "boxes of val (data.boxes), and predict again."
+        )
+
+
+def _row(control: str, what: str, merge: str, threshold: float | None, wrong_N: NDArray[np.bool_]) -> dict[str, Any]:
+    misses = asdict(Misses.pack(wrong_N))
+    return {"control": control, "what": what, "merge": merge, "threshold": threshold, "misses": misses}
