@@ -54,10 +54,14 @@ def test_the_test_scales_of_sections_4_1_and_4_2(S: list[int], single: list[int]
             "'sparse@single'; write METHOD@Q with a method of dense",
         ),
         ("protocol.passes=[dense@48]", "Q=48 px is smaller than the crop of 64 px"),
+        ("boxes=scr", "boxes is for nets that predict boxes; add task=localise"),
+        ("localise.lr=0.1", "localise is for nets that predict boxes"),
+        ("task=localise imported.sha256=0", "task=localise is for nets that are trained here"),
+        ("task=localise protocol.passes=[ten-crop@single]", "'ten-crop@single', but boxes are .* dense and from the"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(setting: str, sentence: str) -> None:
-    raw = OmegaConf.merge(OmegaConf.structured(config("D")), OmegaConf.from_dotlist([setting]))
+    raw = OmegaConf.merge(OmegaConf.structured(config("D")), OmegaConf.from_dotlist(setting.split()))
     with pytest.raises(ConfigError, match=sentence) as refused:
         checked(raw)
     assert "\n" not in str(refused.value)

@@ -7,9 +7,11 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from vgg_sweep.config import options
+from vgg_sweep.config.localise import Localise
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Data, Recipe, TrainScale
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import plan
 
 
@@ -135,3 +137,29 @@ def test_a_circle_of_parents_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
     circular.train_scale = TrainScale("one", [256, 256], parent="two")
     with pytest.raises(ConfigError, match="A/one.*A/two.*start from one another"):
         plan([circular])
+
+
+def test_a_net_that_localises_is_the_child_of_the_one_that_classifies() -> None:
+    """Of the same train scale, whose id it leaves as it was; rates and budgets are its own."""
+    runs = plan([config("D", "384", task="localise", boxes="scr", localise=Localise(epochs=5))])
+    assert [run.id.rsplit("-", 2)[0] for run in runs] == ["A-256", "D-256", "D-384", "D-384-scr"]
+    assert [run.id for run in runs[:-1]] == [run.id for run in plan([config("D", "384")])]
+    assert runs[-1].parent == runs[-2]
+    assert (runs[-1].epochs, runs[-1].lr) == (5, 0.001)
+    [alone] = plan([config("D", "384", task="localise", warm_start="none")])
+    assert alone.id.startswith("D-384-pcr-s0-")
+
+
+def test_what_decides_the_id_of_a_net_that_localises() -> None:
+    def id(**settings: object) -> str:
+        return plan([replace(config("D", "384", task="localise"), **settings)])[-1].id  # type: ignore[arg-type]
+
+    other_recipe = Recipe(name="test", momentum=0.8)
+    assert len({id(), id(boxes="scr"), id(localise=Localise(outside="clip")), id(recipe=other_recipe)}) == 4
+
+
+def test_boxes_are_predicted_from_the_centre_crop_under_every_protocol() -> None:
+    run = plan([config("D", "384", "multi", task="localise")])[-1]
+    assert [each.name for each in passes(run.config)] == ["centre-crop-Q110-flip0", *(
+        f"dense-Q{Q}-flip{flip}" for Q in (101, 110, 119) for flip in (0, 1)
+    )]  # fmt: skip

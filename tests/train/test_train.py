@@ -254,7 +254,7 @@ def test_a_run_whose_last_step_diverges_is_not_done(tmp_path: Path, lr: float) -
 
 
 def test_weights_that_are_not_finite_are_never_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_sweep.train.loop.validate", lambda learner, split: 50.0)
+    monkeypatch.setattr("vgg_sweep.train.tasks.validate", lambda learner, split: 50.0)
     run = tiny_run(tmp_path, recipe=replace(RECIPE, lr=math.inf, max_steps=1))
     prepare(run)
     with pytest.raises(Diverged, match="the weights are not finite after step 1"):

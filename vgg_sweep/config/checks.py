@@ -40,6 +40,7 @@ def valid(config: Config) -> Config:
     if "BN" in config.model.columns and config.imported.sha256 is None:
         _check_batch_norm(config)
     _check_scales(config)
+    _check_task(config)
     return config
 
 
@@ -69,4 +70,19 @@ def _check_batch_norm(config: Config) -> None:
         raise ConfigError(
             f"devices={config.devices} normalise over the whole batch together, so recipe.bn_images="
             f"{recipe.bn_images} needs devices=1; leave one of the two out."
+        )
+
+
+def _check_task(config: Config) -> None:
+    if config.task == "classify":
+        default = Config()
+        for name in ("boxes", "localise"):
+            if getattr(config, name) != getattr(default, name):
+                raise ConfigError(f"{name} is for nets that predict boxes; add task=localise, or leave {name} out.")
+    elif config.imported.sha256 is not None:
+        raise ConfigError("task=localise is for nets that are trained here; leave it out to import weights.")
+    elif others := [name for name in config.protocol.passes if name.partition("@")[0] not in ("dense", "centre-crop")]:
+        raise ConfigError(
+            f"protocol.passes has '{others[0]}', but boxes are predicted dense and from the centre crop; use "
+            "protocol=single or multi."
         )

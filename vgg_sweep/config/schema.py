@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from vgg_sweep.config.imported import Imported, Preprocessing
+from vgg_sweep.config.localise import Localise
 from vgg_sweep.config.norm import NormRecipe
 from vgg_sweep.config.roles import arithmetic, net, request, rounding, setting, where, work
 from vgg_sweep.config.transfer import Transfer
@@ -191,6 +192,11 @@ class Config:
     feel most.
     """
     seed: int = net(0)
+    task: str = net("classify", choices=("classify", "localise"))
+    """`localise`: the last FC layer, drawn anew, learns boxes (Appendix A), from the net that classifies."""
+    boxes: str = net("pcr", choices=("scr", "pcr"))
+    """Of task=localise: one box for all classes (`scr`, 4 outputs), or one a class (`pcr`, 4 for each)."""
+    localise: Localise = field(default_factory=Localise)
     warm_start: str = setting("paper", choices=("paper", "none"))
     """`paper`: parents as in Sect. 3.1; `none`: every run from random weights."""
     out: str = request("outputs/${data.name}")

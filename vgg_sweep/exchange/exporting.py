@@ -87,6 +87,11 @@ def exported(folder: RunFolder, to: To, out: Path | None = None, *, force: bool 
             f"{folder.id} is a trunk, without FC layers, and has no posteriors to compare an export by; use its "
             f"{folder.weights.name}, in torchvision's names and shapes."
         )
+    if loaded.config.task == "localise":
+        raise ConfigError(
+            f"{folder.id} predicts boxes, which other libraries have no place for; use its {folder.weights.name}, or "
+            "export the run that it was made from."
+        )
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as room:
         temporary = Path(room) / path.name  # libraries look at a file's ending
         format.save(loaded, temporary)

@@ -102,6 +102,15 @@ def copy_all(net: VGG, parent_state: Mapping[str, Tensor]) -> list[str]:
     return _copy(net, parent_state, {name: name for name in names})
 
 
+def copy_below_last(net: VGG, parent_state: Mapping[str, Tensor]) -> list[str]:
+    """Copy every tensor but those of the last FC layer, which stays as it was drawn (Appendix A).
+
+    Returns the names of the tensors. Raises `RunError` as `copy_all` does.
+    """
+    names = [name for name in net.state_dict() if net.layer_of(name) != net.layers[-1].name]
+    return _copy(net, parent_state, {name: name for name in names})
+
+
 def _copy(net: VGG, parent_state: Mapping[str, Tensor], sources: Mapping[str, str]) -> list[str]:
     """Set the tensors of `net` that are the keys of `sources`, all or none, from the tensors that these map to."""
     state = net.state_dict()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vgg_sweep.config.localise import num_outputs
 from vgg_sweep.config.schema import Config
 from vgg_sweep.nets.columns import parse_columns
 from vgg_sweep.nets.dropout import Dropout
@@ -131,7 +132,7 @@ def build_net(config: Config, num_classes: int) -> VGG:
     return VGG(
         config.model.columns,
         width=config.width,
-        classes=num_classes,
+        classes=num_outputs(config.task, config.boxes, num_classes),
         crop=config.crop,
         dropout=config.recipe.dropout,
         pool_ceil=config.pool_ceil,

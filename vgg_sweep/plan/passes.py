@@ -12,19 +12,21 @@ from vgg_sweep.runs.folder import RunFolder
 
 
 def passes(config: Config) -> list[Pass]:
-    """The passes that the configuration's protocol needs, each once."""
-    parsed = (parse_pass(name, config.train_scale.S, config.crop) for name in config.protocol.passes)
+    """The passes that the configuration's protocol needs, each once; of boxes that of Table 8 too, a view an image."""
+    names = [*config.protocol.passes, *(["centre-crop@single"] if config.task == "localise" else [])]
+    parsed = (parse_pass(name, config.train_scale.S, config.crop) for name in names)
     return sorted({each for method, scales_px in parsed for each in passes_of(method, scales_px)})
 
 
 def missing(folder: RunFolder, config: Config) -> list[Pass]:
     """The passes of the protocol that are not on disk yet, or no longer whole."""
-    entries = read_json(folder.posteriors / "manifest.json").get("files", [])
-    there = {Pass(entry["method"], entry["Q"], entry["flip"]) for entry in entries if _is_whole(folder, entry)}
+    scored = folder.boxes if config.task == "localise" else folder.posteriors
+    entries = read_json(scored / "manifest.json").get("files", [])
+    there = {Pass(entry["method"], entry["Q"], entry["flip"]) for entry in entries if _is_whole(scored, entry)}
     return [each for each in passes(config) if each not in there]
 
 
-def _is_whole(folder: RunFolder, entry: Mapping[str, Any]) -> bool:
-    file: Path = folder.posteriors / entry["file"]
-    num_bytes: int = NPY_HEADER_BYTES + entry["N"] * entry["K"] * BYTES_PER_POSTERIOR
-    return file.exists() and num_bytes == file.stat().st_size
+def _is_whole(scored: Path, entry: Mapping[str, Any]) -> bool:
+    file = scored / entry["file"]
+    num_bytes = entry.get("bytes") or NPY_HEADER_BYTES + entry["N"] * entry["K"] * BYTES_PER_POSTERIOR
+    return file.exists() and bool(num_bytes == file.stat().st_size)

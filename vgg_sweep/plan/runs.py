@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from vgg_sweep.config.localise import Localise
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
@@ -34,6 +35,8 @@ class Run:
     @property
     def epochs(self) -> float:
         recipe = self.config.recipe
+        if self.config.task == "localise":
+            return self.config.localise.epochs
         return recipe.fine_tune_epochs if self.fine_tunes else recipe.epochs
 
     @property
@@ -43,6 +46,8 @@ class Run:
         3.1).
         """
         recipe = self.config.recipe
+        if self.config.task == "localise":
+            return self.config.localise.lr
         return recipe.fine_tune_lr if self.fine_tunes else recipe.lr
 
 
@@ -95,6 +100,8 @@ def _parent_config(config: Config) -> Config | None:
     if config.warm_start == "none" or config.imported.sha256 is not None:
         return None
     single = load_option("protocol", "single")
+    if config.task == "localise":
+        return replace(config, task="classify", boxes=Config.boxes, localise=Localise(), protocol=single)
     if config.train_scale.parent is not None:
         return replace(
             config,
@@ -107,14 +114,15 @@ def _parent_config(config: Config) -> Config | None:
 
 
 def _net(config: Config) -> str:
-    return f"{config.model.name}/{config.train_scale.name}"
+    return f"{config.model.name}/{config.train_scale.name}{'' if config.task == 'classify' else '/' + config.task}"
 
 
 def _run(config: Config, parent: Run | None) -> Run:
     nameless = Run("", config, parent)
     digest = hashlib.sha256(json.dumps(_deciding(nameless), sort_keys=True).encode()).hexdigest()[:8]
     which = f"s{config.seed}" if config.imported.sha256 is None else config.imported.sha256[:8]
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{config.model.name}-{config.train_scale.name}-{which}")
+    boxes = f"-{config.boxes}" if config.task == "localise" else ""
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{config.model.name}-{config.train_scale.name}{boxes}-{which}")
     return replace(nameless, id=f"{slug}-{digest}")
 
 
@@ -134,7 +142,10 @@ def _deciding(run: Run) -> dict[str, Any]:
     top = _changed(config, "warm_start") | {"columns": config.model.columns, "S": config.train_scale.S, "data": data}
     if config.imported.sha256 is not None:
         return top | {"imported": _changed(config.imported), "preprocessing": _changed(config.preprocessing)}
-    unused = ("epochs", "lr") if run.fine_tunes else ("fine_tune_epochs", "fine_tune_lr")
+    unused: tuple[str, ...] = ("epochs", "lr") if run.fine_tunes else ("fine_tune_epochs", "fine_tune_lr")
+    if config.task == "localise":
+        top["localise"] = _changed(config.localise)
+        unused = ("epochs", "lr", "fine_tune_epochs", "fine_tune_lr")
     return top | {
         "trainable": config.train_scale.trainable,
         "recipe": _changed(config.recipe, *unused),

@@ -113,6 +113,8 @@ def predict(
 
 def _check_net(loaded: TrainedNet, paths: Sequence[Path], device: Device) -> None:
     """Refuse an imported net as before scoring, by those images that lie in a folder named after one of its classes."""
+    if loaded.config.task == "localise":
+        raise ConfigError("this net predicts boxes, not classes; name the run that it was made from.")
     check_classifier(loaded.net)
     labels = {name: label for label, name in enumerate(loaded.classes)}
     labelled = [path for path in paths if path.absolute().parent.name in labels]

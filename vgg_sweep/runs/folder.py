@@ -48,6 +48,7 @@ class RunFolder:
     checkpoints = _File("checkpoints")
     metrics = _File("metrics.csv")
     posteriors = _File("posteriors")
+    boxes = _File("boxes")
     log = _File("log.txt")
     error = _File("error.txt")
 

@@ -18,16 +18,16 @@ OfViews = Callable[[np.ndarray], np.ndarray]
 def over_views(of_views: OfViews, images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int) -> np.ndarray:
     """What `of_views` says of each image, [N, K] in float32: its mean over the image's views under `method`."""
     result: list[np.ndarray | None] = [None] * len(images_HWC)
-    for indices, views_NHWC in _same_shape(images_HWC, method, crop, forward_px):
+    for indices, views_NHWC in same_shape(images_HWC, method, crop, forward_px):
         per_forward = max(1, forward_px // (views_NHWC.shape[1] * views_NHWC.shape[2]))
         parts = (views_NHWC[first : first + per_forward] for first in range(0, len(views_NHWC), per_forward))
-        views_NK = np.concatenate([_halved_to_fit(of_views, part) for part in parts])
+        views_NK = np.concatenate([halved_to_fit(of_views, part) for part in parts])
         for index, views_PK in zip(indices, views_NK.reshape(len(indices), -1, views_NK.shape[1]), strict=True):
             result[index] = views_PK.mean(axis=0)
     return np.array([row for row in result if row is not None], np.float32)
 
 
-def _halved_to_fit(of_views: OfViews, views_NHWC: np.ndarray) -> np.ndarray:
+def halved_to_fit(of_views: OfViews, views_NHWC: np.ndarray) -> np.ndarray:
     """`of_views` of all views, in halves where the device's memory does not suffice.
 
     Raises `RunError` if it does not suffice for one view.
@@ -43,10 +43,10 @@ def _halved_to_fit(of_views: OfViews, views_NHWC: np.ndarray) -> np.ndarray:
             ) from error
     torch.cuda.empty_cache()  # out of the handler, whose traceback keeps the failed attempt's tensors
     middle = len(views_NHWC) // 2
-    return np.concatenate([_halved_to_fit(of_views, half) for half in (views_NHWC[:middle], views_NHWC[middle:])])
+    return np.concatenate([halved_to_fit(of_views, half) for half in (views_NHWC[:middle], views_NHWC[middle:])])
 
 
-def _same_shape(
+def same_shape(
     images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int
 ) -> Iterator[tuple[list[int], np.ndarray]]:
     """The views of the images in groups of one shape, unpadded, with the images' indices; an image's crops stay

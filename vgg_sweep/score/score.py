@@ -159,7 +159,7 @@ class _Scorer:
 
     def _fill_chunk(self, pool: ThreadPoolExecutor, parts: Parts, chunk: range, todo: list[Pass], began: float) -> None:
         """All passes of a chunk, whose images are decoded once. Interruptions left out, scoring `began` then."""
-        usable = partial(usable_or_none, self.images.val, Q_px=_largest_Q(self.config, parts.passes))
+        usable = partial(usable_or_none, self.images.val, Q_px=largest_Q(self.config, parts.passes))
         found = list(pool.map(usable, self.ranks.share(chunk)))
         decoded, is_there_N = [image for image in found if image is not None], [image is not None for image in found]
         for Q in sorted({each.Q for each in todo}):
@@ -178,7 +178,7 @@ class _Scorer:
             self.reporter.check_stop()
 
 
-def _largest_Q(config: Config, passes: list[Pass]) -> int:
+def largest_Q(config: Config, passes: list[Pass]) -> int:
     """The largest Q that images must fit at: any of the paper's protocols, so that all leave out the same images."""
     return max(*test_scales(config.train_scale.S, "multi", config.crop), *(each.Q for each in passes))
 

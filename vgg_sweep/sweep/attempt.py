@@ -7,6 +7,7 @@ import torch
 
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
+from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import statistics
@@ -21,8 +22,10 @@ from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.arithmetic import scoring_choice
 from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
 from vgg_sweep.score.score import score
+from vgg_sweep.sweep.localise import boxes_of, score_localiser
 from vgg_sweep.sweep.origin import begin_with, own_statistics
 from vgg_sweep.train.segments import training_choice
+from vgg_sweep.train.tasks import only_with_boxes
 from vgg_sweep.train.train import train
 
 
@@ -37,14 +40,18 @@ def train_and_score(run: Run, reporter: Reporter) -> None:
     images = open_images(config, lambda done, total: reporter.step(listing, done, total))
     if ranks.is_first:
         begin_with(run, images, reporter.note)
+    boxes = boxes_of(run, images, reporter, ranks)
     if config.imported.sha256 is not None:
         images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)
     else:
-        preprocessing = _trained(run, images, reporter, ranks)
+        preprocessing = _trained(run, images, boxes, reporter, ranks)
+    if boxes is not None:
+        score_localiser(run, images, boxes, preprocessing, reporter, ranks)
+        return
     _score(config, folder, images, preprocessing, reporter, ranks)
 
 
-def _trained(run: Run, images: ImageSet, reporter: Reporter, ranks: Ranks) -> Preprocessing:
+def _trained(run: Run, images: ImageSet, boxes: SetBoxes | None, reporter: Reporter, ranks: Ranks) -> Preprocessing:
     """Train `run` if it is not trained. Returns the preprocessing of its images."""
     config = run.config
     figures = statistics(
@@ -56,7 +63,9 @@ def _trained(run: Run, images: ImageSet, reporter: Reporter, ranks: Ranks) -> Pr
     figures = own_statistics(run, figures, write=ranks.is_first)
     if not run.folder.is_trained:
         choice = ranks.agree(lambda: training_choice(run, len(images.classes), reporter.note))
-        train(run, images, figures, choose_device(config, choice), reporter, ranks)
+        if boxes is not None:
+            images, boxes = only_with_boxes(images, boxes, reporter.note)
+        train(run, images, figures, choose_device(config, choice), reporter, ranks, boxes)
         ranks.wait()
     return own_preprocessing(figures, config.recipe.pixel_max)
 

@@ -88,7 +88,8 @@ def _begin(reporter: Reporter) -> None:
 
 def _attempt(run: Run, reporter: Reporter) -> None:
     if run.folder.is_trained and not missing(run.folder, run.config):
-        shutil.rmtree(run.folder.posteriors / "parts", ignore_errors=True)  # if killed before they were removed
+        for scored in (run.folder.posteriors, run.folder.boxes):
+            shutil.rmtree(scored / "parts", ignore_errors=True)  # if killed before they were removed
         return
     from vgg_sweep.sweep.attempt import train_and_score  # a plan is made and a sweep driven without its torch
 

@@ -23,7 +23,7 @@ from vgg_sweep.train.curves import Window, append_row, forget_rows_after
 from vgg_sweep.train.loggers import Log, open_logger
 from vgg_sweep.train.schedule import Budget, is_over, learning_rate
 from vgg_sweep.train.step import Learner
-from vgg_sweep.train.validate import validate
+from vgg_sweep.train.tasks import Task
 
 CHANCE_SHARE = 0.25
 """Share of the budget after which a loss at chance is worth a warning."""
@@ -35,6 +35,7 @@ class Loop:
 
     run: Run
     images: ImageSet
+    task: Task
     learner: Learner
     state: TrainingState
     budget: Budget
@@ -84,6 +85,7 @@ class Loop:
             pin_memory=self.learner.device.place.type == "cuda",
             ranks=self.learner.ranks,
             wraps=config.recipe.last_batch == "wrap",
+            targets=self.task.targets,
         )
         epoch, first = divmod(self.state.step, self.budget.steps_per_epoch)
         while True:
@@ -101,16 +103,16 @@ class Loop:
         self.window.add(loss, error, batch.mean_S_px, batch.num_images, waited, seconds)
         self.state.step += 1
         if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} at step {self.state.step}; lower recipe.lr{self._from_A(' or ')}.")
+            advice = f"lower {self.task.lr_setting}{self._from_A(' or ')}"
+            raise Diverged(f"the loss is {loss} at step {self.state.step}; {advice}.")
 
     def _log_and_validate(self, log: Log) -> None:
         """Validate and add a row to the curves, each when it is due."""
         state, val_error = self.state, None
         if state.step % self.budget.validate_every == 0 or state.step == self.budget.num_steps:
-            val_error = validate(self.learner, self.images.val)
+            val_error = self.task.validate(self.learner, self.images.val)
             state.val_errors.append(val_error)
-            num_classes = len(self.images.classes)
-            if doubt := order_doubt(self.window.error, val_error, len(self.images.val), num_classes):
+            if doubt := order_doubt(self.window.error, val_error, len(self.images.val), self.task.num_classes):
                 self._say_once("order", doubt)
         is_due = val_error is not None or state.step % self.run.config.log_every_steps == 0
         if is_due and self.learner.ranks.is_first:
@@ -119,7 +121,7 @@ class Loop:
             log(row)
 
     def _warn_at_chance(self, share_done: float) -> None:
-        if self.window.is_at_chance(len(self.images.classes)):
+        if self.window.is_at_chance(self.task.num_classes):
             self._say_once(
                 "chance",
                 f"after {share_done:.0%} of the budget the loss is {self.window.loss:.2f}, no better than guessing: "
@@ -128,7 +130,7 @@ class Loop:
 
     def _from_A(self, before: str, after: str = "") -> str:
         """The advice to start from A, for a net that does so in the paper and has not done so here."""
-        can = self.run.parent is None and self.run.config.model.parent is not None
+        can = self.run.parent is None and self.run.config.model.parent is not None and self.task.num_classes > 1
         return f"{before}start from A (warm_start=paper){after}" if can else ""
 
     def _say_once(self, what: str, sentence: str) -> None:

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch.nn import functional as F
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
@@ -17,6 +16,7 @@ from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.norm import freeze, normalises_over_batch, parameter_groups, share_statistics
 from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.train.objectives import Objective, classification
 from vgg_sweep.train.parts import in_groups, in_steps
 
 
@@ -45,6 +45,7 @@ class Learner:
         self.micro_batch = min(own, config.recipe.bn_images or own if self.is_whole else device.micro_batch or own)
         if self.is_whole and ranks.are_many:
             share_statistics(net)
+        self.objective: Objective = classification
         self._note = note
         self._forward = ranks.wrap(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
         self._is_first_step = True
@@ -64,7 +65,7 @@ class Learner:
             group["lr"] = lr
 
     def step(self, batch: Batch, step: int) -> tuple[float, float]:
-        """One step on the mean cross-entropy of the effective batch. Returns its loss and its error in percent.
+        """One step on the mean loss of the effective batch. Returns that and the batch's error in percent.
 
         If memory does not suffice, `micro_batch` is halved and the step taken anew. Raises `RunError` if it does not
         suffice for one image.
@@ -105,7 +106,6 @@ class Learner:
         """Add the gradients of the images `own` of this rank's. Returns their loss and wrong answers, each summed."""
         rows = batch.rows[own]
         self.net.draw_dropout(batch.size, rows, derived_seed("dropout", self.config.seed, step, *self.stream))
-        labels_N = batch.labels_N[own].to(self.device.place, non_blocking=True)
         alpha_NC = batch.alpha_NC[own].to(self.device.place) * self.config.recipe.color_shift_std
         images_NCHW = net_input(
             batch.images_NCHW[own].to(self.device.place, non_blocking=True),
@@ -114,11 +114,11 @@ class Learner:
         )
         images_NCHW = self.device.laid_out(images_NCHW)
         with self.device.autocast():
-            scores_NK = self._forward(images_NCHW).float().flatten(1)
-        loss = F.cross_entropy(scores_NK, labels_N, reduction="sum")
+            outputs_NK = self._forward(images_NCHW).float().flatten(1)
+        loss, num_wrong = self.objective(outputs_NK, batch, own)
         share = self.ranks.num_ranks / batch.num_images  # DistributedDataParallel then divides by the number of ranks
         self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
-        return torch.stack([loss.detach(), (scores_NK.detach().argmax(1) != labels_N).sum().float()])
+        return torch.stack([loss.detach(), num_wrong])
 
     def _without_exchange(self) -> contextlib.AbstractContextManager[None]:
         if isinstance(self._forward, torch.nn.parallel.DistributedDataParallel):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vgg_sweep.errors import RunError
+from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import refuse_dropped
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import Statistics
@@ -20,7 +21,7 @@ from vgg_sweep.images.views.augment import derived_seed
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
-from vgg_sweep.nets.initial import copy_all, draw_weights, warm_start_from_A
+from vgg_sweep.nets.initial import copy_all, copy_below_last, draw_weights, warm_start_from_A
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.nets.weights import load_state, own_fingerprint, save_weights
 from vgg_sweep.plan.runs import Run
@@ -32,6 +33,7 @@ from vgg_sweep.train.parts import check_batches
 from vgg_sweep.train.schedule import budget
 from vgg_sweep.train.segments import note_segment, trained_in
 from vgg_sweep.train.step import Learner
+from vgg_sweep.train.tasks import task_of
 from vgg_sweep.train.validate import lrn_factor_spread
 
 
@@ -42,8 +44,10 @@ def train(
     device: Device,
     reporter: Reporter,
     ranks: Ranks = ALONE,
+    boxes: SetBoxes | None = None,
 ) -> None:
-    """Train `run` from its start or its newest whole checkpoint to weights.safetensors and record.json.
+    """Train `run` from its start or its newest whole checkpoint to weights.safetensors and record.json. With `boxes` it
+    learns these.
 
     Raises `Diverged` at the first loss, score or weight that is not finite, `Interrupted` when asked to stop, with a
     checkpoint of the step, and `ConfigError` for what can no longer be trained.
@@ -57,7 +61,8 @@ def train(
     net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     learner = Learner(net, config, statistics, device, ranks, reporter.note)
     check_batches(config, len(images.train), ranks, is_whole=learner.is_whole)
-    learner.lr = run.lr
+    task = task_of(config, images, boxes)
+    learner.lr, learner.objective = run.lr, task.objective
     state = restore(folder, learner, reporter) or TrainingState(lr=run.lr)
     if ranks.is_first:
         note_segment(folder, state.step, device)
@@ -66,13 +71,13 @@ def train(
     learner.stream = fine_tuning_stream(run) if state.rules > 1 else ()
     the_budget = budget(run, len(images.train))
     reporter.note(
-        f"training {config.model.name} at S={config.train_scale.name} on {device.name}, {device.precision}, "
+        f"training {config.model.name} at S={config.train_scale.name}{task.name} on {device.name}, {device.precision}, "
         f"{device.layout}, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of "
         f"{config.recipe.batch_size} images, {len(images.train)} images an epoch, from step {state.step}"
         + (f"; {len(copied)} layers from {run.parent.id}" if run.parent else "")
     )
     with closing(Checkpoints(folder, config)) as checkpoints:
-        loop = Loop(run, images, learner, state, the_budget, checkpoints, reporter, state.window)
+        loop = Loop(run, images, task, learner, state, the_budget, checkpoints, reporter, state.window)
         loop.train()
         if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
             raise Diverged(f"the weights are not finite after step {state.step}; lower recipe.lr.")
@@ -101,7 +106,7 @@ def train(
             layout=device.layout,
             micro_batch=learner.micro_batch,
             val_error=state.val_errors[-1] if state.val_errors else None,
-            stuck_at_chance=loop.window.is_at_chance(len(images.classes)),
+            stuck_at_chance=loop.window.is_at_chance(task.num_classes),
             steps=state.step,
             copied=copied,
             rules=state.rules,
@@ -151,5 +156,8 @@ def set_initial_weights(net: VGG, run: Run) -> list[str]:
             f"{run.id} starts from {run.parent.id}, which has no weights in {run.parent.folder.path}; train that first."
         )
     parent_state = load_state(run.parent.folder.weights)
-    tensors = copy_all(net, parent_state) if run.fine_tunes else warm_start_from_A(net, parent_state)
+    if run.config.task == "localise":
+        tensors = copy_below_last(net, parent_state)
+    else:
+        tensors = copy_all(net, parent_state) if run.fine_tunes else warm_start_from_A(net, parent_state)
     return list(dict.fromkeys(net.layer_of(name) for name in tensors))

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.views.crops import rescaled, usable_or_none, views
 from vgg_sweep.images.views.preprocessing import net_input
+from vgg_sweep.machine.ranks import Ranks
 from vgg_sweep.nets.lrn import LRN, factor
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.runs.progress import Diverged
@@ -27,13 +29,18 @@ def validate(learner: Learner, split: Split) -> float:
     num_wrong = num_seen = num_not_finite = 0
     learner.net.eval()
     with torch.inference_mode(), learner.device.autocast():
-        for input_NCHW, labels_N in _inputs(learner, split):
+        for input_NCHW, indices in inputs(learner, split):
             scores_NK = learner.net(input_NCHW).flatten(1)
-            num_seen += len(labels_N)
-            num_wrong += int((scores_NK.argmax(1).cpu().numpy() != labels_N).sum())
+            num_seen += len(indices)
+            num_wrong += int((scores_NK.argmax(1).cpu().numpy() != split.labels_N[indices]).sum())
             num_not_finite += int((~scores_NK.isfinite()).sum())
     learner.net.train()
-    wrong, seen, not_finite = learner.ranks.sum(num_wrong, num_seen, num_not_finite)
+    return error_of_all(learner.ranks, num_wrong, num_seen, num_not_finite)
+
+
+def error_of_all(ranks: Ranks, num_wrong: int, num_seen: int, num_not_finite: int) -> float:
+    """The error in percent over the images of all ranks. Raises as `validate`."""
+    wrong, seen, not_finite = ranks.sum(num_wrong, num_seen, num_not_finite)
     if not seen:
         raise RunError("no validation image can be decoded; `vgg-sweep data check` lists them.")
     if not_finite:
@@ -44,7 +51,7 @@ def validate(learner: Learner, split: Split) -> float:
 def lrn_factor_spread(learner: Learner, split: Split) -> float | None:
     """Standard deviation over mean of what LRN multiplies activations by, over some images; None for a net without."""
     layers = [module for module in learner.net.modules() if isinstance(module, LRN)]
-    batch = next(_inputs(learner, split), None)
+    batch = next(inputs(learner, split), None)
     if not layers or batch is None:
         return None
     factors: list[torch.Tensor] = []
@@ -56,10 +63,14 @@ def lrn_factor_spread(learner: Learner, split: Split) -> float | None:
     return max(float(each.std() / each.mean()) for each in factors)
 
 
-def _inputs(learner: Learner, split: Split) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
-    """Centre crops of this rank's images as the net's input_NCHW with their labels_N, a micro-batch at a time."""
-    config = learner.config
-    Q_px = test_scales(config.train_scale.S, "single", config.crop)[0]
+def single_Q_px(config: Config) -> int:
+    """The single test scale, at which training validates."""
+    return test_scales(config.train_scale.S, "single", config.crop)[0]
+
+
+def inputs(learner: Learner, split: Split) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    """Centre crops of this rank's images as the net's input_NCHW with their indices, a micro-batch at a time."""
+    config, Q_px = learner.config, single_Q_px(learner.config)
     own = learner.ranks.share(range(len(split)))
 
     def centre_crop(index: int) -> np.ndarray | None:
@@ -72,5 +83,4 @@ def _inputs(learner: Learner, split: Split) -> Iterator[tuple[torch.Tensor, np.n
             crops = [crop_HWC for crop_HWC in pool.map(centre_crop, indices) if crop_HWC is not None]
             if crops:
                 images_NCHW = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(learner.device.place)
-                labels_N = split.labels_N[[index for index in indices if index not in split.bad]]
-                yield net_input(images_NCHW, learner.preprocessing), labels_N
+                yield net_input(images_NCHW, learner.preprocessing), [i for i in indices if i not in split.bad]

@@ -59,12 +59,17 @@ def training_view(image: Image.Image, S_px: int, offset_2: tuple[float, float], 
     Only the crop's box is rescaled, whose pixels differ from a crop of the whole rescaled image by up to two grey
     levels, the rounding between Pillow's two passes. Bilinear with antialiasing (the paper does not name its filter).
     """
-    width, height = rescaled_size(*image.size, S_px)
-    top, left = int(offset_2[0] * (height - crop + 1)), int(offset_2[1] * (width - crop + 1))
+    width, height, left, top = place(image.size, S_px, offset_2, crop)
     x_scale, y_scale = image.width / width, image.height / height
     box = (left * x_scale, top * y_scale, (left + crop) * x_scale, (top + crop) * y_scale)
     view = image.resize((crop, crop), Image.Resampling.BILINEAR, box=box)
     return np.asarray(view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else view)
+
+
+def place(size_px: tuple[int, int], S_px: int, offset_2: tuple[float, float], crop: int) -> tuple[int, int, int, int]:
+    """Width and height of an image rescaled to smallest side S, and left and top of the crop at `offset_2` of it."""
+    width, height = rescaled_size(*size_px, S_px)
+    return width, height, int(offset_2[1] * (width - crop + 1)), int(offset_2[0] * (height - crop + 1))
 
 
 def color_shift(alpha_NC: torch.Tensor, statistics: Statistics) -> torch.Tensor:

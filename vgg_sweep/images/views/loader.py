@@ -20,6 +20,7 @@ from vgg_sweep.errors import RunError
 from vgg_sweep.images.decode import BadImage
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.views.augment import Draws, training_view
+from vgg_sweep.images.views.targets import NO_TARGET, Targets, training_crop
 from vgg_sweep.machine.ranks import ALONE, Ranks
 
 BATCHES_AHEAD = 2
@@ -41,6 +42,8 @@ class Batch:
     """Images of the effective batch: fewer than its rows where some could not be decoded and are left out."""
     mean_S_px: float
     """Of the effective batch."""
+    targets_N4: torch.Tensor | None = None
+    """What the images teach of boxes (`targets.Targets`), where boxes are learnt."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class _Ordered:
     """A batch in the making."""
 
     images_NHWC: torch.Tensor
+    targets_N4: torch.Tensor
     indices: torch.Tensor
     """Of the effective batch."""
     rows: Sequence[int]
@@ -68,6 +72,8 @@ class Loader:
     """Who share the rows of a batch."""
     wraps: bool = False
     """Whether the last batch of an epoch is filled up with the epoch's first images."""
+    targets: Targets | None = None
+    """Where boxes are learnt, what the images of the split teach."""
 
     def batches(self, split: Split, draws: Draws, first: int) -> Iterator[Batch]:
         """The epoch's batches from number `first` on, in the order of the draws; the last one may be smaller,
@@ -95,11 +101,12 @@ class Loader:
         rows = self.ranks.share(range(len(indices)))
         shape = (len(rows), self.crop, self.crop, 3)
         images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
+        targets_N4 = torch.from_numpy(np.tile(NO_TARGET, (len(rows), 1)))
         seen_N = [
-            pool.submit(draw_view, view_HWC, split, draws, int(indices[row]))
-            for view_HWC, row in zip(images_NHWC.numpy(), rows, strict=True)
+            pool.submit(draw_view, view_HWC, split, draws, int(indices[row]), self.targets, target_4)
+            for view_HWC, target_4, row in zip(images_NHWC.numpy(), targets_N4.numpy(), rows, strict=True)
         ]
-        return _Ordered(images_NHWC, indices, rows, seen_N)
+        return _Ordered(images_NHWC, targets_N4, indices, rows, seen_N)
 
     def _batch(self, split: Split, draws: Draws, ordered: _Ordered) -> Batch:
         own = ordered.indices[list(ordered.rows)]
@@ -110,9 +117,11 @@ class Loader:
                 f"none of {len(own)} images of a batch can be decoded: `vgg-sweep data check` lists them; mend some, "
                 "or use data.on_bad_image=substitute."
             )
-        images_NHWC, rows, num_images = ordered.images_NHWC, ordered.rows, len(ordered.indices)
+        images_NHWC, targets_N4 = ordered.images_NHWC, ordered.targets_N4
+        rows, num_images = ordered.rows, len(ordered.indices)
         if len(there) < len(own):
-            images_NHWC, own, rows = images_NHWC[there], own[there], [ordered.rows[row] for row in there]
+            images_NHWC, targets_N4 = images_NHWC[there], targets_N4[there]
+            own, rows = own[there], [ordered.rows[row] for row in there]
         if split.settings.on_bad_image == "skip":
             num_images = round(self.ranks.sum(len(there))[0])
         labels_N = torch.from_numpy(split.labels_N[[image for image in seen_N if image is not None]])
@@ -124,6 +133,7 @@ class Loader:
             len(ordered.indices),
             num_images,
             mean_S_px=float(draws.S_N[ordered.indices].double().mean()),
+            targets_N4=targets_N4 if self.targets is not None else None,
         )
 
     def _result(self, seen: Future[int | None], id: str) -> int | None:
@@ -173,9 +183,17 @@ class _Threads:
                 task()
 
 
-def draw_view(view_HWC: np.ndarray, split: Split, draws: Draws, index: int) -> int | None:
-    """Put the view of image `index` into `view_HWC`. Returns the image that is seen: another one where a substitute
-    stands in, None if the image is left out.
+def draw_view(
+    view_HWC: np.ndarray,
+    split: Split,
+    draws: Draws,
+    index: int,
+    targets: Targets | None = None,
+    target_4: np.ndarray = NO_TARGET,
+) -> int | None:
+    """Put the view of image `index` into `view_HWC`, and what it teaches into `target_4` where there are `targets`.
+
+    Returns the image that is seen: another one where a substitute stands in, None if the image is left out.
     """
     for candidate in _candidates(split, index):
         if candidate in split.bad:
@@ -186,8 +204,10 @@ def draw_view(view_HWC: np.ndarray, split: Split, draws: Draws, index: int) -> i
             split.leave_out(candidate, error)
             continue
         offset_2 = (float(draws.offset_N2[index, 0]), float(draws.offset_N2[index, 1]))
-        flip, crop = bool(draws.flip_N[index]), view_HWC.shape[0]
-        view_HWC[:] = training_view(image, int(draws.S_N[index]), offset_2, flip, crop)
+        S_px, flip, crop = int(draws.S_N[index]), bool(draws.flip_N[index]), view_HWC.shape[0]
+        view_HWC[:] = training_view(image, S_px, offset_2, flip, crop)
+        if targets is not None:
+            target_4[:] = targets.of(candidate, training_crop(image.size, S_px, offset_2, flip, crop))
         return candidate
     return None
 
