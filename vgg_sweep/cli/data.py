@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
     from vgg_sweep.images.check.check import Findings
     from vgg_sweep.images.sets.index import Index
+    from vgg_sweep.images.sets.splits import ImageSet
 
 data = typer.Typer(help="Image sets: find, index and check them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
@@ -58,8 +59,9 @@ def check(
 
     vgg-sweep data check data=folder data.root=DIR workers=8 --csv problems.csv
 
-    Undecodable files, wrong labels, duplicates within and across train and val, wrong extensions, odd sizes, and
-    classes of very different size. workers=N reads N images at a time. Ctrl-C shows what was found so far.
+    Undecodable files, wrong labels, duplicates within and across train and val, wrong extensions, odd sizes,
+    classes of very different size, and boxes, where there are some, that are swapped, outside or of no image.
+    workers=N reads N images at a time. Ctrl-C shows what was found so far.
 
     Exit code: 0 without problems, 1 with some, 2 if there is no such set.
     """
@@ -120,6 +122,7 @@ def check_set(config: "Config", csv: Path | None, *, as_json: bool) -> None:
     try:
         with shown_progress("check") as progress:
             check_images(images, config, findings, progress, facts["mislabelled"])
+        _check_boxes(config, images, findings)
     except KeyboardInterrupt:
         was_stopped = True
     if csv is not None:
@@ -135,6 +138,23 @@ def check_set(config: "Config", csv: Path | None, *, as_json: bool) -> None:
     if was_stopped:
         _end_stopped(findings)
     raise typer.Exit(1 if findings.problems else 0)
+
+
+def _check_boxes(config: "Config", images: "ImageSet", findings: "Findings") -> None:
+    """Those of `data.boxes`, or where boxes usually lie; drawn ones are exact."""
+    from vgg_sweep.errors import ConfigError
+    from vgg_sweep.images.check.boxes import check_boxes
+    from vgg_sweep.images.sets.boxes import find_boxes, open_boxes
+
+    if config.data.source == "fractals" or not find_boxes(config.data):
+        return
+    try:
+        with shown_progress("boxes") as progress:
+            check_boxes(images, open_boxes(config, images, progress), findings, progress)
+    except ConfigError as error:
+        if config.data.boxes is not None:
+            raise
+        findings.notes.append(str(error))
 
 
 @contextmanager

@@ -38,6 +38,13 @@ KINDS = {
     "animated": "only the first frame is used",
     "aspect": f"longer than {LARGEST_ASPECT:g} times its width or height: a crop shows little of it",
     "small": "smaller than S, so that it is enlarged",
+    "box-file": "its boxes are left out: mend or remove the annotation",
+    "box-of-none": "boxes of no image of the set, or of several of the same name: rename or remove the annotation",
+    "box-class": "a box of a class that the set has not is left out",
+    "box-empty": "a box of swapped corners or without area is left out: mend it",
+    "box-size": "drawn on an image of another size, or otherwise turned (data.exif_rotation): boxes may be elsewhere",
+    "box-outside": "a box reaches beyond its image: mend it",
+    "box-other": "no box is of the image's own class, so none is learned",
     "imbalance": f"a class of more than {LARGEST_IMBALANCE:g} times more or fewer images than the median class",
 }
 """Every kind of problem, with what to make of it, the gravest first."""
@@ -75,6 +82,11 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     notes: list[str] = field(default_factory=list)
+
+    def sort(self) -> None:
+        """The gravest kinds first."""
+        order = list(KINDS)
+        self.problems.sort(key=lambda problem: order.index(problem.kind))
 
 
 @dataclass(frozen=True)
@@ -115,8 +127,7 @@ def check_images(
     if len(small) == counts.num_images:  # a choice of the configuration, no fault of any image
         findings.problems = [problem for problem in findings.problems if problem.kind != "small"]
         findings.notes.append(f"every image is smaller than S = {S_px} px and is enlarged, as this crop means it")
-    order = list(KINDS)
-    findings.problems.sort(key=lambda problem: order.index(problem.kind))
+    findings.sort()
 
 
 def _looks(pool: ThreadPoolExecutor, split: Split) -> Iterator[_Look]:

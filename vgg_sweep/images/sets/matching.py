@@ -24,7 +24,7 @@ class Fault:
     """One thing that is wrong with the boxes of an image."""
 
     kind: str
-    """A kind of `images.check.boxes.BOX_KINDS`."""
+    """One of `images.check.check.KINDS`."""
     split: str
     id: str
     detail: str
