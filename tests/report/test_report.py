@@ -15,8 +15,8 @@ from vgg_sweep.report.tables.contents import OF_RESULTS, TABLES
 
 SMALL = Spec(num_images=20)
 
-SEVERAL = ("fusion", "differences", "comparison", "seeds", "7", "8", "9", "10", "box-claims")
-"""Tables that are not there for one sweep that is not on ILSVRC, without boxes and no --fuse or --seeds."""
+SEVERAL = ("fusion", "differences", "comparison", "seeds", "7", "confusions", "confusion", "8", "9", "10", "box-claims")
+"""Tables that are not there for one sweep that is not on ILSVRC, without boxes and what is asked for."""
 
 
 def reported(sweeps: list[Path], **options) -> str:
@@ -130,6 +130,20 @@ def test_gaps_are_shown_only_where_half_of_a_table_is_there_or_they_are_asked_fo
     rows = json.loads(reported([tmp_path], formats=["json"]))
     assert [row["seeds"] for row in rows if row["table"] == "3"].count(0) == 5
     assert "To fill the missing rows" in reported([tmp_path])
+
+
+def test_answers_to_each_image_and_epochs_of_training_are_asked_for(sweep: Path, tmp_path: Path) -> None:
+    text = reported([sweep], tables=["3"], images=tmp_path / "new" / "images.parquet")
+    assert "what each net answers to 20 images, by dense evaluation at one test scale" in " ".join(text.split())
+    assert len(pd.read_parquet(tmp_path / "new" / "images.parquet")) == 20
+    with pytest.raises(ConfigError, match=r"images.txt is of no kind that is known; let it end in .csv or .parquet"):
+        reported([sweep], images=tmp_path / "images.txt")
+    run = make_run(tmp_path / "going", "A", "256", spec=SMALL)
+    (run / "posteriors" / "manifest.json").unlink()
+    (run / "metrics.csv").write_text("epoch,error,val_error\n1,60,50\n")
+    assert "All runs at epoch 1, best first" in reported([tmp_path / "going"], at="common")
+    with pytest.raises(ConfigError, match="--at gives one table"):
+        reported([tmp_path / "going"], at="common", formats=["html"])
 
 
 def test_what_one_seed_means_is_said_above_the_claims_with_what_trains_more(tmp_path: Path) -> None:

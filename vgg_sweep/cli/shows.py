@@ -55,6 +55,14 @@ def report(
         bool,
         typer.Option("--errors-only", help="With --bundle: pack the misclassified images' ids, not posteriors."),
     ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Write what each net answers to each image: .csv, .parquet."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="EPOCH", help="Compare runs, finished or not, at an epoch, or at common."),
+    ] = None,
     seeds: Annotated[bool, typer.Option("--seeds", help="List the errors seed by seed, too.")] = False,
     by: Annotated[
         str | None, typer.Option(metavar="NAMES", help="A table by settings, such as recipe.lr, seeds averaged.")
@@ -97,6 +105,8 @@ def report(
         watch=watch,
         by_seed=seeds,
         missing=missing,
+        images=images,
+        at=at,
         pivot=_pivot(by, columns, values),
         merge=merge,
     )

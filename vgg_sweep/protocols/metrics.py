@@ -52,6 +52,16 @@ def top_k_misses(ranks_N: NDArray[np.int64], k: int, num_classes: int) -> Misses
     return Misses.pack(ranks_N >= k) if num_classes >= k else None
 
 
+def mean_class_recall(misses: Misses, labels_N: NDArray[np.integer]) -> float:
+    """Share of right images of each class, in percent, and of these the mean over the classes that have images: every
+    class counts the same, however many images it has.
+    """
+    counts_K = np.bincount(labels_N)
+    wrong_K = np.bincount(labels_N, weights=misses.unpack())
+    there_K = counts_K > 0
+    return float(100 * (1 - wrong_K[there_K] / counts_K[there_K]).mean())
+
+
 def wilson(error: float, num_images: int) -> tuple[float, float]:
     """95 % interval of an error in percent measured on `num_images` images (Wilson 1927: never leaves 0 to 100)."""
     share = error / 100

@@ -10,10 +10,13 @@ from rich.text import Text
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.localise.merging import RULES
+from vgg_sweep.report.results.answers import image_table
 from vgg_sweep.report.results.bundle import opened, pack
-from vgg_sweep.report.results.results import read_sweep
+from vgg_sweep.report.results.errors import read_runs
+from vgg_sweep.report.results.results import Source, read_sweep
 from vgg_sweep.report.results.unfinished import refreshes
-from vgg_sweep.report.tables.contents import TABLES, Contents, contents
+from vgg_sweep.report.tables.contents import IF_ASKED, TABLES, Contents, contents
+from vgg_sweep.report.tables.epochs import at_epoch
 from vgg_sweep.report.tables.pivot import Pivot
 from vgg_sweep.report.tables.runs import BY_SEED
 from vgg_sweep.report.writers import latex, markdown
@@ -40,6 +43,8 @@ def report(
     missing: bool = False,
     pivot: Pivot | None = None,
     merge: str = "overfeat",
+    images: Path | None = None,
+    at: str | None = None,
 ) -> None:
     """Show the tables of `sweeps`, folders or bundles, on `console`, or write them into the folder `out`.
 
@@ -47,7 +52,9 @@ def report(
     have every row of the paper's, others what is there. `pivot` is a table by settings, before those named, and alone
     if none is. `formats` names some of rich and `FORMATS`. Without `out` everything is printed, as rich if no format is
     named; with it, `FILES` are written. `fuse` names nets to be averaged, `merge` the rule by which predicted boxes
-    become one. `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`.
+    become one. `bundle` is a file to pack the sweeps into, with their posteriors or `errors_only`; `images` one for
+    what each net answers to each image. With `at` the report is of an epoch of training, of runs that need not be
+    finished, and of nothing else.
     `watch` goes on, and shows and writes everything anew whenever a run has come further, until none is at work. Raises
     `ConfigError` for an unknown table, format or net, `RunError` where there is nothing to report.
     """
@@ -55,7 +62,7 @@ def report(
     chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
     names = _known("table", tables or [], list(TABLES))
     if not names and (pivot is None or "html" in chosen):
-        names = [name for name in TABLES if name != BY_SEED.name]
+        names = [name for name in TABLES if name not in IF_ASKED]
     names += [BY_SEED.name] if by_seed else []
     if out is None and (unprintable := [name for name in chosen if name not in PRINTABLE]):
         raise ConfigError(f"--format {unprintable[0]} makes files; name a folder for them with --out DIR.")
@@ -65,15 +72,28 @@ def report(
         raise ConfigError(
             "--watch with a format other than rich rewrites files; name a folder for them with --out DIR."
         )
+    if images is not None and images.suffix not in TABLE_FILES:
+        raise ConfigError(f"--images {images} is of no kind that is known; let it end in {' or '.join(TABLE_FILES)}.")
+    if at is not None and not {"rich", *PLAIN} >= set(chosen):
+        raise ConfigError(f"--at gives one table and no figures; choose --format from rich, {', '.join(PLAIN)}.")
     with opened(sweeps) as sources:
 
         def fresh() -> Contents:
+            if at is not None:
+                said = of_epoch(sources, at)
+                deliver(said, chosen, out, console)
+                return said
             read = [read_sweep(source, fuse, merge) for source in sources]
             said = contents(read, names, is_whole=missing or bool(tables), pivot=pivot)
             deliver(said, chosen, out, console)
             return said
 
         said = _watched([source.folder for source in sources], fresh, console) if watch else fresh()
+        if images is not None and said is not None:
+            frame, under = image_table(said.sweeps)
+            images.parent.mkdir(parents=True, exist_ok=True)
+            write({images.name: TABLE_FILES[images.suffix](frame)}, images.parent)
+            console.print(Text(f"Written to {images}: what each net answers to {len(frame):,} images, by {under}"))
         if bundle is not None and said is not None:
             specs = dict.fromkeys([*(spec for source in sources for spec in source.fuse), *fuse])
             pack(bundle, said.sweeps, list(specs), with_posteriors=not errors_only)
@@ -99,6 +119,14 @@ def _watched(folders: Sequence[Path], fresh: Callable[[], Contents], console: Co
     if failure:
         raise failure
     return said
+
+
+def of_epoch(sources: Sequence[Source], at: str) -> Contents:
+    """The runs at an epoch of training, of sweeps that may have nothing else yet."""
+    runs = [run for source in sources for run in read_runs(source.folder, source.name)]
+    table = at_epoch(runs, at)
+    frame = table.make(runs)
+    return Contents([], {table.name: frame}, [table.shown(frame)], [f"{len(frame)} of {len(runs)} runs."], [])
 
 
 def deliver(said: Contents, formats: Sequence[str], out: Path | None, console: Console) -> None:
@@ -184,6 +212,12 @@ FORMATS: dict[str, Callable[[Contents], Files]] = {
     "pdf": _pdf,
 }
 """What makes the files of each format. `rich`, the terminal's, makes none."""
+
+TABLE_FILES: dict[str, Callable[[pd.DataFrame], str | bytes]] = {".csv": to_csv, ".parquet": to_parquet}
+"""What makes a file of one table, by its ending."""
+
+PLAIN = ("md", "csv", "json", "latex", "parquet")
+"""The formats of tables alone."""
 
 FILES = ("md", "csv", "json")
 """What `out` receives where no format is named."""

@@ -104,7 +104,7 @@ def test_every_seed_is_a_dot(sweep: Sweep, by_name: dict[str, Plot]) -> None:
 def test_a_pdf_is_alike_every_time_and_undated(
     sweep: Sweep, by_name: dict[str, Plot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vgg_sweep.report.figures.figures.plots", lambda _: [by_name["cost-memory"]])
+    monkeypatch.setattr("vgg_sweep.report.figures.figures.plots", lambda *_: [by_name["cost-memory"]])
     said = contents([sweep], [])
     [(name, first)] = pdf_files(said).items()
     assert (name, first) == ("cost-memory.pdf", pdf_files(said)["cost-memory.pdf"])

@@ -5,14 +5,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from vgg_sweep.errors import RunError
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH
+from vgg_sweep.report.results.curves import curve
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import means, rows_of, told_apart
 from vgg_sweep.report.results.results import Sweep, joined
@@ -230,25 +229,12 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
     return [*drawn, testing]
 
 
-def _metrics(file: Path) -> pd.DataFrame:
-    """The rows with an error. Raises `RunError` if the file is damaged."""
-    try:
-        metrics = pd.read_csv(file)
-        return metrics.astype({"epoch": float, "error": float, "val_error": float}).dropna(subset="error")
-    except (ValueError, KeyError) as error:  # of text, columns or numbers
-        raise RunError(
-            f"{file} is damaged ({error}); put back a copy of it, or remove this file alone to report without the "
-            "curves of its run."
-        ) from error
-
-
 def training_curves(sweeps: Sequence[Sweep]) -> Plot:
     """metrics.csv of each net's first seed: training error as a line, validation error as marks."""
     points, curves = [], []
     for panel, run in _first_seeds(sweeps)[: MAX_PANELS * 4]:
-        if not run.folder.metrics.exists():
+        if (metrics := curve(run)).empty:
             continue
-        metrics = _metrics(run.folder.metrics)
         at = {"panel": panel, "series": run.train_scale, "nets": (run.slug,)}
         for row in rows_of(metrics[metrics["val_error"].notna()]):
             points.append(at | {"x": row.epoch, "y": row.val_error, "train": row.error})

@@ -35,6 +35,7 @@ from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend, number
 from vgg_sweep.report.results.means import rows_of
 from vgg_sweep.report.tables import pivot
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
+from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.contents import OF_BOXES, OF_RESULTS, OF_RUNS, Contents
 from vgg_sweep.report.tables.table import Table, number, records, show, text
 
@@ -120,7 +121,9 @@ def to_html(said: Contents) -> str:
                 grids=_grids(said, net_numbers, (*OF_RESULTS[1:], *OF_BOXES))),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(said)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
-        Section("classes", "Errors by class", grids=[_class_grid(each, net_numbers) for each in close]),
+        Section("classes", "Errors by class", grids=[
+            *(_class_grid(each, net_numbers) for each in close), *_confusion_grids(said)
+        ]),
         Section("settings", "Settings", grids=_grids(said, {}, OF_RUNS)),
         Section("provenance", "Provenance", grids=[facts.provenance(said), facts.runs_grid(said)],
                 commands=[Commands("To make these runs again", facts.commands_of(said))]),
@@ -233,6 +236,20 @@ def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:
         for heading in table.columns[2:]
     ]
     return replace(table, columns=[*table.columns[:2], *heat])
+
+
+def _confusion_grids(said: Contents) -> list[Grid]:
+    """The matrix in percent of each class, and the most confused pairs, where it is known what the nets answer."""
+    if not all(run.has_posteriors for sweep in said.sweeps for run in sweep.runs):
+        return []
+    made, confused = MATRIX.make(said.sweeps), CONFUSIONS.make(said.sweeps)
+    shares = made.astype({name: float for name in made.columns[5:]})
+    shares[shares.columns[5:]] = shares[shares.columns[5:]].mul(100 / shares["images"], axis=0)
+    shown = MATRIX.shown(shares)
+    matrix = plain_grid(replace(shown, title=f"{shown.title}, in percent of each class"))
+    heat = [replace(heading, look="number heat", is_heat=True) for heading in matrix.columns[2:]]
+    pairs = [plain_grid(CONFUSIONS.shown(confused))] if len(confused) else []
+    return [replace(matrix, columns=[*matrix.columns[:2], *heat]), *pairs]
 
 
 # --- what they are made of ---

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from vgg_sweep.plan.commands import schema_defaults
 from vgg_sweep.plan.swept import Settings, swept, whole
 from vgg_sweep.protocols.means import check_same_images
 from vgg_sweep.protocols.methods import scaled_px
-from vgg_sweep.protocols.metrics import Misses, wilson
+from vgg_sweep.protocols.metrics import Misses, mean_class_recall, wilson
 from vgg_sweep.report.results.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
 from vgg_sweep.report.results.fusion import fused_scores
 from vgg_sweep.report.results.localised import Localised, is_localised, localised
@@ -102,6 +104,7 @@ def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
     places = dict(zip(runs, map(_place, swept(every)), strict=True))
     changed = dict(zip(runs, whole(every), strict=True))
     first: dict[str, Score] = {}
+    labels_of: dict[str, NDArray[np.int64]] = {}
     rows = []
     for score in sorted(scores, key=lambda score: places[score.runs[0].folder.id]):
         id = score.runs[0].folder.id
@@ -109,8 +112,10 @@ def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
         other = first.setdefault(settings, score)
         if other.scored_on != score.scored_on:
             check_same_images([other.runs[0].posteriors, score.runs[0].posteriors])
+        if score.scored_on not in labels_of:
+            labels_of[score.scored_on] = score.runs[0].posteriors.labels_N
         of_run = {name: tuple(value) if isinstance(value, list) else value for name, value in changed[id].items()}
-        rows.append({"sweep": sweep, "settings": settings} | of_run | _row(score))
+        rows.append({"sweep": sweep, "settings": settings} | of_run | _row(score, labels_of[score.scored_on]))
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
@@ -127,7 +132,7 @@ def _settings(runs: Sequence[ReportedRun]) -> list[Settings]:
     return [run.settings for run in runs]
 
 
-def _row(score: Score) -> dict[str, Any]:
+def _row(score: Score, labels_N: NDArray[np.int64]) -> dict[str, Any]:
     runs = score.runs
     run = runs[0]
     seeds = {each.seed for each in runs}
@@ -150,6 +155,7 @@ def _row(score: Score) -> dict[str, Any]:
         "n_classes": score.num_classes,
         **_errors("top1", score.top1),
         **_errors("top5", score.top5),
+        "mean_class_recall": _recall(score.top1, labels_N),
         "bad_images": max(_num_bad(each.record) for each in runs),
         "stuck_at_chance": any(bool(each.record.get("stuck_at_chance")) for each in runs),
         **{name: record.get(name) if len(runs) == 1 else None for name in (*_COSTS, "lrn_factor_spread")},
@@ -158,6 +164,11 @@ def _row(score: Score) -> dict[str, Any]:
         "protocol": run.config["protocol"]["name"],
         "overrides": run.overrides,
     }
+
+
+def _recall(misses: Misses, labels_N: NDArray[np.int64]) -> float:
+    """NaN for nets chosen on half of the images, whose errors are those of the other half alone."""
+    return mean_class_recall(misses, labels_N) if misses.num_images == len(labels_N) else math.nan
 
 
 def joined(sweeps: Sequence[Sweep]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from vgg_sweep.report.results.unfinished import mark, progress_lines, waiting
 from vgg_sweep.report.tables.box_claims import CLAIMS_OF_BOXES
 from vgg_sweep.report.tables.boxes import TABLE8, TABLE9, TABLE10
 from vgg_sweep.report.tables.compare import COMPARISON
+from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.costs import LRN_COST
 from vgg_sweep.report.tables.errors import KERNELS, NETS
 from vgg_sweep.report.tables.fusions import ASKED, FUSIONS, SYSTEMS
@@ -23,6 +24,7 @@ from vgg_sweep.report.tables.table import Shown, Table
 from vgg_sweep.report.tables.verdicts import CLAIMS
 
 OF_RUNS: tuple[Table[Sequence[Sweep]], ...] = (DEVIATIONS, DIFFERENCES)
+OF_ANSWERS: tuple[Table[Sequence[Sweep]], ...] = (CONFUSIONS, MATRIX)
 """The tables that describe runs, not results."""
 
 OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
@@ -43,8 +45,11 @@ OF_BOXES: tuple[Table[Sequence[Sweep]], ...] = (TABLE8, TABLE9, TABLE10, CLAIMS_
 """The tables of localisation."""
 
 TABLES: dict[str, Table[Any]] = {RUNS.name: RUNS} | {table.name: table for table in OF_RUNS}
-TABLES |= {table.name: table for table in OF_RESULTS} | {table.name: table for table in OF_BOXES}
+TABLES |= {table.name: table for table in OF_RESULTS} | {table.name: table for table in (*OF_BOXES, *OF_ANSWERS)}
 """All tables, in the order in which they are shown."""
+
+IF_ASKED = (BY_SEED.name, *(table.name for table in OF_ANSWERS))
+"""Those that are shown only if they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def contents(
     made = {table.name: table.make(sweeps) for table in OF_RUNS}
     differing = set(made[DIFFERENCES.name].get("other_sweep", ()))
     made |= {table.name: table.make(results) for table in OF_RESULTS if table.name in names}
-    made |= {table.name: table.make(sweeps) for table in OF_BOXES if table.name in names}
+    made |= {table.name: table.make(sweeps) for table in (*OF_BOXES, *OF_ANSWERS) if table.name in names}
     unscored = {
         key: states for sweep in sweeps for key, states in waiting(sweep.name, sweep.runs, sweep.results).items()
     }

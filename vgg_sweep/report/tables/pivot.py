@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.protocols.methods import BOTH
+from vgg_sweep.report.results.answers import in_words, most_common
 from vgg_sweep.report.results.groups import mean_errors
 from vgg_sweep.report.tables.runs import changed
 from vgg_sweep.report.tables.table import DASH, Column, Row, Table, interval, said, text
@@ -35,16 +35,13 @@ class Value:
 VALUES = {
     "top1_error": Value("top-1 error (%)"),
     "top5_error": Value("top-5 error (%)"),
+    "mean_class_recall": Value("mean class recall (%)"),
     "train_seconds": Value("training (minutes)", factor=1 / 60),
     "step_seconds": Value("a step (ms)", factor=1000),
     "peak_memory_bytes": Value("peak memory (MB)", 0, 1e-6),
     "params": Value("parameters (M)", 3, 1e-6),
 }
 """What may be tabulated, by its column of the results."""
-
-PREFERRED = (("single", "dense"), ("multi", "dense"), ("multi", BOTH), ("multi", "multi-crop"),
-             ("single", "centre-crop"), ("single", "ten-crop"), ("single", "multi-crop"), ("single", BOTH))  # fmt: skip
-"""Protocols, rule of Q and method: where no other is the one of most runs, the first of these that they have."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +83,9 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
     nets = results[results["fusion"] == ""]
     named, tests, under, num_runs = {*rows, *columns}, list[str](), "", nets["run_id"].nunique()
     if not named & {"method", "rule", "test_scales"}:
-        rule, method = _most_common(nets)
+        rule, method = most_common(nets)
         nets = nets[(nets["rule"] == rule) & (nets["method"] == method)]
-        under = f"{method} evaluation at {'one test scale' if rule == 'single' else 'three test scales'}"
+        under = in_words(rule, method)
     else:
         tests = ["method"] if "test_scales" in named else ["method", "rule"]
         nets = nets if "test_scales" in named else nets[nets["rule"] != "other"]
@@ -119,13 +116,6 @@ def _unknown(name: str, option: str, known: Sequence[str] | Mapping[str, Any]) -
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{option} cannot be '{name}'; {hint}choose from {', '.join(known)}."
-
-
-def _most_common(nets: pd.DataFrame) -> tuple[str, str]:
-    """The rule and method under which most of the runs are scored."""
-    scored = nets[nets["rule"] != "other"].groupby(["rule", "method"])["run_id"].nunique()
-    known = {protocol: int(scored.get(protocol, 0)) for protocol in PREFERRED}
-    return max(known, key=lambda protocol: known[protocol])
 
 
 def _differs(nets: pd.DataFrame, name: str) -> bool:

@@ -1,18 +1,23 @@
 """All runs: every net under every protocol that it is scored under, best first, whether the paper has it or not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from vgg_sweep.plan.commands import schema_defaults
 from vgg_sweep.plan.swept import FEW
-from vgg_sweep.report.results.groups import Group
+from vgg_sweep.report.results.groups import Found, Group
 from vgg_sweep.report.tables.errors import error_columns, frame_of, mean_of, notes, published
 from vgg_sweep.report.tables.table import Column, Table, differs, interval, number, scales, text
 
 MOST_ROWS = 30
 """Of more rows a terminal shows the best one of each net, unless the table is asked for."""
+
+
+SAME_POINTS = 1e-6
+"""What classes of one size leave between the mean recall of the classes and that of the images."""
 
 
 def all_runs(results: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +33,7 @@ def all_runs(results: pd.DataFrame) -> pd.DataFrame:
                 first = found[0]
                 names = {name: first[name] for name in ("config", "train_scale", "S", "crop", *changed(results))}
                 protocol = {name: first[name] for name in ("rule", "method", "test_scales", "scored_on")}
-                yield names | protocol | mean_of(found) | published(None, None) | {"run_id": _ids(found)}
+                yield names | protocol | _values(found)
 
     frame = frame_of("runs", results[results["fusion"] == ""], rows_of)
     apart = {name: pd.factorize(frame[name])[0] for name in _APART}
@@ -42,8 +47,10 @@ _APART = ("sweep", "scored_on")
 """Errors that differ in these are not to be compared, so not sorted into one another."""
 
 
-def _ids(found: Sequence[Any]) -> str:
-    return " ".join(row["run_id"] for row in found)
+def _values(found: Found) -> dict[str, Any]:
+    recall = fmean(row["mean_class_recall"] for row in found)
+    ids = " ".join(row["run_id"] for row in found)
+    return mean_of(found) | published(None, None) | {"mean_class_recall": recall, "run_id": ids}
 
 
 def changed(frame: pd.DataFrame) -> list[str]:
@@ -68,11 +75,15 @@ def _nets(frame: pd.DataFrame) -> list[Column]:
 
 
 def _columns(frame: pd.DataFrame) -> list[Column]:
-    return [*_nets(frame), *error_columns(frame)]
+    classes_differ = (frame["mean_class_recall"] + frame["top1_error"] - 100).abs().max() > SAME_POINTS
+    recall = [number("mean_class_recall", "class recall", drop=2)] if classes_differ else []
+    return [*_nets(frame), *error_columns(frame), *recall]
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:
     lines = notes(frame)
+    if "class recall" in [column.head for column in _columns(frame)]:
+        lines.append("Class recall: share of right images in percent, each class counted the same.")
     if not differs(frame, "method"):
         lines.insert(1, f"All by {frame['method'].iloc[0]} evaluation.")
     return lines

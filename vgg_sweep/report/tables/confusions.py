@@ -1,0 +1,128 @@
+"""Which classes the best net takes for which: the most confused pairs, and the matrix of all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vgg_sweep.report.results.answers import answers, check_posteriors, in_words, most_common
+from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.report.tables.table import Column, Table, number, text
+from vgg_sweep.runs.files import printable
+
+MOST_PAIRS = 30
+MOST_CLASSES = 12
+"""The matrix as text has the classes that are confused most; as data it has all."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What one net takes each class for. Axes: K classes."""
+
+    net: str
+    under: str
+    classes: list[str]
+    count_KK: NDArray[np.int64]
+    """Images of the first class that it takes for the second."""
+
+
+def confusion(sweep: Sweep) -> Confusion:
+    """Of the net with the lowest top-1 error, under the protocol that most runs are scored under."""
+    rule, method = most_common(sweep.results)
+    scores = [score for score in sweep.scores if (score.rule, score.method, score.fusion) == (rule, method, "")]
+    best = min(scores, key=lambda score: score.top1.error)
+    check_posteriors(sweep, [best])
+    posteriors = best.runs[0].posteriors
+    answer_N, _ = answers(best)
+    count_KK = np.zeros((posteriors.num_classes, posteriors.num_classes), dtype=np.int64)
+    np.add.at(count_KK, (posteriors.labels_N, answer_N), 1)
+    classes = list(map(printable, posteriors.manifest["classes"]))
+    return Confusion(best.runs[0].folder.id, in_words(rule, method), classes, count_KK)
+
+
+def pairs(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """The pairs of classes that each sweep's best net confuses most: how many images of `truth` it takes for `answer`,
+    what share of the class that is in percent, and how many it takes the other way.
+    """
+    rows = []
+    for sweep in sweeps:
+        found = confusion(sweep)
+        wrong_KK = found.count_KK - np.diag(np.diag(found.count_KK))
+        order = np.argsort(-wrong_KK, axis=None, kind="stable")[:MOST_PAIRS]
+        for truth, answer in zip(*np.unravel_index(order, wrong_KK.shape), strict=True):
+            if count := int(wrong_KK[truth, answer]):
+                of_class = int(found.count_KK[truth].sum())
+                rows.append(
+                    {"table": "confusions", "sweep": sweep.name, "run_id": found.net, "under": found.under}
+                    | {"truth": found.classes[truth], "answer": found.classes[answer], "images": count}
+                    | {"of": of_class, "share": 100 * count / of_class, "reverse": int(wrong_KK[answer, truth])}
+                )
+    return pd.DataFrame(rows)
+
+
+def matrix(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """A row for each class of the first sweep: how many of its images the best net takes for each class."""
+    found = confusion(sweeps[0])
+    order = most_confused(found)
+    count_KK = found.count_KK[np.ix_(order, order)]
+    classes = [found.classes[k] for k in order]
+    columns = {name: count_K for name, count_K in zip(_distinct(classes), count_KK.T, strict=True)}
+    about = {"table": "confusion", "run_id": found.net, "under": found.under, "truth": classes}
+    return pd.DataFrame(about | {"images": count_KK.sum(axis=1)} | columns)
+
+
+def most_confused(found: Confusion) -> NDArray[np.int64]:
+    """The classes, those first that are in the most errors, as truth or as answer."""
+    wrong_KK = found.count_KK - np.diag(np.diag(found.count_KK))
+    return np.argsort(-(wrong_KK.sum(axis=0) + wrong_KK.sum(axis=1)), kind="stable")
+
+
+def _distinct(classes: Sequence[str]) -> list[str]:
+    """Two classes may have one name (ILSVRC's "crane"); and "images" may be a class."""
+    taken, names = {"table", "run_id", "under", "truth", "images"}, []
+    for name in classes:
+        number = 1
+        while (distinct := name if number == 1 else f"{name} {number}") in taken:
+            number += 1
+        taken.add(distinct)
+        names.append(distinct)
+    return names
+
+
+def _matrix_columns(frame: pd.DataFrame) -> list[Column]:
+    names = list(map(str, frame.columns[5 : 5 + MOST_CLASSES]))
+    return [text("truth", wrap=16), number("images", "images", 0), *(number(name, name, 0) for name in names)]
+
+
+def _pair_notes(frame: pd.DataFrame) -> list[str]:
+    nets = " and ".join(dict.fromkeys(frame["run_id"]))
+    return [f"Of {nets}, the best net, under {frame['under'].iloc[0]}. Share: of the images of the class."]
+
+
+def _matrix_notes(frame: pd.DataFrame) -> list[str]:
+    num_classes = len(frame.columns) - 5
+    more = f" The {MOST_CLASSES} of {num_classes} classes that are confused most; --format csv has all."
+    said = (
+        f"Of {frame['run_id'].iloc[0]}, the best net, under {frame['under'].iloc[0]}. A row a class; across it, what "
+    )
+    return [f"{said}its images are taken for.{more if num_classes > MOST_CLASSES else ''}"]
+
+
+CONFUSIONS = Table[Sequence[Sweep]](
+    "confusions",
+    "What is taken for what: the most confused pairs of classes",
+    pairs,
+    lambda frame: [
+        text("truth", wrap=24),
+        text("answer", "taken for", wrap=24),
+        number("images", "images", 0),
+        number("of", "of", 0),
+        number("share", "share (%)"),
+        number("reverse", "the other way", 0),
+    ],
+    _pair_notes,
+)
+
+MATRIX = Table[Sequence[Sweep]]("confusion", "Confusion matrix", matrix, _matrix_columns, _matrix_notes)
