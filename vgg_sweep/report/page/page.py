@@ -21,6 +21,7 @@ from vgg_sweep.protocols import paper
 from vgg_sweep.report.figures.figures import paper_order
 from vgg_sweep.report.figures.plots import Plot, plots
 from vgg_sweep.report.page import facts
+from vgg_sweep.report.page.boxes import box_galleries
 from vgg_sweep.report.page.gallery import (
     MAX_CLASSES,
     MAX_NETS,
@@ -110,7 +111,8 @@ def to_html(said: Contents) -> str:
     """The page. Draws the figures, and reads the posteriors and pictures of the images that it shows."""
     nets = _nets(said)
     net_numbers = {f"{config}-{train_scale}": number for number, (config, train_scale) in enumerate(nets)}
-    close = [image_by_image(sweep) for sweep in said.sweeps[:MAX_SWEEPS]]
+    shown = said.sweeps[:MAX_SWEEPS]
+    close = [image_by_image(sweep) for sweep in shown]
     sections = [
         Section("all", "All runs", grids=_grids(said, net_numbers, OF_RESULTS[:1])),
         Section("by", "By settings", grids=[plain_grid(table) for table in said.shown if table.name == pivot.NAME]),
@@ -121,6 +123,7 @@ def to_html(said: Contents) -> str:
                 grids=_grids(said, net_numbers, (*OF_RESULTS[1:], *OF_BOXES))),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(said)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
+        Section("boxes", "Where it is", galleries=[found for sweep in shown for found in box_galleries(sweep)]),
         Section("classes", "Errors by class", grids=[
             *(_class_grid(each, net_numbers) for each in close), *_confusion_grids(said)
         ]),

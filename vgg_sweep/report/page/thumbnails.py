@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,15 @@ THUMBNAIL_PX = 112
 def thumbnail(run: ReportedRun, n: int) -> str | None:
     """Validation image `n` of a run as a small WebP in a data URI, or None if it is not where it was at scoring."""
     image, label = (run.posteriors.manifest[name][n] for name in ("images", "labels"))
+    return thumbnail_of(run, n, image, label)
+
+
+def thumbnail_of(
+    run: ReportedRun, n: int, image: str, label: int, draw: Callable[[Image.Image], Image.Image] = lambda image: image
+) -> str | None:
+    """The same of a run without posteriors, whose image `n` is called `image`; `draw` draws on it at its own size."""
     try:
-        picture = _picture(run, n, image, label)
+        picture = draw(_picture(run, n, image, label))
         picture.thumbnail((2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))
         out = io.BytesIO()
         picture.convert("RGB").save(out, "webp", quality=70)
