@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vgg_sweep.predict.trained import load as load
-    from vgg_sweep.report.results.results import load_results as load_results
+    from vgg_sweep.report.results.plain import load_results as load_results
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "load", "load_results"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,7 +17,11 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "load_results":
-        from vgg_sweep.report.results.results import load_results
+        from vgg_sweep.report.results.plain import load_results
 
         return load_results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

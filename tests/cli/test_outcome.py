@@ -11,7 +11,7 @@ from tests.tiny import tiny_run
 from vgg_sweep.cli.outcome import SHOWN, say_outcome
 from vgg_sweep.cli.plans import LONG
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.report.results.results import load_results
+from vgg_sweep.report.results.results import read_results
 
 
 def shown(runs: list[Run]) -> str:
@@ -27,7 +27,7 @@ def run_in(folder: Path) -> Run:
 
 def test_the_best_comes_first_with_what_the_report_says(tmp_path: Path) -> None:
     folders = [make_run(tmp_path, net, "256") for net in "ABC"]
-    results = load_results(tmp_path)
+    results = read_results(tmp_path)
     results = results[(results["rule"] == "single") & (results["method"] == "dense")].sort_values("top1_error")
     header, *lines, last = shown([run_in(folder) for folder in folders]).splitlines()
     assert header.split()[:2] == ["run", "protocol"]

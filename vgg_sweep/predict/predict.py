@@ -111,6 +111,15 @@ def predict(
                 yield replace(prediction, posteriors_K={each: _under(each, own) for each in wanted})
 
 
+def predict_images(
+    loaded: TrainedNet, images: Sequence[Image.Image], wanted: Protocol, device: Device
+) -> list[NDArray[np.float64]]:
+    """Posteriors [K] of each image under a protocol. Raises `RunError` or `ConfigError` for a net without classes."""
+    _check_net(loaded, [], device)
+    own = {each: _posteriors(loaded, images, each, device) for each in passes_of(wanted.method, wanted.test_scales)}
+    return [_under(wanted, {each: own[each][n] for each in own}) for n in range(len(images))]
+
+
 def _check_net(loaded: TrainedNet, paths: Sequence[Path], device: Device) -> None:
     """Refuse an imported net as before scoring, by those images that lie in a folder named after one of its classes."""
     if loaded.config.task == "localise":

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.naming import find_run
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Picture = Image.Image | np.ndarray | str | Path
 """An image as users have it: Pillow's, RGB [H, W, 3] in uint8, or a file."""
 
@@ -39,7 +43,7 @@ CONFIG_KEY = "config"
 """Of the metadata of an exported file: the configuration of its run, as YAML."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedNet:
     """A net ready for use: on the CPU, in eval mode, fully convolutional."""
 
@@ -52,6 +56,20 @@ class TrainedNet:
     """In the order of the net's scores."""
     metadata: dict[str, str]
     """Of the weights' file."""
+
+    def __repr__(self) -> str:
+        name, classes = f"{self.config.model.name}-{self.config.train_scale.name}", len(self.classes)
+        return f"<{name}, seed {self.config.seed}: {classes:,} classes, Q = {self.test_scale_px} px>"
+
+    def predict(self, images: Picture | Sequence[Picture], protocol: str = "single", top: int = 1) -> "pd.DataFrame":
+        """The `top` classes of each image: `image` (its path, or its number), `rank` from 1, `answer`, `posterior`.
+
+        Images are files, folders of them, Pillow's or arrays; `protocol` is single, multi, centre or crops. They are
+        classified on the CPU. Raises `RunError` for one that cannot be read, `ConfigError` for what is not known.
+        """
+        from vgg_sweep.predict.pictures import predictions  # which needs this module
+
+        return predictions(self, [images] if isinstance(images, Picture) else list(images), protocol, top)
 
     @property
     def test_scale_px(self) -> int:

@@ -11,7 +11,7 @@ from tests.sweeps import Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.protocols.metrics import Misses, mean_class_recall
 from vgg_sweep.report.results.answers import image_table
-from vgg_sweep.report.results.results import Source, Sweep, load_results, read_sweep
+from vgg_sweep.report.results.results import Source, Sweep, read_results, read_sweep
 from vgg_sweep.report.tables.confusions import matrix, pairs
 
 
@@ -36,7 +36,7 @@ def test_each_net_s_answer_to_each_image(tmp_path: Path) -> None:
     for name, posteriors_NK in arrays.items():
         assert frame[f"{name} answer"].tolist() == [f"class {k}" for k in posteriors_NK.argmax(axis=1)]
         assert frame[f"{name} posterior"].to_numpy() == pytest.approx(posteriors_NK.max(axis=1))
-    errors = load_results(tmp_path).set_index("config")["top1_error"]
+    errors = read_results(tmp_path).set_index("config")["top1_error"]
     assert 100 * (frame["A-256 answer"] != frame["truth"]).mean() == pytest.approx(errors["A"])
 
 
@@ -100,11 +100,11 @@ def test_all_runs_shows_the_recall_of_classes_where_they_are_unequal(tmp_path: P
     make_sweep(tmp_path / "equal", [("A", "256")], spec=Spec(14, 7, passes=["dense@single"]))
     make_sweep(tmp_path / "unequal", [("A", "256")], (0, 1), Spec(17, 7, passes=["dense@single"]))
     heads = {
-        name: [column.head for column in RUNS.shown(all_runs(load_results(tmp_path / name))).columns]
+        name: [column.head for column in RUNS.shown(all_runs(read_results(tmp_path / name))).columns]
         for name in ("equal", "unequal")
     }
     assert "class recall" not in heads["equal"] and "class recall" in heads["unequal"]
-    results = load_results(tmp_path / "unequal")
+    results = read_results(tmp_path / "unequal")
     recalls = []
     for run, misses in zip(results["run_id"], results["top1_misses"], strict=True):
         labels = json.loads((tmp_path / "unequal" / run / "posteriors" / "manifest.json").read_text())["labels"]

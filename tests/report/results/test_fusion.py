@@ -5,14 +5,14 @@ import pytest
 
 from tests.sweeps import Spec, make_run, make_sweep, softmax, write_posteriors
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.report.results.results import load_results
+from vgg_sweep.report.results.results import read_results
 
 JITTERED = [("D", "jitter"), ("D", "jitter-fc"), ("E", "jitter")]
 
 
 def fused(sweep: Path, spec: str, rule: str = "multi", method: str = "dense") -> np.ndarray:
     """Which images the fusion gets wrong."""
-    results = load_results(sweep, [spec])
+    results = read_results(sweep, [spec])
     rows = results[(results["fusion"] == spec) & (results["rule"] == rule) & (results["method"] == method)]
     assert len(rows) == 1
     return rows["top1_misses"].iloc[0].unpack()
@@ -29,7 +29,7 @@ def test_a_named_fusion_is_the_mean_of_the_files(tmp_path: Path) -> None:
 def test_order_does_not_matter_and_a_net_with_itself_is_itself(tmp_path: Path) -> None:
     make_sweep(tmp_path, JITTERED)
     assert (fused(tmp_path, "D-jitter + E-jitter") == fused(tmp_path, "E-jitter+D-jitter")).all()
-    results = load_results(tmp_path)
+    results = read_results(tmp_path)
     alone = results[(results["members"] == "D-jitter") & (results["rule"] == "multi") & (results["method"] == "dense")]
     assert (fused(tmp_path, "D-jitter + D-jitter + D-jitter") == alone["top1_misses"].iloc[0].unpack()).all()
 
@@ -45,9 +45,9 @@ def test_runs_go_by_slug_seed_and_beginning_of_their_id(tmp_path: Path) -> None:
 def test_an_unknown_name_gets_near_ones(tmp_path: Path) -> None:
     make_sweep(tmp_path, JITTERED)
     with pytest.raises(ConfigError, match="'D-jiter'.*did you mean D-jitter"):
-        load_results(tmp_path, ["D-jiter + E-jitter"])
+        read_results(tmp_path, ["D-jiter + E-jitter"])
     with pytest.raises(ConfigError, match="''.*scored are D-jitter, D-jitter-fc, E-jitter"):
-        load_results(tmp_path, ["D-jitter +"])
+        read_results(tmp_path, ["D-jitter +"])
 
 
 def test_a_name_that_fits_several_seeds_is_not_guessed(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_name_that_fits_several_seeds_is_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"'D-jitter' in --fuse fits 2 runs; name one of D-jitter-s0-\w+, D-jitter-s1"
     ):
-        load_results(tmp_path, ["D-jitter + E-jitter"])
+        read_results(tmp_path, ["D-jitter + E-jitter"])
     assert len(fused(tmp_path, "D-jitter-s0 + D-jitter-s1")) == 40
 
 
@@ -63,18 +63,18 @@ def test_nets_without_a_common_protocol_or_images_are_refused(tmp_path: Path) ->
     make_run(tmp_path, "D", "jitter", spec=Spec(passes=["dense@single"]))
     make_run(tmp_path, "E", "jitter", spec=Spec(passes=["centre-crop@single"]))
     with pytest.raises(ConfigError, match="share no protocol"):
-        load_results(tmp_path, ["D-jitter + E-jitter"])
+        read_results(tmp_path, ["D-jitter + E-jitter"])
     make_run(tmp_path, "C", "jitter", spec=Spec(num_images=30, settings={"width": 0.5}))
     with pytest.raises(RunError, match=r"different images \(40 and 30\)|different images \(30 and 40\)"):
-        load_results(tmp_path, ["D-jitter + C-jitter"])
+        read_results(tmp_path, ["D-jitter + C-jitter"])
 
 
 def test_a_fusion_is_computed_once(tmp_path: Path) -> None:
     make_sweep(tmp_path, JITTERED)
-    first = load_results(tmp_path, ["D-jitter + E-jitter"])
+    first = read_results(tmp_path, ["D-jitter + E-jitter"])
     for file in tmp_path.glob("*/posteriors/*.npy"):
         file.unlink()
-    assert load_results(tmp_path, ["D-jitter + E-jitter"]).equals(first)
+    assert read_results(tmp_path, ["D-jitter + E-jitter"]).equals(first)
 
 
 def expert(folder: Path, good_N: np.ndarray, confidence: float) -> None:
@@ -93,12 +93,12 @@ def test_best_finds_the_nets_that_complement_each_other(tmp_path: Path) -> None:
     shares = {"C": image_N % 10 < 6, "D": image_N % 10 < 5, "E": image_N % 10 >= 6}
     for net, good_N in shares.items():
         expert(make_run(tmp_path, net, "jitter", spec=Spec(passes=["dense@single"])), good_N, confidence=5)
-    results = load_results(tmp_path, ["best:2"])
+    results = read_results(tmp_path, ["best:2"])
     best = results[results["fusion"].str.startswith("best")]
     assert best["members"].tolist() == ["C-jitter", "C-jitter + E-jitter"]
     assert best["n_images"].tolist() == [500, 500]
     assert best["top1_error"].iloc[1] == 0 < best["top1_error"].iloc[0]
-    assert load_results(tmp_path, ["best:3"])["members"].iloc[-1] == "C-jitter + D-jitter + E-jitter"  # each net once
+    assert read_results(tmp_path, ["best:3"])["members"].iloc[-1] == "C-jitter + D-jitter + E-jitter"  # each net once
     assert best["fusion"].iloc[1] == "best 2 of 3, chosen on 500 images, measured on the other 500"
 
 
@@ -111,7 +111,7 @@ def test_best_is_measured_on_images_that_had_no_say(tmp_path: Path) -> None:
         Q = 73 if scale == "256" else 110
         arrays = {("dense", Q, flip): softmax(rng.normal(size=(60, 2))) for flip in (False, True)}
         write_posteriors(run, arrays, [0, 1] * 30)
-    results = load_results(tmp_path, ["best:1"])
+    results = read_results(tmp_path, ["best:1"])
     chosen = results[results["fusion"].str.startswith("best")].iloc[0]
     alone = results[(results["members"] == chosen["members"]) & (results["fusion"] == "")].iloc[0]
     on_the_half_that_chose = 2 * alone["top1_misses"].count - 2 * chosen["top1_misses"].count
@@ -124,4 +124,4 @@ def test_best_is_measured_on_images_that_had_no_say(tmp_path: Path) -> None:
 def test_impossible_searches_are_refused(tmp_path: Path, spec: str, message: str) -> None:
     make_sweep(tmp_path, JITTERED)
     with pytest.raises(ConfigError, match=message):
-        load_results(tmp_path, [spec])
+        read_results(tmp_path, [spec])

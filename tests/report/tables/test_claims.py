@@ -7,7 +7,7 @@ import pytest
 
 from tests.sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.protocols.statistics import holm, mcnemar
-from vgg_sweep.report.results.results import load_results
+from vgg_sweep.report.results.results import read_results
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, Claim, claims, paper_claims, summary, verdict, weighed
 from vgg_sweep.report.tables.verdicts import CLAIMS
 
@@ -25,7 +25,7 @@ def first(num_wrong: int, num_images: int = 200, start: int = 0) -> np.ndarray:
 
 
 def row(sweep: Path, sentence: str) -> pd.Series:
-    frame = claims(load_results(sweep)).set_index("claim")
+    frame = claims(read_results(sweep)).set_index("claim")
     return frame.loc[next(claim for claim in frame.index if claim.startswith(sentence))]
 
 
@@ -196,7 +196,7 @@ def test_only_seeds_that_all_rows_share_are_compared(tmp_path: Path) -> None:
 
 
 def test_a_whole_sweep_has_every_claim(tmp_path: Path) -> None:
-    frame = claims(load_results(make_sweep(tmp_path, EVERYTHING, spec=Spec(num_images=20))))
+    frame = claims(read_results(make_sweep(tmp_path, EVERYTHING, spec=Spec(num_images=20))))
     assert len(frame) == len(paper_claims()) == 12
     assert "missing" not in set(frame["verdict"])
     assert (frame["pairs"] == frame["num_pairs"]).all()
@@ -243,7 +243,7 @@ def test_a_seed_is_one_observation_however_many_pairs_share_its_nets() -> None:
 
 
 def test_the_verdict_follows_holm_over_the_claims_that_can_be_decided(tmp_path: Path) -> None:
-    frame = claims(load_results(make_sweep(tmp_path, EVERYTHING, seeds=range(3), spec=Spec(num_images=60))))
+    frame = claims(read_results(make_sweep(tmp_path, EVERYTHING, seeds=range(3), spec=Spec(num_images=60))))
     assert frame["p_holm"].tolist() == pytest.approx(holm(frame["p"].tolist()))
     assert ((frame["p_holm"] < 0.05) == frame["verdict"].isin(["supported", "contradicted"])).all()
     assert (frame["p_holm"] >= frame["p"]).all() and (frame["p_holm"] > frame["p"]).any()
@@ -266,7 +266,7 @@ def test_a_net_whose_lrn_is_a_constant_does_not_test_the_claim(
         record = {"lrn_factor_spread": spreads[seed]} if seed < len(spreads) else {}
         make_run(tmp_path, "A", "256", seed, Spec(passes=passes))
         make_run(tmp_path, "A-LRN", "256", seed, Spec(passes=passes, record=record))
-    frame = claims(load_results(tmp_path))
+    frame = claims(read_results(tmp_path))
     note, *others = frame["note"]
     assert said in note.replace("%", " %") and bool(note) == bool(said) and set(others) == {""}
     shown = CLAIMS.shown(frame)

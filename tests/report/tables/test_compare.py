@@ -15,7 +15,7 @@ from tests.sweeps import TABLE3, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.protocols.statistics import unpaired_difference
 from vgg_sweep.report.report import report
 from vgg_sweep.report.results.errors import read_runs
-from vgg_sweep.report.results.results import Source, load_results, read_sweep
+from vgg_sweep.report.results.results import Source, read_results, read_sweep
 from vgg_sweep.report.tables.compare import comparison
 from vgg_sweep.report.tables.contents import TABLES, contents
 from vgg_sweep.report.tables.settings import differences
@@ -34,7 +34,7 @@ def two(tmp_path: Path, wrong_a_RN: list[np.ndarray], wrong_b_RN: list[np.ndarra
     for name, wrong_RN in (("a", wrong_a_RN), ("b", wrong_b_RN)):
         for seed, wrong_N in enumerate(wrong_RN):
             wrong_on(make_run(tmp_path / name, "D", "256", seed=seed, spec=Spec(passes=DENSE)), wrong_N)
-    return pd.concat([load_results(tmp_path / name) for name in ("a", "b")], ignore_index=True)
+    return pd.concat([read_results(tmp_path / name) for name in ("a", "b")], ignore_index=True)
 
 
 def first(count: int, num_images: int, start: int = 0) -> np.ndarray:
@@ -81,7 +81,7 @@ def test_other_images_with_seeds_are_two_samples_of_seeds(tmp_path: Path) -> Non
 def test_holm_is_over_the_rows_of_a_comparison(tmp_path: Path) -> None:
     make_sweep(tmp_path / "a", TABLE3[:4], seeds=range(3), spec=Spec(num_images=40))
     make_sweep(tmp_path / "b", TABLE3[:4], seeds=range(3), spec=Spec(num_images=40, settings={"recipe.lr": 0.5}))
-    frame = comparison(pd.concat([load_results(tmp_path / name) for name in ("a", "b")], ignore_index=True))
+    frame = comparison(pd.concat([read_results(tmp_path / name) for name in ("a", "b")], ignore_index=True))
     assert frame["p_holm"].tolist() == pytest.approx(multipletests(frame["p"], method="holm")[1])
 
 
@@ -158,7 +158,7 @@ def test_groups_of_settings_meet_their_like(tmp_path: Path) -> None:
     for sweep in ("a", "b"):
         for lr in (0.01, 0.02):
             make_run(tmp_path / sweep, "A", "256", spec=Spec(passes=DENSE, settings={"recipe.lr": lr}))
-    rows = comparison(pd.concat([load_results(tmp_path / sweep) for sweep in ("a", "b")], ignore_index=True))
+    rows = comparison(pd.concat([read_results(tmp_path / sweep) for sweep in ("a", "b")], ignore_index=True))
     assert sorted((row.settings, row.other_settings) for row in rows.itertuples()) == [
         ("recipe.lr=0.01", "recipe.lr=0.01"),
         ("recipe.lr=0.02", "recipe.lr=0.02"),
@@ -168,7 +168,7 @@ def test_groups_of_settings_meet_their_like(tmp_path: Path) -> None:
 def test_each_sweep_is_compared_with_the_first_and_one_with_none(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         make_run(tmp_path / name, "A", "256", spec=Spec(passes=DENSE))
-    parts = [load_results(tmp_path / name) for name in ("a", "b", "c")]
+    parts = [read_results(tmp_path / name) for name in ("a", "b", "c")]
     assert len(comparison(parts[0])) == 0
     rows = comparison(pd.concat(parts, ignore_index=True))
     assert [Path(name).name for name in rows["other_sweep"]] == ["b", "c"]

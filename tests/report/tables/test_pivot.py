@@ -8,7 +8,7 @@ from tests.sweeps import Spec, make_run, make_sweep
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.report.figures.plots import by_settings
-from vgg_sweep.report.results.results import load_results
+from vgg_sweep.report.results.results import read_results
 from vgg_sweep.report.tables.pivot import Pivot, pivot_table
 
 PASSES = ("dense@single",)
@@ -22,7 +22,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
         for seed in (0, 1):
             spec = Spec(40, passes=PASSES, settings={"recipe.lr": lr}, record={"train_seconds": 60 * (seed + 1)})
             make_sweep(sweep, [("A", "256")] if lr == 0.05 else [("A", "256"), ("B", "256")], [seed], spec)
-    return load_results(sweep)
+    return read_results(sweep)
 
 
 def table(results: pd.DataFrame, pivot: Pivot) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def test_the_protocol_is_that_of_most_runs_unless_it_is_named(tmp_path: Path) ->
     make_sweep(tmp_path, [("A", "256"), ("B", "256")], spec=Spec(20, passes=["dense@multi"]))
     make_run(tmp_path, "C", "256", spec=Spec(20, passes=["dense@single"]))
     make_run(tmp_path, "D", "256", spec=Spec(20, passes=["ten-crop@single"]))
-    results = load_results(tmp_path)
+    results = read_results(tmp_path)
     shown = pivot_table(results, Pivot(["model"])).shown(table(results, Pivot(["model"])))
     assert shown.columns[0].cells == ["A", "B", "C"]
     assert "Under dense evaluation at one test scale." in shown.notes

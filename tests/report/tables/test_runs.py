@@ -5,7 +5,7 @@ import pytest
 
 from tests.sweeps import Spec, make_run, make_sweep
 from vgg_sweep.protocols.metrics import wilson
-from vgg_sweep.report.results.results import Source, joined, load_results, read_sweep
+from vgg_sweep.report.results.results import Source, joined, read_results, read_sweep
 from vgg_sweep.report.tables.runs import MOST_ROWS, RUNS, all_runs
 
 ONE = Spec(num_images=40, passes=["dense@single"])
@@ -15,7 +15,7 @@ def test_every_scored_run_has_a_row_under_every_protocol_best_first(tmp_path: Pa
     """Of A and D at two scales, neither of A's jitter and 384 nor D's 256 under ten-crop is a row of the paper."""
     spec = Spec(num_images=40, passes=["dense@multi", "ten-crop@single"])
     make_sweep(tmp_path, [("A", "384"), ("A", "jitter"), ("D", "256")], (0, 1), spec)
-    results = load_results(tmp_path)
+    results = read_results(tmp_path)
     frame = all_runs(results)
     assert len(frame) == 3 * 5  # each of three Q, the three together, ten crops
     assert frame["top1_error"].is_monotonic_increasing
@@ -36,7 +36,7 @@ def test_settings_in_which_runs_differ_are_columns_and_others_are_not(tmp_path: 
     for lr in (0.05, 0.002, 0.01):
         spec = Spec(40, passes=ONE.passes, settings={"recipe.lr": lr, "recipe.drop_fractions": [0.5, lr], "width": 0.5})
         make_run(tmp_path, "A", "256", spec=spec)
-    frame = all_runs(load_results(tmp_path))
+    frame = all_runs(read_results(tmp_path))
     assert sorted(frame["recipe.lr"]) == [0.002, 0.01, 0.05] and set(frame["width"]) == {0.5}
     cells = {column.head: column.cells for column in RUNS.shown(frame).columns}
     assert "width" not in cells and "settings" not in cells and "crop" not in cells
@@ -47,7 +47,7 @@ def test_settings_in_which_runs_differ_are_columns_and_others_are_not(tmp_path: 
 def test_groups_of_settings_stand_in_the_order_of_their_values(tmp_path: Path) -> None:
     for size in (128, 16, 32):
         make_run(tmp_path, "A", "256", spec=Spec(20, passes=ONE.passes, settings={"recipe.batch_size": size}))
-    assert load_results(tmp_path)["settings"].tolist() == [f"recipe.batch_size={size}" for size in (16, 32, 128)]
+    assert read_results(tmp_path)["settings"].tolist() == [f"recipe.batch_size={size}" for size in (16, 32, 128)]
 
 
 def test_sweeps_on_other_images_are_not_sorted_into_one_another(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_sweeps_on_other_images_are_not_sorted_into_one_another(tmp_path: Path) 
 
 def test_of_many_rows_a_terminal_has_the_best_of_each_net(tmp_path: Path) -> None:
     make_sweep(tmp_path, [("A", "256"), ("B", "256"), ("C", "256")])
-    frame = all_runs(load_results(tmp_path))
+    frame = all_runs(read_results(tmp_path))
     assert len(frame) > MOST_ROWS
     shown = RUNS.shown(frame)
     assert [frame["config"][place] for place in shown.brief] == list(pd.unique(frame["config"]))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.protocols.metrics import wilson
-from vgg_sweep.report.results.results import load_results
+from vgg_sweep.report.results.results import read_results
 from vgg_sweep.report.tables.contents import TABLES
 from vgg_sweep.report.tables.costs import lrn_cost
 from vgg_sweep.report.tables.errors import table3, table4, table5, table_5x5
@@ -21,7 +21,7 @@ SMALL = Spec(num_images=20)
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return load_results(make_sweep(tmp_path_factory.mktemp("sweep"), EVERYTHING, spec=SMALL))
+    return read_results(make_sweep(tmp_path_factory.mktemp("sweep"), EVERYTHING, spec=SMALL))
 
 
 @pytest.mark.parametrize(
@@ -59,20 +59,20 @@ def test_pixels_of_the_paper_at_crop_64(everything: pd.DataFrame) -> None:
 def test_the_submission_takes_the_net_with_fine_tuned_fc_layers(tmp_path: Path) -> None:
     """Without D-jitter-fc the submission is not there, whatever other D is, and the command asks for that net alone."""
     make_sweep(tmp_path, [net for net in EVERYTHING if net != ("D", "jitter-fc")], spec=SMALL)
-    row = table6(load_results(tmp_path)).iloc[0]
+    row = table6(read_results(tmp_path)).iloc[0]
     assert row["seeds"] == 0
     assert "model=D train_scale=jitter-fc protocol=multi" in row["command"]
 
 
 def test_a_fusion_asked_for_is_not_counted_in_table_6(tmp_path: Path) -> None:
     make_sweep(tmp_path, [("D", "jitter"), ("E", "jitter")], spec=SMALL)
-    assert table6(load_results(tmp_path, ["D-jitter + E-jitter"]))["seeds"].tolist() == [0, 1, 1, 1]
+    assert table6(read_results(tmp_path, ["D-jitter + E-jitter"]))["seeds"].tolist() == [0, 1, 1, 1]
 
 
 def test_a_lacking_row_is_a_dash_with_its_command(tmp_path: Path) -> None:
     spec = Spec(num_images=20, settings={"width": 0.25, "recipe.lr": 0.02})
     make_sweep(tmp_path, [net for net in TABLE3 if net != ("D", "384")], spec=spec)
-    frame = table3(load_results(tmp_path))
+    frame = table3(read_results(tmp_path))
     lacking = frame[frame["seeds"] == 0]
     assert lacking[["config", "train_scale"]].to_numpy().tolist() == [["D", "384"]]
     assert math.isnan(lacking["top1_error"].iloc[0]) and lacking["paper_top1_error"].iloc[0] == 26.8
@@ -84,7 +84,7 @@ def test_a_lacking_row_is_a_dash_with_its_command(tmp_path: Path) -> None:
 
 def test_several_seeds_give_mean_spread_and_number(tmp_path: Path) -> None:
     make_sweep(tmp_path, [("A", "256")], seeds=[0, 1, 2], spec=Spec(num_images=50, passes=["dense@single"]))
-    results = load_results(tmp_path)
+    results = read_results(tmp_path)
     row = table3(results).iloc[0]
     errors = results["top1_error"].tolist()
     assert row["seeds"] == 3
@@ -97,7 +97,7 @@ def test_several_seeds_give_mean_spread_and_number(tmp_path: Path) -> None:
 def test_each_group_of_settings_has_rows_of_its_own(tmp_path: Path) -> None:
     for width in (0.25, 0.5):
         make_sweep(tmp_path, [("A", "256")], spec=Spec(num_images=20, settings={"width": width}))
-    frame = table3(load_results(tmp_path))
+    frame = table3(read_results(tmp_path))
     assert len(frame) == 24
     assert sorted(frame[frame["seeds"] > 0]["settings"]) == ["width=0.25", "width=0.5"]
 
@@ -105,12 +105,12 @@ def test_each_group_of_settings_has_rows_of_its_own(tmp_path: Path) -> None:
 def test_a_run_stuck_at_chance_is_marked(tmp_path: Path) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(record={"stuck_at_chance": True}))
     make_run(tmp_path, "A", "256", seed=1)
-    assert table3(load_results(tmp_path))["note"].iloc[0] == "stuck at chance in 1 of 2 seeds"
+    assert table3(read_results(tmp_path))["note"].iloc[0] == "stuck at chance in 1 of 2 seeds"
 
 
 def test_a_run_that_did_without_some_images_is_marked(tmp_path: Path) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(record={"bad_train_images": ["a", "b"], "bad_val_images": ["c"]}))
-    note = table3(load_results(tmp_path))["note"].iloc[0]
+    note = table3(read_results(tmp_path))["note"].iloc[0]
     assert note == "trained or scored without 3 image(s) that could not be decoded"
 
 
@@ -127,7 +127,7 @@ def test_an_error_of_guessing_is_marked_and_a_likely_reason_is_given(tmp_path: P
     for net, posteriors_NK in answers.items():
         run = make_run(tmp_path, net, "256", spec=Spec(passes=["dense@single"]))
         write_posteriors(run, {("dense", 73, flip): posteriors_NK for flip in (False, True)}, np.arange(200) % 5)
-    frame = table3(load_results(tmp_path))
+    frame = table3(read_results(tmp_path))
     found = frame[frame["seeds"] > 0].set_index("config")["note"]
     guess = "no better than chance (80 %)"
     assert found.to_dict() == {"A": "", "B": guess, "C": guess, "D": guess, "E": ""}
@@ -166,7 +166,7 @@ def test_what_lrn_costs(tmp_path: Path) -> None:
         0,
         Spec(record={"step_seconds": 0.3, "peak_memory_bytes": 150} | machine, num_images=5),
     )
-    frame = lrn_cost(load_results(tmp_path))
+    frame = lrn_cost(read_results(tmp_path))
     assert frame["step_seconds"].tolist() == [0.2, 0.3]
     assert frame["step_seconds_ratio"].tolist() == [1, pytest.approx(1.5)]
     assert frame["peak_memory_bytes_ratio"].tolist() == [1, 1.5]
@@ -175,7 +175,7 @@ def test_what_lrn_costs(tmp_path: Path) -> None:
 def test_times_of_different_machines_are_not_compared(tmp_path: Path) -> None:
     for net, device in (("A", "a CPU"), ("A-LRN", "a GPU")):
         make_run(tmp_path, net, "256", spec=Spec(num_images=5, record={"device_name": device, "precision": "fp32"}))
-    frame = lrn_cost(load_results(tmp_path))
+    frame = lrn_cost(read_results(tmp_path))
     assert frame["device"].tolist() == ["a CPU fp32", "a GPU fp32"]
     assert frame["step_seconds_ratio"].isna().tolist() == [False, True]
 
@@ -183,11 +183,11 @@ def test_times_of_different_machines_are_not_compared(tmp_path: Path) -> None:
 def test_asked_fusions_have_a_row_for_each_shared_protocol(tmp_path: Path) -> None:
     spec = Spec(num_images=20, passes=["dense@multi", "multi-crop@multi"])
     make_sweep(tmp_path, [("C", "jitter"), ("D", "jitter")], spec=spec)
-    frame = fusion_table(load_results(tmp_path, ["C-jitter + D-jitter"]))
+    frame = fusion_table(read_results(tmp_path, ["C-jitter + D-jitter"]))
     assert sorted(zip(frame["method"], frame["rule"], strict=True)) == [
         (method, rule) for method in ("dense", "multi-crop", "multi-crop & dense") for rule in ("multi", "single")
     ]
-    assert fusion_table(load_results(tmp_path)).empty
+    assert fusion_table(read_results(tmp_path)).empty
 
 
 def test_deviations_name_the_paper_s_value_and_every_other(tmp_path: Path) -> None:

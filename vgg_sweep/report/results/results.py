@@ -59,7 +59,7 @@ class Sweep:
     scores: list[Score]
     """Of each run that is scored under each of its protocols, and of fusions."""
     results: pd.DataFrame
-    """The scores as `load_results` gives them."""
+    """The scores as a DataFrame: a row for each run, protocol and seed, and for fusions."""
     bundle: Bundle | None
     """What it was read from, if not from its own folder."""
     localised: Localised
@@ -82,19 +82,13 @@ def read_sweep(source: Source, fuse: Sequence[str], merge: str = "overfeat") -> 
     return Sweep(source.name, source.folder, runs, scores, results, source.bundle, boxes, merge)
 
 
-def load_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
-    """All errors of a sweep folder, one row per run x protocol x seed, and rows for the fusions of Table 6 and those
-    named in `fuse`.
-
-    Errors and their 95 % intervals are in percent, S and Q in pixels at the sweep's crop. `top1_misses` and
-    `top5_misses` hold which images were wrong, for paired tests. Raises `RunError` where there is nothing to report or
-    runs of the same settings cannot be compared, `ConfigError` for an unknown run in `fuse`.
-    """
+def read_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
+    """The results of a sweep folder, as its tables are made from them."""
     return read_sweep(Source(Path(sweep), str(sweep)), fuse).results
 
 
 def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
-    """The DataFrame of `load_results`. Raises `RunError` if runs of one sort were scored on different images."""
+    """The DataFrame of some scores. Raises `RunError` if runs of one sort were scored on different images."""
     runs = {run.folder.id: run for score in scores for run in score.runs}
     every = _settings(list(runs.values()))
     labels = {

@@ -39,7 +39,7 @@ OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
     BY_SEED,
     CLAIMS,
 )
-"""The tables made from the DataFrame of `load_results`."""
+"""The tables made from the results."""
 
 OF_BOXES: tuple[Table[Sequence[Sweep]], ...] = (TABLE8, TABLE9, TABLE10, CLAIMS_OF_BOXES)
 """The tables of localisation."""

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.report.results.plain import plain
 from vgg_sweep.report.tables.table import records
 
 JSON_KEYS = (
@@ -19,7 +20,7 @@ JSON_KEYS = (
 
 def to_csv(frame: pd.DataFrame) -> str:
     """All columns of a DataFrame; lists of pixels with spaces between."""
-    return frame.map(lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else value).to_csv(index=False)
+    return plain(frame).to_csv(index=False)
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:
@@ -29,13 +30,13 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
     except ImportError as error:
         raise ConfigError("--format parquet needs pyarrow: pip install 'vgg-sweep[parquet]'.") from error
     file = io.BytesIO()
-    frame.to_parquet(file, engine="pyarrow", index=False)
+    plain(frame).to_parquet(file, engine="pyarrow", index=False)
     return file.getvalue()
 
 
 def to_json(frames: Sequence[pd.DataFrame]) -> str:
     """One list with the rows of all tables; null where a value is missing."""
-    rows = [dict.fromkeys(JSON_KEYS) | _rounded(row) for frame in frames for row in records(frame)]
+    rows = [dict.fromkeys(JSON_KEYS) | _rounded(row) for frame in frames for row in records(plain(frame))]
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
