@@ -15,6 +15,7 @@ import vgg_sweep
 from tests.tiny import CLASSES, IMPORTED, random_run, with_batch_norm
 from vgg_sweep.cli.card import export
 from vgg_sweep.config.options import load_option
+from vgg_sweep.config.schema import Model
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange import exporting, writers
 from vgg_sweep.exchange.writers import program, state_dicts
@@ -58,21 +59,34 @@ def run_pt2(file, pixels_NCHW):
         return [each.numpy() for each in torch.export.load(file).module()(torch.from_numpy(pixels_NCHW).float())]
 
 
+PROJECTED = Model("A-BN-1x1", [word.replace("skip", "skip-1x1") for word in load_option("model", "A-BN-skip").columns])
 NETS = {
     "D": ("D", {}),
     "A-LRN, ceil": ("A-LRN", {"pool_ceil": True}),
     "C": ("C", {}),
     "A with BN, imported": (with_batch_norm("A"), IMPORTED),
+    "D-BN": ("D-BN", {}),
+    "A-skip": ("A-skip", {}),
+    "A-BN with 1x1 shortcuts": (PROJECTED, {}),
 }
 SLOW = {"keras": ["A-LRN, ceil", "A with BN, imported"], "pt2": ["A-LRN, ceil"]}
+ONE_FC = {"res-20": ("res-20", {"width": 1 / 4, "crop": 64})}
+"""Not imported again, since its size cannot be told from its tensors."""
 PROGRAMS = {"onnx": run_onnx, "keras": run_keras, "pt2": run_pt2}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
-@pytest.mark.parametrize(("to", "net"), [(to, net) for to in PROGRAMS for net in SLOW.get(to, NETS)])
+@pytest.mark.parametrize(
+    ("to", "net"),
+    [
+        *((to, net) for to in PROGRAMS for net in SLOW.get(to, NETS)),
+        ("onnx", "res-20"),
+        ("pt2", "A-BN with 1x1 shortcuts"),
+    ],
+)
 def test_a_program_sees_pixels_of_any_size_as_the_net_does(to, net, tmp_path):
     pytest.importorskip({"onnx": "onnx"}.get(to, "torch"))
-    model, settings = NETS[net]
+    model, settings = (NETS | ONE_FC)[net]
     folder = random_run(tmp_path, model, **settings)
     file = export(folder, to, tmp_path).file
     for size in SIZES:
@@ -149,13 +163,56 @@ def test_an_imported_net_with_batch_norm_goes_out_in_its_files_order_of_colours(
     np.testing.assert_allclose(theirs_NK, posteriors_NK, **CLOSE)
 
 
-@pytest.mark.parametrize("model", ["A-LRN", "C", "B-5x5"])
+HALF_BN = Model("half", ["conv3-64", "BN", "conv3-64", "maxpool", *["conv3-64", "BN", "maxpool"] * 4])
+
+
+@pytest.mark.parametrize(
+    ("model", "layer"),
+    [
+        ("A-LRN", "norm1"),
+        ("C", "conv3_3"),
+        ("B-5x5", "conv1_1"),
+        ("A-BN-skip", "skip3_1"),
+        (HALF_BN, "conv1_2"),
+    ],
+)
 @pytest.mark.parametrize("to", ["torchvision", "timm"])
-def test_nets_that_they_have_not_are_refused(model, to, tmp_path):
+def test_nets_that_they_have_not_are_refused(model, layer, to, tmp_path):
     folder = random_run(tmp_path, model)
-    with pytest.raises(ConfigError, match=f"{to}'s VGG has 3x3 convolutions and max-pools alone"):
+    with pytest.raises(ConfigError, match=rf"{to}'s VGG has 3x3 convolutions and max-pools alone, .* no {layer} \("):
         export(folder, to, tmp_path / "out.pth")
     assert not list(tmp_path.glob("*out.pth*"))
+
+
+@pytest.mark.parametrize(("model", "layer"), [("A-skip", "skip3_1"), ("plain-20", "conv2_1"), ("res-20", "skip1_1")])
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_keras_has_no_place_for_shortcuts_and_strides(model, layer, ending, tmp_path):
+    pytest.importorskip("keras")
+    with pytest.raises(ConfigError, match=rf"have|has no place for {layer} \(.*; export it to onnx or pt2"):
+        export(random_run(tmp_path, model), "keras", tmp_path / f"out.{ending}")
+
+
+@pytest.mark.parametrize("to", ["torchvision", "timm"])
+def test_a_trained_bn_net_is_their_bn_net(to, tmp_path):
+    """A deeper one has no name there, but the same parts."""
+    for model, pairs in (("D-BN", 13), ("F-BN", 24)):
+        folder = random_run(tmp_path / model, model)
+        net = vgg_sweep.load(folder.path).net
+        hand_built = {"torchvision": hand_built_torchvision, "timm": hand_built_timm}[to]
+        theirs = hand_built(net, **{"torchvision": {"batch_norm": True}, "timm": {"norm_layer": nn.BatchNorm2d}}[to])
+        file = export(folder, to, tmp_path / f"{model}.pth").file
+        theirs.load_state_dict(torch.load(file, weights_only=True), assign=True)
+        assert sum(isinstance(module, nn.BatchNorm2d) for module in theirs.modules()) == pairs
+        posteriors_NK, _, images_NCHW = ours(folder, pixels(2, 64, 64))
+        with torch.no_grad():
+            np.testing.assert_allclose(theirs(images_NCHW).softmax(1), posteriors_NK, **CLOSE)
+
+
+def test_a_net_with_one_fc_layer_is_not_imported_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = export(random_run(tmp_path, "res-20"), "safetensors", Path("out.file")).file
+    with pytest.raises(RunError, match="res-20 ends in avgpool, and such nets are not imported"):
+        imported(file)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")

@@ -180,8 +180,9 @@ def _fit(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model, *, is_trun
         net = VGG(model.columns, width=width, crop=crop, classes=classes)
     names, missing, misshapen = {}, [], []
     for own, expected in net.state_dict().items():
-        module, _, key = own.rpartition(".")
-        theirs = f"{scheme.name(module, net.layer_of(own))}.{key}"
+        part, index, *inside = own.split(".")
+        theirs = ".".join([scheme.name(f"{part}.{index}", net.layer_of(own)), *inside])
+        key = inside[-1]
         names[own] = theirs
         if theirs in tensors:
             shape = _as_matrix(theirs, tensors[theirs], own).shape

@@ -56,7 +56,7 @@ def read_keras(path: Path, *, mirrored: bool | None, trunk: bool) -> tuple[dict[
 
 
 def _tensors(path: Path, every: list[tuple[str, list[np.ndarray]]], mirrored: bool | None) -> dict[str, Tensor]:
-    norms = [(name, arrays) for name, arrays in every if re.fullmatch(r"bn\d_\d", name) and len(arrays) == 4]
+    norms = [(name, arrays) for name, arrays in every if re.fullmatch(r"bn\d_\d+", name) and len(arrays) == 4]
     layers = [each for each in every if each not in norms]
     for name, arrays in layers:
         if [array.ndim for array in arrays] not in ([4, 1], [2, 1]):
@@ -132,7 +132,7 @@ def _kind_and_number(name: str) -> tuple[str, int]:
 
 def _paper_name(name: str) -> str:
     """block3_conv1 -> conv3_1, fc1 -> fc6, predictions -> fc8; any other as it is."""
-    block = re.fullmatch(r"block(\d)_conv(\d)", name)
+    block = re.fullmatch(r"block(\d)_conv(\d+)", name)
     return f"conv{block[1]}_{block[2]}" if block else _PAPER_NAMES.get(name, name)
 
 

@@ -16,7 +16,7 @@ from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.exchange.writers.program import PIXELS, POSTERIORS, SCORES, plain_layers, program
 from vgg_sweep.exchange.writers.state_dicts import file_preprocessing, file_state, input_lines, paper_name
 from vgg_sweep.nets import lrn
-from vgg_sweep.nets.vgg import FullyConnected
+from vgg_sweep.nets.vgg import VGG, FullyConnected
 from vgg_sweep.predict.trained import TrainedNet
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads it when it is first imported; torch is here in any case
@@ -29,7 +29,11 @@ _MOST_IN_ATTRIBUTE = 10_000
 
 
 def save_keras(loaded: TrainedNet, path: Path) -> None:
-    """Write a model of pixels_NHWC for `keras.models.load_model`, for any number of images of any size."""
+    """Write a model of pixels_NHWC for `keras.models.load_model`, for any number of images of any size.
+
+    Raises `ConfigError` for a net with shortcuts, strides or a mean over positions.
+    """
+    _refuse_beyond(loaded.net, "our Keras models have")
     net = program(loaded)
     pixels = keras.Input((None, None, 3), name=PIXELS)
     gain_C, offset_C = (tensor.flatten().tolist() for tensor in (net.gain_C11, net.offset_C11))
@@ -55,7 +59,8 @@ def keras_example(loaded: TrainedNet, file: str) -> list[str]:
 
 
 def save_h5(loaded: TrainedNet, path: Path) -> None:
-    """Write weights in the layout of `keras.applications`. Raises `ConfigError` for a net with LRN or batch norm."""
+    """Write weights in the layout of `keras.applications`. Raises `ConfigError` for a net with other layers."""
+    _refuse_beyond(loaded.net, "the .h5 of keras.applications has")
     for name, layer in plain_layers(loaded.net):
         if isinstance(layer, nn.LocalResponseNorm | nn.BatchNorm2d):
             raise ConfigError(f"the .h5 of keras.applications has no place for {name}; write a .keras file instead.")
@@ -74,6 +79,13 @@ def save_h5(loaded: TrainedNet, path: Path) -> None:
             group.attrs["weight_names"] = np.array([*arrays], "S")
             for key, tensor in arrays.items():
                 group[key] = _array(tensor)
+
+
+def _refuse_beyond(net: VGG, who_has: str) -> None:
+    """Raise `ConfigError` for what is in none of the paper's columns nor in these with batch normalisation."""
+    for layer in net.layers:
+        if layer.kind in ("skip", "avgpool") or (layer.kind == "conv" and layer.stride > 1):
+            raise ConfigError(f"{who_has} no place for {layer.name} ({layer.word}); export it to onnx or pt2.")
 
 
 def _h5_kernel(module: nn.Module, weight: Tensor) -> Tensor:

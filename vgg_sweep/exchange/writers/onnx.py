@@ -1,6 +1,6 @@
 """A net as an ONNX graph, which is Table 1 read from top to bottom: a node a layer, with the paper's names.
 
-It is written node by node, since a net of six kinds of layers needs no tracing, and comes out with native LRN, all
+It is written node by node, since a net of a few kinds of layers needs no tracing, and comes out with native LRN, all
 three sizes free, and names that one can read.
 """
 
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from vgg_sweep import __version__
 from vgg_sweep.exchange.tag import KEY, tag_text
+from vgg_sweep.exchange.writers.onnx_skip import skip_nodes
 from vgg_sweep.exchange.writers.program import PIXELS, POSTERIORS, SCORES, program
+from vgg_sweep.nets.skip import Skip
 from vgg_sweep.predict.trained import TrainedNet
 
 OPSET = 18
@@ -30,14 +32,19 @@ def save_onnx(loaded: TrainedNet, path: Path) -> None:
         helper.make_node("Add", ["scaled", "offset"], ["input"], "offset"),
     ]
     tensors = {"gain": net.gain_C11, "offset": net.offset_C11}
-    above = "input"
+    constants: list[TensorProto] = []
+    outputs = ["input"]
     names = [name for name, _ in net.layers.named_children()]
     for name, layer in net.layers.named_children():
         own = {f"{name}.{key}": tensor for key, tensor in layer.state_dict().items() if tensor.dim() > 0}
         output = SCORES if name == names[-1] else name
-        nodes.append(_node(layer, [above, *own], output, name))
+        if isinstance(layer, Skip):
+            of_skip, of_shapes = skip_nodes(layer, outputs[-1], outputs[layer.start], output, name)
+            nodes, constants = nodes + of_skip, constants + of_shapes
+        else:
+            nodes.append(_node(layer, [outputs[-1], *own], output, name))
         tensors |= own
-        above = output
+        outputs.append(output)
     nodes += [
         helper.make_node("ReduceMean", [SCORES, "positions"], ["mean_scores"], "mean_scores", keepdims=0),
         helper.make_node("Softmax", ["mean_scores"], [POSTERIORS], POSTERIORS, axis=1),
@@ -49,7 +56,7 @@ def save_onnx(loaded: TrainedNet, path: Path) -> None:
         [_float(PIXELS, ["N", 3, "H", "W"])],
         [_float(POSTERIORS, ["N", num_classes]), _float(SCORES, ["N", num_classes, "h", "w"])],
         [*(_initializer(name, tensor) for name, tensor in tensors.items()),
-         numpy_helper.from_array(np.array([2, 3], np.int64), "positions")],
+         *constants, numpy_helper.from_array(np.array([2, 3], np.int64), "positions")],
     )  # fmt: skip
     model = helper.make_model(
         graph,
@@ -77,7 +84,8 @@ def _node(layer: nn.Module, inputs: list[str], output: str, name: str) -> onnx.N
     match layer:
         case nn.Conv2d():
             assert isinstance(layer.padding, tuple)
-            return helper.make_node("Conv", inputs, [output], name, pads=[*layer.padding, *layer.padding])
+            pads, strides = [*layer.padding, *layer.padding], list(layer.stride)
+            return helper.make_node("Conv", inputs, [output], name, pads=pads, strides=strides)
         case nn.ReLU():
             return helper.make_node("Relu", inputs, [output], name)
         case nn.MaxPool2d():
@@ -89,6 +97,8 @@ def _node(layer: nn.Module, inputs: list[str], output: str, name: str) -> onnx.N
             return helper.make_node(
                 "LRN", inputs, [output], name, size=layer.size, alpha=layer.alpha, beta=layer.beta, bias=layer.k
             )
+        case nn.AdaptiveAvgPool2d():
+            return helper.make_node("GlobalAveragePool", inputs, [output], name)
         case nn.BatchNorm2d():
             return helper.make_node("BatchNormalization", inputs, [output], name, epsilon=layer.eps)
     raise AssertionError(layer)

@@ -16,6 +16,7 @@ from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.nets import lrn
 from vgg_sweep.nets.dropout import Dropout
 from vgg_sweep.nets.lrn import LRN
+from vgg_sweep.nets.skip import Chain, Skip
 from vgg_sweep.nets.vgg import VGG, FullyConnected, posteriors
 from vgg_sweep.predict.trained import TrainedNet
 
@@ -36,7 +37,7 @@ class Program(nn.Module):
         super().__init__()
         self.register_buffer("gain_C11", torch.tensor(gain_C)[:, None, None])
         self.register_buffer("offset_C11", torch.tensor(offset_C)[:, None, None])
-        self.layers = nn.Sequential(OrderedDict(plain_layers(net)))
+        self.layers = Chain(OrderedDict(plain_layers(net)))
         self.eval()
 
     def forward(self, pixels_NCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,13 +48,15 @@ class Program(nn.Module):
 def plain_layers(net: VGG) -> list[tuple[str, nn.Module]]:
     """The layers of `net` at test time as torch's own, with the released models' names: conv1_1, relu1_1, pool1, fc6.
 
-    FC layers are convolutions (Sect. 3.2), there is no dropout, and the weights are shared with `net`.
+    FC layers are convolutions (Sect. 3.2), there is no dropout, and the weights are shared with `net`. Those of the
+    feature chain keep their places, by which a `Skip` knows where its block starts.
     """
     layers: list[tuple[str, nn.Module]] = []
     place = ""
     for part in ("features", "classifier"):
         for index, module in enumerate(getattr(net, part)):
-            if (name := net.layer_names.get(f"{part}.{index}")) is not None:
+            name = net.layer_names.get(f"{part}.{index}")
+            if name is not None and not isinstance(module, Skip):  # the ReLU behind a sum is its convolution's
                 place = name.lstrip("abcdefghijklmnopqrstuvwxyz")
             match module:
                 case Dropout():

@@ -5,6 +5,7 @@ The names and shapes of torchvision's VGG are also ours. timm's FC layers are co
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.exchange.names import TIMM
 from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.nets.columns import FC_CHANNELS, STAGES
+from vgg_sweep.nets.layers import Layer
 from vgg_sweep.nets.vgg import VGG, FullyConnected
 from vgg_sweep.predict.trained import TrainedNet
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
@@ -178,21 +180,30 @@ def _has_batch_norm(net: VGG) -> bool:
 
 
 def _channels(net: VGG) -> Channels | None:
-    """The column as both libraries write it, None if it has other layers than 3x3 convolutions and max-pools."""
-    channels: list[int | str] = []
-    for layer in net.layers:
-        if layer.kind == "maxpool":
-            channels.append("M")
-        elif layer.kind == "conv" and layer.kernel == 3:
-            channels.append(layer.out_channels)
-        elif layer.kind in ("conv", "lrn"):
-            return None
-    return tuple(channels)
+    """The column as both libraries write it, None if it has layers that their VGG has not."""
+    if _foreign(net) is not None:
+        return None
+    named = [layer for layer in net.layers if layer.kind in ("conv", "maxpool")]
+    return tuple("M" if layer.kind == "maxpool" else layer.out_channels for layer in named)
+
+
+def _foreign(net: VGG) -> Layer | None:
+    """The first layer that both libraries' VGG has not: it has 3x3 convolutions, all with batch normalisation or none,
+    max-pools and three FC layers.
+    """
+    is_normalised = _has_batch_norm(net)
+    for layer, below in pairwise(net.layers):
+        is_theirs = layer.kind in ("bn", "maxpool", "fc") or (
+            layer.kind == "conv" and (layer.kernel, layer.stride) == (3, 1) and (below.kind == "bn") == is_normalised
+        )
+        if not is_theirs:
+            return layer
+    return None
 
 
 def _check_column(net: VGG, library: str) -> None:
-    if _channels(net) is None:
+    if (layer := _foreign(net)) is not None:
         raise ConfigError(
-            f"{library}'s VGG has 3x3 convolutions and max-pools alone, and this net has others; "
-            "export it to safetensors, onnx, keras or pt2."
+            f"{library}'s VGG has 3x3 convolutions and max-pools alone, BN behind each or none, and no {layer.name} "
+            f"({layer.word}); export it to safetensors, onnx or pt2."
         )
