@@ -41,26 +41,38 @@ def predict(
             help="Smallest side for the map; default: the largest Q of multi.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the maps.")] = Path("maps"),
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="Draw the box round what is seen; needs a run of task=localise.")
+    ] = False,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the maps and boxes.")] = Path("maps"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
 ) -> None:
-    """Classify images with a trained net.
+    """Classify images with a trained net, or see where its classes are.
 
     Unreadable images are reported, and the exit code is then 1.
     """
+    from vgg_sweep.cli.boxes import show_boxes
     from vgg_sweep.cli.predictions import Wishes, show
     from vgg_sweep.errors import ConfigError, RunError
     from vgg_sweep.machine.device import choose_device
+    from vgg_sweep.predict.boxes import localiser_of
     from vgg_sweep.predict.predict import find_images, protocols
     from vgg_sweep.predict.trained import load
 
     paths = find_images(images)
-    loaded = load(run if Path(run).is_file() else run_folder(run).path)
+    where_it_is = Path(run) if Path(run).is_file() else run_folder(run).path
+    loaded = load(where_it_is)
+    if boxes and map_class is not None:
+        raise ConfigError("--map and --boxes draw two pictures; give one of the two.")
     if map_Q_px is not None and map_Q_px < loaded.config.crop:
         raise ConfigError(f"--map-q {map_Q_px} is smaller than the crop of {loaded.config.crop} px.")
     if csv is not None and not csv.absolute().parent.is_dir():
         raise ConfigError(f"--csv {csv}: {csv.parent} is not a folder; make it first.")
     where = choose_device(replace(loaded.config, device=device, precision="auto", threads=0))
     wishes = Wishes(protocols(loaded, protocol), top, as_json, csv, map_class, map_Q_px, out)
-    if num_unreadable := show(loaded, paths, where, wishes):
+    if boxes:
+        num_unreadable = show_boxes(localiser_of(where_it_is, loaded, where), loaded.classes, paths, wishes)
+    else:
+        num_unreadable = show(loaded, paths, where, wishes)
+    if num_unreadable:
         raise RunError(f"{num_unreadable} of {len(paths)} images could not be read; the others are done.")

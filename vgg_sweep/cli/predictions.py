@@ -61,7 +61,7 @@ def show(loaded: TrainedNet, paths: Sequence[Path], device: Device, wishes: Wish
     kept: list[dict[str, Any]] = []
     num_done = num_unreadable = 0
     try:
-        with warnings.catch_warnings(), _bar(len(paths)) as advance:
+        with warnings.catch_warnings(), bar(len(paths)) as advance:
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files that it reads all the same
             for prediction in predict(loaded, paths, wishes.protocols, device, map_Q_px):
                 own = _records(prediction, loaded.classes, wishes.num_top)
@@ -121,7 +121,7 @@ def _print(records: Sequence[dict[str, Any]], as_json: bool, *, is_first: bool) 
 
 
 @contextmanager
-def _bar(num_images: int) -> Iterator[Callable[[], object]]:
+def bar(num_images: int) -> Iterator[Callable[[], object]]:
     """A bar on the terminal, below what is printed; none for a single image, or where there is no terminal."""
     is_tty = sys.stdout.isatty()
     console = Console(stderr=not is_tty)

@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from omegaconf import DictConfig, OmegaConf
 
+from vgg_sweep.config.localise import BOX_METHODS
 from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import ConfigError
@@ -81,7 +82,7 @@ def _check_task(config: Config) -> None:
                 raise ConfigError(f"{name} is for nets that predict boxes; add task=localise, or leave {name} out.")
     elif config.imported.sha256 is not None:
         raise ConfigError("task=localise is for nets that are trained here; leave it out to import weights.")
-    elif others := [name for name in config.protocol.passes if name.partition("@")[0] not in ("dense", "centre-crop")]:
+    elif others := [name for name in config.protocol.passes if name.partition("@")[0] not in BOX_METHODS]:
         raise ConfigError(
             f"protocol.passes has '{others[0]}', but boxes are predicted dense and from the centre crop; use "
             "protocol=single or multi."

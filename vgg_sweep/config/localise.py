@@ -7,6 +7,9 @@ from vgg_sweep.config.roles import setting
 NUM_COORDINATES = 4
 """Of a box as a net predicts it: centre x, centre y, width, height."""
 
+BOX_METHODS = ("dense", "centre-crop")
+"""How boxes are predicted."""
+
 
 @dataclass
 class Localise:

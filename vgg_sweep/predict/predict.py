@@ -95,7 +95,7 @@ def predict(
     per_batch = max(1, FORWARD_PX[device.place.type] // max(each.Q for each in passes) ** 2)
     loaded.net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     with ThreadPoolExecutor(max(1, loaded.config.workers)) as pool:
-        for batch in _decoded_ahead(pool, paths, per_batch, largest_Q_px, loaded.config.data.exif_rotation):
+        for batch in decoded_ahead(pool, paths, per_batch, largest_Q_px, loaded.config.data.exif_rotation):
             images = [prediction.image for prediction in batch if prediction.image is not None]
             of_pass = {each: iter(_posteriors(loaded, images, each, device)) for each in passes}
             for prediction in batch:
@@ -123,7 +123,7 @@ def predict_images(
 def _check_net(loaded: TrainedNet, paths: Sequence[Path], device: Device) -> None:
     """Refuse an imported net as before scoring, by those images that lie in a folder named after one of its classes."""
     if loaded.config.task == "localise":
-        raise ConfigError("this net predicts boxes, not classes; name the run that it was made from.")
+        raise ConfigError("this net predicts boxes; give --boxes to see them, or name the run that it was made from.")
     check_classifier(loaded.net)
     labels = {name: label for label, name in enumerate(loaded.classes)}
     labelled = [path for path in paths if path.absolute().parent.name in labels]
@@ -137,7 +137,7 @@ def _check_net(loaded: TrainedNet, paths: Sequence[Path], device: Device) -> Non
         check_sanity(loaded.net, loaded.config, ImageSet(split, split, loaded.classes, ""), device)
 
 
-def _decoded_ahead(
+def decoded_ahead(
     pool: ThreadPoolExecutor, paths: Sequence[Path], per_batch: int, Q_px: int, exif_rotation: bool
 ) -> Iterator[list[Prediction]]:
     """The images in batches, the next one being decoded while one is in use."""

@@ -4,6 +4,7 @@ Axes: N images, K classes, k classes kept of an image, h w positions of the dens
 outputs of a net, H W pixels.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.localise import NUM_COORDINATES
 from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import RunError
 from vgg_sweep.images.views.crops import origins
 from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.images.views.targets import box_of
 from vgg_sweep.localise import geometry
 from vgg_sweep.machine.device import Device
-from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.nets.vgg import VGG, build_net
+from vgg_sweep.nets.weights import load_weights, own_fingerprint, read_metadata
+from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.score.batches import halved_to_fit, same_shape
 from vgg_sweep.score.score import FORWARD_PX
@@ -108,3 +112,24 @@ def kept_classes(scores_PK: NDArray[np.float32], label: int) -> NDArray[np.int32
     if label not in kept:
         kept[-1] = label
     return kept
+
+
+def classifier_of(run: Run, classes: Sequence[str]) -> VGG | None:
+    """The net that `run` was made from, which rates its boxes by class; None if there is none, or of other classes.
+
+    Raises `RunError` if it is not there any more, or was trained anew since.
+    """
+    if run.parent is None:
+        return None
+    weights = run.parent.folder.weights
+    if run.folder.record()["parent_weights_sha256"] != own_fingerprint(run.parent.folder):
+        raise RunError(
+            f"{run.id} was made from other weights than {run.parent.id} has now, and its boxes are rated by these; "
+            "multirun --force trains it anew."
+        )
+    known = json.loads(read_metadata(weights)["classes"])
+    if known != list(classes):
+        return None
+    net = build_net(run.parent.config, len(known))
+    load_weights(net, weights)
+    return net

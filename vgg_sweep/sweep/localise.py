@@ -1,23 +1,20 @@
 """What a run that localises needs beside one that classifies: the boxes of its images, and the net it was made from."""
 
-import json
-from collections.abc import Sequence
-
 from vgg_sweep.config.imported import Preprocessing
-from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.boxes import open_boxes
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.machine.device import choose_device
 from vgg_sweep.machine.ranks import Ranks
-from vgg_sweep.nets.vgg import VGG, build_net
-from vgg_sweep.nets.weights import load_weights, own_fingerprint, read_metadata
+from vgg_sweep.nets.vgg import build_net
+from vgg_sweep.nets.weights import load_weights
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.arithmetic import scoring_choice
 from vgg_sweep.score.boxes import score_boxes
-from vgg_sweep.score.localiser import Localiser
+from vgg_sweep.score.localiser import Localiser, classifier_of
 
 
 def boxes_of(run: Run, images: ImageSet, reporter: Reporter, ranks: Ranks) -> SetBoxes | None:
@@ -52,24 +49,3 @@ def score_localiser(
     localiser = Localiser(net, classifier, config, len(images.classes), preprocessing, device)
     score_boxes(run, localiser, images, boxes, reporter, ranks)
     ranks.wait()
-
-
-def classifier_of(run: Run, classes: Sequence[str]) -> VGG | None:
-    """The net that `run` was made from, which rates its boxes by class; None if there is none, or of other classes.
-
-    Raises `RunError` if it is not there any more, or was trained anew since.
-    """
-    if run.parent is None:
-        return None
-    weights = run.parent.folder.weights
-    if run.folder.record()["parent_weights_sha256"] != own_fingerprint(run.parent.folder):
-        raise RunError(
-            f"{run.id} was made from other weights than {run.parent.id} has now, and its boxes are rated by these; "
-            "multirun --force trains it anew."
-        )
-    known = json.loads(read_metadata(weights)["classes"])
-    if known != list(classes):
-        return None
-    net = build_net(run.parent.config, len(known))
-    load_weights(net, weights)
-    return net

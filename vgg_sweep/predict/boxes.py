@@ -1,0 +1,133 @@
+"""The boxes that a trained net draws round what it sees, on images that nobody has labelled (Appendix A).
+
+Axes: P positions of one image in all passes, K classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.views.crops import rescaled
+from vgg_sweep.localise.geometry import Floats, clipped
+from vgg_sweep.localise.merging import merged
+from vgg_sweep.machine.device import Device
+from vgg_sweep.plan.folders import read_run
+from vgg_sweep.predict.predict import decoded_ahead
+from vgg_sweep.predict.trained import TrainedNet
+from vgg_sweep.protocols.means import Protocol
+from vgg_sweep.protocols.passes import Pass, passes_of
+from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.score.localiser import Localiser, classifier_of
+from vgg_sweep.score.score import FORWARD_PX
+
+COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4")
+"""Of the boxes from the best guess on; they tell apart on light and dark images."""
+LEAST_PX = 320
+"""Smallest side of a picture with boxes: smaller images are enlarged, so that the words on them can be read."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class that the net sees in an image, and where."""
+
+    label: int
+    posterior: float
+    box_4: Floats
+    """First and last pixels (x0, y0, x1, y1), within the image."""
+
+
+@dataclass(frozen=True)
+class BoxPrediction:
+    """The guesses of one image, best first, or why there are none."""
+
+    path: Path
+    image: Image.Image | None
+    guesses: list[Guess]
+    error: str | None = None
+
+
+def localiser_of(path: Path, loaded: TrainedNet, device: Device) -> Localiser:
+    """The net that was loaded from `path`, with that which rates its boxes.
+
+    Raises `ConfigError` if it is not in the folder of a run that localises, `RunError` if the net that rates is not
+    there any more.
+    """
+    if loaded.config.task != "localise" or path.is_file():
+        raise ConfigError(
+            f"{path} is not the folder of a run that predicts boxes, as `vgg-sweep train task=localise` makes them; "
+            "name one, or leave --boxes out."
+        )
+    classifier = classifier_of(read_run(RunFolder(path)), loaded.classes)
+    return Localiser(loaded.net, classifier, loaded.config, len(loaded.classes), loaded.preprocessing, device)
+
+
+def predict_boxes(
+    localiser: Localiser, paths: Sequence[Path], protocol: Protocol, num_guesses: int
+) -> Iterator[BoxPrediction]:
+    """The best guesses of each image, in the order of `paths`: the boxes of a class at all positions, scales and flips
+    merged as OverFeat's are. An image that cannot be read comes with the reason, and the others go on.
+    """
+    passes = passes_of(protocol.method, protocol.test_scales)
+    largest_Q_px = max(each.Q for each in passes)
+    per_batch = max(1, FORWARD_PX[localiser.device.place.type] // largest_Q_px**2)
+    config = localiser.config
+    localiser.to_device()
+    with ThreadPoolExecutor(max(1, config.workers)) as pool:
+        for batch in decoded_ahead(pool, paths, per_batch, largest_Q_px, config.data.exif_rotation):
+            images = [prediction.image for prediction in batch if prediction.image is not None]
+            found = iter(_found(localiser, images, passes, num_guesses))
+            for each in batch:
+                guesses = next(found) if each.image is not None else []
+                yield BoxPrediction(each.path, each.image, guesses, each.error)
+
+
+def _found(
+    localiser: Localiser, images: Sequence[Image.Image], passes: Sequence[Pass], num_guesses: int
+) -> list[list[Guess]]:
+    boxes: list[list[NDArray[np.float32]]] = [[] for _ in images]
+    scores: list[list[NDArray[np.float32]]] = [[] for _ in images]
+    for each in passes:
+        images_HWC = [rescaled(image, each.Q, localiser.preprocessing.interpolation) for image in images]
+        predicted = localiser.predicted(images_HWC, [image.size for image in images], each)
+        for number, (boxes_PK4, scores_PK) in enumerate(predicted):
+            boxes[number].append(boxes_PK4)
+            scores[number].append(scores_PK)
+    return [
+        _guesses(np.concatenate(own), np.concatenate(rated), image.size, num_guesses)
+        for own, rated, image in zip(boxes, scores, images, strict=True)
+    ]
+
+
+def _guesses(
+    boxes_PK4: NDArray[np.float32], scores_PK: NDArray[np.float32], size_px: tuple[int, int], num_guesses: int
+) -> list[Guess]:
+    posteriors_K = scores_PK.mean(axis=0)
+    guesses = []
+    for label in np.argsort(-posteriors_K, kind="stable")[:num_guesses].tolist():
+        box_4, _ = merged(boxes_PK4[:, label % boxes_PK4.shape[1]], scores_PK[:, label])
+        guesses.append(Guess(label, float(posteriors_K[label]), clipped(box_4, *size_px)))
+    return guesses
+
+
+def drawn(image: Image.Image, guesses: Sequence[Guess], names: Sequence[str]) -> Image.Image:
+    """`image` with the boxes of `guesses` and their `names`, the best on top; enlarged if it is small."""
+    factor = max(1, -(-LEAST_PX // min(image.size)))
+    picture = image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    pen, line_px = ImageDraw.Draw(picture), max(2, min(picture.size) // 150)
+    font = ImageFont.load_default(max(12, min(picture.size) // 25))
+    for number, (guess, name) in reversed(list(enumerate(zip(guesses, names, strict=True)))):
+        colour = COLOURS[number % len(COLOURS)]
+        x0, y0, x1, y1 = guess.box_4 + [0, 0, 1, 1]
+        left, top, right, bottom = (round(edge * factor) for edge in (x0, y0, x1, y1))
+        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line_px)
+        text = f" {name} {100 * guess.posterior:.0f} % "
+        corner = (left, top - 1.4 * font.size if top >= 1.4 * font.size else top)  # type: ignore[union-attr]
+        pen.rectangle(pen.textbbox(corner, text, font), fill=colour)
+        pen.text(corner, text, "white", font)
+    return picture
