@@ -120,3 +120,20 @@ def test_composing_has_a_bar_on_a_terminal_once_it_takes_long(
         tell(0.5)
     assert ("Composing the runs" in screen.file.getvalue()) is shown  # type: ignore[attr-defined]
     assert shown or screen.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_patterns_pick_runs_and_what_they_start_from_follows(multirun: Callable[[str], None], tmp_path: Path) -> None:
+    multirun("sweep=table3 'hydra.sweeper.only=\"B-*,D-*\"' 'hydra.sweeper.excluded=\"*-jitter\"'")
+    assert sorted(names(lines(tmp_path, "done"))) == ["A-256", "B-256", "D-256", "D-384"]
+
+
+def test_what_failed_is_tried_again_alone(multirun: Callable[[str], None], tmp_path: Path) -> None:
+    multirun("model=A,B,C")
+    for name in ("B-256", "C-256"):
+        folder = folder_of(tmp_path, name)
+        folder.weights.unlink()
+        folder.update_status(state="failed" if name == "B-256" else "interrupted")
+    with pytest.raises(RunError, match="1 of 2 runs are not done"):
+        multirun("model=A,B 'hydra.sweeper.excluded=\"C-*\"'")
+    multirun("model=A,B,C,D hydra.sweeper.retry=failed")
+    assert names(lines(tmp_path, "done"))[3:] == ["B-256"]

@@ -26,6 +26,7 @@ ORDER = (
     "transfer",
     "import",
     "export",
+    "prune",
     "data",
     "bench",
 )

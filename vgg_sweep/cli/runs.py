@@ -7,6 +7,7 @@ import typer
 
 from vgg_sweep.cli.app import Cfg, ConfigDir, Info, Overrides, Package, Resolve, app
 from vgg_sweep.cli.naming import RunsAndOverrides, refuse_run, with_runs
+from vgg_sweep.cli.picks import Picked, for_sweeper
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,7 +34,7 @@ def train(
 
 @app.command()
 def multirun(
-    overrides: Overrides = None,
+    overrides: Picked = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show the runs and which are done; run nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start finished runs afresh.")] = False,
     config_dir: ConfigDir = None,
@@ -44,7 +45,8 @@ def multirun(
 ) -> None:
     """Train and score many nets, in parallel where they fit.
 
-    Give sweep=NAME or lists such as model=A,B; the default is the twelve runs of Table 3.
+    Give sweep=NAME or lists such as model=A,B; the default is the twelve runs of Table 3. only='D-*' except='*-jitter'
+    and retry=failed pick some of them, and what these start from.
     Repeat the command to continue an interrupted sweep.
     """
     from vgg_sweep.cli import compose
@@ -53,12 +55,8 @@ def multirun(
 
     if num_processes() > 1:
         raise ConfigError("multirun would run in every process of torchrun; run it without torchrun, with devices=N.")
-    if (plan or force) and any(text.startswith("hydra/sweeper=") for text in overrides or []):
-        raise ConfigError("--plan and --force need the default sweeper; leave out hydra/sweeper=.")
-    refuse_run("multirun", overrides or [])
-    asked = {"hydra.sweeper.plan_only=true": plan, "hydra.sweeper.force=true": force}
-    overrides = [*(overrides or []), *(override for override, wanted in asked.items() if wanted)]
-    compose.multirun(train_job, overrides, compose.Flags(config_dir, cfg, resolve, package, info))
+    asked = for_sweeper(overrides or [], plan_only=plan, force=force)
+    compose.multirun(train_job, asked, compose.Flags(config_dir, cfg, resolve, package, info))
 
 
 @app.command()
@@ -134,12 +132,13 @@ def train_job(raw: "DictConfig") -> float | None:
 def score_config(config: "Config") -> None:
     """Score the trained run of `config`."""
     from vgg_sweep.plan.folders import prepare
+    from vgg_sweep.runs.prune import take_back
     from vgg_sweep.sweep.origin import check_origins
     from vgg_sweep.sweep.work import work
 
     run = trained_run(config)
     check_origins([run])
-    prepare(run)
+    take_back(prepare(run))
     work(run, live=True)
     typer.echo(f"Done: {run.folder.posteriors}")
 

@@ -28,6 +28,7 @@ from vgg_sweep.plan.folders import prepare, read_run
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.runs.provenance import typed
+from vgg_sweep.runs.prune import note_asked
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
 from vgg_sweep.sweep.driver import Executor, Stopped, drive
 from vgg_sweep.sweep.executors.process import Processes
@@ -37,6 +38,7 @@ from vgg_sweep.sweep.executors.tasks import Tasks, is_ray
 from vgg_sweep.sweep.executors.waves import Waves
 from vgg_sweep.sweep.forecast import Forecast
 from vgg_sweep.sweep.origin import check_origins, noticed
+from vgg_sweep.sweep.picks import Picks, with_parents
 from vgg_sweep.sweep.points import points
 from vgg_sweep.sweep.work import check
 
@@ -62,8 +64,11 @@ def register() -> None:
 class DagSweeper(Sweeper):
     """Plans the runs that the command line asks for and all they start from, and does those that are not done."""
 
-    def __init__(self, plan_only: bool, force: bool) -> None:
+    def __init__(self, plan_only: bool, force: bool, only: str, excluded: str, retry: str) -> None:
         self.plan_only, self.force = plan_only, force
+        self.only, self.excluded, self.retry = (
+            [word for word in words.split(",") if word] for words in (only, excluded, retry)
+        )
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self._loader, self._master = hydra_context.config_loader, config
@@ -83,11 +88,15 @@ class DagSweeper(Sweeper):
             configs = points(arguments, self._loader, self._master, progress)
         for config in {repr((each.data, each.device)): each for each in configs}.values():
             check(config)
+        settings, runs = configs[0], plan(configs)  # how to run them is not swept over
+        picked = Picks(self.only, self.excluded, self.retry).of(runs)
         if self.force and not self.plan_only:
-            for config in configs:
-                _start_over(plan([config])[-1].folder)
-        settings = configs[0]  # how to run them is not swept over
-        agenda = Agenda(plan(configs), retries=settings.retries, on_start=prepare)
+            asked = {plan([config])[-1].id for config in configs}
+            for run in picked:
+                if run.id in asked:
+                    _start_over(run.folder)
+        retries = max(settings.retries, 1 if self.retry else 0)
+        agenda = Agenda(with_parents(picked, runs), retries=retries, on_start=prepare)
         if not self.force:
             with _patience(screen) as progress:
                 check_origins(agenda.runs, lambda done, total: progress(done / max(total, 1)))
@@ -97,12 +106,15 @@ class DagSweeper(Sweeper):
         screen.print(plan_table(agenda, Forecast.of(agenda.runs, finished), said))
         if self.plan_only:
             return
-        if agenda.is_settled:
-            say_outcome(agenda.runs, screen)
-            return
         for run in agenda.runs:
             if agenda.states[run.id] != "done":
                 _prepare(run)
+        if len(agenda.runs) == len(runs):
+            for sweep in {run.folder.path.parent for run in runs}:
+                note_asked(sweep, typed(), [run.id for run in runs if run.folder.path.parent == sweep])
+        if agenda.is_settled:
+            say_outcome(agenda.runs, screen)
+            return
         try:
             executor = self._executor(agenda, settings)
             with Watch(agenda, executor.num_slots, finished, screen):

@@ -9,6 +9,7 @@ from vgg_sweep.protocols.methods import parse_pass
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass, passes_of
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.prune import are_pruned
 
 
 def passes(config: Config) -> list[Pass]:
@@ -19,10 +20,11 @@ def passes(config: Config) -> list[Pass]:
 
 
 def missing(folder: RunFolder, config: Config) -> list[Pass]:
-    """The passes of the protocol that are not on disk yet, or no longer whole."""
+    """The passes of the protocol that are not on disk yet, or no longer whole; not those that were pruned."""
     scored = folder.boxes if config.task == "localise" else folder.posteriors
     entries = read_json(scored / "manifest.json").get("files", [])
-    there = {Pass(entry["method"], entry["Q"], entry["flip"]) for entry in entries if _is_whole(scored, entry)}
+    whole = [entry for entry in entries if are_pruned(folder) or _is_whole(scored, entry)]
+    there = {Pass(entry["method"], entry["Q"], entry["flip"]) for entry in whole}
     return [each for each in passes(config) if each not in there]
 
 

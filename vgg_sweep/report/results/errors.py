@@ -21,6 +21,7 @@ from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
 from vgg_sweep.protocols.metrics import Misses, ranks, top_k_misses
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder, find_nameless, find_runs
+from vgg_sweep.runs.prune import are_pruned
 
 _ERRORS_FORMAT = 1
 
@@ -129,7 +130,10 @@ class ReportedRun:
         own = (f"model={self.name}", f"train_scale={self.train_scale}", f"seed={self.seed}")
         passes = ",".join(self.config["protocol"]["passes"])
         redo = commands.command("score", *own, *self.overrides, f"protocol.passes=[{passes}]")
-        return Posteriors(self.folder.posteriors, redo if self.has_posteriors else f"{redo}, and pack them in a bundle")
+        return Posteriors(
+            self.folder.posteriors,
+            redo if self.has_posteriors or are_pruned(self.folder) else f"{redo}, and pack them in a bundle",
+        )
 
 
 @dataclass(frozen=True)
@@ -163,8 +167,9 @@ def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[Repor
         )
     runs = []
     for folder in find_runs(sweep):
+        here = has_posteriors and not are_pruned(folder)
         try:
-            run = ReportedRun(folder, read_config(folder.config.read_text(encoding="utf-8")), name, has_posteriors)
+            run = ReportedRun(folder, read_config(folder.config.read_text(encoding="utf-8")), name, here)
             _ = run.slug, run.seed, run.test_scales("multi"), run.overrides  # all that a report needs of it
             runs.append(run)
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:

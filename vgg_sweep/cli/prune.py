@@ -1,0 +1,117 @@
+"""The command that removes what a sweep no longer needs: prune."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vgg_sweep.cli.app import app, newest_sweep
+from vgg_sweep.cli.naming import complete_run, run_folder
+
+if TYPE_CHECKING:
+    from vgg_sweep.runs.folder import RunFolder
+    from vgg_sweep.runs.prune import Removal
+
+
+@app.command()
+def prune(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SWEEP|RUN",
+            help="Sweep folders, or runs such as D-jitter; default: the most recent sweep under outputs/.",
+            autocompletion=complete_run,
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Checkpoints; a run that is not trained then begins anew.")
+    ] = False,
+    posteriors: Annotated[
+        bool, typer.Option("--posteriors", help="Posteriors of scored runs; their rows of tables stay.")
+    ] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Runs that failed or diverged, whole.")] = False,
+    left_the_sweep: Annotated[
+        bool, typer.Option("--left-the-sweep", help="Runs that the sweep's last command does not ask for, whole.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, it is only said what would go.")] = False,
+) -> None:
+    """Remove what a sweep no longer needs, or say what that would free.
+
+    A run that a process works on is never touched.
+    """
+    from vgg_sweep.cli.status import console
+    from vgg_sweep.errors import ConfigError
+    from vgg_sweep.runs.folder import RunLocked
+    from vgg_sweep.runs.prune import Rules, last_asked, removals
+
+    rules = Rules(checkpoints, posteriors, failed, left_the_sweep)
+    asks_nothing = rules == Rules()
+    if asks_nothing and yes:
+        raise ConfigError("--yes needs what is to go: --checkpoints, --posteriors, --failed or --left-the-sweep.")
+    if asks_nothing:
+        rules = Rules(True, True, True, True)
+    folders = _folders(words or [str(newest_sweep())])
+    if left_the_sweep:
+        for sweep in dict.fromkeys(folder.path.parent for folder in folders):
+            command, ids = last_asked(sweep)
+            if ids is None:
+                raise ConfigError(f"{sweep} does not say what its last command was; name the runs that are to go.")
+            typer.echo(f"The last command of {sweep}: {command}")
+    found, locked = [], []
+    for folder in folders:
+        if folder.is_locked():
+            locked.append(folder.id)
+        else:
+            found += removals(folder, rules, last_asked(folder.path.parent)[1])
+    for id in locked:
+        typer.echo(f"{id} is being worked on and stays as it is.")
+    if not found:
+        typer.echo("There is nothing of the kind to remove.")
+        return
+    console().print(_table(found))
+    if asks_nothing:
+        typer.echo("Name what is to go: --checkpoints, --posteriors, --failed, --left-the-sweep.")
+    elif not yes:
+        typer.echo("Nothing is removed yet; --yes does it.")
+    else:
+        _keep_errors(found)
+        for removal in found:
+            try:
+                removal.carry_out()
+            except RunLocked as error:
+                typer.echo(str(error))
+        typer.echo("Removed.")
+
+
+def _folders(words: Sequence[str]) -> list["RunFolder"]:
+    """The runs of the sweeps among `words`, and those that the others name."""
+    from vgg_sweep.runs.folder import find_runs
+
+    return [folder for word in words for folder in (find_runs(Path(word)) or [run_folder(word)])]
+
+
+def _table(found: Sequence["Removal"]) -> object:
+    """A line for each removal: run, what, how much, what it means; and all together."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from vgg_sweep.cli.plans import size
+
+    lines = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("run", "what", "frees", "meaning"):
+        lines.add_column(name, justify="right" if name == "frees" else "left", no_wrap=name in ("run", "frees"))
+    for each in found:
+        lines.add_row(Text(each.folder.id), each.what, size(each.num_bytes), Text(each.meaning))
+    lines.add_row("in all", "", size(sum(each.num_bytes for each in found)), "", style="bold")
+    return lines
+
+
+def _keep_errors(found: Sequence["Removal"]) -> None:
+    """Compute all that a report takes from posteriors before they go; it is kept beside them."""
+    sweeps = dict.fromkeys(each.folder.path.parent for each in found if each.what == "posteriors")
+    if sweeps:
+        from vgg_sweep.report.results.results import load_results
+
+        for sweep in sweeps:
+            load_results(sweep)

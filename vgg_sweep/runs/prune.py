@@ -1,0 +1,100 @@
+"""What of a run's folder can go, what that frees, and what it means."""
+
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_sweep.errors import RunError
+from vgg_sweep.runs.files import read_json, write_json, write_text
+from vgg_sweep.runs.folder import RunFolder
+
+PRUNED = "pruned"
+"""A file in posteriors/: they were removed on purpose, and their errors are kept."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is to go: files of runs, and whole runs that failed or are none of the last command's."""
+
+    checkpoints: bool = False
+    posteriors: bool = False
+    failed: bool = False
+    left_the_sweep: bool = False
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Files of a run that can go, or all of it."""
+
+    folder: RunFolder
+    what: str
+    """`checkpoints`, `posteriors` or `the run`."""
+    paths: tuple[Path, ...]
+    meaning: str
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(
+            file.stat().st_size
+            for path in self.paths
+            for file in ([path] if path.is_file() else path.rglob("*"))
+            if file.is_file()
+        )
+
+    def carry_out(self) -> None:
+        """Raises `RunLocked` if a process works on the run."""
+        with self.folder.locked():
+            if self.what == "posteriors":
+                write_text(self.folder.posteriors / PRUNED, "")
+            for path in self.paths:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def removals(folder: RunFolder, rules: Rules, last_asked: Collection[str] | None) -> list[Removal]:
+    """What `rules` let go of a run. `last_asked` are the ids of the last command of its sweep, None if not known."""
+    state = folder.status().get("state")
+    if rules.failed and state in ("failed", "diverged"):
+        return [Removal(folder, "the run", (folder.path,), f"it {state}; asked for again, it begins anew")]
+    if rules.left_the_sweep and last_asked is not None and folder.id not in last_asked:
+        return [Removal(folder, "the run", (folder.path,), "not among the runs of the sweep's last command")]
+    return [each for each in _files(folder, rules) if each.paths]
+
+
+def _files(folder: RunFolder, rules: Rules) -> Iterator[Removal]:
+    if rules.checkpoints:
+        paths = (*sorted(folder.checkpoints.glob("*")), *folder.posteriors.glob("parts"))
+        meaning = "needed no more" if folder.is_trained else "it would begin anew"
+        yield Removal(folder, "checkpoints", paths, meaning)
+    if rules.posteriors and (folder.posteriors / "manifest.json").exists():
+        paths = tuple(sorted(folder.posteriors.glob("*.npy")))
+        meaning = f"`vgg-sweep score {folder.path}` makes them anew" if folder.is_trained else "there are no weights"
+        yield Removal(folder, "posteriors", paths, f"errors stay; {meaning}")
+
+
+def are_pruned(folder: RunFolder) -> bool:
+    """Whether a run's posteriors were removed on purpose: it is as done as before."""
+    return (folder.posteriors / PRUNED).exists()
+
+
+def take_back(folder: RunFolder) -> None:
+    """Let a run's posteriors be made anew."""
+    (folder.posteriors / PRUNED).unlink(missing_ok=True)
+
+
+def note_asked(sweep: Path, command: str, ids: Collection[str]) -> None:
+    """Write down which runs the last command of a sweep asked for; one that may only be read goes without."""
+    with suppress(OSError):
+        write_json(sweep / "sweep.json", {"command": command, "runs": sorted(ids)})
+
+
+def last_asked(sweep: Path) -> tuple[str, list[str] | None]:
+    """The last command of a sweep and the ids of its runs; None where none was noted."""
+    with suppress(RunError, KeyError):
+        asked = read_json(sweep / "sweep.json")
+        return asked["command"], asked["runs"]
+    return "", None
