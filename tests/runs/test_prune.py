@@ -10,7 +10,7 @@ from tests.sweeps import make_sweep
 from tests.tiny import tiny_run
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.passes import missing, passes
-from vgg_sweep.report.results.results import load_results
+from vgg_sweep.report.results.results import read_results
 from vgg_sweep.runs.folder import RunFolder, RunLocked, find_runs
 from vgg_sweep.runs.prune import Rules, last_asked, note_asked, removals, take_back
 
@@ -45,12 +45,12 @@ def test_each_rule_lets_go_of_what_it_says(tmp_path: Path) -> None:
 
 def test_rows_of_tables_outlive_the_posteriors_and_the_run_stays_done(tmp_path: Path) -> None:
     folders = sweep_of(tmp_path)
-    before = load_results(tmp_path / "outputs" / "demo")
+    before = read_results(tmp_path / "outputs" / "demo")
     for folder in folders:
         for removal in removals(folder, Rules(posteriors=True), None):
             removal.carry_out()
     assert not list(tmp_path.rglob("*.npy"))
-    assert load_results(tmp_path / "outputs" / "demo").equals(before)
+    assert read_results(tmp_path / "outputs" / "demo").equals(before)
     assert len(before[before["fusion"] != ""]) > 0  # Table 6's fusions, too
     run = tiny_run(tmp_path)
     prepare(run)

@@ -111,7 +111,7 @@ def _keep_errors(found: Sequence["Removal"]) -> None:
     """Compute all that a report takes from posteriors before they go; it is kept beside them."""
     sweeps = dict.fromkeys(each.folder.path.parent for each in found if each.what == "posteriors")
     if sweeps:
-        from vgg_sweep.report.results.results import load_results
+        from vgg_sweep.report.results.results import read_results
 
         for sweep in sweeps:
-            load_results(sweep)
+            read_results(sweep)
