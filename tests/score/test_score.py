@@ -32,7 +32,7 @@ from vgg_sweep.score import score as score_module
 from vgg_sweep.score.arithmetic import check_same_arithmetic, scoring_choice
 from vgg_sweep.score.cost import macs
 from vgg_sweep.score.score import score
-from vgg_sweep.train.train import set_initial_weights
+from vgg_sweep.train.beginning import set_initial_weights
 
 FIGURES = Statistics([0.4, 0.5, 0.6], [0.1, 0.02, 0.01], torch.eye(3).tolist())
 NUM_IMAGES = 11

@@ -16,8 +16,9 @@ from vgg_sweep.machine.device import choose_device
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.progress import Interrupted
+from vgg_sweep.train.beginning import set_initial_weights
 from vgg_sweep.train.step import Learner
-from vgg_sweep.train.train import set_initial_weights, train
+from vgg_sweep.train.train import train
 
 FIGURES = Statistics([0.4, 0.5, 0.6], [0.1, 0.02, 0.01], torch.eye(3).tolist())
 

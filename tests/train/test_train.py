@@ -25,9 +25,10 @@ from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.progress import Diverged, Interrupted, Reporter
 from vgg_sweep.train import train as train_module
+from vgg_sweep.train.beginning import fine_tuning_stream, set_initial_weights
 from vgg_sweep.train.checkpoints import checkpoint_files
 from vgg_sweep.train.step import Learner
-from vgg_sweep.train.train import fine_tuning_stream, set_initial_weights, train
+from vgg_sweep.train.train import train
 from vgg_sweep.train.validate import validate
 
 

@@ -26,6 +26,7 @@ from vgg_sweep.config.options import conf_dir
 from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import did_you_mean, groups, settings
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.start import adopted
 
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "joblib": "joblib"}
 """Launchers that come with an extra of ours."""
@@ -60,7 +61,7 @@ def run(task: Callable[[Config], None], overrides: list[str], flags: Flags) -> N
 
     def job(raw: DictConfig) -> None:
         try:  # what `task` raises is not for Hydra, which would print it in its own way
-            task(checked(raw))
+            task(adopted(checked(raw), {text.partition("=")[0].lstrip("+~") for text in overrides}))
         except Exception as error:
             failures.append(error)
 

@@ -108,8 +108,9 @@ def train_config(config: "Config") -> None:
         said = [*notes(runs), *foretold(run.config for run in runs if not run.folder.is_trained)]
         console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, []), said))
     for run in runs:
-        prepare(run).note_command(typed())
-        work(run, live=True)
+        if not run.is_at_hand:
+            prepare(run).note_command(typed())
+            work(run, live=True)
     if is_first_process():
         typer.echo(f"Done: {runs[-1].folder.path}")
         say_outcome(runs[-1:], console())

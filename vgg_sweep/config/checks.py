@@ -38,7 +38,11 @@ def valid(config: Config) -> Config:
         )
     if config.jobs != "auto" and not (config.jobs.isdigit() and int(config.jobs) > 0):
         raise ConfigError(f"jobs={config.jobs} is neither `auto` nor a positive number.")
-    if "BN" in config.model.columns and config.imported.sha256 is None:
+    if config.start_from is not None and config.warm_start == "none":
+        raise ConfigError(f"start_from={config.start_from} and warm_start=none contradict each other; leave one out.")
+    if config.start_from is not None and config.imported.sha256 is not None:
+        raise ConfigError(f"start_from={config.start_from} is for nets that are trained; leave it out to import one.")
+    if "BN" in config.model.columns and config.imported.sha256 is None and config.start_from is None:
         _check_batch_norm(config)
     _check_scales(config)
     _check_task(config)

@@ -64,7 +64,9 @@ class Recipe(NormRecipe):
     max_steps: int = setting(370_000, above=0)
     lr: float = setting(0.01, above=0)
     fine_tune_lr: float = setting(0.001, above=0)
-    """Initial rate of a run that starts from another scale (stated for S=384; for jitter not stated)."""
+    """Initial rate of a run that starts from another scale (stated for S=384; for jitter not stated), and of the layers
+    that start_from copies, whose new ones have `lr`.
+    """
     momentum: float = setting(0.9, at_least=0, below=1)
     weight_decay: float = setting(5e-4, at_least=0)
     dropout: float = setting(0.5, at_least=0, below=1)
@@ -197,6 +199,12 @@ class Config:
     boxes: str = net("pcr", choices=("scr", "pcr"))
     """Of task=localise: one box for all classes (`scr`, 4 outputs), or one a class (`pcr`, 4 for each)."""
     localise: Localise = field(default_factory=Localise)
+    start_from: str | None = setting(None)
+    """The run whose layers this one begins with, as far as they fit, in place of the paper's parents: a folder, id or
+    slug. Column, width, crop, rounding and preprocessing are then its own.
+    """
+    trainable: str = setting("all", choices=("all", "fc", "last"))
+    """`all` layers, the FC layers (`fc`) or the `last` of these; new layers in any case. The others stay as copied."""
     warm_start: str = setting("paper", choices=("paper", "none"))
     """`paper`: parents as in Sect. 3.1; `none`: every run from random weights."""
     out: str = request("outputs/${data.name}")

@@ -6,6 +6,7 @@ It lies in the metadata of a .safetensors or an .onnx, beside the arrays of an .
 
 import json
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -34,6 +35,8 @@ def tag_values(loaded: TrainedNet, preprocessing: Preprocessing) -> dict[str, st
     """The tag of a file whose tensors take images of `preprocessing`; it names no folder of this machine."""
     own, default = loaded.config, Config()
     config = replace(own, data=replace(own.data, root=None), out=default.out, cache=default.cache, run=None)
+    if own.start_from is not None:
+        config = replace(config, start_from=Path(own.start_from).name)
     added = {CONFIG_KEY: OmegaConf.to_yaml(config), PREPROCESSING_KEY: json.dumps(asdict(preprocessing))}
     return loaded.metadata | added
 

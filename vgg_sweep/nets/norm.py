@@ -18,7 +18,9 @@ def normalisations(net: nn.Module) -> list[nn.BatchNorm2d]:
 
 def normalises_over_batch(net: nn.Module) -> bool:
     """Whether what `net` makes of an image in training depends on the others of the batch."""
-    return any(module.weight.requires_grad for module in normalisations(net))
+    return any(
+        module.weight.requires_grad and not isinstance(module, FrozenBatchNorm) for module in normalisations(net)
+    )
 
 
 def parameter_groups(net: nn.Module, weight_decay: float, *, bn_decay: bool) -> list[dict[str, Any]]:

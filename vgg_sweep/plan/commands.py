@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import groupby, product
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -49,6 +50,8 @@ def _shared(config: Mapping[str, Any]) -> str:
 def _settings(shared: str) -> dict[str, Any]:
     known, values = schema_fields(), flat(json.loads(shared))
     unused = "data.fractals." if values.get("data.source") != "fractals" else "?"
+    if values.get("start_from") is not None:
+        values["start_from"] = Path(values["start_from"]).name  # wherever that run lies now
     return {
         name: value
         for name, value in values.items()

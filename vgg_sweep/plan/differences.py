@@ -29,6 +29,7 @@ def notes(runs: Sequence[Run]) -> list[str]:
     Why runs are new although one of the same net, train scale and seed exists; and which of those that have begun, or
     are done, were made with other versions, code, arithmetic or parents than would be used now.
     """
+    runs = [run for run in runs if not run.is_at_hand]
     begun = {run.id: made for run in runs if (made := _made(run))}
     new = [run for run in runs if run.id not in begun]
     return [*_new_because(new, {run.id for run in runs}), *_made_otherwise(runs, begun)]

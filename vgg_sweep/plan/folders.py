@@ -15,6 +15,7 @@ from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.commands import flat
 from vgg_sweep.plan.runs import Run, plan, with_passes
+from vgg_sweep.plan.start import unnamed_arithmetic
 from vgg_sweep.runs.files import remove_temporaries, write_text
 from vgg_sweep.runs.folder import RunFolder, find_runs, waiting_lock
 from vgg_sweep.runs.naming import find_run, not_a_run
@@ -70,14 +71,14 @@ def read_run(folder: RunFolder, *, as_asked: bool = False) -> Run:
         raw = OmegaConf.load(file)
         if not isinstance(raw, DictConfig):
             raise ValueError("it holds no settings")
-        run = plan([checked(raw)])[-1]
+        run = plan([checked(raw)], are_known=True)[-1]
     except (OSError, ValueError, OmegaConfBaseException, YAMLError) as error:
         raise RunError(
             f"{file} is not a whole configuration ({error}); put back a copy of it, or move {folder.path} elsewhere "
             "and give the command of this run again."
         ) from error
     if run.id != folder.id:  # the ids of older runs are made without the arithmetic
-        older = plan([_with(run.config, _defaults(Role.ARITHMETIC))])[-1]
+        older = plan([unnamed_arithmetic(run.config)], are_known=True)[-1]
         run = replace(older, config=run.config) if older.id == folder.id else run
     return run
 

@@ -22,9 +22,8 @@ from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.images.decode import BadImage, decoded
-from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.images.views.crops import rescaled
-from vgg_sweep.images.views.preprocessing import in_rgb, net_input, own_preprocessing
+from vgg_sweep.images.views.preprocessing import net_input, of_trained
 from vgg_sweep.nets.activations import activations
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
 from vgg_sweep.nets.weights import load_weights, own_fingerprint, read_metadata
@@ -157,12 +156,7 @@ def _load(weights: Path, config: Config) -> TrainedNet:
     classes = json.loads(metadata["classes"])
     net = build_net(config, len(classes))
     load_weights(net, weights)
-    if config.imported.sha256 is not None:
-        preprocessing = in_rgb(config.preprocessing)
-    else:
-        statistics = Statistics(**json.loads(metadata["statistics"]))
-        preprocessing = own_preprocessing(statistics, config.recipe.pixel_max)
-    return TrainedNet(net.eval(), config, preprocessing, classes, metadata)
+    return TrainedNet(net.eval(), config, of_trained(config, metadata), classes, metadata)
 
 
 def as_image(picture: Picture, *, exif_rotation: bool) -> Image.Image:

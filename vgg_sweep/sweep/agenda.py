@@ -16,7 +16,11 @@ SETTLED = ("done", *FAILED, "interrupted", "blocked")
 
 
 def found_state(run: Run) -> str:
-    """What a run's folder says: new, running, interrupted, failed, diverged, or done with all its protocol's passes."""
+    """What a run's folder says: new, running, interrupted, failed, diverged, or done with all its protocol's passes; if
+    it is only to be started from, done once it is trained.
+    """
+    if run.is_at_hand:
+        return "done"
     state: str = run.folder.status().get("state", "new")
     if state == "done" and not (run.folder.is_trained and not missing(run.folder, run.config)):
         return "interrupted"

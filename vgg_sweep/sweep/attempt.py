@@ -11,11 +11,11 @@ from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import statistics
-from vgg_sweep.images.views.preprocessing import in_rgb, own_preprocessing
+from vgg_sweep.images.views.preprocessing import in_rgb, of_trained
 from vgg_sweep.machine.device import choose_device
 from vgg_sweep.machine.ranks import Ranks, join_ranks
 from vgg_sweep.nets.vgg import build_net
-from vgg_sweep.nets.weights import load_weights
+from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
@@ -67,7 +67,7 @@ def _trained(run: Run, images: ImageSet, boxes: SetBoxes | None, reporter: Repor
             images, boxes = only_with_boxes(images, boxes, reporter.note)
         train(run, images, figures, choose_device(config, choice), reporter, ranks, boxes)
         ranks.wait()
-    return own_preprocessing(figures, config.recipe.pixel_max)
+    return of_trained(config, read_metadata(run.folder.weights))
 
 
 def _score(

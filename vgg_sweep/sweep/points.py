@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from vgg_sweep.config.checks import checked, valid
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.start import adopted
 
 DEFAULT_SWEEP = "table3"
 PICKS = ("model", "train_scale")
@@ -31,8 +32,8 @@ def points(
     """The configurations that the command line `arguments` asks for: Hydra's sweeps crossed with the grids of `sweep=`.
 
     `model` and `train_scale` named on the command line pick points of the grids; anything else named there replaces
-    what a grid says. With no sweep, model or train scale chosen, the grids are those of Table 3. `progress` is told the
-    share that is composed, from 0 to 1. Raises `ConfigError` if none is left.
+    what a grid says. With no sweep, model, train scale or start_from chosen, the grids are those of Table 3. `progress`
+    is told the share that is composed, from 0 to 1. Raises `ConfigError` if none is left.
     """
     composer = _Composer(loader, master)
     overrides = OverridesParser.create(loader).parse_overrides(list(arguments))
@@ -42,11 +43,11 @@ def points(
     for number, point in enumerate(crossed):
         progress(number / len(crossed))
         composed = composer.compose(point)
-        if not composed.raw.sweep.grids and not named & {"sweep", *PICKS}:
+        if not composed.raw.sweep.grids and not named & {"sweep", "start_from", *PICKS}:
             point = [*point, f"sweep={DEFAULT_SWEEP}"]
             composed = composer.compose(point)
         if not composed.raw.sweep.grids:
-            found.append(composed.config)
+            found.append(adopted(composed.config, named))
             continue
         picked = {group: composed.choices[group] for group in PICKS if group in named}
         all_cells = list(cells(OmegaConf.to_container(composed.raw.sweep.grids)))
@@ -54,7 +55,7 @@ def points(
             progress((number + place / len(all_cells)) / len(crossed))
             if all(str(cell.get(group, choice)) == choice for group, choice in picked.items()):
                 more = [composer.override(key, value) for key, value in cell.items() if key not in named]
-                found.append(composer.compose([*point, *more]).config)
+                found.append(adopted(composer.compose([*point, *more]).config, named | cell.keys()))
     if not found:
         raise ConfigError(
             f"no run of the sweep has {' '.join(arguments)}; "

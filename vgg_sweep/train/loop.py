@@ -86,6 +86,7 @@ class Loop:
             ranks=self.learner.ranks,
             wraps=config.recipe.last_batch == "wrap",
             targets=self.task.targets,
+            filter=self.learner.preprocessing.interpolation,
         )
         epoch, first = divmod(self.state.step, self.budget.steps_per_epoch)
         while True:

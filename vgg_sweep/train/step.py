@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -15,6 +15,7 @@ from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.norm import freeze, normalises_over_batch, parameter_groups, share_statistics
+from vgg_sweep.nets.start import by_rate
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.train.objectives import Objective, classification
 from vgg_sweep.train.parts import in_groups, in_steps
@@ -31,10 +32,11 @@ class Learner:
         device: Device,
         ranks: Ranks = ALONE,
         note: Callable[[str], None] = print,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         self.net, self.config, self.statistics, self.device, self.ranks = net, config, statistics, device, ranks
         self.preprocessing = own_preprocessing(statistics, config.recipe.pixel_max)
-        self.optimizer = make_optimizer(net, config, device)
+        self.optimizer = make_optimizer(net, config, device, shares or {})
         self.scaler = torch.amp.GradScaler(device.place.type, enabled=device.precision == "fp16")
         self.lr = 0.0
         self.stream: tuple[int, ...] = ()
@@ -62,7 +64,7 @@ class Learner:
                 state["momentum_buffer"].mul_(self.lr / lr)
         self.lr = lr
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("share", 1.0)
 
     def step(self, batch: Batch, step: int) -> tuple[float, float]:
         """One step on the mean loss of the effective batch. Returns that and the batch's error in percent.
@@ -140,8 +142,9 @@ class Learner:
         self._note(f"out of memory: from now on {self.micro_batch} images at a time, with the same result")
 
 
-def make_optimizer(net: VGG, config: Config, device: Device) -> torch.optim.SGD:
-    """SGD with momentum and L2 decay on all trainable parameters, biases too (the paper does not exempt them).
+def make_optimizer(net: VGG, config: Config, device: Device, shares: Mapping[str, float]) -> torch.optim.SGD:
+    """SGD with momentum and L2 decay on all trainable parameters, biases too (the paper does not exempt them); those
+    that `shares` names have such a multiple of the rate.
 
     Fused except for fp16: if the first step overflows, torch 2.14's fused SGD starts from momentum that nobody set.
     """
@@ -149,7 +152,7 @@ def make_optimizer(net: VGG, config: Config, device: Device) -> torch.optim.SGD:
         freeze(net.features)
     recipe = config.recipe
     fused = device.precision != "fp16"
-    groups = parameter_groups(net, recipe.weight_decay, bn_decay=recipe.bn_decay)
+    groups = by_rate(parameter_groups(net, recipe.weight_decay, bn_decay=recipe.bn_decay), net, shares)
     return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
 
 

@@ -10,23 +10,20 @@ from dataclasses import asdict
 from statistics import median
 
 import numpy as np
-import torch
 
-from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import refuse_dropped
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import Statistics
-from vgg_sweep.images.views.augment import derived_seed
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
-from vgg_sweep.nets.initial import copy_all, copy_below_last, draw_weights, warm_start_from_A
-from vgg_sweep.nets.vgg import VGG, build_net
-from vgg_sweep.nets.weights import load_state, own_fingerprint, save_weights
+from vgg_sweep.nets.vgg import build_net
+from vgg_sweep.nets.weights import own_fingerprint, save_weights
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
+from vgg_sweep.train.beginning import begin, fine_tuning_stream
 from vgg_sweep.train.checkpoints import Checkpoints, TrainingState, restore
 from vgg_sweep.train.loop import Loop, peak_memory_bytes
 from vgg_sweep.train.parts import check_batches
@@ -57,9 +54,10 @@ def train(
     device.reset_peak_memory()
     device.expect_shapes(alike=True)
     net = build_net(config, len(images.classes))
-    copied = set_initial_weights(net, run)
+    beginning = begin(net, run, images.classes)
     net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
-    learner = Learner(net, config, statistics, device, ranks, reporter.note)
+    learner = Learner(net, config, statistics, device, ranks, reporter.note, beginning.shares)
+    learner.preprocessing = beginning.preprocessing or learner.preprocessing
     check_batches(config, len(images.train), ranks, is_whole=learner.is_whole)
     task = task_of(config, images, boxes)
     learner.lr, learner.objective = run.lr, task.objective
@@ -74,8 +72,10 @@ def train(
         f"training {config.model.name} at S={config.train_scale.name}{task.name} on {device.name}, {device.precision}, "
         f"{device.layout}, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of "
         f"{config.recipe.batch_size} images, {len(images.train)} images an epoch, from step {state.step}"
-        + (f"; {len(copied)} layers from {run.parent.id}" if run.parent else "")
+        + (f"; {len(beginning.copied)} layers from {run.parent.id}" if run.parent else "")
     )
+    for note in beginning.notes:
+        reporter.note(note)
     with closing(Checkpoints(folder, config)) as checkpoints:
         loop = Loop(run, images, task, learner, state, the_budget, checkpoints, reporter, state.window)
         loop.train()
@@ -90,6 +90,8 @@ def train(
             "pixel_max": repr(config.recipe.pixel_max),
             "data_fingerprint": images.fingerprint,
         }
+        if beginning.preprocessing is not None:
+            metadata["preprocessing"] = json.dumps(asdict(beginning.preprocessing))
         folder.update_record(
             params=sum(p.numel() for p in net.parameters()),
             train_seconds=round(state.seconds, 2),
@@ -108,7 +110,8 @@ def train(
             val_error=state.val_errors[-1] if state.val_errors else None,
             stuck_at_chance=loop.window.is_at_chance(task.num_classes),
             steps=state.step,
-            copied=copied,
+            copied=beginning.copied,
+            **beginning.record,
             rules=state.rules,
             **_lrn(learner, images, reporter),
             **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
@@ -129,35 +132,3 @@ def _lrn(learner: Learner, images: ImageSet, reporter: Reporter) -> dict[str, fl
             "the paper, makes its activations large enough"
         )
     return {"lrn_factor_spread": spread}
-
-
-def fine_tuning_stream(run: Run) -> tuple[int, ...]:
-    """What sets the random draws of a run apart from those of the runs that it fine-tunes: how many these are, and S.
-
-    Empty for a run that does not go on from another scale.
-    """
-    num_ancestors, S = 0, run.config.train_scale.S
-    while run.fine_tunes and run.parent is not None:
-        num_ancestors, run = num_ancestors + 1, run.parent
-    return (num_ancestors, *S) if num_ancestors else ()
-
-
-def set_initial_weights(net: VGG, run: Run) -> list[str]:
-    """Give `net` its initial weights: random, then what the parent of the run lends.
-
-    Returns the names of the layers copied.
-    """
-    generator = torch.Generator().manual_seed(derived_seed("init", run.config.seed))
-    draw_weights(net, run.config.recipe.init, generator)
-    if run.parent is None:
-        return []
-    if not run.parent.folder.is_trained:
-        raise RunError(
-            f"{run.id} starts from {run.parent.id}, which has no weights in {run.parent.folder.path}; train that first."
-        )
-    parent_state = load_state(run.parent.folder.weights)
-    if run.config.task == "localise":
-        tensors = copy_below_last(net, parent_state)
-    else:
-        tensors = copy_all(net, parent_state) if run.fine_tunes else warm_start_from_A(net, parent_state)
-    return list(dict.fromkeys(net.layer_of(name) for name in tensors))

@@ -71,11 +71,11 @@ def single_Q_px(config: Config) -> int:
 def inputs(learner: Learner, split: Split) -> Iterator[tuple[torch.Tensor, list[int]]]:
     """Centre crops of this rank's images as the net's input_NCHW with their indices, a micro-batch at a time."""
     config, Q_px = learner.config, single_Q_px(learner.config)
-    own = learner.ranks.share(range(len(split)))
+    own, filter = learner.ranks.share(range(len(split))), learner.preprocessing.interpolation
 
     def centre_crop(index: int) -> np.ndarray | None:
         image = usable_or_none(split, index, Q_px)
-        return None if image is None else views(rescaled(image, Q_px), "centre-crop", config.crop)[0]
+        return None if image is None else views(rescaled(image, Q_px, filter), "centre-crop", config.crop)[0]
 
     with ThreadPoolExecutor(max(1, config.workers)) as pool:
         for first in range(0, len(own), learner.micro_batch):

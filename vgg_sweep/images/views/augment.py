@@ -53,16 +53,18 @@ def derived_seed(purpose: str, *numbers: int) -> int:
     return int.from_bytes(hashlib.sha256(repr((purpose, *numbers)).encode()).digest()[:8]) >> 1
 
 
-def training_view(image: Image.Image, S_px: int, offset_2: tuple[float, float], flip: bool, crop: int) -> np.ndarray:
+def training_view(
+    image: Image.Image, S_px: int, offset_2: tuple[float, float], flip: bool, crop: int, filter: str = "bilinear"
+) -> np.ndarray:
     """A `crop` x `crop` uint8 HWC crop of `image` rescaled to smallest side S.
 
     Only the crop's box is rescaled, whose pixels differ from a crop of the whole rescaled image by up to two grey
-    levels, the rounding between Pillow's two passes. Bilinear with antialiasing (the paper does not name its filter).
+    levels, the rounding between Pillow's two passes. With antialiasing (the paper does not name its filter).
     """
     width, height, left, top = place(image.size, S_px, offset_2, crop)
     x_scale, y_scale = image.width / width, image.height / height
     box = (left * x_scale, top * y_scale, (left + crop) * x_scale, (top + crop) * y_scale)
-    view = image.resize((crop, crop), Image.Resampling.BILINEAR, box=box)
+    view = image.resize((crop, crop), Image.Resampling[filter.upper()], box=box)
     return np.asarray(view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else view)
 
 

@@ -74,6 +74,8 @@ class Loader:
     """Whether the last batch of an epoch is filled up with the epoch's first images."""
     targets: Targets | None = None
     """Where boxes are learnt, what the images of the split teach."""
+    filter: str = "bilinear"
+    """Of the rescaling to S."""
 
     def batches(self, split: Split, draws: Draws, first: int) -> Iterator[Batch]:
         """The epoch's batches from number `first` on, in the order of the draws; the last one may be smaller,
@@ -103,7 +105,7 @@ class Loader:
         images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
         targets_N4 = torch.from_numpy(np.tile(NO_TARGET, (len(rows), 1)))
         seen_N = [
-            pool.submit(draw_view, view_HWC, split, draws, int(indices[row]), self.targets, target_4)
+            pool.submit(draw_view, view_HWC, split, draws, int(indices[row]), self.filter, self.targets, target_4)
             for view_HWC, target_4, row in zip(images_NHWC.numpy(), targets_N4.numpy(), rows, strict=True)
         ]
         return _Ordered(images_NHWC, targets_N4, indices, rows, seen_N)
@@ -188,6 +190,7 @@ def draw_view(
     split: Split,
     draws: Draws,
     index: int,
+    filter: str = "bilinear",
     targets: Targets | None = None,
     target_4: np.ndarray = NO_TARGET,
 ) -> int | None:
@@ -205,7 +208,7 @@ def draw_view(
             continue
         offset_2 = (float(draws.offset_N2[index, 0]), float(draws.offset_N2[index, 1]))
         S_px, flip, crop = int(draws.S_N[index]), bool(draws.flip_N[index]), view_HWC.shape[0]
-        view_HWC[:] = training_view(image, S_px, offset_2, flip, crop)
+        view_HWC[:] = training_view(image, S_px, offset_2, flip, crop, filter)
         if targets is not None:
             target_4[:] = targets.of(candidate, training_crop(image.size, S_px, offset_2, flip, crop))
         return candidate

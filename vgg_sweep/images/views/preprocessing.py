@@ -1,16 +1,30 @@
 """What an image becomes before it enters a net: of nets trained here, and of imported ones."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 
 from vgg_sweep.config.imported import Preprocessing
+from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.statistics import Statistics
 
 
 def own_preprocessing(statistics: Statistics, pixel_max: float) -> Preprocessing:
     """That of nets trained here: RGB, the training set's mean subtracted (Sect. 2.1)."""
     return Preprocessing(pixel_max=pixel_max, mean=[mean * pixel_max for mean in statistics.mean_rgb])
+
+
+def of_trained(config: Config, metadata: Mapping[str, str]) -> Preprocessing:
+    """That of RGB images for the run of `config`, by the `metadata` of its weights: what these say, as where a run has
+    started from another; an imported net's own; or by the mean of the training set.
+    """
+    if "preprocessing" in metadata:
+        return in_rgb(Preprocessing(**json.loads(metadata["preprocessing"])))
+    if config.imported.sha256 is not None:
+        return in_rgb(config.preprocessing)
+    return own_preprocessing(Statistics(**json.loads(metadata["statistics"])), config.recipe.pixel_max)
 
 
 def in_rgb(preprocessing: Preprocessing) -> Preprocessing:

@@ -55,6 +55,16 @@ class BoxRun:
         return str(self.run.config.get("trainable", "all"))
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Those beside what the rows of Tables 8 and 9 name."""
+        return {name: value for name, value in self.run.settings.items() if name != "trainable"}
+
+    @property
+    def overrides(self) -> list[str]:
+        """Of the same."""
+        return [word for word in self.run.overrides if not word.startswith("trainable=")]
+
+    @property
     def kind(self) -> tuple[str, str, str]:
         """What nets that are fused must share besides seed and settings."""
         return self.run.name, self.boxes, self.trainable
@@ -62,7 +72,7 @@ class BoxRun:
     @cached_property
     def predictions(self) -> Predictions:
         own = (f"model={self.run.name}", f"train_scale={self.run.train_scale}", f"seed={self.run.seed}")
-        words = (*own, "task=localise", f"boxes={self.boxes}", f"trainable={self.trainable}", *self.run.overrides)
+        words = (*own, "task=localise", f"boxes={self.boxes}", f"trainable={self.trainable}", *self.overrides)
         return Predictions(self.run.folder.path / "boxes", commands.command("train", *words))
 
     def scales(self, rule: str) -> tuple[int, ...]:
@@ -104,7 +114,7 @@ def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequ
     there = [run for run in runs if run.predictions.are_there]
     labels = [
         ", ".join(f"{setting}={value}" for setting, value in each.items())
-        for each in swept([run.run.settings for run in there])
+        for each in swept([run.settings for run in there])
     ]
     settings = dict(zip((run.id for run in there), labels, strict=True))
     classifiers = {run.id: best_classifier(run, scores) for run in there}
@@ -154,7 +164,7 @@ def _names(members: Sequence[BoxRun], rule: str) -> dict[str, Any]:
         "boxes": members[0].boxes,
         "trainable": members[0].trainable,
         "seed": first.seed,
-        "overrides": tuple(first.overrides),
+        "overrides": tuple(members[0].overrides),
     }
 
 
