@@ -26,7 +26,7 @@ from vgg_sweep.runs.progress import Interrupted, Reporter
 from vgg_sweep.score import boxes as boxes_module
 from vgg_sweep.score.boxes import score_boxes
 from vgg_sweep.score.localiser import Localiser, kept_classes
-from vgg_sweep.train.train import set_initial_weights
+from vgg_sweep.train.beginning import set_initial_weights
 
 OUTPUTS = {"scr": [[0.25, 0.5, 0.5, 0.75]], "pcr": [[0.5, 0.5, 0.5, 0.5], [0.25, 0.5, 0.5, 0.75], [0.9, 0.2, 0.4, 0.1]]}
 """What the nets of these tests predict everywhere, in units of their crop: a box, or one for each of three classes."""
