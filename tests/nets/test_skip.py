@@ -14,7 +14,7 @@ from tests.train.test_step import FIGURES, batch
 from vgg_sweep.config.options import load_option
 from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
 from vgg_sweep.machine.device import choose_device
-from vgg_sweep.nets.activations import activations
+from vgg_sweep.nets.activations import activations, mean_activations
 from vgg_sweep.nets.columns import net_macs, num_params
 from vgg_sweep.nets.initial import draw_weights
 from vgg_sweep.nets.memory import activation_bytes_training
@@ -207,6 +207,10 @@ def test_activations_of_a_block_are_those_behind_the_sum(tmp_path):
         expected = theirs.eval()[:3](images_NCHW)  # stage 1, its pool, and the first block of stage 2
     for layer in ("conv2_2", "skip2_1"):
         torch.testing.assert_close(activations(net, images_NCHW, layer), expected, **CLOSE)
+    means = dict(mean_activations(net, images_NCHW, ["skip2_1", "conv1_1", "conv2_2"]))
+    assert list(means) == ["conv1_1", "skip2_1", "conv2_2"]
+    torch.testing.assert_close(means["skip2_1"], expected.mean((2, 3)), **CLOSE)
+    torch.testing.assert_close(means["conv2_2"], expected.mean((2, 3)), **CLOSE)
     sums = activations(net, images_NCHW, "conv2_2", before_relu=True)
     assert sums.min() < 0
     torch.testing.assert_close(sums.relu(), expected, **CLOSE)

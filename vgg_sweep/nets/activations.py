@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.nets.columns import output_sides
-from vgg_sweep.nets.skip import Skip, through
+from vgg_sweep.nets.skip import Skip, outputs, through
 from vgg_sweep.nets.vgg import VGG
 
 
@@ -35,14 +35,12 @@ def mean_activations(net: VGG, images_NCHW: Tensor, layers: Sequence[str]) -> It
     in the order of the net. Otherwise as `activations`.
     """
     modules = {layer: _up_to(net, layer, before_relu=False) for layer in layers}
-    ends = {len(own): layer for layer, own in modules.items()}
-    _check_sides(net, images_NCHW, ends[max(ends)])
+    last = max(modules, key=lambda layer: len(modules[layer]))
+    _check_sides(net, images_NCHW, last)
     with torch.no_grad():
-        activations_NChw = images_NCHW
-        for number, module in enumerate(modules[ends[max(ends)]], start=1):
-            activations_NChw = module(activations_NChw)
-            if number in ends:
-                yield ends[number], activations_NChw.float().mean((2, 3))
+        for number, activations_NChw in enumerate(outputs(modules[last], images_NCHW), start=1):
+            for layer in (layer for layer, own in modules.items() if len(own) == number):
+                yield layer, activations_NChw.float().mean((2, 3))
 
 
 def check_layer(net: VGG, layer: str) -> None:

@@ -3,7 +3,7 @@
 Axes: N images, C channels, h w positions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,6 +52,14 @@ class Chain(nn.Sequential):
 
 def through(modules: Iterable[nn.Module], input: Tensor) -> Tensor:
     """What `modules`, from the first of a chain on, make of `input`."""
+    output = input
+    for each in outputs(modules, input):
+        output = each
+    return output
+
+
+def outputs(modules: Iterable[nn.Module], input: Tensor) -> Iterator[Tensor]:
+    """The same, behind each of them."""
     modules = list(modules)
     starts = {module.start for module in modules if isinstance(module, Skip)}
     entered = output = input
@@ -59,4 +67,4 @@ def through(modules: Iterable[nn.Module], input: Tensor) -> Tensor:
         if place in starts:
             entered = output
         output = module(output, entered) if isinstance(module, Skip) else module(output)
-    return output
+        yield output
