@@ -3,6 +3,7 @@
 # make soak    kill runs at random moments and fill their disk, for some minutes
 # make test-ray        a sweep on a Ray cluster of two nodes on this machine, in an environment of its own
 # make test-slurm      a sweep on a real Slurm of one node, for some minutes (root, Debian or Ubuntu: installs slurm-wlm and munge)
+# make test-tutorials the commands of docs/tutorials, as they are written (minutes)
 # make test-gpu       every path that only a GPU takes, on this machine's, with the packages that PYTHON=... has
 # make bench   how fast this machine is beside what people use instead, a table each (two hours; let nothing else run)
 # make bench-gpu      training and scoring on this machine's GPU (ten minutes), with the packages that PYTHON=... has
@@ -25,7 +26,7 @@ READY := .venv/ready
 PRECISE := tests/machine tests/train tests/score -k 'not killed and not processes and not process and not stop'
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: demo test test-gpu soak test-ray test-slurm clean
+.PHONY: demo test test-gpu test-tutorials soak test-ray test-slurm clean
 .PHONY: bench bench-data bench-demo bench-gpu bench-growth bench-index bench-lrn bench-report bench-runs bench-settings bench-sweep
 
 demo: $(READY)
@@ -47,6 +48,9 @@ soak: $(READY)
 	$(BIN)/pytest -s tests/soak.py
 
 # Ray's launcher and joblib's need different versions of cloudpickle, so Ray has an environment of its own.
+test-tutorials: $(READY)
+	VGG_SWEEP_TUTORIALS=1 $(BIN)/python -m pytest -q tests/test_tutorials.py
+
 test-ray: $(READY)
 	test -x .venv-ray/bin/ray || { $(BIN)/python -m venv .venv-ray && .venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[ray]'; }
 	.venv-ray/bin/python -m tests.ray.cluster

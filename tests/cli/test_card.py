@@ -40,7 +40,7 @@ def test_the_checksum_is_that_of_the_file_beside_it(card: tuple[Path, str]) -> N
     head = dict(rows(text, "VGG net D")[2:])
     assert head["SHA-256"] == f"`{hashlib.sha256(file.read_bytes()).hexdigest()}`"
     assert head["file"].startswith("`D.safetensors`, for safetensors, ")
-    assert head["net"].startswith("D: conv3-64, conv3-64, maxpool, conv3-128")
+    assert head["net"].startswith("D: conv3-2, conv3-2, maxpool, conv3-4")
     assert head["size"] == "crop 64 px, width 0.03125, 40,156 parameters"
 
 

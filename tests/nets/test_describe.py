@@ -82,3 +82,9 @@ def test_an_image_smaller_than_the_crop_is_refused():
 def test_needs_no_torch():
     code = "import sys, vgg_sweep.nets.describe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_table_1_has_the_channels_of_the_width() -> None:
+    rows = pd.DataFrame(paper_table1(MODELS[:6], classes=20, width=1 / 16))
+    assert rows["C"].iloc[0] == "conv3-4" and "conv1-16" in rows["C"].tolist() and "conv1-32" in rows["C"].tolist()
+    assert rows["A"].tolist()[-4:] == ["FC-256", "FC-256", "FC-20", "soft-max"]

@@ -10,6 +10,7 @@ from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
 from vgg_sweep.exchange.exporting import Exported, To, exported
 from vgg_sweep.images.sets.wnids import shown
+from vgg_sweep.nets.describe import trained_word
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.configs import read_config
 from vgg_sweep.plan.folders import read_run
@@ -71,6 +72,7 @@ def model_card(folder: RunFolder, file: Exported) -> str:
 def _head(run: Run, loaded: TrainedNet, file: Exported) -> list[str]:
     config, net = run.config, loaded.net
     num_params = sum(parameter.numel() for parameter in net.parameters())
+    words = [trained_word(layer.word, config.width) for layer in net.layers]
     return [
         f"# VGG net {config.model.name}: {run.id}",
         "",
@@ -81,7 +83,7 @@ def _head(run: Run, loaded: TrainedNet, file: Exported) -> list[str]:
             ("", ""),
             ("file", f"`{file.file.name}`, for {file.to}, {file.num_bytes / 1e6:.1f} MB"),
             ("SHA-256", f"`{file.sha256}`"),
-            ("net", f"{config.model.name}: {', '.join(layer.word for layer in net.layers)}"),
+            ("net", f"{config.model.name}: {', '.join(words)}"),
             ("size", f"crop {config.crop} px, width {config.width:g}, {num_params:,} parameters"),
             (
                 "agreement",

@@ -40,7 +40,7 @@ def parse_columns(columns: Sequence[str], *, width: float, classes: int, crop: i
             f"The column has {num_pools} maxpool; every net of Table 1 has {STAGES}, one a stage (a column that ends "
             "in avgpool may have any number)."
         )
-    hidden = _scaled(FC_CHANNELS, width)
+    hidden = scaled(FC_CHANNELS, width)
     return layers + (classes > 0) * [
         Layer("fc", "fc6", f"FC-{FC_CHANNELS}", _map_side(layers, crop), layers[-1].out_channels, hidden),
         Layer("fc", "fc7", f"FC-{FC_CHANNELS}", 1, hidden, hidden),
@@ -70,7 +70,7 @@ def _feature_layers(columns: Sequence[str], width: float) -> list[Layer]:
             if stride > 1 and number:
                 stage, number, block = stage + 1, 0, 0
             number += 1
-            out_channels = _scaled(int(conv[2]), width)
+            out_channels = scaled(int(conv[2]), width)
             layers.append(Layer("conv", f"conv{stage}_{number}", word, int(conv[1]), channels, out_channels, stride))
             channels = out_channels
         else:
@@ -83,7 +83,7 @@ def _feature_layers(columns: Sequence[str], width: float) -> list[Layer]:
     return layers
 
 
-def _scaled(channels: int, width: float) -> int:
+def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 

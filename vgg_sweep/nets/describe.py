@@ -1,11 +1,12 @@
 """Tables 1 and 2 and the arithmetic of Sect. 2.3, from the columns alone; needs no torch."""
 
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
 from vgg_sweep.config.schema import Model
-from vgg_sweep.nets.columns import macs, net_macs, num_params, output_sides, parse_columns, receptive_fields
+from vgg_sweep.nets.columns import macs, net_macs, num_params, output_sides, parse_columns, receptive_fields, scaled
 from vgg_sweep.nets.layers import Layer
 from vgg_sweep.nets.memory import activation_bytes, activation_bytes_testing, activation_bytes_training
 
@@ -85,14 +86,22 @@ def kernel_comparison(channels: int) -> list[Row]:
     return rows
 
 
-def paper_table1(models: Sequence[Model], *, classes: int) -> list[Row]:
-    """Table 1: a column for each net, its words from top to bottom, with equal stages at equal height."""
+def paper_table1(models: Sequence[Model], *, classes: int, width: float = 1.0) -> list[Row]:
+    """Table 1: a column for each net, its words from top to bottom, with equal stages at equal height. The channels are
+    those of the nets at `width`: conv3-64 is conv3-4 at 1/16.
+    """
     stages = zip_longest(*(_stages(model.columns) for model in models), fillvalue=[])
     rows = [row for stage in stages for row in _level(stage)]
     for head in ("FC-4096", "FC-4096"):
         rows.append(tuple("" if "avgpool" in model.columns else head for model in models))
+    rows = [tuple(trained_word(word, width) for word in row) for row in rows]
     rows += [(word,) * len(models) for word in (f"FC-{classes}", "soft-max")]
     return [dict(zip((model.name for model in models), row, strict=True)) for row in rows]
+
+
+def trained_word(word: str, width: float) -> str:
+    """A word of Table 1 with the channels that a net of this width has."""
+    return re.sub(r"^(conv\d+|FC)-(\d+)", lambda found: f"{found[1]}-{scaled(int(found[2]), width)}", word)
 
 
 def _stages(words: Sequence[str]) -> list[list[str]]:

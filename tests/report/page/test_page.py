@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.sweeps import EVERYTHING, Spec, make_sweep
+from tests.sweeps import EVERYTHING, Spec, make_run, make_sweep
 from vgg_sweep.report.page.grids import MAX_ROWS, plain_grid
 from vgg_sweep.report.page.page import to_html
 from vgg_sweep.report.results.results import Source, read_sweep
@@ -149,7 +149,8 @@ def test_every_table_is_there_with_the_numbers_of_the_json(said: Contents, page:
                 assert cells["system"] == [row["system"]]
                 assert cells["paper\ntop-1"] == [shown_number(row["paper_top1_error"])]
             if name == "claims":
-                assert (cells["claim"], cells["verdict"]) == ([row["claim"]], [row["verdict"]])
+                assert [cell.rstrip("‡") for cell in cells["claim"]] == [row["claim"]]
+                assert cells["verdict"] == [row["verdict"]]
                 assert cells["points"] == [shown_number(row["points"], sign="+")]
             if name == "deviations":
                 assert (cells["setting"], cells["here"]) == ([row["setting"]], [row["here"]])
@@ -164,6 +165,39 @@ def test_the_claims_follow_all_runs_each_with_verdict_and_interval(said: Content
         if row.verdict != "missing":
             assert f"95 %: {row.points_low:+.1f} to {row.points_high:+.1f}" in words
     assert "missing" in set(said.frames["claims"]["verdict"])
+
+
+def test_what_it_is_about_stands_under_the_title(tmp_path: Path) -> None:
+    record = {"segments": [{"hardware": "A Processor, features 12"}], "device_name": "CPU, 2 threads"}
+    for seed in (0, 1):
+        spec = Spec(20, passes=["dense@single"], settings={"width": 0.0625}, record=record | {"precision": "fp32"})
+        run = make_run(tmp_path, "A", "256", seed, spec)
+        (run / "status.json").write_text('{"state": "done", "heartbeat": 1795874952.3}')
+    (about,) = [
+        each for each in Tree(to_html(said_of_runs(tmp_path))).root.all("dl") if "about" in each.attributes["class"]
+    ]
+    facts = [row.words for row in about.all("div")]
+    assert [words.split()[0] for words in facts] == ["Data", "Nets", "Training", "Made", "Last"]
+    said = " ".join(facts)
+    for words in (
+        "fractals: 7 classes, 20 validation images", "width 1/16 of the paper’s, crop 64 px (the paper: 224)",
+        "74 epochs at S = 256, seed 0, 1", "A Processor, CPU, 2 threads, fp32", "November 2026",
+    ):  # fmt: skip
+        assert words in said
+
+
+def said_of_runs(sweep: Path) -> Contents:
+    return contents([read_sweep(Source(sweep, sweep.name), [])], ["runs", "3"])
+
+
+def test_of_many_runs_the_best_rows_show_and_the_others_are_folded(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [("A", "256"), ("B", "256"), ("C", "384")], spec=Spec(20))
+    said = said_of_runs(tmp_path)
+    tree = Tree(to_html(said)).root
+    best, whole = table(tree, "table-best"), table(tree, "table-runs")
+    assert len(best) == 3 and len(whole) == len(said.frames["runs"]) > 30
+    folded = next(each for each in tree.all("details") if "All rows" in each.words)
+    assert any(each.attributes.get("id") == "table-runs" for each in folded.all("table"))
 
 
 def test_the_sections_are_all_there(page: Element) -> None:
@@ -375,6 +409,14 @@ def test_text_has_contrast_and_nothing_is_wider_than_the_window(opened: Any, sch
     opened.set_viewport_size({"width": width_px, "height": 844})
     assert opened.evaluate("document.documentElement.scrollWidth") == width_px
     assert faults(opened, ONE_OF_EACH, runOnly=["color-contrast"]) == []
+
+
+def test_no_table_is_cut_off_in_print(opened: Any) -> None:
+    """On A4 between Chromium's margins: 718 px."""
+    opened.emulate_media(media="print")
+    opened.set_viewport_size({"width": 718, "height": 1000})
+    widths = opened.evaluate("[...document.querySelectorAll('table')].map((table) => [table.id, table.offsetWidth])")
+    assert [name for name, width in widths if width > 718] == []
 
 
 def test_the_page_is_whole_without_scripts(browser: Any, html: str, tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ import pytest
 from tests.sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.protocols.statistics import holm, mcnemar
 from vgg_sweep.report.results.results import read_results
-from vgg_sweep.report.tables.claims import FOR_THESE_NETS, Claim, claims, paper_claims, summary, verdict, weighed
+from vgg_sweep.report.tables.claims import (
+    FOR_THESE_NETS,
+    Claim,
+    claims,
+    grid_side,
+    paper_claims,
+    summary,
+    verdict,
+    weighed,
+)
 from vgg_sweep.report.tables.verdicts import CLAIMS
 
 
@@ -273,3 +282,21 @@ def test_a_net_whose_lrn_is_a_constant_does_not_test_the_claim(
     cells = next(column.cells for column in shown.columns if column.key == "claim")
     assert [cell for cell in cells if "‡" in cell] == (["LRN does not help‡"] if said else [])
     assert any(line == f"‡ {note}" for line in shown.notes) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("Q", "crop", "ceil", "side"),
+    [(73, 64, False, 1), (110, 64, False, 2), (256, 224, False, 2), (384, 224, False, 6), (73, 64, True, 2)],
+)
+def test_the_side_of_the_score_map(Q: int, crop: int, ceil: bool, side: int) -> None:
+    """256 px are 8 x 8 after five poolings, of which fc6 covers 7 x 7; 73 px are 2 x 2 (3 x 3 if rounded up) and fc6's
+    kernel is 2 x 2 at crop 64."""
+    assert grid_side(Q, crop, ceil) == side
+
+
+def test_a_grid_of_one_position_is_noted_at_the_claims_about_testing(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [("D", "256"), ("A", "256"), ("E", "256"), ("E", "jitter")], spec=Spec(20))
+    frame = claims(read_results(tmp_path)).set_index("claim")
+    assert "one position here" in frame.loc["Scale jitter at test time helps", "note"]
+    assert "the paper's has 2 x 2 at 256 px" in frame.loc["Multi-crop and dense together beat dense", "note"]
+    assert frame.loc["Error falls with depth, from A to E", "note"] == ""

@@ -1,8 +1,9 @@
 """What surrounds the results on the page: its headline figures, Tables 1 and 2, and where the runs come from."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -16,7 +17,7 @@ from vgg_sweep.report.page.grids import MAX_ROWS, Grid, plain_grid
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import joined
 from vgg_sweep.report.tables.contents import Contents
-from vgg_sweep.report.tables.nets import COUNTED, PAPER_CLASSES, table1
+from vgg_sweep.report.tables.nets import COUNTED, PAPER_CLASSES, share, table1
 from vgg_sweep.report.tables.table import Column, number, show, text
 
 
@@ -31,27 +32,64 @@ def headline(said: Contents) -> list[Fact]:
     """How much is there, of what, and how good the best is."""
     runs = _runs(said)
     states = Counter(str(run.folder.status().get("state", "not started")) for run in runs if not run.is_scored)
-    results = joined(said.sweeps)
-    best = results.iloc[int(results["top1_error"].argmin())]
-    name = best["fusion"] or best["members"]
-    under = f"{name}: {best['method']}, Q {', '.join(map(str, best['test_scales']))} px"
-    return [
-        Fact("Runs scored", f"{sum(run.is_scored for run in runs)} of {len(runs)}", _counts(states)),
-        Fact("Rows of Tables 3 to 6", _filled(said), "measured"),
-        Fact("Validation images", _values(results["n_images"]), f"of {_values(results['n_classes'])} classes"),
-        Fact("Crop", f"{_values(results['crop'])} px", f"the paper: {PAPER_CROP_PX} px"),
-        Fact("Lowest top-1 error", f"{best['top1_error']:.1f} %",
-             f"95 %: {best['top1_low']:.1f} to {best['top1_high']:.1f}. {under}"),
-    ]  # fmt: skip
+    measured, total = _rows_of_paper(said)
+    facts = [Fact("Runs scored", f"{sum(run.is_scored for run in runs)} of {len(runs)}", _counts(states))]
+    if measured:
+        facts.append(Fact("Rows of Tables 3 to 6", f"{measured} of {total}", "measured"))
+    if (found := said.frames.get("runs")) is not None:
+        best = found.iloc[0]
+        seeds = f"{best['seeds']} seed{'' if best['seeds'] == 1 else 's'}"
+        name = f"{best['config']}-{best['train_scale']}, {seeds}: {best['method']}"
+        under = f"{name}, Q {', '.join(map(str, best['test_scales']))} px"
+        interval = f"95 %: {best['top1_low']:.1f} to {best['top1_high']:.1f}"
+        facts.append(Fact("Lowest top-1 error of a net", f"{best['top1_error']:.1f} %", f"{interval}. {under}"))
+    return facts
+
+
+def about(said: Contents) -> list[Fact]:
+    """What the report is about: data, nets, training, and what it was made on; every value that occurs."""
+    runs, results = [run for run in _runs(said) if run.is_scored], joined(said.sweeps)
+    configs = [run.config for run in runs]
+    counts = f"{_values(results['n_classes'])} classes, {_values(results['n_images'])} validation images"
+    widths = _each(share(config["width"]) for config in configs)
+    nets = "the paper’s width" if widths == "1" else f"width {widths} of the paper’s"
+    epochs = _each(f"{config['recipe']['epochs']:g}" for config in configs)
+    recipes = _each(config["recipe"]["name"] for config in configs)
+    made = sorted(run.folder.status().get("heartbeat", 0) for run in runs)[-1]
+    facts = [
+        Fact("Data", f"{_each(config['data']['name'] for config in configs)}: {counts}"),
+        Fact("Nets", f"{nets}, crop {_values(results['crop'])} px (the paper: {PAPER_CROP_PX})"),
+        Fact("Training", f"recipe {recipes}, {epochs} epochs at S = 256, seed {_each(run.seed for run in runs)}"),
+        Fact("Made on", _each(filter(None, map(_machine, runs)))),
+        Fact("Last run", f"{datetime.fromtimestamp(made, UTC):%d %B %Y}" if made else ""),
+    ]
+    return [fact for fact in facts if fact.value]
+
+
+def _machine(run: ReportedRun) -> str:
+    """The processor's or the GPU's name, and the arithmetic."""
+    record = run.record
+    segments = record.get("segments") or [{}]
+    hardware = str(segments[-1].get("hardware", "")).partition(", features")[0]
+    device = str(record.get("device_name") or "")
+    names = [device] if hardware in device else [hardware, device]
+    return ", ".join(filter(None, [*names, record.get("precision")]))
+
+
+def _each(values: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys(map(str, values)))
 
 
 def _counts(states: Counter[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in states.most_common())
 
 
-def _filled(said: Contents) -> str:
-    rows = [frame for name, frame in said.frames.items() if name in ("3", "4", "5", "6")]
-    return f"{sum(int((frame['seeds'] > 0).sum()) for frame in rows)} of {sum(map(len, rows))}"
+def _rows_of_paper(said: Contents) -> tuple[int, int]:
+    """How many of Tables 3 to 6 are measured, of how many for all groups of settings."""
+    frames = [frame for name, frame in said.frames.items() if name in ("3", "4", "5", "6")]
+    groups = len(joined(said.sweeps)[["sweep", "settings"]].drop_duplicates())
+    of_paper = sum(len(paper.rows(table)) for table in "345") + len(paper.fusions())
+    return sum(int((frame["seeds"] > 0).sum()) for frame in frames), groups * of_paper
 
 
 def _values(column: "pd.Series[Any]") -> str:
@@ -82,7 +120,7 @@ def net_grids(said: Contents) -> list[Grid]:
     ]
     size = f"Here: width {width:g}, {num_classes:,} classes, one image of {crop} px. "
     table2 = show("table-2", "Table 2. Parameters, and costs", _TABLE2, rows, notes=[size + COUNTED])
-    return [plain_grid(table1(models, num_classes), is_sortable=False), plain_grid(table2)]
+    return [plain_grid(table1(models, num_classes, width), is_sortable=False), plain_grid(table2)]
 
 
 def _millions(key: str, head: str, digits: int) -> Column:

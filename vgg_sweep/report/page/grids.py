@@ -4,7 +4,7 @@ that draws them.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -65,14 +65,23 @@ class Grid:
     strip_ends: tuple[str, str] = ("", "")
     """What stands over the ends of the strips' scale."""
     is_sortable: bool = True
+    is_folded: bool = False
+    """Whether it shows when its title is chosen."""
 
     @property
     def strips(self) -> bool:
         return any(row.strip for row in self.rows)
 
 
+_LAST = ("test_scales", "paper_S", "paper_test_scales", "other_test_scales")
+
+
 def grid(table: Shown, frame: pd.DataFrame, net_numbers: NetNumbers) -> Grid:
-    """A table of the report: the text of the rows in `frame`."""
+    """A table of the report: the text of the rows in `frame`, errors before the test scales: a phone shows the first
+    columns.
+    """
+    ordered = sorted(table.columns, key=lambda column: column.key in _LAST)
+    table = replace(table, columns=ordered)
     strips, strip_ends = _strips(table, frame)
     rows = [
         Row(cells, numbers(_nets_of(row, net_numbers), net_numbers), strip, bool(row.get("command")))

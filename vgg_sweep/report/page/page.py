@@ -17,7 +17,6 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from vgg_sweep import __version__
-from vgg_sweep.protocols import paper
 from vgg_sweep.report.figures.figures import paper_order
 from vgg_sweep.report.figures.plots import Plot, plots
 from vgg_sweep.report.page import facts
@@ -114,7 +113,7 @@ def to_html(said: Contents) -> str:
     shown = said.sweeps[:MAX_SWEEPS]
     close = [image_by_image(sweep) for sweep in shown]
     sections = [
-        Section("all", "All runs", grids=_grids(said, net_numbers, OF_RESULTS[:1])),
+        Section("all", "All runs", grids=_all_runs(said, net_numbers)),
         Section("by", "By settings", grids=[plain_grid(table) for table in said.shown if table.name == pivot.NAME]),
         _claims(said),
         _missing(said),
@@ -137,6 +136,7 @@ def to_html(said: Contents) -> str:
         _template().render(
             title=", ".join(sweep.name for sweep in said.sweeps),
             version=__version__,
+            about=facts.about(said),
             facts=facts.headline(said),
             chips=_chips(nets),
             sections=[section for section in sections if not section.is_empty],
@@ -215,6 +215,18 @@ def _missing(said: Contents) -> Section:
     return Section("missing", "What is there", text)
 
 
+def _all_runs(said: Contents, net_numbers: NetNumbers) -> list[Grid]:
+    """The best row of each net where there are many, and all of them."""
+    whole = _grids(said, net_numbers, OF_RESULTS[:1])
+    shown = next((table for table in said.shown if table.name == OF_RESULTS[0].name), None)
+    if shown is None or not shown.brief:
+        return whole
+    columns = [replace(column, cells=[column.cells[row] for row in shown.brief]) for column in shown.columns]
+    best = replace(shown, name="best", title="The best row of each net", columns=columns)
+    first = grid(best, said.frames[shown.name].iloc[list(shown.brief)], net_numbers)
+    return [first, *(replace(each, title="All rows", notes=[], is_folded=True) for each in whole)]
+
+
 def _grids(said: Contents, net_numbers: NetNumbers, tables: Sequence[Table[Any]]) -> list[Grid]:
     names = {table.name for table in tables}
     return [grid(table, said.frames[table.name], net_numbers) for table in said.shown if table.name in names]
@@ -264,9 +276,10 @@ def _drawn(plot: Plot, net_numbers: NetNumbers) -> Drawn:
 
 
 def _nets(said: Contents) -> list[tuple[str, str]]:
-    """Every (config, train scale) of the page: the runs', and the paper's, which may be missing here."""
+    """Every (config, train scale) of the page: the runs', and the paper's where rows of its tables are shown."""
     ours = {(run.name, run.train_scale) for sweep in said.sweeps for run in sweep.runs}
-    return sorted(ours | {(row.net.config, row.net.train_scale) for table in "345" for row in paper.rows(table)})
+    shown = [said.frames[table][["config", "train_scale"]] for table in "345" if table in said.frames]
+    return sorted(ours | {(str(config), str(scale)) for frame in shown for config, scale in rows_of(frame)})
 
 
 def _chips(nets: Sequence[tuple[str, str]]) -> list[ChipGroup]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
-from vgg_sweep.protocols.methods import BOTH
+from vgg_sweep.protocols.methods import BOTH, PAPER_CROP_PX
 from vgg_sweep.protocols.statistics import (
     ALPHA,
     MIN_SEEDS,
@@ -35,6 +35,9 @@ from vgg_sweep.report.results.groups import Group, by_settings
 
 MARGIN_POINTS = 0.5
 """A net "does not help" where a gain beyond this is excluded. Our choice; the paper names none."""
+
+NUM_POOLINGS = 5
+"""Of each net of Table 1."""
 
 FOR_THESE_NETS = " for these nets"
 """Follows a verdict that says nothing of nets trained again."""
@@ -161,20 +164,44 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
                 "protocols": claim.protocols,
             }
             decided = {"p_holm": p_holm, "verdict": verdict(claim, values["seeds"], values["points"], p_holm)}
-            about = {"note": _note(claim, group), "more_seeds": more}
+            about = {"note": _note(claim, group, is_tested=values["seeds"] > 0), "more_seeds": more}
             rows.append({"table": "claims"} | where | names | values | decided | about)
     return pd.DataFrame(rows).astype({"seeds": "Int64", "n_images": "Int64", "seeds_for_1_point": "Int64"})
 
 
-def _note(claim: Claim, group: Group) -> str:
-    """Why these runs do not test a claim, where their records say so."""
+def _note(claim: Claim, group: Group, *, is_tested: bool) -> str:
+    """Why these runs do not test a claim, or not as the paper does."""
     spreads = group.rows.loc[group.rows["config"] == "A-LRN", "lrn_factor_spread"].dropna()
-    if not claim.no_gain or spreads.empty or (least := spreads.min()) >= LEAST_LRN_SPREAD:
+    if claim.no_gain and not spreads.empty and (least := spreads.min()) < LEAST_LRN_SPREAD:
+        return (
+            f"LRN is not tested here: what it multiplies activations by varies by {least:.2%} only; "
+            "recipe.pixel_max=255, as in the paper, makes them large enough."
+        )
+    return _note_on_grid(claim, group.rows) if is_tested else ""
+
+
+def _note_on_grid(claim: Claim, rows: pd.DataFrame) -> str:
+    """That dense evaluation looks at one position, as at small crops, where the claim is about ways of testing."""
+    crop, ceil = int(rows["crop"].iloc[0]), bool(rows["pool_ceil"].iloc[0]) if "pool_ceil" in rows else False
+    Q = min((min(scales) for scales in rows.loc[rows["method"] == "dense", "test_scales"]), default=0)
+    about_dense = any("dense" in side.method for pair in claim.pairs for side in pair)
+    if claim.about_training or not about_dense or Q == 0 or grid_side(Q, crop, ceil) > 1:
         return ""
+    theirs = grid_side(256, PAPER_CROP_PX, ceil=False)
     return (
-        f"LRN is not tested here: what it multiplies activations by varies by {least:.2%} only; recipe.pixel_max=255, "
-        "as in the paper, makes them large enough."
+        f"At Q = {Q} px the dense grid of a square image has one position here, so dense evaluation sees the image "
+        f"once, as a crop does; the paper's has {theirs} x {theirs} at 256 px."
     )
+
+
+def grid_side(Q: int, crop: int, ceil: bool) -> int:
+    """Positions along a side of the class score map of a Q x Q image: five poolings halve it, and fc6 covers what they
+    leave of a crop.
+    """
+    sides = [Q, crop]
+    for _ in range(NUM_POOLINGS):
+        sides = [(side + ceil) // 2 for side in sides]
+    return sides[0] - sides[1] + 1
 
 
 def _more_seeds(group: Group) -> str:

@@ -46,7 +46,8 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table[Sequence[ReportedRun
         "Validation: top-1 error of a centre crop at the single test scale, as training measures it; training: a "
         "running mean over training views."
     ]
-    if missing := [run.folder.id for run in runs if run not in [each for each, _ in reached]]:
+    there = {run.folder.path for run, _ in reached}
+    if missing := [run.folder.id for run in runs if run.folder.path not in there]:
         notes.append(f"Not so far yet: {', '.join(missing)}.")
     return Table(
         "epoch", f"All runs at epoch {epoch:g}, best first", lambda _: frame, lambda _: columns, lambda _: notes

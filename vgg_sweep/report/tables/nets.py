@@ -1,6 +1,7 @@
 """Tables 1 and 2 and the arithmetic of Sect. 2.3 as tables of text, for `vgg-sweep describe` and the page."""
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from operator import itemgetter
 from typing import Any
 
@@ -62,7 +63,7 @@ def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[Shown]:
         _FIELD,
     ]
     return [
-        *([table1(of_table1, size["classes"])] if of_table1 else []),
+        *([table1(of_table1, size["classes"], size["width"])] if of_table1 else []),
         show("kernels", "Sect. 2.3. Stacks of small kernels, and large ones", kernels, kernel_comparison(channels)),
         show("table-2", f"Table 2, and costs: {_said(size)}", costs, describe(models, **size)),
     ]
@@ -87,11 +88,18 @@ def layer_tables(model: Model, size: Mapping[str, Any]) -> list[Shown]:
     return [layers, net_tables([model], size)[-1]]
 
 
-def table1(models: Sequence[Model], num_classes: int) -> Shown:
-    """The columns of the nets, from the image to the class posteriors."""
+def table1(models: Sequence[Model], num_classes: int, width: float = 1.0) -> Shown:
+    """The columns of the nets, from the image to the class posteriors, with the channels that they have at `width`."""
     columns = [Column(model.name, model.name, itemgetter(model.name)) for model in models]
-    rows = paper_table1(models, classes=num_classes)
-    return show("table-1", "Table 1. The nets, from the image to the class posteriors", columns, rows)
+    rows = paper_table1(models, classes=num_classes, width=width)
+    as_made = f", with the channels that they have at width {share(width)}" if width != 1 else ""
+    return show("table-1", f"Table 1. The nets, from the image to the class posteriors{as_made}", columns, rows)
+
+
+def share(width: float) -> str:
+    """1/16 for 0.0625; 0.3 as it is."""
+    parts = Fraction(width).limit_denominator(64)
+    return str(parts) if parts.numerator == 1 and float(parts) == width else f"{width:g}"
 
 
 _COSTS = (
