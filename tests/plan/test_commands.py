@@ -69,6 +69,14 @@ def test_settings_ask_for_the_data_by_its_option_or_by_the_users_own_name() -> N
     assert "data=fractals" in overrides and not any(text.startswith("data.name") for text in overrides)
 
 
+def test_a_recipe_that_builds_on_another_is_asked_for_by_its_name() -> None:
+    """conf/recipe/fractals.yaml builds on short.yaml."""
+    found: list[Config] = []
+    compose.run(found.append, ["model=A", "recipe=fractals", "recipe.lr=0.01"], compose.Flags())
+    given = [text for text in settings_overrides(asdict(found[0]), "outputs/fractals") if "recipe" in text]
+    assert given == ["recipe=fractals", "recipe.lr=0.01"]
+
+
 AWKWARD = ("a,b", "[2024] x", "x=y", "it's", 'say "no"', "fotos/größe", "C:\\new", "ends\\", "${data.name}", "\\${x}",
            " blank ", "two  blanks", "null", "True", "1e5", "007", "(a)", "{b}", "#1", "a: b", "~/x", "%Y", "a && b",
            "*?!;|", "@x", "-x")  # fmt: skip
@@ -79,7 +87,7 @@ def test_a_printed_command_is_read_back_as_the_same_configuration(text: str) -> 
     asked = replace(
         config("A"), data=Data(f"my {text}", "folder", root=text, labels=f"{text}.txt"), out=f"sweeps/{text}"
     )
-    asked.recipe = Recipe("short", drop_fractions=[0.25], init="glorot")
+    asked.recipe = Recipe(name="short", drop_fractions=[0.25], init="glorot")
     line = command("train", "model=A", *settings_overrides(asdict(asked), asked.out))
     [printed] = merged([line, line])
     found: list[Config] = []
@@ -89,7 +97,7 @@ def test_a_printed_command_is_read_back_as_the_same_configuration(text: str) -> 
 
 def test_a_printed_command_undoes_what_an_option_sets() -> None:
     """conf/data/imagenet.yaml rounds pools up, conf/recipe/short.yaml has 8 epochs: a run may have neither."""
-    asked = replace(config("A"), data=Data("imagenet", "imagenet"), recipe=Recipe("short"))
+    asked = replace(config("A"), data=Data("imagenet", "imagenet"), recipe=Recipe(name="short"))
     overrides = settings_overrides(asdict(asked), "outputs/imagenet")
     assert {"pool_ceil=false", "recipe.epochs=74.0", "recipe.init=normal"} <= set(overrides)
     there = settings_overrides(asdict(replace(asked, pool_ceil=True)), "outputs/imagenet")

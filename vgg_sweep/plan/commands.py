@@ -62,9 +62,15 @@ def _settings(shared: str) -> dict[str, Any]:
 
 @cache
 def _option(group: str, name: str, prefix: str = "") -> dict[str, Any]:
-    """What the file of an option of `conf/` sets; nothing if it is the user's own."""
+    """What the file of an option of `conf/` sets, with the options of its group that it builds on; nothing if it is the
+    user's own.
+    """
     path = conf_dir() / group / f"{name}.yaml"
-    return flat(OmegaConf.to_container(OmegaConf.load(path)), prefix) if path.exists() else {}  # type: ignore[arg-type]
+    if not path.exists():
+        return {}
+    settings: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[assignment]
+    bases = [base for base in settings.pop("defaults", []) if isinstance(base, str) and base != "_self_"]
+    return {k: v for base in bases for k, v in _option(group, base, prefix).items()} | flat(settings, prefix)
 
 
 def settings_overrides(config: Mapping[str, Any], sweep: str) -> list[str]:
