@@ -26,11 +26,16 @@ def iou(first_A4: Floats, second_B4: Floats) -> NDArray[np.float64]:
 def overlaps(first: Floats, second: Floats) -> NDArray[np.float64]:
     """Intersection over union [...] of boxes [..., 4], one with one; 0 where a box has no area, as of swapped ends."""
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    low = np.maximum(first[..., :2], second[..., :2])
-    high = np.minimum(first[..., 2:], second[..., 2:])
-    shared = areas(np.concatenate([low, high], axis=-1))
+    width, height = (
+        (np.minimum(first[..., last], second[..., last]) - np.maximum(first[..., begin], second[..., begin]) + 1).clip(
+            0
+        )
+        for begin, last in ((0, 2), (1, 3))
+    )
+    shared = width * height
     union = areas(first) + areas(second) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    shares: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return shares
 
 
 def areas(boxes: Floats) -> Floats:
