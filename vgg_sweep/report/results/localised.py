@@ -62,7 +62,8 @@ class BoxRun:
     @property
     def overrides(self) -> list[str]:
         """Of the same."""
-        return [word for word in self.run.overrides if not word.startswith("trainable=")]
+        named = ("task", "boxes", "trainable")
+        return [word for word in self.run.overrides if word.partition("=")[0] not in named]
 
     @property
     def kind(self) -> tuple[str, str, str]:
