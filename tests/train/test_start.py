@@ -15,8 +15,9 @@ from vgg_sweep.errors import RunError
 from vgg_sweep.images.views.augment import derived_seed
 from vgg_sweep.images.views.preprocessing import in_rgb
 from vgg_sweep.nets.initial import draw_weights
-from vgg_sweep.nets.start import FrozenBatchNorm
-from vgg_sweep.nets.vgg import build_net
+from vgg_sweep.nets.norm import FrozenBatchNorm, normalisations
+from vgg_sweep.nets.start import freeze_but
+from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.nets.weights import METADATA_KEY
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.predict.trained import load
@@ -154,6 +155,25 @@ def test_batch_normalisations_keep_their_statistics_and_use_them(tmp_path: Path)
     images_NCHW = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(net.train().features(images_NCHW), net.eval().features(images_NCHW))
+
+
+def test_normalisations_that_nobody_lends_take_their_own_statistics(tmp_path: Path) -> None:
+    """From D to D-BN: frozen at mean 0 and variance 1, they would normalise nothing."""
+    run = child(random_run(tmp_path), model=with_batch_norm("D"))
+    net = build_net(run.config, 3)
+    assert begin(net, run, THREE).copied[:2] == ["conv1_1", "conv1_2"]
+    assert len(normalisations(net)) == 13
+    assert not any(isinstance(module, FrozenBatchNorm) for module in normalisations(net))
+
+
+def test_a_layer_that_is_not_trained_keeps_its_statistics(tmp_path: Path) -> None:
+    net = VGG(with_batch_norm("A").columns, width=1 / 32, classes=3, crop=32)
+    freeze_but(net, {"conv5_2", "bn5_2", "fc8"})
+    frozen = [name for name, module in net.named_modules() if isinstance(module, FrozenBatchNorm)]
+    assert len(frozen) == 7
+    assert [name for name, each in net.named_parameters() if each.requires_grad and "features" in name] == [
+        f"features.{index}.{key}" for index in (25, 26) for key in ("weight", "bias")
+    ]
 
 
 def test_images_are_what_the_parent_takes_in_training_and_scoring(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def _training(run: Run, reported: ReportedRun) -> list[str]:
         ("started from", " -> ".join(f"`{id}`" for id in parents) or f"random weights ({recipe.init})"),
         ("layers copied", ", ".join(record["copied"]) or "none"),
         ("length", f"{record['steps']} steps of {recipe.batch_size} images, at most {run.epochs:g} epochs"),
-        ("rate", f"{run.lr:g}, {recipe.schedule}, {recipe.num_drops} drops"),
+        ("rate", f"{run.lr:g}, {recipe.schedule}" + f", {recipe.num_drops} drops" * (recipe.schedule == "plateau")),
         ("momentum, weight decay, dropout", f"{recipe.momentum:g}, {recipe.weight_decay:g}, {recipe.dropout:g}"),
         ("seed", str(config.seed)),
         ("where", f"{record['device_name']}, {record['precision']}, {record['train_seconds'] / 60:.1f} min"),

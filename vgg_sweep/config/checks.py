@@ -40,6 +40,11 @@ def valid(config: Config) -> Config:
         raise ConfigError(f"jobs={config.jobs} is neither `auto` nor a positive number.")
     if config.start_from is not None and config.warm_start == "none":
         raise ConfigError(f"start_from={config.start_from} and warm_start=none contradict each other; leave one out.")
+    if config.task == "localise" and config.recipe.label_smoothing:
+        raise ConfigError(
+            f"recipe.label_smoothing={config.recipe.label_smoothing} is for classes, and task=localise learns boxes; "
+            "set it to 0."
+        )
     if config.start_from is not None and config.imported.sha256 is not None:
         raise ConfigError(f"start_from={config.start_from} is for nets that are trained; leave it out to import one.")
     if "BN" in config.model.columns and config.imported.sha256 is None and config.start_from is None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from vgg_sweep.config.beyond import BeyondPaper
 from vgg_sweep.config.imported import Imported, Preprocessing
 from vgg_sweep.config.localise import Localise
-from vgg_sweep.config.norm import NormRecipe
 from vgg_sweep.config.roles import arithmetic, net, request, rounding, setting, where, work
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
@@ -48,7 +48,7 @@ class TrainScale:
 
 
 @dataclass
-class Recipe(NormRecipe):
+class Recipe(BeyondPaper):
     """How to train (Sect. 3.1)."""
 
     name: str = request(MISSING)
@@ -76,8 +76,8 @@ class Recipe(NormRecipe):
 
     Biases are 0.
     """
-    schedule: str = setting("plateau", choices=("plateau", "fractions"))
-    """`plateau`: lr / 10 when validation accuracy stops improving; `fractions`: at fixed shares of the budget."""
+    schedule: str = setting("plateau", choices=("plateau", "fractions", "cosine"))
+    """`plateau`: lr / 10 when validation accuracy stops improving; `fractions`: at shares of the budget; `cosine`."""
     patience_epochs: int = setting(5, above=0)
     """Epochs without improvement that count as a plateau, at least one. Not stated in the paper."""
     threshold: float = setting(0.1, at_least=0)

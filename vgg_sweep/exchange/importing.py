@@ -49,6 +49,11 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
     Raises `ConfigError` for what the user must say, `RunError` for a file that is damaged or no VGG.
     """
     told = {name.partition(".")[0] for name in given}
+    if config.recipe.ema_decay:
+        raise ConfigError(
+            f"recipe.ema_decay={config.recipe.ema_decay} averages the weights of a run while it trains, and an "
+            "imported net is not trained; leave it out here, and give it with start_from=RUN."
+        )
     asked = config.imported
     weights = read_weights(path, mirrored=asked.mirrored, state_dict=asked.state_dict, trunk=asked.trunk)
     tag, sha256 = read_tag(weights.tag, path), weights_fingerprint(path)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vgg_sweep.nets.norm import FrozenBatchNorm, normalisations
+from vgg_sweep.nets.norm import FrozenBatchNorm, freeze, normalisations
 from vgg_sweep.nets.vgg import VGG
 
 
@@ -67,7 +67,7 @@ def freeze_but(net: VGG, trained: Collection[str]) -> None:
     """Leave all layers but those `trained` as they are in training."""
     for module, layer in net.layer_names.items():
         if layer not in trained:
-            net.get_submodule(module).requires_grad_(False)
+            freeze(net.get_submodule(module))
 
 
 def by_rate(groups: Sequence[dict[str, Any]], net: VGG, shares: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -85,12 +85,15 @@ def by_rate(groups: Sequence[dict[str, Any]], net: VGG, shares: Mapping[str, flo
     return split
 
 
-def keep_statistics(net: VGG) -> None:
-    """Let every batch normalisation go on with the mean and variance that it has, in training as in scoring: a set to
-    fine-tune on is often too small, and its batches too, to take others from. Scale and shift may be trained.
+def keep_statistics(net: VGG, copied: Collection[str]) -> None:
+    """Let the batch normalisations of the layers `copied` go on with the mean and variance that they have, in training
+    as in scoring: a set to fine-tune on is often too small, and its batches too, to take others from. Scale and shift
+    may be trained.
     """
-    for module in normalisations(net):
-        module.__class__ = FrozenBatchNorm
+    for module, layer in net.layer_names.items():
+        if layer in copied:
+            for norm in normalisations(net.get_submodule(module)):
+                norm.__class__ = FrozenBatchNorm
 
 
 def empty_net(columns: list[str], width: float) -> VGG:

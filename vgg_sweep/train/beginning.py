@@ -52,7 +52,7 @@ def begin(net: VGG, run: Run, classes: Sequence[str]) -> Beginning:
     if not fitted.copied:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in list(fitted.unfit.items())[:2])
         raise RunError(f"no layer of {parent.id} fits into {run.id} ({reasons or 'they have other names'}).")
-    keep_statistics(net)
+    keep_statistics(net, fitted.copied)
     trained = _trained(net, run.trainable, fitted.new)
     freeze_but(net, trained)
     frozen = [layer for layer in [*fitted.copied, *fitted.new] if layer not in trained]

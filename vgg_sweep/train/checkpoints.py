@@ -79,6 +79,8 @@ class Checkpoints:
             "optimizer": learner.optimizer.state_dict(),
             "scaler": learner.scaler.state_dict(),
         }
+        if learner.average is not None:
+            content["average"] = learner.average.state()
         content = _copied(content)
         self._saved_at = time.monotonic()
         self._cost_seconds = self._saved_at - began
@@ -142,6 +144,8 @@ def restore(folder: RunFolder, learner: Learner, reporter: Reporter) -> Training
         learner.net.load_state_dict(content["net"])
         learner.optimizer.load_state_dict(content["optimizer"])
         learner.scaler.load_state_dict(content["scaler"])
+        if learner.average is not None:
+            learner.average.restore(content["average"])
         saved = {"rules": 1} | content["progress"]
         state = TrainingState(**saved | {"window": Window(**saved.get("window", {}))})
         learner.lr = state.lr

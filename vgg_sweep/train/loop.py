@@ -18,6 +18,7 @@ from vgg_sweep.machine.device import Device
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.runs.progress import Diverged, Reporter
+from vgg_sweep.train.averaging import averaged
 from vgg_sweep.train.checkpoints import Checkpoints, TrainingState
 from vgg_sweep.train.curves import Window, append_row, forget_rows_after
 from vgg_sweep.train.loggers import Log, open_logger
@@ -111,7 +112,8 @@ class Loop:
         """Validate and add a row to the curves, each when it is due."""
         state, val_error = self.state, None
         if state.step % self.budget.validate_every == 0 or state.step == self.budget.num_steps:
-            val_error = self.task.validate(self.learner, self.images.val)
+            with averaged(self.learner.average):
+                val_error = self.task.validate(self.learner, self.images.val)
             state.val_errors.append(val_error)
             if doubt := order_doubt(self.window.error, val_error, len(self.images.val), self.task.num_classes):
                 self._say_once("order", doubt)

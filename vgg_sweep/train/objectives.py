@@ -17,10 +17,12 @@ Objective = Callable[[Tensor, Batch, slice], tuple[Tensor, Tensor]]
 """From the net's outputs_NK for some images of a batch to their loss and their wrong answers, each summed."""
 
 
-def classification(outputs_NK: Tensor, batch: Batch, own: slice) -> tuple[Tensor, Tensor]:
+def classification(
+    outputs_NK: Tensor, batch: Batch, own: slice, *, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Multinomial logistic regression; wrong is every class but the label."""
     labels_N = batch.labels_N[own].to(outputs_NK.device, non_blocking=True)
-    loss = F.cross_entropy(outputs_NK, labels_N, reduction="sum")
+    loss = F.cross_entropy(outputs_NK, labels_N, reduction="sum", label_smoothing=label_smoothing)
     return loss, (outputs_NK.detach().argmax(1) != labels_N).sum().float()
 
 

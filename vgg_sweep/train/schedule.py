@@ -60,5 +60,7 @@ def is_over(recipe: Recipe, share_done: float, val_errors: Sequence[float]) -> b
 
 
 def learning_rate(initial: float, recipe: Recipe, share_done: float, val_errors: Sequence[float]) -> float:
-    """The rate of the next step."""
+    """The rate of the next step; under `cosine` it falls to 0 along half a cosine (Loshchilov & Hutter 2017)."""
+    if recipe.schedule == "cosine":
+        return initial * (1 + math.cos(math.pi * share_done)) / 2
     return initial / DROP_FACTOR ** num_drops(recipe, share_done, val_errors)

@@ -17,6 +17,7 @@ from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.norm import freeze, normalises_over_batch, parameter_groups, share_statistics
 from vgg_sweep.nets.start import by_rate
 from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.train.averaging import Average
 from vgg_sweep.train.objectives import Objective, classification
 from vgg_sweep.train.parts import in_groups, in_steps
 
@@ -48,6 +49,7 @@ class Learner:
         if self.is_whole and ranks.are_many:
             share_statistics(net)
         self.objective: Objective = classification
+        self.average = Average(net, config.recipe.ema_decay) if config.recipe.ema_decay else None
         self._note = note
         self._forward = ranks.wrap(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
         self._is_first_step = True
@@ -81,6 +83,8 @@ class Learner:
         self._is_first_step = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update()
         loss, num_wrong = self.ranks.sum(*sums)
         return loss / batch.num_images, 100 * num_wrong / batch.num_images
 

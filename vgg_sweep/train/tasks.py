@@ -38,7 +38,8 @@ class Task:
 def task_of(config: Config, images: ImageSet, boxes: SetBoxes | None) -> Task:
     """What a run of `config` trains for; `boxes` are those of `images`, where it localises."""
     if boxes is None:
-        return Task(classification, validate, len(images.classes))
+        objective = partial(classification, label_smoothing=config.recipe.label_smoothing)
+        return Task(objective, validate, len(images.classes))
     return Task(
         localisation(config.localise),
         partial(validate_boxes, boxes=boxes.val),

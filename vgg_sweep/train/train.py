@@ -79,6 +79,8 @@ def train(
     with closing(Checkpoints(folder, config)) as checkpoints:
         loop = Loop(run, images, task, learner, state, the_budget, checkpoints, reporter, state.window)
         loop.train()
+        if learner.average is not None:
+            learner.average.install()
         if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
             raise Diverged(f"the weights are not finite after step {state.step}; lower recipe.lr.")
         bad_ids = ranks.gather(np.array([images.train.ids[index] for index in images.train.bad], str))
