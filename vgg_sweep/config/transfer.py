@@ -11,7 +11,7 @@ class Transfer:
 
     layers: list[str] = request(["fc7"])
     """Layers whose activations, after the ReLU and averaged over their positions, are the features: fc7, the
-    "penultimate layer", fc6, pool5, conv5_3 ...; a probe uses the first.
+    "penultimate layer", fc6, pool5, conv5_3 ...; each is probed.
     """
     scales: list[str] = request(["multi"])
     """Test scales Q: `single` {256}, `multi` {256,384,512}, `five` {256,384,512,640,768}, at crop 224 and scaled with
@@ -48,6 +48,8 @@ class Transfer:
     shots: list[int] = request([])
     """Few-shot: also train on so many images of each class."""
     controls: bool = request(True)
-    """Also probe the same net with random weights, and the mean colour of the images, both at one Q."""
+    """Also probe the same net with random weights, and the mean colour of the images, at the smallest Q."""
     aggregations: bool = request(False)
-    """Also compare ways to come to a descriptor: a centre crop, one Q, and three and five averaged or stacked."""
+    """Also compare ways to come to a descriptor: a centre crop, one Q, all Q averaged, maximised and stacked, and
+    five Q averaged.
+    """

@@ -1,20 +1,20 @@
 """Which features a command asks for: layers, and the views that Appendix B takes of an image."""
 
-from vgg_sweep.config.schema import Config
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.features.store import COLOUR, RANDOM, Feature
+from vgg_sweep.features.store import COLOUR, OWN, RANDOM, Feature
 from vgg_sweep.protocols.methods import METHODS, scaled_px
 from vgg_sweep.protocols.passes import Pass
 
 SCALES = {"single": (256,), "multi": (256, 384, 512), "five": (256, 384, 512, 640, 768)}
 """Q in pixels at crop 224. `multi` and `five` are Appendix B's."""
+FIVE = "five"
 
 
 def scales_px(words: list[str], crop: int) -> tuple[int, ...]:
     """The Q in pixels of transfer.scales for a net of this crop: a rule's name alone, or numbers.
 
-    Raises `ConfigError` for another word, or a Q smaller than the crop.
+    Raises `ConfigError` for another word.
     """
     if len(words) == 1 and words[0] in SCALES:
         return tuple(scaled_px(Q, crop) for Q in SCALES[words[0]])
@@ -22,10 +22,17 @@ def scales_px(words: list[str], crop: int) -> tuple[int, ...]:
         raise ConfigError(
             f"scales={','.join(words)} is neither {', '.join(SCALES)} nor a list of pixels such as 256,384."
         )
-    numbers = tuple(sorted({int(word) for word in words}))
-    if numbers[0] < crop:
-        raise ConfigError(f"scales={','.join(words)}: Q={numbers[0]} px is smaller than the crop of {crop} px.")
-    return numbers
+    return tuple(sorted({int(word) for word in words}))
+
+
+def check_scales(asked: Transfer, crop: int) -> None:
+    """Raise `ConfigError` for a Q at which the FC layers, or a centre crop, do not fit into the image."""
+    least = min(scales_px(asked.scales, crop))
+    if least < crop and (asked.method == "centre-crop" or any(layer.startswith("fc") for layer in asked.layers)):
+        what = "a centre crop needs" if asked.method == "centre-crop" else "the FC layers need, and conv5_3 does not"
+        raise ConfigError(
+            f"scales={','.join(asked.scales)}: Q={least} px is smaller than the crop of {crop} px, which {what}."
+        )
 
 
 def views(method: str, scales: tuple[int, ...]) -> list[Pass]:
@@ -34,30 +41,34 @@ def views(method: str, scales: tuple[int, ...]) -> list[Pass]:
 
 
 def wanted_features(asked: Transfer, crop: int) -> list[Feature]:
-    """The features of `asked.layers` under its method at its scales."""
+    """The features of `asked.layers` under its method at its scales. Raises `ConfigError` for scales that cannot be."""
+    check_scales(asked, crop)
     scales = scales_px(asked.scales, crop)
     return [Feature(layer, view) for layer in asked.layers for view in views(asked.method, scales)]
 
 
-def single_scale(crop: int) -> tuple[int, ...]:
-    return scales_px(["single"], crop)
+def one_scale(asked: Transfer, crop: int) -> tuple[int, ...]:
+    """The smallest of the scales, of which the ways to look at one Q are compared."""
+    return (min(scales_px(asked.scales, crop)),)
 
 
 def control_features(asked: Transfer, crop: int) -> list[Feature]:
-    """Those of the same net with random weights, and the mean colour, dense at one Q."""
-    dense = views("dense", single_scale(crop))
-    return [*(Feature(asked.layers[0], view, RANDOM) for view in dense), Feature(COLOUR, dense[0])]
+    """Dense at one Q: those of the net, of the same net with random weights, and the mean colour."""
+    dense = views("dense", one_scale(asked, crop))
+    both = [Feature(layer, view, weights) for layer in asked.layers for weights in (OWN, RANDOM) for view in dense]
+    return [*both, Feature(COLOUR, dense[0])]
 
 
 def aggregation_features(asked: Transfer, crop: int) -> list[Feature]:
-    """Those that the table of aggregations compares: a centre crop, and dense at five Q."""
-    all_views = [*views("centre-crop", single_scale(crop)), *views("dense", scales_px(["five"], crop))]
-    return [Feature(asked.layers[0], view) for view in all_views]
+    """Those that the table of aggregations compares: a centre crop, and dense at all Q and, of the paper's, at five."""
+    one, scales = one_scale(asked, crop), scales_px(asked.scales, crop)
+    found = views("centre-crop", one) if one[0] >= crop else []
+    found += views("dense", scales_px([FIVE], crop) if asked.scales == ["multi"] else scales)
+    return [Feature(layer, view) for layer in asked.layers for view in found]
 
 
-def probed_features(config: Config, crop: int) -> list[Feature]:
-    """All that a probe of `config.transfer` needs, each once."""
-    asked = config.transfer
+def probed_features(asked: Transfer, crop: int) -> list[Feature]:
+    """All that a probe needs, each once. Raises `ConfigError` for scales that cannot be."""
     features = wanted_features(asked, crop)
     features += control_features(asked, crop) if asked.controls else []
     features += aggregation_features(asked, crop) if asked.aggregations else []

@@ -196,3 +196,11 @@ def box_scales() -> list[BoxScales]:
 def box_systems() -> list[BoxSystem]:
     """The rows of Table 10; the first is the paper's own."""
     return [BoxSystem(row["system"], row["top5_val"], row["top5_test"]) for row in _paper()["box_systems"]]
+
+
+def transfer(configs: tuple[str, ...], data: str) -> tuple[float | None, float | None]:
+    """Table 11: the value in percent of D, E or both stacked on a set, and its deviation over splits if printed."""
+    for row in _paper()["transfer"]:
+        if (tuple(row["configs"]), row["data"]) == (configs, data):
+            return row["value"], row["pm"]
+    return None, None

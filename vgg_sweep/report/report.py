@@ -10,19 +10,23 @@ from rich.text import Text
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.localise.merging import RULES
+from vgg_sweep.plan.commands import merged
 from vgg_sweep.report.results.answers import image_table
 from vgg_sweep.report.results.bundle import opened, pack
 from vgg_sweep.report.results.errors import read_runs
+from vgg_sweep.report.results.probes import joined, probe_frame
 from vgg_sweep.report.results.results import Source, read_sweep
 from vgg_sweep.report.results.unfinished import refreshes
 from vgg_sweep.report.tables.contents import IF_ASKED, TABLES, Contents, contents
 from vgg_sweep.report.tables.epochs import at_epoch
 from vgg_sweep.report.tables.pivot import Pivot
 from vgg_sweep.report.tables.runs import BY_SEED
+from vgg_sweep.report.tables.transfer import OF_PROBES
 from vgg_sweep.report.writers import latex, markdown
 from vgg_sweep.report.writers.data import to_csv, to_json, to_parquet
-from vgg_sweep.report.writers.terminal import show
+from vgg_sweep.report.writers.terminal import show, show_commands, show_tables
 from vgg_sweep.runs.files import IN_PRINT, write_bytes
+from vgg_sweep.runs.folder import RunFolder
 
 Files = Mapping[str, str | bytes]
 """File name -> what is in it."""
@@ -127,6 +131,15 @@ def of_epoch(sources: Sequence[Source], at: str) -> Contents:
     table = at_epoch(runs, at)
     frame = table.make(runs)
     return Contents([], {table.name: frame}, [table.shown(frame)], [f"{len(frame)} of {len(runs)} runs."], [])
+
+
+def show_probes(runs: Sequence[RunFolder], console: Console) -> None:
+    """Show what probes found with the features of `runs`, which need not be scored."""
+    sweeps = {run.path.parent: [other for other in runs if other.path.parent == run.path.parent] for run in runs}
+    probes = joined(probe_frame(str(sweep), dict.fromkeys(own)) for sweep, own in sweeps.items())
+    shown = [table.shown(frame) for table in OF_PROBES if len(frame := table.make(probes))]
+    show_tables(shown, console)
+    show_commands(merged(command for table in shown for command in table.commands), console)
 
 
 def deliver(said: Contents, formats: Sequence[str], out: Path | None, console: Console) -> None:

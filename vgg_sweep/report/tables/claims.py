@@ -10,7 +10,7 @@ verdict follows Holm's p over the claims of the sweep that can be decided.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,7 +147,11 @@ def paper_claims() -> list[Claim]:
     ]
 
 
-def claims(results: pd.DataFrame) -> pd.DataFrame:
+Probes = Callable[[set[str]], Iterable[tuple[Claim, NDArray[np.floating]]]]
+"""The ids of some runs to the claims that their probes are about, with the differences [P, R, N] of each."""
+
+
+def claims(results: pd.DataFrame, probes: Probes = lambda run_ids: ()) -> pd.DataFrame:
     """A row for each claim. `points` of top-1 error are above 0 as claimed; with several seeds their 95 % interval
     covers seeds and images, else images alone. `p_images` is about these nets; the verdict rests on `p`, and on
     `p_holm` after Holm, which are NaN where it cannot be decided.
@@ -155,6 +159,7 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for where, group in by_settings(results):
         found = [(claim, _compare(claim, group)) for claim in paper_claims()]
+        found += [(claim, _of_probes(claim, each)) for claim, each in probes(set(group.rows["run_id"]))]
         adjusted, more = holm([values["p"] for _, values in found]), _more_seeds(group)
         for (claim, values), p_holm in zip(found, adjusted, strict=True):
             names = {
@@ -240,14 +245,20 @@ def _compare(claim: Claim, group: Group) -> dict[str, Any]:
     return counts | weighed(claim, np.array(differences))
 
 
-def weighed(claim: Claim, difference_PRN: NDArray[np.integer]) -> dict[str, Any]:
+def _of_probes(claim: Claim, difference_PRN: NDArray[np.floating]) -> dict[str, Any]:
+    num_pairs, num_seeds, _ = difference_PRN.shape
+    return {"pairs": num_pairs, "num_pairs": num_pairs, "seeds": num_seeds} | weighed(claim, difference_PRN)
+
+
+def weighed(claim: Claim, difference_PRN: NDArray[np.integer] | NDArray[np.floating]) -> dict[str, Any]:
     """What P pairs, R seeds and N images say of a claim: whether the first of a pair is wrong minus whether the second
     is. The pairs of a seed are averaged first: its chain of nets is what is drawn anew with another seed.
     """
     num_pairs, num_seeds, num_images = difference_PRN.shape
     difference_RN = difference_PRN.mean(axis=0)
     these_nets = over_images(difference_RN)
-    if num_pairs == num_seeds == 1 and not claim.no_gain:
+    are_counts = np.issubdtype(difference_PRN.dtype, np.integer)
+    if num_pairs == num_seeds == 1 and are_counts and not claim.no_gain:
         test, p_images = "McNemar", mcnemar(int((difference_PRN == 1).sum()), int((difference_PRN == -1).sum()))
     else:
         test, p_images = "normal", these_nets.p(claim.null_points)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from vgg_sweep.report.results.results import Sweep, joined
 from vgg_sweep.report.results.unfinished import mark, progress_lines, waiting
 from vgg_sweep.report.tables.box_claims import CLAIMS_OF_BOXES
 from vgg_sweep.report.tables.boxes import TABLE8, TABLE9, TABLE10
+from vgg_sweep.report.tables.claims import claims
 from vgg_sweep.report.tables.compare import COMPARISON
 from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.costs import LRN_COST
@@ -18,9 +20,11 @@ from vgg_sweep.report.tables.errors import KERNELS, NETS
 from vgg_sweep.report.tables.fusions import ASKED, FUSIONS, SYSTEMS
 from vgg_sweep.report.tables.gaps import kept
 from vgg_sweep.report.tables.pivot import Pivot, pivot_table
+from vgg_sweep.report.tables.probe_claims import probe_claims
 from vgg_sweep.report.tables.runs import BY_SEED, RUNS
 from vgg_sweep.report.tables.settings import DEVIATIONS, DIFFERENCES
 from vgg_sweep.report.tables.table import Shown, Table
+from vgg_sweep.report.tables.transfer import OF_PROBES, probe_frames
 from vgg_sweep.report.tables.verdicts import CLAIMS
 
 OF_RUNS: tuple[Table[Sequence[Sweep]], ...] = (DEVIATIONS, DIFFERENCES)
@@ -37,7 +41,6 @@ OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
     LRN_COST,
     ASKED,
     BY_SEED,
-    CLAIMS,
 )
 """The tables made from the results."""
 
@@ -45,7 +48,8 @@ OF_BOXES: tuple[Table[Sequence[Sweep]], ...] = (TABLE8, TABLE9, TABLE10, CLAIMS_
 """The tables of localisation."""
 
 TABLES: dict[str, Table[Any]] = {RUNS.name: RUNS} | {table.name: table for table in OF_RUNS}
-TABLES |= {table.name: table for table in OF_RESULTS} | {table.name: table for table in (*OF_BOXES, *OF_ANSWERS)}
+TABLES |= {table.name: table for table in (*OF_RESULTS, CLAIMS, *OF_PROBES)}
+TABLES |= {table.name: table for table in (*OF_BOXES, *OF_ANSWERS)}
 """All tables, in the order in which they are shown."""
 
 IF_ASKED = (BY_SEED.name, *(table.name for table in OF_ANSWERS))
@@ -77,6 +81,10 @@ def contents(
     differing = set(made[DIFFERENCES.name].get("other_sweep", ()))
     made |= {table.name: table.make(results) for table in OF_RESULTS if table.name in names}
     made |= {table.name: table.make(sweeps) for table in (*OF_BOXES, *OF_ANSWERS) if table.name in names}
+    probes = probe_frames(sweeps)
+    made |= {table.name: table.make(probes) for table in OF_PROBES if table.name in names}
+    if CLAIMS.name in names:
+        made[CLAIMS.name] = claims(results, partial(probe_claims, probes))
     unscored = {
         key: states for sweep in sweeps for key, states in waiting(sweep.name, sweep.runs, sweep.results).items()
     }

@@ -22,8 +22,14 @@ def show(said: "Contents", console: Console) -> None:
         console.print(Text(f"Read from {bundle}."))
     for line in said.summary:
         console.print(Text(line))
+    show_tables(said.shown, console)
+    show_commands(said.commands, console)
+
+
+def show_tables(tables: Sequence[Shown], console: Console) -> None:
+    """Each with its notes, a note once."""
     noted: set[str] = set()
-    for table in said.shown:
+    for table in tables:
         console.print()
         for line in table.above:
             console.print(Text(line, style="bold"))
@@ -36,9 +42,13 @@ def show(said: "Contents", console: Console) -> None:
         noted |= set(table.notes)
         if table.total:
             console.print(Text(f"{table.name.capitalize()}: {table.total}.", style="bold"))
-    if said.commands:
+
+
+def show_commands(commands: Sequence[str], console: Console) -> None:
+    """Those that would fill missing rows."""
+    if commands:
         console.print(Text("\nTo fill the missing rows:", style="bold"))
-    for command in said.commands:
+    for command in commands:
         console.print(Text(command), soft_wrap=True)  # whole, to be copied
 
 

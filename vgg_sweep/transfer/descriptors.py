@@ -1,0 +1,68 @@
+"""Features on disk become descriptors (Appendix B): the mean of an image's and its mirror image's, over the scales
+averaged, maximised or stacked, nets stacked, and all L2-normalised.
+
+Axes: N images, C channels of a layer, D dimensions of a descriptor.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_sweep.features.store import COLOUR, OWN, Feature, FeatureFolder
+from vgg_sweep.features.wanted import views
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """How an image is described."""
+
+    layer: str
+    scales: tuple[int, ...]
+    """Q in pixels."""
+    method: str = "dense"
+    pool: str = "mean"
+    weights: str = OWN
+    normalise: str = "once"
+
+    @property
+    def features(self) -> list[Feature]:
+        """The files that it is made of."""
+        if self.layer == COLOUR:  # the same for the mirror image
+            return [Feature(COLOUR, views(self.method, self.scales)[0])]
+        return [Feature(self.layer, view, self.weights) for view in views(self.method, self.scales)]
+
+
+def _mean(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.asarray(np.mean(parts, axis=0, dtype=np.float32))
+
+
+_POOLS: dict[str, Callable[[list[NDArray[np.float32]]], NDArray[np.float32]]] = {
+    "mean": _mean,
+    "max": lambda parts: np.asarray(np.max(parts, axis=0)),
+    "stack": lambda parts: np.concatenate(parts, axis=1),
+}
+
+
+def descriptors(folders: Sequence[FeatureFolder], how: Descriptor, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """The descriptors [N, D] of some rows, by each net in `folders`, one behind the other. Raises as `read`."""
+    of_nets = [_of_net(folder, how, rows) for folder in folders]
+    together_ND = of_nets[0] if len(of_nets) == 1 else np.concatenate(of_nets, axis=1)
+    return together_ND if how.layer == COLOUR else normalised(together_ND)
+
+
+def _of_net(folder: FeatureFolder, how: Descriptor, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    by_Q: dict[int, list[NDArray[np.float32]]] = {}
+    for feature in how.features:
+        by_Q.setdefault(feature.view.Q, []).append(folder.read(feature)[rows])
+    parts = [_mean(halves) for halves in by_Q.values()]
+    if how.normalise == "blocks":
+        parts = [normalised(part) for part in parts]
+    return _POOLS[how.pool](parts) if len(parts) > 1 else parts[0]
+
+
+def normalised(rows_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row by its L2 norm; a row of zeros stays."""
+    norms_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True)
+    return np.asarray(rows_ND / np.where(norms_N1 > 0, norms_N1, 1), np.float32)
