@@ -99,7 +99,9 @@ def compute_features(
     from vgg_sweep.runs.folder import RunFolder
     from vgg_sweep.runs.progress import Reporter
 
-    made = FeatureFolder.of(folder, config.data.name, probed.fingerprint)
+    made, fingerprint = FeatureFolder.of(folder, config.data.name, probed.fingerprint), own_fingerprint(folder)
+    if not made.missing(wanted) and made.manifest()["weights_fingerprint"] == fingerprint:
+        return made
     loaded, ranks = load(folder.path), join_ranks(config.device)
     own = replace(loaded.config, device=config.device, precision=config.precision, tf32=config.tf32,
                   layout=config.layout, threads=config.threads, workers=config.workers)  # fmt: skip
@@ -110,5 +112,5 @@ def compute_features(
         if ranks.is_first:
             place.remove_leftovers()
         with reporter.running():
-            compute(loaded, own_fingerprint(folder), made, probed, wanted, device, reporter, ranks)
+            compute(loaded, fingerprint, made, probed, wanted, device, reporter, ranks)
     return made

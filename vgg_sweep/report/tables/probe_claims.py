@@ -41,18 +41,19 @@ def probe_claims(probes: pd.DataFrame, run_ids: set[str]) -> Iterator[tuple[Clai
 
 
 def _sides(rows: Sequence[Row], worse: str, better: str, worse_pool: str | None, better_pool: str | None) -> list[Any]:
-    """The seeds of two rows that differ in nets or pooling alone, at the most scales that both are there for; empty if
-    they are not there.
+    """The seeds of two rows that differ in nets or pooling alone, stacked over scales if they can be, at the most
+    scales that both are there for; empty if they are not there.
     """
-    best: tuple[int, list[Any]] = (0, [])
+    best: tuple[tuple[bool, int], list[Any]] = ((False, 0), [])
     for first in rows:
         for second in rows:
             same = all(first[name] == second[name] for name in ("test_scales", "method", "normalise"))
             same &= worse_pool is not None or first["pool"] == second["pool"]
             wanted = (first["nets"], second["nets"]) == (worse, better)
             wanted &= worse_pool is None or (first["pool"], second["pool"]) == (worse_pool, better_pool)
-            if same and wanted and len(first["test_scales"]) > best[0]:
-                best = (len(first["test_scales"]), _by_seed(first, second))
+            rank = (second["pool"] == "stack", len(first["test_scales"]))
+            if same and wanted and rank > best[0]:
+                best = (rank, _by_seed(first, second))
     return best[1]
 
 

@@ -61,8 +61,9 @@ def _lacking(sweep: str, data: str, main: list[dict[str, Any]], there: set[str])
     for nets in PAPERS:
         if nets not in there:
             members = nets.split(" + ")
-            stack = ["--stack", nets] if len(members) > 1 else []
-            words = [f"{sweep}/{member}" for member in members] + list(like["overrides"]) + stack
+            names = [f"{sweep}/{member}" for member in members]
+            stack = ["--stack", " + ".join(names)] if len(names) > 1 else []
+            words = [*names, *like["overrides"], *stack]
             published, pm = paper.transfer(tuple(member.partition("-")[0] for member in members), data)
             yield like | dict.fromkeys(("value", "std", "neighbours")) | {
                 "nets": nets, "C": (), "seeds": 0, "paper": published, "paper_pm": pm,

@@ -40,6 +40,8 @@ def _notes(frame: pd.DataFrame) -> list[str]:
         "which the verdict follows.",
         f'"LRN does not help" is tested one-sided: against a gain of {MARGIN_POINTS} points.',
     ]
+    if (frame["section"] == "App. B").any():
+        notes.append("Appendix B: points of mean class recall, on the test images of all splits.")
     notes += [f"{NOTED} {note}" for note in dict.fromkeys(filter(None, frame["note"]))]
     if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
         notes.append("* Some of the pairs that the paper compares are not in this sweep.")
