@@ -3,4 +3,17 @@
 from vgg_sweep.cli import runs, shows, logs, prune, data, exchange, predict, features, transfer, bench  # isort: skip  # each enters its commands, in this order
 from vgg_sweep.cli.app import app, main
 
-__all__ = ["app", "bench", "data", "exchange", "features", "logs", "main", "predict", "prune", "runs", "shows", "transfer"]
+__all__ = [
+    "app",
+    "bench",
+    "data",
+    "exchange",
+    "features",
+    "logs",
+    "main",
+    "predict",
+    "prune",
+    "runs",
+    "shows",
+    "transfer",
+]
