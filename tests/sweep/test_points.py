@@ -17,6 +17,7 @@ from vgg_sweep.config.checks import checked
 from vgg_sweep.config.options import conf_dir
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.runs import plan
 from vgg_sweep.sweep.points import points
 
 Points = Callable[..., list[Config]]
@@ -61,6 +62,7 @@ TABLE_6 = """D/256 D/384 D/jitter-fc C/256 C/384 E/256 E/384 D/jitter E/jitter""
         ("sweep=table4", TABLE_4),
         ("sweep=table5", "D/jitter E/jitter"),
         ("sweep=table6", TABLE_6),
+        ("sweep=localise", "D/384 D/384 D/256 D/384"),  # SCR and PCR with the FC layers alone, then all layers
         ("sweep=depth", "A/256 B/256 C/256 D/256 E/256"),
         ("sweep=kernel", "B/256 B-5x5/256"),
         ("model=A", "A/256"),
@@ -77,6 +79,13 @@ TABLE_6 = """D/256 D/384 D/jitter-fc C/256 C/384 E/256 E/384 D/jitter E/jitter""
 )
 def test_the_points_of_a_sweep(asked: Points, overrides: str, expected: str) -> None:
     assert sorted(cells(asked(overrides))) == sorted(expected.split())
+
+
+def test_what_localises_in_the_demo_starts_from_its_nets(asked: Points) -> None:
+    demo, runs = ({run.id: run for run in plan(asked(f"experiment={name}"))} for name in ("demo", "demo-localise"))
+    new = [run for id, run in runs.items() if id not in demo]
+    assert [(run.config.boxes, run.trainable) for run in new] == [("scr", "fc"), ("pcr", "fc"), *2 * [("pcr", "all")]]
+    assert all(run.parent is not None and run.parent.id in demo for run in new)
 
 
 def test_a_sweep_is_crossed_with_what_is_added(asked: Points) -> None:

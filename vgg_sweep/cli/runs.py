@@ -141,7 +141,7 @@ def score_config(config: "Config") -> None:
     check_origins([run])
     take_back(prepare(run))
     work(run, live=True)
-    typer.echo(f"Done: {run.folder.posteriors}")
+    typer.echo(f"Done: {run.folder.boxes if run.config.task == 'localise' else run.folder.posteriors}")
 
 
 def show_passes(config: "Config") -> None:
