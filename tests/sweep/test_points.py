@@ -69,7 +69,7 @@ TABLE_6 = """D/256 D/384 D/jitter-fc C/256 C/384 E/256 E/384 D/jitter E/jitter""
         ("model=A train_scale=jitter", "A/jitter"),
         (r"train_scale=\'384\'", "D/384"),
         (r"model=D,E train_scale=\'256\',jitter", "D/256 D/jitter E/256 E/jitter"),
-        ("model=glob(A*)", "A/256 A-LRN/256"),
+        ("model=glob(A-L*)", "A-LRN/256"),
         ("sweep=table3 model=A,D", "A/256 D/256 D/384 D/jitter"),
         (r"sweep=table3 train_scale=\'384\'", "C/384 D/384 E/384"),
         ("sweep=table3 model=A,D train_scale=jitter", "D/jitter"),

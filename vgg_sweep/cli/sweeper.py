@@ -86,7 +86,7 @@ class DagSweeper(Sweeper):
         screen = console()
         with _patience(screen) as progress:
             configs = points(arguments, self._loader, self._master, progress)
-        for config in {repr((each.data, each.device)): each for each in configs}.values():
+        for config in {repr((each.data, each.device, each.task)): each for each in configs}.values():
             check(config)
         settings, runs = configs[0], plan(configs)  # how to run them is not swept over
         picked = Picks(self.only, self.excluded, self.retry).of(runs)

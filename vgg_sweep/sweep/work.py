@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.images.sets.boxes import check_boxes
 from vgg_sweep.images.sets.sources import check_source, is_here, refuse_dropped
 from vgg_sweep.machine.launch import is_first_process, launch, num_processes
 from vgg_sweep.plan.folders import read_named
@@ -30,6 +31,8 @@ def check(config: Config) -> None:
     refuse_dropped(config.data)
     if not config.data.download or is_here(config.data):
         check_source(config.data, val_alone=config.imported.sha256 is not None)
+    if config.task == "localise":
+        check_boxes(config.data)
     if config.device not in ("auto", "cpu"):
         from vgg_sweep.machine.device import choose_device
 

@@ -40,16 +40,22 @@ def open_boxes(config: Config, images: ImageSet, progress: ProgressCallback | No
     told = progress or (lambda done, total: None)
     if config.data.source == "fractals":
         return _fractal_boxes(config, told)
-    if not (paths := find_boxes(config.data)):
-        raise ConfigError(
-            f"{config.data.name} has no boxes; give data.boxes=PATH, a folder or tar of XML files as ILSVRC and VOC "
-            "have them, or a CSV with a box a line: file,x0,y0,x1,y1."
-        )
+    paths = check_boxes(config.data)
     stamps = [(str(path), stamp_of(path), *_inner_stamps(path)) for path in paths]
     blacklist = _find_blacklist(config.data, paths)
     key = hashlib.sha256(json.dumps([1, images.fingerprint, stamps]).encode()).hexdigest()
     made = _kept(config, f"boxes-{key[:12]}", lambda: matched_boxes(config.data, images, paths, told))
     return _with_blacklist(made, images.val, blacklist)
+
+
+def check_boxes(data: Data) -> list[Path]:
+    """Where the set's boxes are, which are not read; nowhere for fractals. Raises `ConfigError` if there are none."""
+    if not (paths := find_boxes(data)) and data.source != "fractals":
+        raise ConfigError(
+            f"{data.name} has no boxes; give data.boxes=PATH, a folder or tar of XML files as ILSVRC and VOC "
+            "have them, or a CSV with a box a line: file,x0,y0,x1,y1."
+        )
+    return paths
 
 
 def find_boxes(data: Data) -> list[Path]:
