@@ -187,3 +187,17 @@ def test_no_box_of_its_class_in_val_is_said(tmp_path: Path) -> None:
     (made / "boxes/manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RunError, match="has no validation image with a box of its class"):
         read_sweep(Source(folder, "small"), [])
+
+
+def test_localisation_runs_alone_are_reported(tmp_path: Path) -> None:
+    """Nets of elsewhere: with one class all is guessed, with several nothing is."""
+    for num_classes, note in ((1, "There is one class"), (7, "No run here classifies these images")):
+        folder = tmp_path / str(num_classes)
+        make_box_run(folder, "256", spec=Spec(num_images=30, num_classes=num_classes, passes=("dense@single",)))
+        text = said(folder)
+        assert f"{folder}: no run that classifies." in text.replace("\n", "") and note in text
+        frame = table9([read_sweep(Source(folder, "alone"), [])])
+        row = row_of(frame, rule="single", merge="overfeat", train_scale="256")
+        assert np.isnan(row["loc_error"]) == (num_classes == 7) and not np.isnan(row["true_class_error"])
+        said(folder, formats=["html"], out=folder / "report")
+        assert "Table 8. Localisation" in (folder / "report/report.html").read_text()

@@ -110,9 +110,38 @@ def to_html(said: Contents) -> str:
     """The page. Draws the figures, and reads the posteriors and pictures of the images that it shows."""
     nets = _nets(said)
     net_numbers = {f"{config}-{train_scale}": number for number, (config, train_scale) in enumerate(nets)}
+    classify = any(len(sweep.results) for sweep in said.sweeps)
+    sections = _sections(said, net_numbers) if classify else _of_boxes(said, net_numbers)
+    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return str(
+        _template().render(
+            title=", ".join(sweep.name for sweep in said.sweeps),
+            version=__version__,
+            about=facts.about(said) if classify else [],
+            facts=facts.headline(said) if classify else [],
+            chips=_chips(nets),
+            sections=[section for section in sections if not section.is_empty],
+            style=Markup(style),
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+        )
+    )
+
+
+@cache
+def _template() -> Any:
+    here = FileSystemLoader(Path(__file__).parent)
+    return Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("page.html")
+
+
+# --- sections ---
+
+
+def _sections(said: Contents, net_numbers: NetNumbers) -> list[Section]:
     shown = said.sweeps[:MAX_SWEEPS]
-    close = [image_by_image(sweep) for sweep in shown]
-    sections = [
+    close = [image_by_image(sweep) for sweep in shown if len(sweep.results)]
+    return [
         Section("all", "All runs", grids=_all_runs(said, net_numbers)),
         Section("by", "By settings", grids=[plain_grid(table) for table in said.shown if table.name == pivot.NAME]),
         _claims(said),
@@ -130,30 +159,15 @@ def to_html(said: Contents) -> str:
         Section("provenance", "Provenance", grids=[facts.provenance(said), facts.runs_grid(said)],
                 commands=[Commands("To make these runs again", facts.commands_of(said))]),
     ]  # fmt: skip
-    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return str(
-        _template().render(
-            title=", ".join(sweep.name for sweep in said.sweeps),
-            version=__version__,
-            about=facts.about(said),
-            facts=facts.headline(said),
-            chips=_chips(nets),
-            sections=[section for section in sections if not section.is_empty],
-            style=Markup(style),
-            script=Markup(script),
-            script_hash=f"sha256-{digest}",
-        )
-    )
 
 
-@cache
-def _template() -> Any:
-    here = FileSystemLoader(Path(__file__).parent)
-    return Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("page.html")
-
-
-# --- sections ---
+def _of_boxes(said: Contents, net_numbers: NetNumbers) -> list[Section]:
+    """The page of localisation runs alone."""
+    return [
+        _missing(said),
+        Section("tables", "Tables: ours beside the paper’s", grids=_grids(said, net_numbers, OF_BOXES)),
+        Section("boxes", "Where it is", galleries=[found for each in said.sweeps for found in box_galleries(each)]),
+    ]
 
 
 def _claims(said: Contents) -> Section:

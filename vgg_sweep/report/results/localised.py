@@ -106,6 +106,11 @@ def is_localised(run: ReportedRun) -> bool:
     return run.config.get("task") == "localise"
 
 
+def any_boxes(every: Sequence[ReportedRun]) -> bool:
+    """Whether one of some runs has predicted boxes."""
+    return any(BoxRun(run).predictions.are_there for run in every if is_localised(run))
+
+
 def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequence[Score], merge: str) -> Localised:
     """The errors of the sweep's localisation runs, merged by the rule `merge`, and by the others for comparison.
 
@@ -262,9 +267,10 @@ def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None, merg
         for run, scales in zip(members, scales_of(members, rule), strict=True)
         for each in run.predictions.passes("dense", scales) or []
     ]
-    by_classifier_Ng = guesses(classifier) if classifier else np.empty((len(labels_N), 0), np.int64)
-    asked_Ng = np.concatenate([labels_N[:, None], by_classifier_Ng], axis=1)
-    of = {OF_TRUE_CLASS: slice(0, 1)} | ({TOP1: slice(1, 2), TOP5: slice(1, None)} if classifier else {})
+    is_one_class = len(predictions.manifest["classes"]) == 1
+    guesses_Ng = guesses(classifier) if classifier else np.zeros((len(labels_N), int(is_one_class)), np.int64)
+    asked_Ng = np.concatenate([labels_N[:, None], guesses_Ng], axis=1)
+    of = {OF_TRUE_CLASS: slice(0, 1)} | ({TOP1: slice(1, 2), TOP5: slice(1, None)} if guesses_Ng.size else {})
     is_counted_N, is_held_out_N = counted(truth, labels_N), held_out(len(labels_N))
     is_measured_N, is_chosen_on_N = is_counted_N & ~is_held_out_N, is_counted_N & is_held_out_N
     _check_some(predictions, is_measured_N)

@@ -18,7 +18,7 @@ from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, mean_class_recall, wilson
 from vgg_sweep.report.results.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
 from vgg_sweep.report.results.fusion import fused_scores
-from vgg_sweep.report.results.localised import Localised, is_localised, localised
+from vgg_sweep.report.results.localised import Localised, any_boxes, is_localised, localised
 
 _COSTS = ("params", "train_seconds", "step_seconds", "peak_memory_bytes", "device_name", "precision")
 
@@ -75,9 +75,12 @@ def read_sweep(source: Source, fuse: Sequence[str], merge: str = "overfeat") -> 
     has_posteriors = source.bundle is None or source.bundle.has_posteriors
     every = read_runs(source.folder, source.name, has_posteriors)
     runs = [run for run in every if not is_localised(run)]
-    scores = [score for run in scored_runs(runs, source.name) for score in run_scores(run)]
-    scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])))
-    results = results_frame(source.name, scores)
+    if any(run.is_scored for run in runs) or not any_boxes(every):
+        scores = [score for run in scored_runs(runs, source.name) for score in run_scores(run)]
+        scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])))
+        results = results_frame(source.name, scores)
+    else:  # runs that predict boxes from nets of elsewhere
+        scores, results = [], pd.DataFrame(columns=["sweep", "settings", "run_id"])
     boxes = localised(source.folder, source.name, every, scores, merge)
     return Sweep(source.name, source.folder, runs, scores, results, source.bundle, boxes, merge)
 
@@ -167,9 +170,12 @@ def _recall(misses: Misses, labels_N: NDArray[np.int64]) -> float:
 
 def joined(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """The results of all sweeps. A setting that is no default in one of them alone has its default in the others."""
-    results = pd.concat([sweep.results for sweep in sweeps], ignore_index=True)
+    each = [sweep.results for sweep in sweeps if len(sweep.results)]
+    if not each:
+        return sweeps[0].results
+    results = pd.concat(each, ignore_index=True)
     defaults = schema_defaults()
-    lacking = [name for name in results if name in defaults and any(name not in sweep.results for sweep in sweeps)]
+    lacking = [name for name in results if name in defaults and any(name not in own for own in each)]
     return results.fillna({name: defaults[name] for name in lacking if isinstance(defaults[name], str | int | float)})
 
 

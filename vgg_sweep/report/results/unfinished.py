@@ -68,7 +68,8 @@ def progress_lines(sweep: Sweep) -> list[str]:
     without = [run for run in sweep.runs if not run.is_scored]
     nameless = find_nameless(sweep.folder)
     num_runs = len(sweep.runs) + len(nameless)
-    lines = [f"{sweep.name}: {len(sweep.runs) - len(without)} of {num_runs} runs scored."]
+    scored = f"{len(sweep.runs) - len(without)} of {num_runs} runs scored." if num_runs else "no run that classifies."
+    lines = [f"{sweep.name}: {scored}"]
     lines += [f"  not reported: {folder.id} has no config.yaml; put back a copy of it" for folder in nameless]
     lines += [f"  not scored: {run.folder.id} ({how_far(run.folder)})" for run in without[:10]]
     if boxes := sweep.localised.runs:

@@ -110,11 +110,19 @@ def _table8_notes(frame: pd.DataFrame) -> list[str]:
     ]
 
 
+def _guesses(frame: pd.DataFrame) -> str:
+    if labels_by := [each for each in dict.fromkeys(frame["labels_by"].dropna()) if each]:
+        return f"Guesses by {' or '.join(labels_by)}."
+    if frame["loc_error"].notna().any():
+        return "There is one class, so it is all that can be guessed."
+    return "No run here classifies these images, so nothing is guessed: the errors are those with the class given."
+
+
 def _table9_notes(frame: pd.DataFrame) -> list[str]:
     lines = [
         f"Errors in percent of {_images(frame)} images: top-5, five guesses of five classes; top-1, the best alone; "
         "true class, the class being given.",
-        f"Guesses by {' or '.join(dict.fromkeys(frame['labels_by'].dropna()))}.",
+        _guesses(frame),
         f"Beside a rule of merging is its threshold, chosen on the other {HELD_OUT_SHARE:.0%} of the images of val.",
     ]
     merges = dict.fromkeys(row["merge"] for row in records(frame) if row.get("merge"))

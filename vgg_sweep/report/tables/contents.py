@@ -77,8 +77,10 @@ def contents(
 ) -> Contents:
     """The tables called `names` of some sweeps, after the `pivot`; with `is_whole`, all of their rows, there or not."""
     results = joined(sweeps)
-    made = {table.name: table.make(sweeps) for table in OF_RUNS}
-    differing = set(made[DIFFERENCES.name].get("other_sweep", ()))
+    if results.empty:  # localisation runs alone
+        names = [table.name for table in OF_BOXES if table.name in names]
+    made = {table.name: table.make(sweeps) for table in OF_RUNS if len(results)}
+    differing = set(made[DIFFERENCES.name].get("other_sweep", ())) if made else set()
     made |= {table.name: table.make(results) for table in OF_RESULTS if table.name in names}
     made |= {table.name: table.make(sweeps) for table in (*OF_BOXES, *OF_ANSWERS) if table.name in names}
     probes = probe_frames(sweeps)
