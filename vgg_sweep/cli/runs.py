@@ -50,6 +50,7 @@ def multirun(
     Repeat the command to continue an interrupted sweep.
     """
     from vgg_sweep.cli import compose
+    from vgg_sweep.cli.trials import show_trials
     from vgg_sweep.errors import ConfigError
     from vgg_sweep.machine.launch import num_processes
 
@@ -57,6 +58,7 @@ def multirun(
         raise ConfigError("multirun would run in every process of torchrun; run it without torchrun, with devices=N.")
     asked = for_sweeper(overrides or [], plan_only=plan, force=force)
     compose.multirun(train_job, asked, compose.Flags(config_dir, cfg, resolve, package, info))
+    show_trials()
 
 
 @app.command()
@@ -121,13 +123,13 @@ def train_job(raw: "DictConfig") -> float | None:
 
     Returns the error in percent of the last validation, for sweepers that look for the lowest, such as Optuna's.
     """
+    from vgg_sweep.cli.trials import noted
     from vgg_sweep.config.checks import checked
     from vgg_sweep.plan.runs import plan
 
     config = checked(raw)
     train_config(config)
-    val_error: float | None = plan([config])[-1].folder.record().get("val_error")
-    return val_error
+    return noted(plan([config])[-1])
 
 
 def score_config(config: "Config") -> None:

@@ -19,7 +19,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("B", ["1,1,2,65,55", "2,2,2,55,45", "25,2.5,2,54,"]),
         ("C", ["1,0.1,2,90,"]),
     ):
-        run = make_run(folder, net, "256", spec=Spec(5, passes=["dense@single"]))
+        settings = {"recipe.drop_fractions": [0.5, 0.7]} if net == "A" else {}
+        run = make_run(folder, net, "256", spec=Spec(5, passes=["dense@single"], settings=settings))
         (run / "metrics.csv").write_text(HEAD + "".join(f"{row}\n" for row in rows))
         if net != "A":
             (run / "posteriors" / "manifest.json").unlink()

@@ -25,11 +25,14 @@ from vgg_sweep.report.tables.runs import BY_SEED, RUNS
 from vgg_sweep.report.tables.settings import DEVIATIONS, DIFFERENCES
 from vgg_sweep.report.tables.table import Shown, Table
 from vgg_sweep.report.tables.transfer import OF_PROBES, probe_frames
+from vgg_sweep.report.tables.trials import TRIALS
 from vgg_sweep.report.tables.verdicts import CLAIMS
 
-OF_RUNS: tuple[Table[Sequence[Sweep]], ...] = (DEVIATIONS, DIFFERENCES)
-OF_ANSWERS: tuple[Table[Sequence[Sweep]], ...] = (CONFUSIONS, MATRIX)
+OF_RUNS: tuple[Table[Sequence[Sweep]], ...] = (TRIALS, DEVIATIONS, DIFFERENCES)
 """The tables that describe runs, not results."""
+
+OF_ANSWERS: tuple[Table[Sequence[Sweep]], ...] = (CONFUSIONS, MATRIX)
+"""Those of what nets answer, which read posteriors."""
 
 OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
     RUNS,

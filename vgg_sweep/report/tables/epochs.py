@@ -31,6 +31,7 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table[Sequence[ReportedRun
     if not reached:
         raise RunError(f"no run has come to epoch {epoch:g}; --at {COMMON} takes the last one that all have.")
     settings = whole([run.settings for run, _ in reached])
+    settings = [{name: tuple(v) if isinstance(v, list) else v for name, v in each.items()} for each in settings]
     rows = [_row(run, rows.iloc[-1]) | each for (run, rows), each in zip(reached, settings, strict=True)]
     frame = pd.DataFrame(rows).sort_values("val_error", kind="stable", ignore_index=True)
     differing = swept([run.settings for run, _ in reached])

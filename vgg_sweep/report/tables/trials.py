@@ -1,0 +1,51 @@
+"""The trials of a search over settings, as Optuna makes it, and the best of them."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.report.tables.table import Column, Table, number, records, text
+from vgg_sweep.runs.trials import Trial, best, read_trials
+
+_ABOUT = ("table", "sweep", "number", "run_id", "val_error", "is_best")
+
+
+def trials_frame(sweep: str, trials: Sequence[Trial]) -> pd.DataFrame:
+    """A row for each trial in its order, with a column for each setting that was tried."""
+    return pd.DataFrame(
+        {"table": "trials", "sweep": sweep, "number": each.number, "run_id": each.run_id, "val_error": each.val_error}
+        | {"is_best": each is best(trials)}
+        | dict(setting.split("=", 1) for setting in each.settings if "=" in setting)
+        for each in trials
+    )
+
+
+def _trials(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    frames = [trials_frame(sweep.name, read_trials(sweep.folder)) for sweep in sweeps]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _tried(frame: pd.DataFrame) -> list[str]:
+    """The settings in which the trials differ."""
+    return [str(name) for name in frame if name not in _ABOUT and frame[name].nunique(dropna=False) > 1]
+
+
+def _columns(frame: pd.DataFrame) -> list[Column]:
+    return [
+        number("number", "trial", 0),
+        *(text(name, wrap=24) for name in _tried(frame)),
+        number("val_error", "validation (%)"),
+        text("run_id", "run", drop=1),
+    ]
+
+
+def _notes(frame: pd.DataFrame) -> list[str]:
+    lines = ["Validation: top-1 error of a centre crop at the single test scale, which the search lowers."]
+    for row in records(frame[frame["is_best"]]):
+        settings = ", ".join(f"{name}={row[name]}" for name in _tried(frame))
+        lines.append(f"Best: trial {row['number']}, {row['val_error']:.1f} %: {settings or row['run_id']}.")
+    return lines
+
+
+TRIALS = Table("trials", "Trials of the search, in their order", _trials, _columns, _notes, where=("sweep",))

@@ -1,0 +1,50 @@
+"""trials.csv of a sweep: what a sweeper that looks for good settings, such as Optuna's, has tried, a line a trial."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_sweep.runs.files import write_text
+
+FILE = "trials.csv"
+
+
+@dataclass(frozen=True)
+class Trial:
+    number: int
+    run_id: str
+    val_error: float
+    """Of the last validation, in percent."""
+    settings: tuple[str, ...]
+    """What was tried, as overrides."""
+
+
+def read_trials(sweep: Path) -> list[Trial]:
+    """In the order in which they were made; a trial of the same number and run made again takes its place. A line that
+    is no trial is left out.
+    """
+    found: dict[tuple[int, str], Trial] = {}
+    if (file := sweep / FILE).exists():
+        for row in csv.reader(file.read_text(encoding="utf-8").splitlines()[1:]):
+            if len(row) >= 3:
+                trial = Trial(int(row[0]), row[1], float(row[2]), tuple(row[3:]))
+                found[trial.number, trial.run_id] = trial
+    return list(found.values())
+
+
+def add_trial(sweep: Path, trial: Trial) -> None:
+    """Write it behind those that are there."""
+    lines: list[tuple[object, ...]] = [("number", "run", "val_error", "settings")]
+    lines += [(each.number, each.run_id, each.val_error, *each.settings) for each in [*read_trials(sweep), trial]]
+    text = "".join(",".join(_quoted(str(value)) for value in line) + "\n" for line in lines)
+    write_text(sweep / FILE, text)
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"' if set(value) & set(',"\n') else value
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """That with the lowest error, the first of several."""
+    return min(trials, key=lambda trial: trial.val_error)
