@@ -45,7 +45,7 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
         lines.add_row(
             Text(run.id if len(folders) == 1 else str(run.folder.path)),
             *(Text(value_text(value)) for value in settings[run.id].values()),
-            Text(short[run.parent.id] if run.parent else ""),
+            Text(short.get(run.parent.id, run.parent.id) if run.parent else ""),
             Text(state, STYLES.get(state.partition(" ")[0], "")),
             duration(forecast.seconds[run.id]) if run.id in forecast.seconds else "-",
             size(used[run.id]) if state == "done" else f"~ {size(max(will_use, used[run.id]))}",
