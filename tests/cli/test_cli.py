@@ -187,6 +187,11 @@ def test_a_job_of_a_prepared_run_works_on_its_folder_alone(monkeypatch: pytest.M
             130,
             "Error: stopped at step 3; what was done is saved. To go on: vgg-sweep train model=A\n",
         ),
+        (
+            PermissionError(13, "Permission denied", "a/b"),
+            1,
+            "Error: a/b: Permission denied; the system refused it, so look at the path, its owner and the disk.\n",
+        ),
         (KeyError("x"), 1, "Error: KeyError: 'x' (`vgg-sweep --debug ...` shows where.)\n"),
     ],
 )

@@ -54,8 +54,9 @@ def test_a_renamed_last_layer_is_named_by_the_user() -> None:
     state = oxfords(torchvision_net("D"))
     torch.save({name.replace("fc8", "fc8-1"): tensor for name, tensor in state.items()}, "renamed.pth")
     torch.save(state, "net.pth")
-    with pytest.raises(RunError, match=r"another name than fc8, give imported.last_layer=NAME"):
+    with pytest.raises(RunError, match=r"another name than fc8, give imported.last_layer=NAME") as told:
         imported("renamed.pth", preprocessing=CAFFE)
+    assert "of another shape" not in str(told.value)  # the size is told by fc6
     with pytest.raises(ConfigError, match=r"imported.last_layer=fc9 is no layer of the file; it has conv1_1"):
         imported("renamed.pth", preprocessing=CAFFE, imported=Imported(last_layer="fc9"))
     renamed = imported("renamed.pth", preprocessing=CAFFE, imported=Imported(last_layer="fc8-1"))

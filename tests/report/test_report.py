@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
-from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.report.report import report
 from vgg_sweep.report.tables.contents import OF_RESULTS, TABLES
 
@@ -226,7 +226,7 @@ def test_unknown_words_are_refused(sweep: Path, options: dict[str, list[str]], m
 
 
 def test_no_sweep_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="vgg-sweep multirun"):
+    with pytest.raises(ConfigError, match="vgg-sweep multirun"):
         reported([tmp_path / "nowhere"])
 
 

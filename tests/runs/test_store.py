@@ -5,10 +5,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.runs.files import IN_PRINT, atomic_path, printable, read_json, write_json
@@ -108,6 +112,10 @@ def test_files_are_made_for_those_whom_the_umask_lets_write(tmp_path: Path) -> N
         write_json(tmp_path / "file.json", {})
         with waiting_lock(tmp_path / "lock"):
             pass
+        save_file({"bias": torch.zeros(1)}, tmp_path / "of-a-library")
+        with atomic_path(tmp_path / "weights") as temporary:
+            save_file({"bias": torch.zeros(1)}, temporary)
+        (tmp_path / "of-a-library").unlink()
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o664}
@@ -133,3 +141,33 @@ def test_a_file_that_holds_no_object_is_named(tmp_path: Path) -> None:
         (tmp_path / "record.json").write_bytes(content)
         with pytest.raises(RunError, match=r"record.json cannot be read .*; remove it and run"):
             RunFolder(tmp_path).record()
+
+
+def test_a_refusal_takes_away_the_lock_that_it_made_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(ConfigError, match="no"), waiting_lock(tmp_path / "kept" / "new" / "cache" / "index.lock"):
+        raise ConfigError("no")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "kept"]
+    with waiting_lock(tmp_path / "index.lock"):
+        pass
+    with pytest.raises(ConfigError), waiting_lock(tmp_path / "index.lock"):
+        raise ConfigError("no")
+    assert (tmp_path / "index.lock").exists()
+
+
+def test_who_waited_for_a_lock_that_was_taken_away_holds_the_next(tmp_path: Path) -> None:
+    path, order = tmp_path / "cache" / "index.lock", []
+
+    def wait() -> None:
+        with waiting_lock(path):
+            order.append("waited")
+            assert path.exists()
+
+    waiting = Thread(target=wait)
+    with pytest.raises(ConfigError), waiting_lock(path):
+        waiting.start()
+        time.sleep(0.1)
+        order.append("refused")
+        raise ConfigError("no")
+    waiting.join(timeout=10)
+    assert order == ["refused", "waited"]

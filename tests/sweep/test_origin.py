@@ -172,6 +172,41 @@ def test_train_multirun_and_score_do_not_take_one_set_for_another(tmp_path: Path
     assert len(list(tmp_path.glob("runs/*/weights.safetensors"))) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "exit_code", "sentence"),
+    [
+        (["data=folder", "classes=7"], 2, "classes=7, but folder has 2"),
+        (["data=caltech101"], 2, "data.val_share=0.2 needs two images of every class"),
+        (["data=fractals", "classes=7"], 2, "classes=7, but fractals has 20"),
+        (["data=tiny-imagenet", "data.download=true"], 2, "torchvision does not know Tiny ImageNet"),
+        (["data=cifar10", "data.root=null", "data.download=true"], 2, "needs data.root=DIR, the folder to put"),
+    ],
+)
+def test_a_refused_request_writes_nothing(
+    tmp_path: Path, call: Callable[..., Outcome], words: list[str], exit_code: int, sentence: str
+) -> None:
+    root = make_set(tmp_path / "set", "cat", "dog", num_train=1)
+    shutil.copytree(root / "train", root / "caltech101" / "101_ObjectCategories")
+    before = sorted(tmp_path.rglob("*"))
+    for verb in (["train"], ["multirun"], ["data", "check"]):
+        if verb != ["data", "check"] or words[0] != "data=fractals":
+            refused = call(*verb, *SMALL, f"data.root={root}", *words)
+            assert refused.exit_code == exit_code and sentence in refused.err
+            assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_failed_download_leaves_no_empty_folder(
+    tmp_path: Path, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
+    failed = call("data", "prepare", "data=cifar10", "data.root=a/b", "data.download=true")
+    assert failed.exit_code == 1 and "cifar10 could not be fetched into a/b" in failed.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_places_in_one_sweep_are_not_one_run(tmp_path: Path, call: Callable[..., Outcome]) -> None:
     one, two = make_set(tmp_path / "one", "cat", "dog"), make_set(tmp_path / "two", "emu", "fox")
     refused = call("multirun", *SMALL, f"data.root={one},{two}", "out=runs")

@@ -160,4 +160,6 @@ def _verdict(error: Exception) -> tuple[str, int]:
             return f"{str(error).rstrip('.')}{again}", 130
         case RunError() | Diverged():
             return str(error), 1
+        case OSError(filename=str(file), strerror=str(reason)):
+            return f"{file}: {reason}; the system refused it, so look at the path, its owner and the disk.", 1
     return f"{type(error).__name__}: {error} (`vgg-sweep --debug ...` shows where.)", 1

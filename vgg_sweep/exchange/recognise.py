@@ -164,14 +164,13 @@ def _size(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model, *, is_tru
         first, word = tensors[f"{scheme.name('features.0', 'conv1_1')}.weight"], CONV.fullmatch(model.columns[0])
         assert word is not None, "a column begins with a convolution"
         return len(first) / int(word[2]), PAPER_CROP_PX, 0
-    shapes = [tensors[f"{name}.weight"].shape for name in scheme.fc if f"{name}.weight" in tensors]
-    if len(shapes) < 3:
+    fc6, fc8 = (tensors.get(f"{scheme.fc[place]}.weight") for place in (0, 2))
+    if fc6 is None:
         return 1.0, PAPER_CROP_PX, 1000
-    fc6, _, fc8 = shapes
-    width = fc6[0] / FC_CHANNELS
-    channels = parse_columns(model.columns, width=width, classes=fc8[0], crop=PAPER_CROP_PX)[-3].in_channels
-    side = max(1, round(math.sqrt(math.prod(fc6[1:]) / channels)))
-    return width, side * STRIDE**STAGES, fc8[0]
+    width, classes = fc6.shape[0] / FC_CHANNELS, 1000 if fc8 is None else fc8.shape[0]
+    channels = parse_columns(model.columns, width=width, classes=classes, crop=PAPER_CROP_PX)[-3].in_channels
+    side = max(1, round(math.sqrt(math.prod(fc6.shape[1:]) / channels)))
+    return width, side * STRIDE**STAGES, classes
 
 
 def _fit(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model, *, is_trunk: bool) -> _Fit:

@@ -41,11 +41,16 @@ codecs.register_error(IN_PRINT, _in_print)
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, synced and renamed to it if the block succeeds, removed if not."""
+    """A temporary path beside `path`, synced and renamed to it if the block succeeds, removed if not.
+
+    The file is for whom the umask lets read it, also where a library made it for its owner alone.
+    """
     temporary = temporary_path(path)
     temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(mode)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -156,28 +156,64 @@ class RunFolder:
 def waiting_lock(path: Path, setting: str = "cache") -> Iterator[None]:
     """Hold `path` as a lock, waiting for whoever has it: for what several processes need and one of them makes.
 
-    Raises `ConfigError` if something is to be written beside `path` where this user must not; `setting` moves it.
+    Raises `ConfigError` if something is to be written beside `path` where this user must not; `setting` moves it. Where
+    what is done with the lock ends in one of our own errors, a lock that was made for it is taken away again, with its
+    folders if they are empty.
     """
+    made = [each for each in (path, *path.parents) if not each.exists()]
     try:
-        with _opened_lock(path) as file:
-            if not _try_lock(file, patience_seconds=math.inf):
-                raise AssertionError("an endless wait has ended")
-            yield
+        with _held(path):
+            try:
+                yield
+            except (ConfigError, RunError):
+                if made:
+                    _remove(made)
+                raise
     except PermissionError as error:
         if not Path(str(error.filename)).is_relative_to(path.parent):
             raise
         raise ConfigError(f"{path.parent} cannot be written ({error.strerror}); give another {setting}=DIR.") from error
 
 
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """The lock at `path`, waited for: a file that was taken away meanwhile is none any more."""
+    while True:
+        with _opened_lock(path) as file:
+            if not _try_lock(file, patience_seconds=math.inf):
+                raise AssertionError("an endless wait has ended")
+            if _is_at(file, path):
+                yield
+                return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove(made: list[Path]) -> None:
+    """Remove a file and, from the innermost on, its folders that are empty."""
+    with suppress(OSError):
+        made[0].unlink()
+        for folder in made[1:]:
+            folder.rmdir()
+
+
 def _opened_lock(path: Path) -> IO[str]:
     """The lock, made if it is not there. To lock what another user has made, reading it suffices."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return open(path, "a+", encoding="utf-8")
-    except PermissionError:
-        if not path.exists():
-            raise
-        return open(path, encoding="utf-8")
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return open(path, "a+", encoding="utf-8")
+        except FileNotFoundError:
+            continue  # its folder was taken away again at this moment
+        except PermissionError:
+            if not path.exists():
+                raise
+            return open(path, encoding="utf-8")
 
 
 def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX, patience_seconds: float = 0.3) -> bool:

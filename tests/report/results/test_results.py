@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posteriors
-from vgg_sweep.errors import RunError
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.configs import read_config
 from vgg_sweep.protocols.means import Posteriors
 from vgg_sweep.protocols.metrics import wilson
@@ -174,7 +174,7 @@ def test_nothing_to_report_says_what_to_run(tmp_path: Path, state: str) -> None:
         sweep.mkdir()
     if state == "not scored":
         (make_run(sweep, "A", "256") / "posteriors" / "manifest.json").unlink()
-    with pytest.raises(RunError, match="vgg-sweep multirun"):
+    with pytest.raises(RunError if state == "not scored" else ConfigError, match="vgg-sweep multirun"):
         read_results(sweep)
 
 

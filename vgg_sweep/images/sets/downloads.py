@@ -3,6 +3,7 @@
 Nothing is fetched that is there.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 from vgg_sweep.config.schema import Data
@@ -35,16 +36,22 @@ BY_TORCHVISION = {
 """Its class and what to call it with."""
 
 
+def place_for(data: Data) -> Path:
+    """The folder to fetch the set that `data` names into. Raises `ConfigError` if it must be got by hand."""
+    if data.source in BY_HAND:
+        raise ConfigError(f"data.download=true: {BY_HAND[data.source]}.")
+    if data.root is None:
+        raise ConfigError(f"data={data.name} data.download=true needs data.root=DIR, the folder to put the set into.")
+    return Path(data.root).expanduser()
+
+
 def download(data: Data) -> None:
     """Put the set that `data` names into `data.root`.
 
     Raises `ConfigError` if it cannot be fetched, and `RunError` if that fails.
     """
-    if data.source in BY_HAND:
-        raise ConfigError(f"data.download=true: {BY_HAND[data.source]}.")
-    if data.root is None:
-        raise ConfigError(f"data={data.name} data.download=true needs data.root=DIR, the folder to put the set into.")
-    root = Path(data.root).expanduser()
+    root = place_for(data)
+    made = [each for each in (root, *root.parents) if not each.exists()]
     root.mkdir(parents=True, exist_ok=True)
     from torchvision import datasets
 
@@ -52,6 +59,9 @@ def download(data: Data) -> None:
     try:
         getattr(datasets, name)(root, download=True, **settings)
     except (OSError, RuntimeError, EOFError) as error:
+        with suppress(OSError):  # what was fetched of it stays
+            for folder in made:
+                folder.rmdir()
         raise RunError(
             f"{data.name} could not be fetched into {root} ({error}); try again, or get it by hand and give its folder "
             "as data.root."

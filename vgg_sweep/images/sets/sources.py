@@ -40,12 +40,7 @@ def open_images(config: Config, progress: Callable[[int, int], None] | None = No
         images = open_arrays(data, cache, again=again)
     else:
         images = open_index(config, progress, again=again).image_set()
-    is_imported = config.imported.sha256 is not None  # such a net may know more classes than the images show
-    if not is_imported and config.classes not in (None, len(images.classes)):
-        raise ConfigError(
-            f"classes={config.classes}, but {data.name} has {len(images.classes)}; leave `classes` out to take the "
-            "data's."
-        )
+    _check_num_classes(config, len(images.classes))
     return images.read_as(data)
 
 
@@ -82,6 +77,21 @@ def check_source(data: Data, *, val_alone: bool = False) -> None:
             find_published(data)
 
 
+def check_classes(config: Config) -> None:
+    """Look whether `classes` and data.val_share fit the set, which is here, where that is soon known: of ILSVRC it is
+    not before its images are listed. Raises `ConfigError` if they do not.
+    """
+    match config.data.source:
+        case "fractals":
+            _check_num_classes(config, config.data.fractals.num_classes)
+        case "folder":
+            _check_num_classes(config, len(check_folders(config.data)[2]))
+        case "imagenet":
+            pass
+        case _ if config.classes is not None or config.data.val_share is not None:
+            open_images(config)
+
+
 def is_here(data: Data) -> bool:
     """Whether a published set is in `data.root`."""
     try:
@@ -114,6 +124,7 @@ def open_index(config: Config, progress: ProgressCallback | None = None, *, agai
             listing = scan_published(data, told)
         if data.val_share is not None:
             hold_out(listing, data.val_share, data.split_seed)
+        _check_num_classes(config, len(listing.classes))
         return listing
 
     check_source(data, val_alone=val_alone)  # so that a refusal writes nothing, not even a lock
@@ -122,6 +133,15 @@ def open_index(config: Config, progress: ProgressCallback | None = None, *, agai
     key += ["val alone"] if val_alone else []
     name = f"index-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
     return indexed(Path(config.cache) / name, scan, again=again)
+
+
+def _check_num_classes(config: Config, num_classes: int) -> None:
+    """An imported net may know more classes than the images show."""
+    if config.imported.sha256 is None and config.classes not in (None, num_classes):
+        raise ConfigError(
+            f"classes={config.classes}, but {config.data.name} has {num_classes}; leave `classes` out to take the "
+            "data's."
+        )
 
 
 def _fetch_if_asked(data: Data, cache: Path) -> None:

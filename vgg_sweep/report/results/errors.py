@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from vgg_sweep.errors import RunError
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.configs import read_config
 from vgg_sweep.plan.words import own_words
@@ -158,11 +158,11 @@ class Score:
 
 
 def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[ReportedRun]:
-    """Every run folder of the sweep called `name`, scored or not. Raises `RunError` if there is none or one cannot be
-    read.
+    """Every run folder of the sweep called `name`, scored or not. Raises `ConfigError` if there is none, `RunError` if
+    one cannot be read.
     """
     if not sweep.is_dir():
-        raise RunError(
+        raise ConfigError(
             f"there is no sweep folder {sweep}; run `vgg-sweep multirun` first, or name the folder of your runs."
         )
     runs = []
@@ -181,7 +181,7 @@ def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[Repor
         ids = ", ".join(folder.id for folder in nameless)
         raise RunError(f"{sweep} holds no run with a config.yaml, but {ids} without; put back copies of these files.")
     if not runs:
-        raise RunError(f"{sweep} holds no run; run `vgg-sweep multirun` first, or name another folder.")
+        raise ConfigError(f"{sweep} holds no run; run `vgg-sweep multirun` first, or name another folder.")
     return runs
 
 
