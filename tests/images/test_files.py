@@ -27,6 +27,7 @@ def fill(folder: Path) -> None:
     (folder / "link.jpg").symlink_to(folder.parents[1] / "elsewhere" / "e.jpg")
     (folder / "linked").symlink_to(folder.parents[1] / "elsewhere")
     (folder / "dangling.jpg").symlink_to(folder / "nowhere.jpg")
+    (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
     (folder / "deep" / "cycle").symlink_to(folder)
 
 
@@ -41,12 +42,14 @@ def test_training_and_prediction_see_the_same_images(tmp_path: Path) -> None:
     assert images.classes == ["ant"]
     assert sorted(images.train.ids) == sorted(f"train/ant/{name}" for name in IMAGES)
     assert images.train.image(0).size == (40, 40)
+    said = [note.partition(", such as ")[0] for note in images.notes]
+    assert said == ["1 files without an image's extension are left out", "2 links that lead nowhere are left out"] * 2
 
 
 def test_files_that_are_no_images_are_seen_too(tmp_path: Path) -> None:
     fill(tmp_path / "set" / "ant")
     seen = {path for _, path, _ in files(tmp_path / "set" / "ant")}
-    assert seen == {*IMAGES, "notes.txt", "dangling.jpg"}
+    assert seen == {*IMAGES, "notes.txt", "dangling.jpg", "loop.jpg"}
 
 
 @pytest.mark.parametrize("name", NONE)

@@ -4,6 +4,7 @@ An image is a file, or a link to one, with one of `EXTENSIONS`. What is hidden (
 macOS's ._1.jpg or .ipynb_checkpoints/) or put there by other programs (`FOREIGN`) is none, nor is anything below it.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -27,7 +28,22 @@ def is_image_name(path: str) -> bool:
 
 
 def is_image(entry: "os.DirEntry[str]") -> bool:
-    return entry.name.lower().endswith(EXTENSIONS) and entry.is_file()
+    return entry.name.lower().endswith(EXTENSIONS) and _ends(entry.is_file)
+
+
+def leads_nowhere(path: str) -> bool:
+    """Whether there is only a link, whose file is not there or which leads back to itself."""
+    return os.path.lexists(path) and not os.path.exists(path)
+
+
+def _ends(is_kind: Callable[[], bool]) -> bool:
+    """What a directory's entry says of its kind: nothing, if it is a link that leads back to itself."""
+    try:
+        return is_kind()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def files(
@@ -43,7 +59,7 @@ def files(
         return
     with os.scandir(folder) as entries:
         for entry in filter(lambda entry: is_visible(entry.name), entries):
-            if entry.is_dir():
+            if _ends(entry.is_dir):
                 inner.append(entry.name)
             else:
                 yield str(folder), before + entry.name, entry

@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.files import EXTENSIONS, files, is_image, is_visible
+from vgg_sweep.images.files import EXTENSIONS, files, is_image, is_visible, leads_nowhere
 from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Listing, Located, ProgressCallback, one_image_alone
 
 VAL_NAMES = ("val", "valid", "validation")
@@ -98,18 +98,23 @@ def scan_tree(
     listing.stamp(tree)
     classes = list(classes)
     found: dict[str, Entries] = {}
-    num_left_out, example = 0, ""
+    left_out: list[str] = []
 
     def scan(name: str) -> tuple[list[Located], list[str]]:
         return scan_files(tree / name, f"{split}/{name}", listing.stamp)
 
     with ThreadPoolExecutor(8) as pool:  # waits on the disk or network, hardly computes
-        for done, (name, (images, left_out)) in enumerate(zip(classes, pool.map(scan, classes), strict=True), start=1):
+        for done, (name, (images, others)) in enumerate(zip(classes, pool.map(scan, classes), strict=True), start=1):
             found[name] = Entries.of(images, listing.containers)
-            num_left_out, example = num_left_out + len(left_out), example or next(iter(left_out), "")
+            left_out += others
             progress(done, len(classes))
-    if num_left_out:
-        listing.notes.append(f"{num_left_out} files without an image's extension are left out, such as {example}")
+    broken = [path for path in left_out if leads_nowhere(path)]
+    for what, paths in (
+        ("files without an image's extension", sorted(set(left_out) - set(broken))),
+        ("links that lead nowhere", broken),
+    ):
+        if paths:
+            listing.notes.append(f"{len(paths)} {what} are left out, such as {paths[0]}")
     return found
 
 
