@@ -1,8 +1,10 @@
 """The model card of an exported net: what it is, how to use it, how good it is, and where it comes from."""
 
+import csv
 import json
 import shlex
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 from vgg_sweep import __version__
@@ -172,12 +174,22 @@ def _training(run: Run, reported: ReportedRun) -> list[str]:
         ("started from", " -> ".join(f"`{id}`" for id in parents) or f"random weights ({recipe.init})"),
         ("layers copied", ", ".join(record["copied"]) or "none"),
         ("length", f"{record['steps']} steps of {recipe.batch_size} images, at most {run.epochs:g} epochs"),
-        ("rate", f"{run.lr:g}, {recipe.schedule}" + f", {recipe.num_drops} drops" * (recipe.schedule == "plateau")),
+        ("rate", f"{run.lr:g}, {recipe.schedule}{_drops(run.folder)}"),
         ("momentum, weight decay, dropout", f"{recipe.momentum:g}, {recipe.weight_decay:g}, {recipe.dropout:g}"),
         ("seed", str(config.seed)),
         ("where", f"{record['device_name']}, {record['precision']}, {record['train_seconds'] / 60:.1f} min"),
     ]
     return ["## Training", "", *_table(("", ""), *rows)]
+
+
+def _drops(folder: RunFolder) -> str:
+    """How often the rate fell, as far as metrics.csv tells."""
+    if not folder.metrics.exists():
+        return ""
+    with open(folder.metrics, encoding="utf-8", newline="") as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file) if row.get("lr")]
+    drops = sum(later < earlier for earlier, later in pairwise(rates))
+    return f", {drops} {'drop' if drops == 1 else 'drops'} in training"
 
 
 def _data(config: Config, loaded: TrainedNet) -> list[str]:

@@ -33,19 +33,39 @@ def status(
     show(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
 
 
+def complete_table(incomplete: str) -> list[str]:
+    from vgg_sweep.report.tables.contents import TABLES
+
+    return [name for name in TABLES if name.startswith(incomplete)]
+
+
+def complete_format(incomplete: str) -> list[str]:
+    """The formats, also behind a comma: md,c -> md,csv."""
+    from vgg_sweep.report.report import FORMATS
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in ("rich", *FORMATS) if name.startswith(last)]
+
+
 @app.command()
 def report(
     sweeps: Reported = None,
-    table: Annotated[list[str] | None, typer.Option(help="Only this table, such as 3; may be repeated.")] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this table, such as 3; may be repeated.", autocompletion=complete_table),
+    ] = None,
     format: Annotated[
         list[str] | None,
-        typer.Option(help="rich, md, csv, json, latex, parquet, html, svg, pdf, or a list such as md,csv."),
+        typer.Option(
+            help="rich, md, csv, json, latex, parquet, html, svg, pdf, or a list such as md,csv.",
+            autocompletion=complete_format,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(file_okay=False, help="Output folder; md, csv and json unless --format is given.")
     ] = None,
     fuse: Annotated[
-        list[str] | None, typer.Option(help="Nets to average: D-jitter+E-jitter, or best:3; may be repeated.")
+        list[str] | None, typer.Option(help="Nets to average, as table fusion: D-jitter+E-jitter, or best:3.")
     ] = None,
     bundle: Annotated[
         Path | None,

@@ -122,6 +122,7 @@ def plot_of(panels: list[str], series: list[str]) -> Plot:
             "high": 20.0,
             "text": "",
             "seeds": (),
+            "joins": True,
             "nets": (),
         }
         for panel in panels
@@ -134,6 +135,12 @@ def plot_of(panels: list[str], series: list[str]) -> Plot:
 def test_a_name_is_drawn_as_it_is_written() -> None:
     words = to_svg(draw(plot_of(["$x^2$ <b>"], ["$\\frac", "_a"]), ["$x^2$ <b>"]), plot_of([""], [""]))
     assert "$x^2$ &lt;b>" in words or "$x^2$ &lt;b&gt;" in words
+
+
+def test_no_line_goes_through_variants_of_a_net_and_costs_begin_at_nothing(by_name: dict[str, Plot]) -> None:
+    points = by_name["depth"].points
+    assert set(points[~points["joins"].astype(bool)]["x"]) == {"A-LRN\n11", "B-5x5\n8"}
+    assert by_name["cost-memory"].x_from_zero and not by_name["depth"].x_from_zero
 
 
 def test_series_differ_in_colour_mark_and_dash() -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -205,11 +206,17 @@ def _draw_marks(axes: Axes, plot: Plot, marks: pd.DataFrame, places: Sequence[fl
     if marks["low"].notna().any() and plot.joined or plot.sideways:
         bars: dict[str, Any] = {"xerr": reach} if plot.sideways else {"yerr": reach}
         axes.errorbar(x, y, **bars, fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.55)
+    joined = marks["joins"].to_numpy(dtype=bool)
+    xs, ys, papers = (np.asarray(each) for each in (x, y, marks["paper"]))
     if marks["paper"].notna().any():
-        style = {"color": colour, "linewidth": 0.7, "alpha": 0.6, "linestyle": dash, "markersize": 4.5, "marker": mark}
-        axes.plot(x, marks["paper"], **style, markerfacecolor=GROUND, gid=f"paper-{index}")
-    line = dash if plot.joined else ""
-    axes.plot(x, y, color=colour, marker=mark, linestyle=line, markersize=4.8, clip_on=False, gid=f"marks-{index}")
+        style: dict[str, Any] = {"color": colour, "linewidth": 0.7, "alpha": 0.6}
+        if plot.joined:
+            axes.plot(xs[joined], papers[joined], **style, linestyle=dash)
+        shape: dict[str, Any] = {"linestyle": "", "markersize": 4.5, "marker": mark, "markerfacecolor": GROUND}
+        axes.plot(xs, papers, **style, **shape, gid=f"paper-{index}")
+    if plot.joined:
+        axes.plot(xs[joined], ys[joined], color=colour, linestyle=dash, gid=f"line-{index}")
+    axes.plot(xs, ys, color=colour, marker=mark, linestyle="", markersize=4.8, clip_on=False, gid=f"marks-{index}")
     dots = [
         (place, error)
         for place, errors in zip(places, marks["seeds"], strict=True)
@@ -240,4 +247,5 @@ def _set_limits(axes: Axes, plot: Plot, here: pd.DataFrame) -> None:
     elif not plot.has_categories:
         drawn_x = plot.points["x"] if plot.curves is None else plot.curves["x"]
         margin = 0.06 * (drawn_x.max() - drawn_x.min()) or 1.0
-        axes.set_xlim(drawn_x.min() - margin, drawn_x.max() + margin)
+        least = 0.0 if plot.x_from_zero else drawn_x.min() - margin
+        axes.set_xlim(least, drawn_x.max() + (0.06 * drawn_x.max() if plot.x_from_zero else margin))

@@ -41,8 +41,8 @@ class Plot:
     """What the x axis shows, with its unit."""
     points: pd.DataFrame
     """A row each mark: panel, series, x (a number or a category), y, low and high (95 %), paper (its y), text beside
-    the mark, seeds (each y that y is the mean of), and nets, the slugs of those it is about. What a plot has no use for
-    is NaN or empty.
+    the mark, seeds (each y that y is the mean of), nets, the slugs of those it is about, and joins, whether the line of
+    its series goes through it. What a plot has no use for is NaN or empty.
     """
     y: str = "top-1 error (%)"
     series: str = "train scale"
@@ -52,6 +52,8 @@ class Plot:
     joined: bool = True
     """Whether a line joins the marks of a series."""
     log_x: bool = False
+    x_from_zero: bool = False
+    """Whether the x axis begins at 0, so that costs that are nearly alike look so."""
     sideways: bool = False
     """Whether the categories stand on the y axis."""
 
@@ -134,12 +136,14 @@ def error_by_depth(nets: pd.DataFrame) -> Plot:
             where = f"{row.where}: " if row.where else ""
             at = {"panel": f"{where}top-{name[3:]} error", "series": row.train_scale}
             at |= {"x": f"{row.config}\n{row.weight_layers:.0f}"}
-            points.append(at | _error(row, name) | {"paper": published, "nets": (row.members,)})
+            about = {"paper": published, "nets": (row.members,), "joins": "-" not in row.config}
+            points.append(at | _error(row, name) | about)
     return Plot(
         "depth",
         "Error against depth",
         "Dense evaluation at a single scale (Table 3). Nets stand in the order of their number of weight layers, which "
-        "is under their name. Filled marks: this sweep, with the 95 % interval over images; hollow: the paper.",
+        "is under their name; lines leave out variants of a net, such as A-LRN. Filled marks: this sweep, with the "
+        "95 % interval over images; hollow: the paper.",
         "net and weight layers",
         _points(points),
         y="error (%)",
@@ -210,7 +214,7 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
             | _error(row, "top1")
             for row in rows_of(found[found[column].notna()])
         ]
-        drawn.append(Plot(name, title, caption, x, _points(points), joined=False))
+        drawn.append(Plot(name, title, caption, x, _points(points), joined=False, x_from_zero=True))
     kinds = {
         ("single", "dense"): "dense, one Q",
         ("multi", "dense"): "dense, three Q",
@@ -284,7 +288,14 @@ def _error(row: Any, name: str) -> dict[str, Any]:
 
 
 def _points(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    nothing: dict[str, Any] = {"low": math.nan, "high": math.nan, "paper": math.nan, "text": "", "seeds": ()}
+    nothing: dict[str, Any] = {
+        "low": math.nan,
+        "high": math.nan,
+        "paper": math.nan,
+        "text": "",
+        "seeds": (),
+        "joins": True,
+    }
     extra = ["train"] if any("train" in row for row in rows) else []
     columns = ["panel", "series", "x", "y", *nothing, "nets", *extra]
     numbers = dict.fromkeys(("y", "low", "high", "paper"), float)
