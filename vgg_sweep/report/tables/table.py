@@ -155,9 +155,11 @@ def text(key: str, head: str = "", *, drop: int = 0, wrap: int | None = None) ->
 
 
 def said(value: Any) -> str:
-    """A value as text: a list with commas, a dash for nothing."""
+    """A value as text: a list with commas, a number in six digits, a dash for nothing."""
     if isinstance(value, tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(map(said, value))
+    if isinstance(value, float):
+        return f"{value:g}"
     return DASH if value is None or value == "" else str(value)
 
 
