@@ -49,7 +49,7 @@ def test_every_option_composes(option: str) -> None:
 def test_a_data_set_brings_its_recipe_and_the_user_may_choose_another() -> None:
     assert composed("data=fractals").recipe.name == "fractals"
     assert composed("data=fractals", "recipe=paper").recipe.name == "paper"
-    assert composed("data=fractals", "recipe=paper").crop == 32
+    assert composed("data=fractals", "recipe=paper").crop == 64
 
 
 def test_options_of_the_users_own(tmp_path: Path) -> None:
