@@ -123,11 +123,14 @@ def train_job(raw: "DictConfig") -> float | None:
 
     Returns the error in percent of the last validation, for sweepers that look for the lowest, such as Optuna's.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     from vgg_sweep.cli.trials import noted
     from vgg_sweep.config.checks import checked
     from vgg_sweep.plan.runs import plan
+    from vgg_sweep.plan.start import adopted
 
-    config = checked(raw)
+    config = adopted(checked(raw), {text.partition("=")[0] for text in HydraConfig.get().overrides.task})
     train_config(config)
     return noted(plan([config])[-1])
 
