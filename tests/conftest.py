@@ -23,6 +23,7 @@ class Outcome:
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """`call("train", "model=D")` runs that command line in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VGG_SWEEP_CONF", "")  # as --config-dir
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # the command sets it; this puts it back
 
     def run(*words: str) -> Outcome:

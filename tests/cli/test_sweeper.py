@@ -32,6 +32,7 @@ def hydra_as_before() -> Iterator[None]:
 def multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """`vgg-sweep multirun`, with runs that obey orders.json instead of training."""
     monkeypatch.setattr(sweeper, "Processes", partial(Processes, command=WORKER))
+    monkeypatch.setattr(sweeper, "finished_elsewhere", lambda runs: {})  # in the folders of other tests
     monkeypatch.setattr(sys, "argv", ["vgg-sweep"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setenv("COLUMNS", "200")

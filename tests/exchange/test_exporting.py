@@ -467,3 +467,10 @@ def test_what_the_user_says_stands_above_what_the_file_says(tmp_path, monkeypatc
     config = vgg_sweep.load(imported(file, preprocessing=caffe, pool_ceil=True).path).config
     assert (config.preprocessing, config.pool_ceil) == (caffe, True)
     assert config.train_scale.name == "256"
+
+
+def test_a_folder_that_is_not_there_is_made_if_it_is_named_as_one(tmp_path, call):
+    folder = random_run(tmp_path, "A")
+    outcome = call("export", str(folder.path), "--to", "torchvision", "--out", "new/deep/")
+    assert outcome.exit_code == 0, outcome.err
+    assert sorted(path.suffix for path in (tmp_path / "new" / "deep").iterdir())[0] == ".md"

@@ -92,7 +92,7 @@ def test_fc7_is_torchvisions_penultimate_activation(tmp_path):
 @pytest.mark.parametrize(
     ("layer", "options", "sentence"),
     [
-        ("conv5_4", {}, "the net has no layer conv5_4; choose one of conv5_"),
+        ("conv5_4", {}, "the net has no layer conv5_4; choose one of conv1_1, "),
         ("pool5", {"before_relu": True}, "no ReLU follows pool5"),
         ("fc8", {"before_relu": True}, "no ReLU follows fc8"),
         ("fc6", {"Q_px": 50}, "The image is too small: fc6 needs 2 positions a side and gets 1"),

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args
@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from vgg_sweep.config.checks import checked
-from vgg_sweep.config.options import conf_dir
+from vgg_sweep.config.options import OWN_OPTIONS, conf_dir, own_folders
 from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import did_you_mean, groups, settings
 from vgg_sweep.errors import ConfigError
@@ -41,6 +41,13 @@ class Flags:
     resolve: bool = False
     package: str | None = None
     info: str | None = None
+
+    def with_own_options(self) -> "Flags":
+        """With conf/ beside the work if no folder is given; the processes of the command find its options, too."""
+        if self.config_dir is None:
+            return replace(self, config_dir=next(iter(own_folders()), None))
+        os.environ[OWN_OPTIONS] = str(self.config_dir.absolute())
+        return self
 
     @property
     def only_show(self) -> bool:
@@ -68,6 +75,7 @@ def run(task: Callable[[Config], None], overrides: list[str], flags: Flags) -> N
     for text in overrides:
         if text.startswith("hydra/launcher="):
             print(f"Warning: {text} has no effect here; only `vgg-sweep multirun` uses launchers.", file=sys.stderr)
+    flags = flags.with_own_options()
     with _errors_in_a_sentence(flags.config_dir):
         _call_hydra(job, [*flags.argv(), *_read(overrides, flags, many=False)])
         if failures:
@@ -79,6 +87,7 @@ def multirun(job: Callable[[DictConfig], object], overrides: list[str], flags: F
     from vgg_sweep.cli import sweeper
 
     sweeper.register()
+    flags = flags.with_own_options()
     mode = [] if flags.only_show else ["--multirun"]
     with _errors_in_a_sentence(flags.config_dir):
         _call_hydra(job, [*mode, *flags.argv(), *_read(overrides, flags, many=not flags.only_show)])

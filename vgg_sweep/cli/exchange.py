@@ -67,8 +67,8 @@ def export(
         typer.Option(help="Target library or file format; pt2 or onnx in place of TorchScript."),
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(help="File or folder to write; default: the current folder. For keras, .keras or .h5."),
+        str | None,
+        typer.Option(help="File or folder to write, a new one as NEW/; default: here. For keras, .keras or .h5."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
@@ -78,7 +78,10 @@ def export(
     """
     from vgg_sweep.cli.card import export
 
-    exported = export(run_folder(run), to, out, force=force)
+    folder = run_folder(run)
+    if out is not None and out.endswith("/"):
+        Path(out).mkdir(parents=True, exist_ok=True)
+    exported = export(folder, to, None if out is None else Path(out), force=force)
     typer.echo(f"{exported.file}: {to} agrees with the net, log-posteriors to {exported.difference:.0e}")
     typer.echo(f"{exported.card}: its model card")
 

@@ -19,6 +19,12 @@ def complete_run(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
+def complete_fuse(incomplete: str) -> list[str]:
+    """Shell completion of the last run of a fusion: D-jitter+E-jitter."""
+    before, plus, last = incomplete.rpartition("+")
+    return [f"{before}{plus}{name}" for name in [*complete_run(last), *(["best:"] if "best:".startswith(last) else [])]]
+
+
 def complete_run_or_override(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """Shell completion of a run's name or of KEY=VALUE."""
     runs = [] if "=" in incomplete or args[-1:] == ["="] else complete_run(incomplete)

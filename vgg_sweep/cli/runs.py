@@ -37,6 +37,7 @@ def multirun(
     overrides: Picked = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show the runs and which are done; run nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start finished runs afresh.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Try each run for 20 steps; keep nothing.")] = False,
     config_dir: ConfigDir = None,
     cfg: Cfg = None,
     resolve: Resolve = False,
@@ -56,7 +57,7 @@ def multirun(
 
     if num_processes() > 1:
         raise ConfigError("multirun would run in every process of torchrun; run it without torchrun, with devices=N.")
-    asked = for_sweeper(overrides or [], plan_only=plan, force=force)
+    asked = for_sweeper(overrides or [], plan_only=plan, force=force, smoke=smoke)
     compose.multirun(train_job, asked, compose.Flags(config_dir, cfg, resolve, package, info))
     show_trials()
 
@@ -96,7 +97,9 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.runs.provenance import typed
     from vgg_sweep.sweep.agenda import Agenda
     from vgg_sweep.sweep.forecast import Forecast
+    from vgg_sweep.sweep.on_end import telling
     from vgg_sweep.sweep.origin import check_origins
+    from vgg_sweep.sweep.ready import check_ready
     from vgg_sweep.sweep.work import check, main, work
 
     if config.run is not None:
@@ -104,15 +107,17 @@ def train_config(config: "Config") -> None:
             raise RunError(f"{config.run} is not done; its error.txt says why.")
         return
     runs = plan([config])
+    check_ready(runs)
     check(config)
     check_origins(runs)
     if len(runs) > 1 and is_first_process():
         said = [*notes(runs), *foretold(run.config for run in runs if not run.folder.is_trained)]
         console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, []), said))
-    for run in runs:
-        if not run.is_at_hand:
-            prepare(run).note_command(typed())
-            work(run, live=True)
+    with telling(config.on_end if is_first_process() else None, runs):
+        for run in runs:
+            if not run.is_at_hand:
+                prepare(run).note_command(typed())
+                work(run, live=True)
     if is_first_process():
         typer.echo(f"Done: {runs[-1].folder.path}")
         say_outcome(runs[-1:], console())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgg_sweep.cli.app import ConfigDir, Overrides, Sweeps, app, newest_sweep
+from vgg_sweep.cli.naming import complete_fuse
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -65,7 +66,10 @@ def report(
         Path | None, typer.Option(file_okay=False, help="Output folder; md, csv and json unless --format is given.")
     ] = None,
     fuse: Annotated[
-        list[str] | None, typer.Option(help="Nets to average, as table fusion: D-jitter+E-jitter, or best:3.")
+        list[str] | None,
+        typer.Option(
+            help="Nets to average, as table fusion: D-jitter+E-jitter, or best:3.", autocompletion=complete_fuse
+        ),
     ] = None,
     bundle: Annotated[
         Path | None,

@@ -4,8 +4,9 @@ import shlex
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from vgg_sweep.cli.outcome import say_outcome
 from vgg_sweep.cli.plans import plan_table
+from vgg_sweep.cli.smoke import smoke, smoke_table, throw_away
 from vgg_sweep.cli.status import console
 from vgg_sweep.cli.watch import Watch
 from vgg_sweep.config.schema import Config
@@ -27,9 +29,10 @@ from vgg_sweep.plan.differences import notes
 from vgg_sweep.plan.folders import prepare, read_run
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.folder import RunFolder, find_runs
-from vgg_sweep.runs.provenance import typed
+from vgg_sweep.runs.provenance import made_with, typed
 from vgg_sweep.runs.prune import note_asked
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
+from vgg_sweep.sweep.budget import budget
 from vgg_sweep.sweep.driver import Executor, Stopped, drive
 from vgg_sweep.sweep.executors.process import Processes
 from vgg_sweep.sweep.executors.queue import Queue, is_submitit
@@ -37,9 +40,13 @@ from vgg_sweep.sweep.executors.slots import slots, visible_gpus
 from vgg_sweep.sweep.executors.tasks import Tasks, is_ray
 from vgg_sweep.sweep.executors.waves import Waves
 from vgg_sweep.sweep.forecast import Forecast
+from vgg_sweep.sweep.on_end import telling
 from vgg_sweep.sweep.origin import check_origins, noticed
 from vgg_sweep.sweep.picks import Picks, with_parents
 from vgg_sweep.sweep.points import points
+from vgg_sweep.sweep.ready import check_ready
+from vgg_sweep.sweep.siblings import finished_elsewhere, said_of, take_over
+from vgg_sweep.sweep.snapshot import use_snapshot
 from vgg_sweep.sweep.work import check
 
 PATIENCE_SECONDS = 2.0
@@ -64,8 +71,8 @@ def register() -> None:
 class DagSweeper(Sweeper):
     """Plans the runs that the command line asks for and all they start from, and does those that are not done."""
 
-    def __init__(self, plan_only: bool, force: bool, only: str, excluded: str, retry: str) -> None:
-        self.plan_only, self.force = plan_only, force
+    def __init__(self, plan_only: bool, force: bool, smoke: bool, only: str, excluded: str, retry: str) -> None:
+        self.plan_only, self.force, self.smoke = plan_only, force, smoke
         self.only, self.excluded, self.retry = (
             [word for word in words.split(",") if word] for words in (only, excluded, retry)
         )
@@ -86,44 +93,73 @@ class DagSweeper(Sweeper):
         screen = console()
         with _patience(screen) as progress:
             configs = points(arguments, self._loader, self._master, progress)
+        unmet = []
         for config in {repr((each.data, each.device, each.task)): each for each in configs}.values():
-            check(config)
-        settings, runs = configs[0], plan(configs)  # how to run them is not swept over
+            try:
+                check(config)
+            except ConfigError as error:
+                if not self.plan_only:
+                    raise
+                unmet.append(str(error))
+        settings, whole = configs[0], plan(configs)  # how to run them is not swept over
+        if self.smoke:
+            configs = list(map(smoke, configs))
+            throw_away(plan(configs))  # what a kill has left
+        runs = plan(configs)
+        check_ready(runs)
         picked = Picks(self.only, self.excluded, self.retry).of(runs)
+        asked = {plan([config])[-1].id for config in configs}
         if self.force and not self.plan_only:
-            asked = {plan([config])[-1].id for config in configs}
             for run in picked:
                 if run.id in asked:
                     _start_over(run.folder)
+        runs_meant = with_parents(picked, runs)
+        elsewhere = {} if self.force or unmet or self.smoke else finished_elsewhere(runs_meant)
+        taken = [run for run in runs_meant if run.id in elsewhere and (settings.take_over or run.id not in asked)]
+        if not self.plan_only:
+            for run in taken:
+                take_over(run, elsewhere[run.id])
         retries = max(settings.retries, 1 if self.retry else 0)
-        agenda = Agenda(with_parents(picked, runs), retries=retries, on_start=prepare)
-        if not self.force:
+        agenda = Agenda(runs_meant, retries=retries, on_start=prepare)
+        if not self.force and not unmet:
             with _patience(screen) as progress:
                 check_origins(agenda.runs, lambda done, total: progress(done / max(total, 1)))
-        finished = _finished(agenda)
+        finished = [*_finished(agenda), *map(read_run, elsewhere.values())]
         untrained = [run.config for run in agenda.runs if not run.folder.is_trained]
         said = [*notes(agenda.runs), *foretold(untrained, {run.folder.record().get("precision") for run in finished})]
-        screen.print(plan_table(agenda, Forecast.of(agenda.runs, finished), said))
+        said += [*said_of(elsewhere, [run.id for run in taken]), *unmet]
+        forecast = Forecast.of(agenda.runs, finished)
+        said += [] if forecast.seconds else budget(agenda.runs)
+        screen.print(plan_table(agenda, forecast, said))
         if self.plan_only:
             return
+        now = made_with()
         for run in agenda.runs:
             if agenda.states[run.id] != "done":
-                _prepare(run)
-        if len(agenda.runs) == len(runs):
+                _prepare(run, now)
+        if len(agenda.runs) == len(runs) and not self.smoke:
             for sweep in {run.folder.path.parent for run in runs}:
                 note_asked(sweep, typed(), [run.id for run in runs if run.folder.path.parent == sweep])
         if agenda.is_settled:
             say_outcome(agenda.runs, screen)
             return
+        if settings.snapshot:
+            use_snapshot(agenda.runs[0].folder.path.parent)
         try:
             executor = self._executor(agenda, settings)
-            with Watch(agenda, executor.num_slots, finished, screen):
+            with telling(settings.on_end, agenda.runs), Watch(agenda, executor.num_slots, finished, screen):
                 drive(agenda, executor, fail_fast=settings.fail_fast)
         except Stopped as stopped:
             screen.print(
                 f"Stopped; what was done is saved. To go on: {typed()}", markup=False, highlight=False, soft_wrap=True
             )
             raise SystemExit(stopped.exit_code) from stopped
+        if self.smoke:
+            full = {run.id: each for run, each in zip(runs, whole, strict=True)}
+            screen.print(smoke_table(agenda.runs, [full[run.id] for run in agenda.runs]))
+            _report(agenda)
+            throw_away(agenda.runs)
+            return
         for note in noticed(agenda.runs):
             screen.print(f"The images: {note}", markup=False, highlight=False, soft_wrap=True)
         say_outcome(agenda.in_state("done"), screen)
@@ -166,14 +202,15 @@ def _start_over(folder: RunFolder) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _prepare(run: Run) -> None:
-    """Make the run's folder, and note in a new one what the run waits for."""
+def _prepare(run: Run, now: Mapping[str, Any]) -> None:
+    """Make the run's folder, and note in a new one what the run waits for, and the versions and code of `now`."""
     if found_state(run) == "running":
         return
     folder = prepare(run)
     folder.note_command(typed())
     if not folder.status():
-        folder.update_status(state="new", parent=run.parent.id if run.parent else None)
+        parent = run.parent.id if run.parent else None
+        folder.update_status(state="new", parent=parent, queued_with=now)
 
 
 def _finished(agenda: Agenda) -> list[Run]:

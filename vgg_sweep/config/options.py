@@ -1,5 +1,6 @@
 """The files of `conf/`: where they lie, and one option of a group as its dataclass."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,23 @@ from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Model, Protocol, TrainScale
 from vgg_sweep.errors import ConfigError
 
+OWN_OPTIONS = "VGG_SWEEP_CONF"
+"""Environment variable: the folder of the user's options, for the processes of a command that has --config-dir."""
+OWN_GROUPS = ("model", "train_scale", "recipe", "protocol", "data", "experiment", "sweep", "preprocessing")
+
 
 def conf_dir() -> Path:
     """The folder of `config.yaml`: inside the package in a wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
+
+
+def own_folders() -> tuple[Path, ...]:
+    """Where options of the user's own lie: the folder that `OWN_OPTIONS` names, else conf/ beside the work."""
+    named = Path(os.environ.get(OWN_OPTIONS) or "conf").absolute()
+    is_ours = named == conf_dir().absolute() or not any((named / group).is_dir() for group in OWN_GROUPS)
+    return () if is_ours else (named,)
 
 
 def load_option(group: str, name: str) -> Any:
@@ -25,7 +37,7 @@ def load_option(group: str, name: str) -> Any:
     """
     from hydra.core.hydra_config import HydraConfig  # slow to import, and only planning needs it
 
-    folders: tuple[Path, ...] = (conf_dir(),)
+    folders: tuple[Path, ...] = (conf_dir(), *own_folders())
     if HydraConfig.initialized():
         sources = HydraConfig.get().runtime.config_sources
         folders = tuple(Path(source.path) for source in sources if source.schema == "file")

@@ -253,5 +253,13 @@ class Config:
     """How often a failed run of a sweep is tried again."""
     fail_fast: bool = request(False)
     """Stop the sweep at the first failed run."""
+    smoke: bool = setting(False)
+    """A try on a sample of the images, as `multirun --smoke` makes it."""
+    take_over: bool = request(False)
+    """Take over finished runs of the same id from sibling sweeps; without, those that others start from."""
+    snapshot: bool = request(False)
+    """Do the runs of a sweep with the code of its start, though it is changed while they wait in a queue."""
+    on_end: str | None = request(None)
+    """A shell command that is given a summary as JSON on its standard input when all has ended."""
     sweep: Sweep = field(default_factory=Sweep)
     transfer: Transfer = field(default_factory=Transfer)

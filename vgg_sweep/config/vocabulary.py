@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from vgg_sweep.config.options import conf_dir
+from vgg_sweep.config.options import conf_dir, own_folders
 from vgg_sweep.config.roles import Rules
 from vgg_sweep.config.schema import Config
 
@@ -14,7 +14,7 @@ from vgg_sweep.config.schema import Config
 def groups(config_dir: Path | None = None) -> dict[str, list[str]]:
     """Each group, a folder of `conf/` or of the user's `config_dir`, with its options, sorted."""
     options: dict[str, set[str]] = {}
-    for folder in [conf_dir(), *([config_dir] if config_dir else [])]:
+    for folder in [conf_dir(), *([config_dir] if config_dir else own_folders())]:
         for file in folder.glob("*/**/*.yaml"):
             options.setdefault(str(file.parent.relative_to(folder)), set()).add(file.stem)
     return {group: sorted(names) for group, names in sorted(options.items())}

@@ -96,7 +96,8 @@ def choose_device(config: Config, choice: Choice | None = None) -> Device:
     if place.type == "cuda":
         title, tf32 = torch.cuda.get_device_name(place), way.tf32
     else:
-        title, tf32 = f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()}", "none"
+        threads = torch.get_num_threads()
+        title, tf32 = f"CPU, {threads} thread{'s' * (threads > 1)} of {os.cpu_count()}", "none"
     micro_batch = config.micro_batch or choice.micro_batch
     return Device(place, way.precision, title, way.layout, tf32, micro_batch, choice.chosen_from)
 

@@ -3,7 +3,6 @@
 Axes: N images, C channels, H W pixels, h w positions of the layer.
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -68,8 +67,7 @@ def _up_to(net: VGG, layer: str, *, before_relu: bool) -> list[nn.Module]:
     names = [name for name, _ in named]
     if layer not in names:
         layers = [each.name for each in net.layers]
-        near = difflib.get_close_matches(layer, layers, n=3) or layers
-        raise ConfigError(f"the net has no layer {layer}; choose one of {', '.join(near)}.")
+        raise ConfigError(f"the net has no layer {layer}; choose one of {', '.join(layers)}.")
     modules = [module for _, module in named]
     end = names.index(layer) + 1
     while end < len(modules) and isinstance(modules[end], nn.BatchNorm2d | Skip):

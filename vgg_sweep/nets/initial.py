@@ -9,37 +9,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from vgg_sweep.errors import RunError
+from vgg_sweep.nets.inherited import LAYERS_OF_A, LAYERS_OF_A_BN
 from vgg_sweep.nets.vgg import VGG
 
 NORMAL_STD = 0.01
 """Of AlexNet. Sect. 3.1 prints a variance of 10^-2, which as a std of 0.1 makes the scores of net A explode."""
 LITERAL_STD = 0.1
-
-LAYERS_OF_A = {
-    "conv1_1": "features.0",
-    "conv2_1": "features.3",
-    "conv3_1": "features.6",
-    "conv3_2": "features.8",
-    "fc6": "classifier.0",
-    "fc7": "classifier.3",
-    "fc8": "classifier.6",
-}
-"""What the deeper nets take from A. "The first four convolutional layers" (Sect. 3.1) cannot be meant by index, since
-their shapes would differ; taking the layers of the same stage and name is our reading."""
-LAYERS_OF_A_BN = {
-    "conv1_1": "features.0",
-    "bn1_1": "features.1",
-    "conv2_1": "features.4",
-    "bn2_1": "features.5",
-    "conv3_1": "features.8",
-    "bn3_1": "features.9",
-    "conv3_2": "features.11",
-    "bn3_2": "features.12",
-    "fc6": "classifier.0",
-    "fc7": "classifier.3",
-    "fc8": "classifier.6",
-}
-"""The same of A with batch normalisation: a convolution takes its normalisation along."""
 
 
 def draw_weights(net: VGG, init: str, generator: Generator) -> None:

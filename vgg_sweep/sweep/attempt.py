@@ -8,6 +8,7 @@ import torch
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.matching import SetBoxes
+from vgg_sweep.images.sets.sample import sampled
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import statistics
@@ -28,6 +29,9 @@ from vgg_sweep.train.segments import training_choice
 from vgg_sweep.train.tasks import only_with_boxes
 from vgg_sweep.train.train import train
 
+SMOKE_IMAGES = 64
+"""On which a try is validated and scored."""
+
 
 def train_and_score(run: Run, reporter: Reporter) -> None:
     """Train `run` if it is not trained or imported, then compute the passes that are missing."""
@@ -40,6 +44,8 @@ def train_and_score(run: Run, reporter: Reporter) -> None:
     images = open_images(config, lambda done, total: reporter.step(listing, done, total))
     if ranks.is_first:
         begin_with(run, images, reporter.note)
+    if config.smoke:
+        images = sampled(images, config.recipe.max_steps * config.recipe.batch_size, SMOKE_IMAGES)
     boxes = boxes_of(run, images, reporter, ranks)
     if config.imported.sha256 is not None:
         images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)

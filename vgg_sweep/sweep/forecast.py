@@ -67,7 +67,7 @@ def foreseen(agenda: Agenda) -> dict[str, str]:
 
 
 def _num_weights(config: Config) -> int:
-    layers = _layers(tuple(config.model.columns), config.width, _num_classes(config), config.crop)
+    layers = _layers(tuple(config.model.columns), config.width, num_classes(config), config.crop)
     return sum(map(num_params, layers))
 
 
@@ -76,7 +76,7 @@ def _layers(columns: tuple[str, ...], width: float, classes: int, crop: int) -> 
     return parse_columns(columns, width=width, classes=classes, crop=crop)
 
 
-def _num_classes(config: Config) -> int:
+def num_classes(config: Config) -> int:
     """As far as known without the data."""
     if config.classes is None and config.data.source == "fractals":
         return config.data.fractals.num_classes
@@ -106,7 +106,7 @@ def estimated_seconds(runs: Sequence[Run], finished: Sequence[Run]) -> dict[str,
     for run in finished:
         if run.id in took:
             for kin in _kin(run):
-                rates[kin].append(took[run.id] / _macs(run))
+                rates[kin].append(took[run.id] / training_macs(run))
     typical = {kin: median(values) for kin, values in rates.items()}
     estimates = {}
     for run in runs:
@@ -114,7 +114,7 @@ def estimated_seconds(runs: Sequence[Run], finished: Sequence[Run]) -> dict[str,
         if run.id in took:
             estimates[run.id] = took[run.id]
         elif rate is not None:
-            estimates[run.id] = rate * _macs(run)
+            estimates[run.id] = rate * training_macs(run)
     return estimates
 
 
@@ -124,7 +124,7 @@ def _kin(run: Run) -> tuple[str, str]:
     return f"{run.config.model.name} on {data}", data
 
 
-def _macs(run: Run) -> float:
+def training_macs(run: Run) -> float:
     """Multiply-adds of the forward passes in a run's training, for each image of the set."""
     config = run.config
     layers = _layers(tuple(config.model.columns), config.width, config.classes or 1, config.crop)

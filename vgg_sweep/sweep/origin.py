@@ -45,6 +45,14 @@ def check_origins(runs: Iterable[Run], progress: Callable[[int, int], None] | No
             _check(run, before, known[key])
 
 
+def has_same_images(run: Run, there: RunFolder) -> bool:
+    """Whether the finished run in `there`, of the same id, was made from the images that `run` would be made from."""
+    if run.config.data.source == "fractals":
+        return True
+    before = _origin(there)
+    return bool(before) and before.get("data_fingerprint") == open_images(run.config, None).fingerprint
+
+
 def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:
     """Write down that `run` is made from `images`; `say`, once a run, what was noticed when these were listed.
 

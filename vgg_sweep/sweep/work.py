@@ -84,9 +84,11 @@ def _begin(reporter: Reporter) -> None:
     folder = reporter.folder
     folder.remove_leftovers()
     before, now = folder.status(), made_with()
-    if not folder.is_trained and (changed := changes(before.get("made_with", now), now)):
-        reporter.note(f"goes on with other versions or code: {'; '.join(changed)}")
-        folder.update_record(begun_with=[*folder.record().get("begun_with", []), before["made_with"]])
+    begun, queued = before.get("made_with"), before.get("queued_with", now)
+    if not folder.is_trained and (changed := changes(begun or queued, now)):
+        since = "goes on with other versions or code" if begun else "the code or versions changed since it was queued"
+        reporter.note(f"{since}: {'; '.join(changed)}")
+        folder.update_record(begun_with=[*folder.record().get("begun_with", []), begun or queued])
     attempt = int(before.get("attempt", 0)) + 1
     folder.update_status(
         state="running", stage="start", attempt=attempt, started=time.time(), error=None, made_with=now

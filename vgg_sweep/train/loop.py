@@ -125,10 +125,11 @@ class Loop:
 
     def _warn_at_chance(self, share_done: float) -> None:
         if self.window.is_at_chance(self.task.num_classes):
+            drawn = "" if self.run.config.recipe.init in ("glorot", "he") else "recipe.init=glorot or he, or "
             self._say_once(
                 "chance",
                 f"after {share_done:.0%} of the budget the loss is {self.window.loss:.2f}, no better than guessing: "
-                f"{self._from_A('', ', or ')}take recipe.init=glorot or he, or a lower recipe.lr",
+                f"{self._from_A('', ', or ')}take {drawn}a lower recipe.lr",
             )
 
     def _from_A(self, before: str, after: str = "") -> str:

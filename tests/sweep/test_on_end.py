@@ -1,0 +1,59 @@
+"""What is told when all has ended, the code that queued runs work with, and what a plan can know before."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_config, tiny_run
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.folders import prepare
+from vgg_sweep.plan.runs import plan
+from vgg_sweep.runs.progress import Reporter
+from vgg_sweep.sweep import ready, work
+from vgg_sweep.sweep.on_end import telling
+from vgg_sweep.sweep.snapshot import use_snapshot
+
+
+def test_a_command_is_told_of_success_and_of_failure(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    prepare(run).update_status(state="failed", error="out of luck")
+    with pytest.raises(KeyError), telling(f"cat > '{tmp_path / 'told.json'}'; exit 3", [run]):
+        raise KeyError
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["states"] == {"failed": 1} and told["sweeps"] == [str(run.folder.path.parent)]
+    assert told["runs"][0]["run"] == run.id and told["runs"][0]["error"] == "out of luck"
+    with telling(None, [run]):
+        pass
+
+
+def test_processes_take_their_code_from_the_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    folder = use_snapshot(tmp_path)
+    assert use_snapshot(tmp_path) == folder
+    (folder / "vgg_sweep" / "errors.py").write_text((folder / "vgg_sweep" / "errors.py").read_text() + "\nOLD = 1\n")
+    code = "import vgg_sweep.errors, vgg_sweep.config.options as o; print(vgg_sweep.errors.OLD, o.conf_dir())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", str(folder / "conf")]
+
+
+def test_a_run_says_that_the_code_changed_since_it_was_queued(tmp_path: Path) -> None:
+    folder = prepare(tiny_run(tmp_path))
+    folder.update_status(state="new", queued_with=work.made_with() | {"code": "older"})
+    with folder.locked():
+        work._begin(Reporter(folder, live=False))
+    assert "the code or versions changed since it was queued: code of" in folder.log.read_text()
+    assert folder.record()["begun_with"][0]["code"] == "older"
+
+
+def test_a_missing_logger_is_found_when_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready, "find_spec", lambda name: None)
+    runs = plan([replace(tiny_config(tmp_path), logger="wandb")])
+    with pytest.raises(ConfigError, match=r"logger=wandb needs a package .*pip install 'vgg-sweep\[wandb\]'"):
+        ready.check_ready(runs)
+    ready.check_ready(plan([tiny_config(tmp_path)]))

@@ -1,0 +1,87 @@
+"""Finished runs of the same id in sibling sweeps: found where they lie, and taken over instead of made anew."""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import temporary_path, write_text
+from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.naming import OUTPUTS, listed
+from vgg_sweep.sweep.origin import has_same_images
+
+LEFT = ("lock", "config.lock", "job.txt", "asked.yaml", "checkpoints")
+"""What stays where it is."""
+
+
+def finished_elsewhere(runs: Iterable[Run]) -> dict[str, RunFolder]:
+    """For each of `runs` that is neither trained nor at work: a finished one of the same id, made from the same images,
+    in a sweep beside its own or under outputs/; by id.
+    """
+    found = {}
+    for run in runs:
+        if run.folder.is_trained or run.folder.is_locked() or run.config.imported.sha256 is not None:
+            continue
+        own = run.folder.path.parent.resolve()
+        for sweep in sorted({*_folders(run.folder.path.parent.parent), *_folders(OUTPUTS)}):
+            there = RunFolder(sweep / run.id)
+            is_finished = sweep.resolve() != own and there.is_trained and there.status().get("state") == "done"
+            if is_finished and has_same_images(run, there):
+                found[run.id] = there
+                break
+    return found
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
+    except OSError:
+        return []
+
+
+def take_over(run: Run, there: RunFolder) -> None:
+    """Give `run` all that the finished run in `there` has; weights and posteriors without a second copy on the disk.
+
+    Raises `RunLocked` if a process works on that.
+    """
+    folder = run.folder
+    begun = temporary_path(folder.path)
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    with there.locked():
+        shutil.copytree(there.path, begun, ignore=shutil.ignore_patterns(*LEFT), copy_function=_copied)
+    config = OmegaConf.load(begun / "config.yaml")
+    config.out = run.config.out
+    write_text(begun / "config.yaml", OmegaConf.to_yaml(config))
+    if folder.path.exists():
+        shutil.rmtree(folder.path)  # what was begun here is not needed any more
+    begun.rename(folder.path)
+    RunFolder(folder.path).update_record(taken_over_from=str(there.path))
+
+
+def _copied(source: str, target: str) -> None:
+    """A second name for a file that is never written to in place, where the file system has such; else a copy."""
+    if source.endswith((".safetensors", ".npy")):
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass
+    shutil.copy2(source, target)
+
+
+def said_of(found: Mapping[str, RunFolder], taken: Iterable[str]) -> list[str]:
+    """A sentence for a plan: which of its runs are finished elsewhere, and what becomes of them."""
+    if not found:
+        return []
+    taken = set(taken)
+    sweeps = dict.fromkeys(str(folder.path.parent) for folder in found.values())
+    left = [id for id in found if id not in taken]
+    words = [f"{listed(sweeps, 'and')} {'has' if len(sweeps) == 1 else 'have'} {listed(found, 'and')}, finished"]
+    if taken:
+        words.append(f"{len(taken)} {'is' if len(taken) == 1 else 'are'} taken over from there")
+    if left:
+        words.append(f"take_over=true takes {'the rest' if taken else 'them'} over")
+    return ["; ".join(words) + "."]
