@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import precision_recall_curve
 
 from tests.paths import ROOT
 from vgg_sweep.images.sets.voc import VOC_CLASSES, read_list
@@ -71,6 +70,7 @@ def test_the_eleven_points_meet_recalls_that_floats_miss(num_positives: int) -> 
 
 
 def test_the_area_is_that_of_scikit_learns_curve_with_an_envelope() -> None:
+    precision_recall_curve = pytest.importorskip("sklearn.metrics").precision_recall_curve
     generator = np.random.default_rng(1)
     labels_N = np.where(generator.random(500) < 0.1, 1, -1)
     decisions_N = generator.normal(size=500) + labels_N

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.svm import LinearSVC
 
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.errors import RunError
@@ -88,6 +87,7 @@ def test_descriptors_by_hand(tmp_path: Path, pool: str) -> None:
 
 
 def test_a_probe_is_scikit_learns_with_C_from_the_held_out_images(tmp_path: Path) -> None:
+    LinearSVC = pytest.importorskip("sklearn.svm").LinearSVC
     each = probed(tmp_path, 0)
     found = run(each)
     images = Labelled.of(dict(each.manifests[0]))

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.svm import LinearSVC
 
 from vgg_sweep.transfer.svm import train
+
+LinearSVC = pytest.importorskip("sklearn.svm").LinearSVC
 
 
 def some(num_per_class: int = 30, num_dimensions: int = 64, num_classes: int = 5) -> tuple[np.ndarray, np.ndarray]:

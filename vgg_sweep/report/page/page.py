@@ -38,6 +38,7 @@ from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
 from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.contents import OF_BOXES, OF_RESULTS, OF_RUNS, Contents
 from vgg_sweep.report.tables.table import Table, number, records, show, text
+from vgg_sweep.report.tables.transfer import OF_PROBES
 
 MAX_SWEEPS = 4
 """Of more sweeps than this, and of more groups of settings, only the tables and figures show all."""
@@ -56,6 +57,9 @@ class Drawn:
     legend: list[LegendEntry]
     grid: Grid
     has_paper: bool
+
+
+_PROBES = [table.name for table in OF_PROBES]
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,8 @@ def _sections(said: Contents, net_numbers: NetNumbers) -> list[Section]:
         Section("figures", "Figures", figures=[_drawn(plot, net_numbers) for plot in plots(said.sweeps, said.pivot)]),
         Section("tables", "Tables: ours beside the paper’s",
                 grids=_grids(said, net_numbers, (*OF_RESULTS[1:], *OF_BOXES))),
+        Section("transfer", "Features on other sets",
+                grids=[plain_grid(table) for table in said.shown if table.name in _PROBES]),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(said)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
         Section("boxes", "Where it is", galleries=[found for sweep in shown for found in box_galleries(sweep)]),

@@ -44,6 +44,7 @@ OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
     LRN_COST,
     ASKED,
     BY_SEED,
+    CLAIMS,
 )
 """The tables made from the results."""
 
@@ -51,7 +52,7 @@ OF_BOXES: tuple[Table[Sequence[Sweep]], ...] = (TABLE8, TABLE9, TABLE10, CLAIMS_
 """The tables of localisation."""
 
 TABLES: dict[str, Table[Any]] = {RUNS.name: RUNS} | {table.name: table for table in OF_RUNS}
-TABLES |= {table.name: table for table in (*OF_RESULTS, CLAIMS, *OF_PROBES)}
+TABLES |= {table.name: table for table in (*OF_RESULTS, *OF_PROBES)}
 TABLES |= {table.name: table for table in (*OF_BOXES, *OF_ANSWERS)}
 """All tables, in the order in which they are shown."""
 
@@ -80,11 +81,11 @@ def contents(
 ) -> Contents:
     """The tables called `names` of some sweeps, after the `pivot`; with `is_whole`, all of their rows, there or not."""
     results = joined(sweeps)
-    if results.empty:  # localisation runs alone
-        names = [table.name for table in OF_BOXES if table.name in names]
+    if results.empty:  # localisation runs alone, or trunks
+        names = [table.name for table in (*OF_BOXES, *OF_PROBES) if table.name in names]
     made = {table.name: table.make(sweeps) for table in OF_RUNS if len(results)}
     differing = set(made[DIFFERENCES.name].get("other_sweep", ())) if made else set()
-    made |= {table.name: table.make(results) for table in OF_RESULTS if table.name in names}
+    made |= {table.name: table.make(results) for table in OF_RESULTS[:-1] if table.name in names}
     made |= {table.name: table.make(sweeps) for table in (*OF_BOXES, *OF_ANSWERS) if table.name in names}
     probes = probe_frames(sweeps)
     made |= {table.name: table.make(probes) for table in OF_PROBES if table.name in names}
