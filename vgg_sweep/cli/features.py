@@ -41,6 +41,7 @@ def features(words: Words, config_dir: ConfigDir = None) -> None:
 
     def task(config: "Config") -> None:
         from vgg_sweep.features.wanted import wanted_features
+        from vgg_sweep.machine.launch import is_first_process
         from vgg_sweep.plan.folders import read_run
 
         folders = [run_folder(name) for name in runs]
@@ -49,7 +50,8 @@ def features(words: Words, config_dir: ConfigDir = None) -> None:
             wanted = wanted_features(config.transfer, read_run(folder).config.crop)
             made = compute_features(folder, config, probed, wanted)
             layers = ", ".join(dict.fromkeys(f"{each.layer} [{len(probed.images):,}, C]" for each in wanted))
-            typer.echo(f"Features of {layers}: {made.path}, {len(wanted)} files")
+            if is_first_process():
+                typer.echo(f"Features of {layers}: {made.path}, {len(wanted)} files")
 
     compose.run(task, overrides, compose.Flags(config_dir))
 
