@@ -82,7 +82,8 @@ def contents(
     """The tables called `names` of some sweeps, after the `pivot`; with `is_whole`, all of their rows, there or not."""
     results = joined(sweeps)
     if results.empty:  # localisation runs alone, or trunks
-        names = [table.name for table in (*OF_BOXES, *OF_PROBES) if table.name in names]
+        alone = {table.name for table in OF_BOXES} | {table.name for table in OF_PROBES}
+        names = [name for name in names if name in alone]
     made = {table.name: table.make(sweeps) for table in OF_RUNS if len(results)}
     differing = set(made[DIFFERENCES.name].get("other_sweep", ())) if made else set()
     made |= {table.name: table.make(results) for table in OF_RESULTS[:-1] if table.name in names}
