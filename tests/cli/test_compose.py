@@ -39,8 +39,10 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
 def test_every_option_composes(option: str) -> None:
     group, _, name = option.partition("=")
     config = composed(option)
-    if group == "experiment":
-        assert config.out == f"outputs/{name}"
+    if name == "demo-transfer":  # which probes the demo's nets on other fractals, and trains none
+        assert (config.data.source, config.data.fractals.seed) == ("fractals", 1)
+    elif group == "experiment":
+        assert config.out == f"outputs/{name}".removesuffix("-localise")  # whose parents are the demo's nets
         assert config.sweep.grids or name == "published"  # whose nets are imported, not trained
     else:
         assert getattr(config, group).name == name

@@ -29,6 +29,7 @@ _IMAGENETS = (
     "them is for you to judge."
 )
 _NONE_STATED = "Its authors state no licence and ask to be cited; the rights in the images are their owners'."
+_FLICKRS = "The images are from Flickr, whose terms of use hold for them."
 LICENCES = {
     "fractals": "The images are drawn by this program by formula; nobody else has rights in them.",
     "imagenet": f"The images of ILSVRC {_IMAGENETS}",
@@ -40,6 +41,9 @@ LICENCES = {
     **dict.fromkeys(("cifar10", "cifar100", "flowers102"), _NONE_STATED),
     "caltech101": "Caltech gives the set out under CC BY 4.0; its authors found the images by a search engine, and the "
     "rights in them are their owners'.",
+    "caltech256": "Its authors found the images by search engines; this program does not know whose they are.",
+    "voc2007": _FLICKRS,
+    "voc2012": _FLICKRS,
     "food101": "The images are of Foodspotting; its authors allow scientific use alone and point to the images' owners "
     "for any other.",
     "folder": "This program does not know whose the images are and under which licence: write it here before you pass "
