@@ -16,8 +16,8 @@ from vgg_sweep.report.tables.contents import OF_RESULTS, TABLES
 SMALL = Spec(num_images=20)
 
 SEVERAL = ("fusion", "differences", "comparison", "seeds", "7", "confusions", "confusion", "8", "9", "10", "box-claims",
-           "11", "aggregation", "shots")  # fmt: skip
-"""Tables that are not there for one sweep that is not on ILSVRC, without boxes and what is asked for."""
+           "11", "aggregation", "shots", "depth", "depth-claims")  # fmt: skip
+"""Tables that are not there for one sweep that is not on ILSVRC, without boxes, BN and what is asked for."""
 
 
 def reported(sweeps: list[Path], **options) -> str:

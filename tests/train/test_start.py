@@ -158,12 +158,15 @@ def test_batch_normalisations_keep_their_statistics_and_use_them(tmp_path: Path)
 
 
 def test_normalisations_that_nobody_lends_take_their_own_statistics(tmp_path: Path) -> None:
-    """From D to D-BN: frozen at mean 0 and variance 1, they would normalise nothing."""
-    run = child(random_run(tmp_path), model=with_batch_norm("D"))
+    """Those of E-BN that D-BN has not: frozen at mean 0 and variance 1, they would normalise nothing."""
+    run = child(random_run(tmp_path, with_batch_norm("D"), **IMPORTED), model=with_batch_norm("E"))
     net = build_net(run.config, 3)
-    assert begin(net, run, THREE).copied[:2] == ["conv1_1", "conv1_2"]
-    assert len(normalisations(net)) == 13
-    assert not any(isinstance(module, FrozenBatchNorm) for module in normalisations(net))
+    begin(net, run, THREE)
+    own = [
+        net.layer_of(f"{name}.weight") for name, module in net.named_modules() if type(module) is torch.nn.BatchNorm2d
+    ]
+    assert own == ["bn3_4", "bn4_4", "bn5_4"]
+    assert sum(isinstance(module, FrozenBatchNorm) for module in normalisations(net)) == 13
 
 
 def test_a_layer_that_is_not_trained_keeps_its_statistics(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from vgg_sweep.report.results.curves import curve
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import means, rows_of, told_apart
 from vgg_sweep.report.results.results import Sweep, joined
+from vgg_sweep.report.tables.depth import Trained, goes_deeper, trained
 from vgg_sweep.report.tables.pivot import NAME, VALUES, Cell, Pivot, cells, summary
 from vgg_sweep.report.tables.runs import swept
 from vgg_sweep.report.tables.table import said
@@ -75,6 +77,7 @@ def plots(sweeps: Sequence[Sweep], pivot: Pivot | None = None) -> list[Plot]:
         error_by_test_scale(nets),
         fusion_gains(nets),
         *costs(nets),
+        error_by_layers(sweeps),
         training_curves(sweeps),
     ]
     return [_bounded(plot) for plot in every if len(plot.points)]
@@ -253,6 +256,31 @@ def training_curves(sweeps: Sequence[Sweep]) -> Plot:
         _points(points),
         curves=pd.concat(curves, ignore_index=True) if curves else None,
         joined=False,
+    )
+
+
+def error_by_layers(sweeps: Sequence[Sweep]) -> Plot:
+    """The figure of He et al. 2015: training and validation error over depth, a line for each way to train."""
+    points = []
+    for sweep in sweeps:
+        found = trained(sweep.runs) if goes_deeper(sweep.runs) else []
+        where = f"{sweep.name}: " if len(sweeps) > 1 else ""
+        cells: dict[tuple[str, int], list[Trained]] = {}
+        for each in sorted(found, key=lambda each: each.layers):
+            cells.setdefault((each.treatment, each.layers), []).append(each)
+        for panel, name in (("training", "train_error"), ("validation", "val_error")):
+            for (treatment, layers), cell in cells.items():
+                errors = tuple(float(getattr(each, name)) for each in cell)
+                at = {"panel": panel, "series": where + treatment, "x": layers, "y": fmean(errors), "seeds": errors}
+                points.append(at | {"nets": tuple(dict.fromkeys(each.slug for each in cell))})
+    return Plot(
+        "degradation",
+        "Training and validation error against depth",
+        "Error at the end of training: on training views, a running mean, and on validation images by a centre crop. "
+        "Mean over seeds, of several a dot each. Nets that stayed at chance are in it at the errors that they have.",
+        "weight layers",
+        _points(points),
+        series="",
     )
 
 

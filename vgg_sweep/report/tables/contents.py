@@ -16,6 +16,8 @@ from vgg_sweep.report.tables.claims import claims
 from vgg_sweep.report.tables.compare import COMPARISON
 from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.costs import LRN_COST
+from vgg_sweep.report.tables.depth import DEPTH
+from vgg_sweep.report.tables.depth_claims import DEPTH_CLAIMS
 from vgg_sweep.report.tables.errors import KERNELS, NETS
 from vgg_sweep.report.tables.fusions import ASKED, FUSIONS, SYSTEMS
 from vgg_sweep.report.tables.gaps import kept
@@ -48,12 +50,15 @@ OF_RESULTS: tuple[Table[pd.DataFrame], ...] = (
 )
 """The tables made from the results."""
 
+OF_TRAINING: tuple[Table[Sequence[Sweep]], ...] = (DEPTH, DEPTH_CLAIMS)
+"""The tables of how training went."""
+
 OF_BOXES: tuple[Table[Sequence[Sweep]], ...] = (TABLE8, TABLE9, TABLE10, CLAIMS_OF_BOXES)
 """The tables of localisation."""
 
 TABLES: dict[str, Table[Any]] = {RUNS.name: RUNS} | {table.name: table for table in OF_RUNS}
 TABLES |= {table.name: table for table in (*OF_RESULTS, *OF_PROBES)}
-TABLES |= {table.name: table for table in (*OF_BOXES, *OF_ANSWERS)}
+TABLES |= {table.name: table for table in (*OF_TRAINING, *OF_BOXES, *OF_ANSWERS)}
 """All tables, in the order in which they are shown."""
 
 IF_ASKED = (BY_SEED.name, *(table.name for table in OF_ANSWERS))
@@ -87,7 +92,7 @@ def contents(
     made = {table.name: table.make(sweeps) for table in OF_RUNS if len(results)}
     differing = set(made[DIFFERENCES.name].get("other_sweep", ())) if made else set()
     made |= {table.name: table.make(results) for table in OF_RESULTS[:-1] if table.name in names}
-    made |= {table.name: table.make(sweeps) for table in (*OF_BOXES, *OF_ANSWERS) if table.name in names}
+    made |= {table.name: table.make(sweeps) for table in (*OF_TRAINING, *OF_BOXES, *OF_ANSWERS) if table.name in names}
     probes = probe_frames(sweeps)
     made |= {table.name: table.make(probes) for table in OF_PROBES if table.name in names}
     if CLAIMS.name in names:
