@@ -18,7 +18,7 @@ from vgg_sweep.images.sets.statistics import statistics
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import read_json, write_json
-from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.folder import find_runs
 from vgg_sweep.sweep.origin import begin_with, check_origins, own_statistics
 
 COLOURS = {"cat": (200, 40, 40), "dog": (40, 200, 40), "emu": (40, 40, 200), "fox": (200, 200, 40)}
@@ -239,7 +239,7 @@ def test_a_bad_image_whose_name_is_not_utf8_fails_its_run_and_not_the_sweep(
     outcome = call("multirun", *SMALL, f"data.root={root}", "out=runs")
     assert outcome.exit_code == 1 and "1 of 1 runs are not done" in outcome.err
     assert r"train/dog/b\xe4d.jpg cannot be read as an image" in outcome.out
-    [run] = map(RunFolder, (tmp_path / "runs").iterdir())
+    [run] = find_runs(tmp_path / "runs")
     for file in (run.log, run.error):
         assert r"train/dog/b\xe4d.jpg cannot be read" in file.read_text(encoding="utf-8")
     assert run.status()["state"] == "failed"
