@@ -25,7 +25,7 @@ Call = Callable[..., Outcome]
 
 BAD_COMMAND_LINES = {
     "train modle=D": "modle is not a setting; did you mean model?",
-    "train model=Z": "model=Z does not exist; choose one of A, A-BN, A-BN-skip, A-LRN, ",
+    "train model=Z": "model=Z does not exist; choose one of A, B, C, D, E, F, G, A-BN, ",
     "train model=A,B": "model=A,B is more than one configuration; `vgg-sweep multirun model=A,B` runs them all.",
     "train seed=abc": "seed=abc is not a whole number.",
     "train +sede=3": "sede is not a setting; did you mean seed?",
@@ -37,7 +37,8 @@ BAD_COMMAND_LINES = {
     "multirun data=folder data.root=nowhere": "data.root=nowhere is not a folder",
     "train device=cuda:99": "device=cuda:99 is not available here",
     "train crop=50": "crop=50 is not a multiple of 32, which five 2x2 poolings need; try crop=32 or crop=64.",
-    "train model=null": "model=null chooses nothing; choose one of A, A-BN, A-BN-skip, ",
+    "train model=null": "model=null chooses nothing; leave it out, or choose one of A, B, C, ",
+    "train model=": "model= chooses nothing; leave it out, or choose one of A, B, C, D, E, F, G, A-BN, ",
     "train model=D=x": "model=D=x cannot be read; ",
     "train out=runs/a=b,c": "\"out='runs/a=b,c'\"",
     "train seed": "'seed' is not of the form KEY=VALUE, such as model=D.",
@@ -47,7 +48,7 @@ BAD_COMMAND_LINES = {
     "train train_scale.S=256": "train_scale.S=256 is not a list of whole numbers such as [1,2].",
     "train train_scale.S=[a,b]": "train_scale.S[0]=a is not a whole number.",
     "train seed=${sede}": "Interpolation key 'sede' not found.",
-    "multirun model=A,Z": "model=Z does not exist; choose one of A, A-BN, A-BN-skip, A-LRN, ",
+    "multirun model=A,Z": "model=Z does not exist; choose one of A, B, C, D, E, F, G, A-BN, ",
     "multirun sede=3": "sede is not a setting; did you mean seed?",
     "multirun crop=50": "crop=50 is not a multiple of 32",
     "multirun --plan hydra/sweeper=basic": "need the default sweeper; leave out hydra/sweeper=.",

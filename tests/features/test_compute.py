@@ -18,9 +18,9 @@ from vgg_sweep.images.sets.probed import ProbedSet
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.machine.device import Device, choose_device
 from vgg_sweep.machine.ranks import Ranks
-from vgg_sweep.nets.weights import own_fingerprint
 from vgg_sweep.predict.trained import TrainedNet, load
 from vgg_sweep.protocols.passes import Pass
+from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Interrupted, Reporter
 

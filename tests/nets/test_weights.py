@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from vgg_sweep.config.options import load_option
 from vgg_sweep.errors import RunError
 from vgg_sweep.nets.vgg import VGG
-from vgg_sweep.nets.weights import load_state, load_weights, save_weights, weights_fingerprint
+from vgg_sweep.nets.weights import load_state, load_weights, save_weights
+from vgg_sweep.runs.checksums import weights_fingerprint
 
 
 def net_of(name, width=1 / 16, classes=5, crop=64):

@@ -20,7 +20,7 @@ from vgg_sweep.cli.card import export
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.nets.weights import own_fingerprint
+from vgg_sweep.runs.checksums import own_fingerprint
 
 DOCS = ROOT / "docs" / "weights.md"
 

@@ -61,6 +61,20 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     assert run.folder.weights.stat().st_mtime_ns == before
 
 
+def test_a_finished_run_whose_weights_have_changed_is_not_called_done(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    prepare(run)
+    work(run, live=False)
+    content = bytearray(run.folder.weights.read_bytes())
+    content[-5] ^= 1
+    run.folder.weights.write_bytes(content)
+    with pytest.raises(RunError, match=r"weights\.safetensors is damaged or was replaced: .* remove this file alone"):
+        work(run, live=False)
+    content[-5] ^= 1
+    run.folder.weights.write_bytes(content)
+    work(run, live=False)
+
+
 def test_killed_or_asked_to_stop_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=100.0, lr=0.01)
     whole = tiny_run(tmp_path / "whole", recipe=recipe)

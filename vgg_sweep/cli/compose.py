@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from vgg_sweep.config.checks import checked
-from vgg_sweep.config.options import OWN_OPTIONS, conf_dir, own_folders
+from vgg_sweep.config.options import OWN_OPTIONS, choose_one, conf_dir, own_folders
 from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import did_you_mean, groups, settings
 from vgg_sweep.errors import ConfigError
@@ -122,8 +122,8 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
         adds = override.is_add() or override.is_force_add()
         if not key or (adds and key not in options | known and not key.startswith("hydra")):
             raise ConfigError(f"{key or text} is not a setting; {did_you_mean(key)}")
-        if key in options and override.value() is None and not override.is_delete():
-            raise ConfigError(f"{text} chooses nothing; choose one of {', '.join(options[key])}, or leave it out.")
+        if key in options and override.value() in (None, "") and not override.is_delete():
+            raise ConfigError(f"{text} chooses nothing; leave it out, or {choose_one(options[key])}")
     return [_with_option_names_quoted(text) if text.partition("=")[0] in options else text for text in overrides]
 
 
@@ -175,8 +175,7 @@ def _sentence(error: Exception) -> str:
             group, _, option = wanted.rpartition("/")
             if group == "hydra/launcher" and option in EXTRAS:
                 return f"{group}={option} is not installed; `pip install 'vgg-sweep[{EXTRAS[option]}]'` does so."
-            known = ", ".join(error.options or groups().get(group, []))
-            return f"{group}={option} does not exist; choose one of {known}."
+            return f"{group}={option} does not exist; {choose_one(error.options or groups().get(group, []), option)}"
         case _, ConfigKeyError(full_key=str(key)) | ConfigAttributeError(full_key=str(key)):
             return f"{key} is not a setting; {did_you_mean(key)}"
         case _, ValidationError(full_key=str(key), value=value) if (setting := key.partition("[")[0]) in settings():

@@ -96,8 +96,8 @@ def compute_features(
     from vgg_sweep.features.store import FeatureFolder
     from vgg_sweep.machine.device import choose_device
     from vgg_sweep.machine.ranks import join_ranks
-    from vgg_sweep.nets.weights import own_fingerprint
     from vgg_sweep.predict.trained import load
+    from vgg_sweep.runs.checksums import own_fingerprint
     from vgg_sweep.runs.folder import RunFolder
     from vgg_sweep.runs.progress import Reporter
 

@@ -1,6 +1,8 @@
 """The files of `conf/`: where they lie, and one option of a group as its dataclass."""
 
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,18 @@ from vgg_sweep.errors import ConfigError
 OWN_OPTIONS = "VGG_SWEEP_CONF"
 """Environment variable: the folder of the user's options, for the processes of a command that has --config-dir."""
 OWN_GROUPS = ("model", "train_scale", "recipe", "protocol", "data", "experiment", "sweep", "preprocessing")
+SHOWN = 12
+"""Options that a refusal names; it counts the others."""
+
+
+def choose_one(names: Iterable[str], asked: str = "") -> str:
+    """The end of a sentence: what may be chosen; of many the short names, and which may have been meant."""
+    known = sorted(names)
+    if len(known) > SHOWN:
+        known.sort(key=len)
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    near = get_close_matches(asked, known, n=1) if more else []
+    return f"choose one of {', '.join(known[:SHOWN])}{more}" + (f"; did you mean {near[0]}?" if near else ".")
 
 
 def conf_dir() -> Path:
@@ -50,5 +64,5 @@ def _load_option(group: str, name: str, folders: tuple[Path, ...]) -> Any:
     for folder in folders:
         if (path := folder / group / f"{name}.yaml").exists():
             return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kinds[group]), OmegaConf.load(path)))
-    known = sorted(path.stem for folder in folders for path in (folder / group).glob("*.yaml"))
-    raise ConfigError(f"{group}={name} does not exist; choose one of {', '.join(known)}.")
+    known = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+    raise ConfigError(f"{group}={name} does not exist; {choose_one(known, name)}")

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange.tag import tag_values
-from vgg_sweep.nets.weights import save_weights, weights_fingerprint
+from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.predict.trained import TrainedNet, load
+from vgg_sweep.runs.checksums import weights_fingerprint
 from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.folder import RunFolder
 

@@ -25,9 +25,10 @@ from vgg_sweep.exchange.recognise import Found, few, recognise, with_rgb_input
 from vgg_sweep.exchange.tag import Tag, read_tag
 from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
 from vgg_sweep.nets.vgg import VGG
-from vgg_sweep.nets.weights import save_weights, weights_fingerprint
+from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.runs.checksums import weights_fingerprint
 from vgg_sweep.runs.provenance import provenance
 
 OXFORD = {"00b39a1b", "d01eb7cb"}

@@ -1,6 +1,5 @@
 """Weight files: safetensors with torchvision's names and shapes, which are also those of the state dict of `VGG`."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ from torch import Tensor
 from vgg_sweep.errors import RunError
 from vgg_sweep.nets.initial import copy_all
 from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.runs.checksums import weights_fingerprint
 from vgg_sweep.runs.files import atomic_path
-from vgg_sweep.runs.folder import RunFolder
 
 METADATA_KEY = "vgg_sweep"
 """All metadata is one JSON text: safetensors writes several keys in random order, and equal nets give equal files."""
@@ -78,20 +77,3 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _metadata(file: Any) -> dict[str, str]:
     return dict(json.loads((file.metadata() or {}).get(METADATA_KEY, "{}")))
-
-
-def own_fingerprint(folder: RunFolder) -> str:
-    """SHA-256 of a run's weights. Raises `RunError` if they are not those that its training wrote."""
-    there = weights_fingerprint(folder.weights)
-    if there != folder.record().get("weights_sha256", there):
-        raise RunError(
-            f"{folder.weights} is damaged or was replaced: its sha256 is not that in record.json; put back a copy, "
-            "or remove this file alone and give the command of this run again, which trains it anew."
-        )
-    return there
-
-
-def weights_fingerprint(path: Path) -> str:
-    """SHA-256 of the file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

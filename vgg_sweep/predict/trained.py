@@ -26,8 +26,9 @@ from vgg_sweep.images.views.crops import rescaled
 from vgg_sweep.images.views.preprocessing import net_input, of_trained
 from vgg_sweep.nets.activations import activations
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
-from vgg_sweep.nets.weights import load_weights, own_fingerprint, read_metadata
+from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.naming import find_run

@@ -26,10 +26,10 @@ from vgg_sweep.images.views.crops import rescaled, usable_or_none
 from vgg_sweep.localise.stored import truth_arrays
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
-from vgg_sweep.nets.weights import own_fingerprint
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
+from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.files import atomic_path, read_json, write_json
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.localiser import MOST_CLASSES, NUM_KEPT, Localiser, kept_classes

@@ -23,9 +23,10 @@ from vgg_sweep.images.views.targets import box_of
 from vgg_sweep.localise import geometry
 from vgg_sweep.machine.device import Device
 from vgg_sweep.nets.vgg import VGG, build_net
-from vgg_sweep.nets.weights import load_weights, own_fingerprint, read_metadata
+from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
+from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.score.batches import halved_to_fit, same_shape
 from vgg_sweep.score.score import FORWARD_PX
 

@@ -32,10 +32,10 @@ from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.vgg import VGG, posteriors
-from vgg_sweep.nets.weights import own_fingerprint
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.protocols.passes import Pass
+from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.files import atomic_path, read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter

@@ -19,8 +19,9 @@ from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
 from vgg_sweep.nets.vgg import build_net
-from vgg_sweep.nets.weights import own_fingerprint, save_weights
+from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
 from vgg_sweep.train.beginning import begin, fine_tuning_stream
