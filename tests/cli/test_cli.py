@@ -43,7 +43,7 @@ BAD_COMMAND_LINES = {
     "train out=runs/a=b,c": "\"out='runs/a=b,c'\"",
     "train seed": "'seed' is not of the form KEY=VALUE, such as model=D.",
     "train =3": "=3 ",
-    "train recipe=7": "recipe=7 does not exist; choose one of paper, short",
+    "train recipe=7": "recipe=7 does not exist; choose one of fractals, modern, paper, short",
     "train classes=many": "classes=many is not a whole number or null.",
     "train train_scale.S=256": "train_scale.S=256 is not a list of whole numbers such as [1,2].",
     "train train_scale.S=[a,b]": "train_scale.S[0]=a is not a whole number.",

@@ -59,9 +59,7 @@ def test_options_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "conf" / "model" / "mine.yaml").write_text("name: mine\ncolumns: [conv3-64, maxpool]\n")
     config = composed("model=mine", config_dir=tmp_path / "conf")
     assert config.model.columns == ["conv3-64", "maxpool"]
-    with pytest.raises(
-        ConfigError, match="model=mien does not exist; choose one of A, B.* and 22 more; did you mean mine"
-    ):
+    with pytest.raises(ConfigError, match="model=mien does not exist; .* and 22 more; did you mean mine"):
         composed("model=mien", config_dir=tmp_path / "conf")
 
 
