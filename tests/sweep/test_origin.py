@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Outcome
+from tests.images.sets.test_published import cifar10_binary
 from tests.images.sets.test_sources import folder_config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.sources import open_images
@@ -79,11 +80,13 @@ def test_other_images_are_refused_with_what_differs_and_both_ways_on(
     one = make_set(tmp_path / "one", "cat", "dog")
     begun(one)
     two = make_set(tmp_path / "two", *classes, num_train=num_train, seed=seed)
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ConfigError) as refused:
         check_origins([at(two, tmp_path)])
     assert difference in str(refused.value)
     assert str(one) in str(refused.value) and str(two) in str(refused.value)
     assert "data.name=NAME or out=DIR" in str(refused.value)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def as_bitmaps(root: Path, seed: int) -> Path:
@@ -176,6 +179,7 @@ def test_train_multirun_and_score_do_not_take_one_set_for_another(tmp_path: Path
     ("words", "exit_code", "sentence"),
     [
         (["data=folder", "classes=7"], 2, "classes=7, but folder has 2"),
+        (["data=cifar10", "classes=7"], 2, "classes=7, but cifar10 has 2"),
         (["data=caltech101"], 2, "data.val_share=0.2 needs two images of every class"),
         (["data=fractals", "classes=7"], 2, "classes=7, but fractals has 20"),
         (["data=tiny-imagenet", "data.download=true"], 2, "torchvision does not know Tiny ImageNet"),
@@ -187,6 +191,7 @@ def test_a_refused_request_writes_nothing(
 ) -> None:
     root = make_set(tmp_path / "set", "cat", "dog", num_train=1)
     shutil.copytree(root / "train", root / "caltech101" / "101_ObjectCategories")
+    cifar10_binary(root)
     before = sorted(tmp_path.rglob("*"))
     for verb in (["train"], ["multirun"], ["data", "check"]):
         if verb != ["data", "check"] or words[0] != "data=fractals":

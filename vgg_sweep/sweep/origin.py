@@ -8,6 +8,7 @@ the same id; what is written here tells the two apart.
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ import numpy as np
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.contents import contents
-from vgg_sweep.images.sets.index import Names
-from vgg_sweep.images.sets.sources import open_images
+from vgg_sweep.images.sets.index import Names, forget
+from vgg_sweep.images.sets.sources import index_place, is_indexed, open_images
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.plan.folders import read_run
@@ -34,15 +35,23 @@ def check_origins(runs: Iterable[Run], progress: Callable[[int, int], None] | No
 
     A set is listed only if a run of it has begun; its index, once made, takes a moment to look at. Formulas are part of
     the id, and imported nets have no training images: neither is compared. Raises `ConfigError` naming the first run
-    that was made from others.
+    that was made from others; an index that was made to see this is then removed again.
     """
     known: dict[str, dict[str, Any]] = {}
-    for run in runs:
-        if _is_comparable(run.config) and (before := _origin(run.folder)):
-            key = repr((run.config.data, run.config.cache))
-            if key not in known:
-                known[key] = _of(open_images(run.config, progress))
-            _check(run, before, known[key])
+    made: list[Path] = []
+    try:
+        for run in runs:
+            if _is_comparable(run.config) and (before := _origin(run.folder)):
+                key = repr((run.config.data, run.config.cache))
+                if key not in known:
+                    if is_indexed(run.config.data) and not (place := index_place(run.config)).exists():
+                        made.append(place)
+                    known[key] = _of(open_images(run.config, progress))
+                _check(run, before, known[key])
+    except ConfigError:
+        for place in made:
+            forget(place)
+        raise
 
 
 def has_same_images(run: Run, there: RunFolder) -> bool:

@@ -118,9 +118,9 @@ def _unpickled(path: Path) -> Any:
                 f"{path} is a pickle that would call {wanted[1]} when it is read, which we never let a file do; save "
                 "the state dict by itself: torch.save(net.state_dict(), FILE)."
             ) from error
-        raise RunError(_unreadable(path, error)) from error
+        raise RunError(_cut_short(path)) from error
     except Exception as error:  # of any kind, as half a pickle is any program
-        raise RunError(_unreadable(path, error)) from error
+        raise RunError(_cut_short(path)) from error
 
 
 def _state_dict(path: Path, content: Any, asked: str | None) -> Mapping[str, Tensor]:
@@ -176,6 +176,10 @@ def _sentence(path: Path) -> Iterator[None]:
         yield
     except (OSError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
         raise RunError(_unreadable(path, error)) from error
+
+
+def _cut_short(path: Path) -> str:
+    return f"{path} begins as a file of PyTorch and cannot be read to its end; it may be cut short: fetch it again."
 
 
 def _unreadable(path: Path, error: BaseException) -> str:

@@ -30,6 +30,12 @@ ARRAY_SOURCES = ("cifar10", "cifar100", "stl10")
 MARKS = ("test_batch", "test_batch.bin", "test", "test.bin", "test_X.bin")
 """A file of each set, by which a folder is known to hold it."""
 STL10_SIDE_PX = 96
+CLASS_NAMES = {
+    "cifar10": ("batches.meta.txt", "batches.meta", "label_names"),
+    "cifar100": ("fine_label_names.txt", "meta", "fine_label_names"),
+    "stl10": ("class_names.txt", "", ""),
+}
+"""Where a set's classes are: a file of text, or else a pickle and the key in it."""
 
 
 @dataclass
@@ -98,6 +104,11 @@ def find_package(data: Data) -> Package:
     )
 
 
+def class_names(data: Data) -> list[str]:
+    """The classes of `data`, without unpacking its images. Raises `ConfigError` if its files are not there or whole."""
+    return _classes(find_package(data), data.source)
+
+
 def open_arrays(data: Data, cache: Path, *, again: bool = False) -> ImageSet:
     """The set, from its `.npy` files in `cache`, which are made if there are none or the published files changed."""
     package = find_package(data)
@@ -144,13 +155,20 @@ def _image_set(folder: Path, facts: dict[str, Any], data: Data) -> ImageSet:
     return ImageSet(train, val, classes, hashlib.sha256(drawn.encode()).hexdigest())
 
 
+def _classes(package: Package, source: str) -> list[str]:
+    text, pickled, key = CLASS_NAMES[source]
+    if text in package.names:
+        return package.read(text).decode().split()
+    return list(_unpickled(package, pickled)[key])
+
+
 def _cifar10(package: Package) -> Pixels:
     if "test_batch.bin" in package.names:
-        classes = package.read("batches.meta.txt").decode().split()
+        classes = _classes(package, "cifar10")
         train = [package.read(name) for name in package.names if name.startswith("data_batch")]
         return Pixels(classes, _rows(b"".join(train), 1), _rows(package.read("test_batch.bin"), 1))
     batches = [_unpickled(package, name) for name in package.names if name.startswith("data_batch")]
-    classes = _unpickled(package, "batches.meta")["label_names"]
+    classes = _classes(package, "cifar10")
     train_labels = np.concatenate([np.asarray(batch["labels"], np.int64) for batch in batches])
     train_NHWC = np.concatenate([_planes(batch["data"]) for batch in batches])
     test = _unpickled(package, "test_batch")
@@ -159,11 +177,11 @@ def _cifar10(package: Package) -> Pixels:
 
 def _cifar100(package: Package) -> Pixels:
     if "test.bin" in package.names:
-        classes = package.read("fine_label_names.txt").decode().split()
+        classes = _classes(package, "cifar100")
         return Pixels(classes, _rows(package.read("train.bin"), 2), _rows(package.read("test.bin"), 2))
     train, test = (_unpickled(package, name) for name in ("train", "test"))
     splits = [(_planes(split["data"]), np.asarray(split["fine_labels"], np.int64)) for split in (train, test)]
-    return Pixels(_unpickled(package, "meta")["fine_label_names"], *splits)
+    return Pixels(_classes(package, "cifar100"), *splits)
 
 
 def _stl10(package: Package) -> Pixels:
@@ -173,7 +191,7 @@ def _stl10(package: Package) -> Pixels:
         images_NCWH = flat.reshape(-1, 3, STL10_SIDE_PX, STL10_SIDE_PX)  # columns first
         labels_N = np.frombuffer(package.read(f"{name}_y.bin"), np.uint8).astype(np.int64) - 1
         splits.append((images_NCWH.transpose(0, 3, 2, 1), labels_N))
-    return Pixels(package.read("class_names.txt").decode().split(), *splits)
+    return Pixels(_classes(package, "stl10"), *splits)
 
 
 _READERS: dict[str, Callable[[Package], Pixels]] = {"cifar10": _cifar10, "cifar100": _cifar100, "stl10": _stl10}

@@ -180,7 +180,14 @@ def indexed(folder: Path, scan: Callable[[], Listing], *, again: bool = False) -
             if not is_stale(index):
                 return index
         _write(folder, scan())
-    return read_index(folder)
+        return read_index(folder)
+
+
+def forget(folder: Path) -> None:
+    """Remove the index in `folder`, and its lock."""
+    with waiting_lock(lock := folder.with_suffix(".lock")):
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
 
 
 def read_index(folder: Path) -> Index:

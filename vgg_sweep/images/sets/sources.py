@@ -12,6 +12,7 @@ from vgg_sweep.images.sets import fractals
 from vgg_sweep.images.sets.arrays import (
     ARRAY_SOURCES,
     array_split,
+    class_names,
     find_package,
     open_arrays,
     read_arrays,
@@ -37,6 +38,7 @@ def open_images(config: Config, progress: Callable[[int, int], None] | None = No
     if data.source == "fractals":
         images = _open_fractals(data.fractals, cache, progress)
     elif data.source in ARRAY_SOURCES:
+        check_classes(config)  # before the images are unpacked
         images = open_arrays(data, cache, again=again)
     else:
         images = open_index(config, progress, again=again).image_set()
@@ -88,6 +90,9 @@ def check_classes(config: Config) -> None:
             _check_num_classes(config, len(check_folders(config.data)[2]))
         case "imagenet":
             pass
+        case source if source in ARRAY_SOURCES:
+            if config.classes is not None:
+                _check_num_classes(config, len(class_names(config.data)))
         case _ if config.classes is not None or config.data.val_share is not None:
             open_images(config)
 
@@ -112,7 +117,7 @@ def open_index(config: Config, progress: ProgressCallback | None = None, *, agai
     For an imported net it is of ILSVRC's validation images alone.
     """
     data = config.data
-    val_alone = data.source == "imagenet" and config.imported.sha256 is not None
+    val_alone = _is_val_alone(config)
 
     def scan() -> Listing:
         told = progress or (lambda done, total: None)
@@ -128,11 +133,21 @@ def open_index(config: Config, progress: ProgressCallback | None = None, *, agai
         return listing
 
     check_source(data, val_alone=val_alone)  # so that a refusal writes nothing, not even a lock
+    return indexed(index_place(config), scan, again=again)
+
+
+def index_place(config: Config) -> Path:
+    """Where the index of a set of files lies."""
+    data = config.data
     root = str(Path(str(data.root)).expanduser().resolve())
     key = [1, data.source, root, data.val_share, data.split_seed, data.labels, data.labels_order]
-    key += ["val alone"] if val_alone else []
-    name = f"index-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
-    return indexed(Path(config.cache) / name, scan, again=again)
+    key += ["val alone"] if _is_val_alone(config) else []
+    return Path(config.cache) / f"index-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
+
+
+def _is_val_alone(config: Config) -> bool:
+    """Whether the training images are not looked for."""
+    return config.data.source == "imagenet" and config.imported.sha256 is not None
 
 
 def _check_num_classes(config: Config, num_classes: int) -> None:
