@@ -98,6 +98,12 @@ def test_a_run_at_work_that_says_nothing_is_shown_as_silent() -> None:
     assert "silent" not in shown([{**ROW, "heartbeat": time.time() - 60}], 160)
 
 
+def test_a_run_without_its_configuration_is_named(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "A-lost" / "posteriors").mkdir(parents=True)
+    show([sweep])
+    assert f"{sweep / 'A-lost'} has no config.yaml; put back a copy of it." in capsys.readouterr().err
+
+
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no runs"):
         show([tmp_path])

@@ -114,3 +114,11 @@ def test_a_word_is_not_the_run_in_which_one_stands(monkeypatch: pytest.MonkeyPat
 def test_completion_has_ids_and_the_names_of_one_run_alone() -> None:
     make("outputs/demo", "A-256-s1-66666666")
     assert set(names()) == {*IDS, "A-256-s1-66666666", "D-256", "D-jitter", "D-jitter-fc"}
+
+
+def test_a_run_that_has_lost_its_configuration_is_told_so() -> None:
+    folder = Path("outputs/one/A-256-s0-00000001")
+    (folder / "posteriors").mkdir(parents=True)
+    (folder / "config.yaml").symlink_to("nowhere.yaml")
+    with pytest.raises(ConfigError, match=r"A-256-s0-00000001 holds .* no config.yaml .* put back a copy of that file"):
+        find_run(str(folder))

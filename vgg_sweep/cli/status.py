@@ -17,7 +17,8 @@ from rich.text import Text
 
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.swept import few
-from vgg_sweep.runs.folder import find_runs
+from vgg_sweep.runs.files import printable
+from vgg_sweep.runs.folder import find_nameless, find_runs
 from vgg_sweep.sweep.agenda import FAILED, SETTLED
 from vgg_sweep.sweep.status import AT_WORK, duration, read_sweep, share_done
 
@@ -56,6 +57,8 @@ def show(sweeps: Sequence[Path], *, watch: bool = False, as_json: bool = False) 
     Raises `ConfigError` if a folder holds no runs.
     """
     for sweep in sweeps:
+        for folder in find_nameless(sweep):
+            print(printable(f"{folder.path} has no config.yaml; put back a copy of it."), file=sys.stderr)
         if not find_runs(sweep):
             raise ConfigError(f"{sweep} holds no runs; name a sweep's folder, such as outputs/fractals, or start one.")
     screen = console()

@@ -89,6 +89,11 @@ class RunFolder:
     def is_trained(self) -> bool:
         return self.weights.exists()
 
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it holds a run's weights or posteriors, and no config.yaml that says of which."""
+        return (self.weights.exists() or self.posteriors.exists()) and not self.config.exists()
+
     def record(self) -> dict[str, Any]:
         """What was used and what it cost; empty before training has ended."""
         return read_json(self.path / "record.json")
@@ -236,7 +241,7 @@ def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX, patience_seconds: float 
 def find_nameless(sweep: Path) -> list[RunFolder]:
     """The folders in a sweep, sorted, that hold a run's weights or posteriors and no config.yaml that says of which."""
     made = {path.parent for name in ("weights.safetensors", "posteriors") for path in sweep.glob(f"*/{name}")}
-    return [RunFolder(path) for path in sorted(made) if not (path / "config.yaml").exists()]
+    return [folder for folder in map(RunFolder, sorted(made)) if folder.is_nameless]
 
 
 def find_runs(sweep: Path) -> list[RunFolder]:

@@ -81,6 +81,11 @@ def find_run(word: str, *, first: Path | None = None) -> RunFolder:
 
 def not_a_run(word: str, candidates: Sequence[RunFolder]) -> ConfigError:
     """The error of a `word` that names none of the `candidates`, with what to name in its place."""
+    if RunFolder(Path(word)).is_nameless:
+        return ConfigError(
+            f"{word} holds the weights or posteriors of a run, and no config.yaml that says of which; put back a copy "
+            "of that file."
+        )
     if runs := find_runs(Path(word)):
         instead = f"it holds the folders of {len(runs)} run{'s' * (len(runs) > 1)}; name one, such as {runs[0].path}."
     elif near := nearest(Path(word).name, (folder.id for folder in candidates)):
