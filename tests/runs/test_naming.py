@@ -48,6 +48,11 @@ def test_imported_nets_have_a_name_too() -> None:
     assert fitting("D-256", ["D-256-5ef82cd4-11111111", "D-256x-s0-11111111"]) == ["D-256-5ef82cd4-11111111"]
 
 
+def test_a_seed_may_be_negative() -> None:
+    assert fitting("D-jitter", ["D-jitter-s-1-55555555", "D-jitter-fc-s0-33333333"]) == ["D-jitter-s-1-55555555"]
+    assert fitting("D-jitter-s-1", ["D-jitter-s-1-55555555", "D-jitter-s0-22222222"]) == ["D-jitter-s-1-55555555"]
+
+
 def test_a_folder_or_a_file_in_it_is_the_run_itself() -> None:
     (folder := make("elsewhere", "best")).joinpath("weights.safetensors").touch()
     assert find_run("elsewhere/best").path == folder

@@ -15,7 +15,7 @@ DEPTH = 3
 """How far below: outputs/flowers/second/D-jitter-s0-3f2a9c1b."""
 NAMED = 4
 """As many runs are named where several fit."""
-_ID = re.compile(r"(?P<slug>.+)-(?P<which>s\d+|[0-9a-f]{8})-[0-9a-f]{8}")
+_ID = re.compile(r"(?P<slug>.+)-(?P<which>s-?\d+|[0-9a-f]{8})-[0-9a-f]{8}")
 
 
 def slug(id: str) -> str:
