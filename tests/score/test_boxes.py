@@ -23,7 +23,7 @@ from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.progress import Interrupted, Reporter
-from vgg_sweep.score import boxes as boxes_module
+from vgg_sweep.score import parts as parts_module
 from vgg_sweep.score.boxes import score_boxes
 from vgg_sweep.score.localiser import Localiser, kept_classes
 from vgg_sweep.train.beginning import set_initial_weights
@@ -133,7 +133,7 @@ def test_the_true_class_is_kept_of_many() -> None:
 
 
 def test_stopped_anywhere_and_repeated_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boxes_module, "CHUNK", 4)
+    monkeypatch.setattr(parts_module, "CHUNK", 4)
     whole, pieces = box_run(tmp_path / "whole", "pcr"), box_run(tmp_path / "pieces", "pcr")
     scored(whole)
     for checks in (1, 3, 9):

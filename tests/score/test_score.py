@@ -28,6 +28,7 @@ from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.progress import Interrupted, Reporter
+from vgg_sweep.score import parts as parts_module
 from vgg_sweep.score import score as score_module
 from vgg_sweep.score.arithmetic import check_same_arithmetic, scoring_choice
 from vgg_sweep.score.cost import macs
@@ -264,7 +265,7 @@ class StopAfter(Reporter):
 
 
 def test_stopped_anywhere_and_repeated_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_module, "CHUNK", 4)
+    monkeypatch.setattr(parts_module, "CHUNK", 4)
     whole = tiny_run(tmp_path / "whole", protocol="multi")
     scored(whole)
     pieces = tiny_run(tmp_path / "pieces", protocol="multi")
@@ -280,7 +281,7 @@ def test_stopped_anywhere_and_repeated_gives_the_same_bytes(tmp_path: Path, monk
 
 def score_image_by_image(tmp_path: Path) -> None:
     """What the process does that is killed."""
-    score_module.CHUNK = 1
+    parts_module.CHUNK = 1
     scored(tiny_run(tmp_path, protocol="multi"))
 
 
@@ -336,10 +337,10 @@ def test_parts_of_other_images_or_chunks_are_not_taken_up(tmp_path: Path, monkey
     scored(fresh, images=image_set(1))
     mended = tiny_run(tmp_path / "mended", protocol="multi")
     for chunk, seed in ((4, 0), (6, 1)):
-        monkeypatch.setattr(score_module, "CHUNK", chunk)
+        monkeypatch.setattr(parts_module, "CHUNK", chunk)
         with pytest.raises(Interrupted):
             scored(mended, StopAfter(mended, 4), image_set(seed))
-    monkeypatch.setattr(score_module, "CHUNK", 250)
+    monkeypatch.setattr(parts_module, "CHUNK", 250)
     scored(mended, images=image_set(1))
     for each in passes(fresh.config):
         assert (load(mended, each) == load(fresh, each)).all()

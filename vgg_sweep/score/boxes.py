@@ -6,12 +6,10 @@ Axes: N images, k classes kept of an image, P positions of one image, R of all. 
 
 import hashlib
 import io
-import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,8 @@ from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.files import atomic_path, read_json, write_json
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.localiser import MOST_CLASSES, NUM_KEPT, Localiser, kept_classes
-from vgg_sweep.score.score import CHUNK, largest_Q
+from vgg_sweep.score.parts import Parts, origin
+from vgg_sweep.score.score import largest_Q
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -49,16 +48,16 @@ def score_boxes(
     if not (wanted := missing(folder, run.config)):
         return
     manifest = _manifest(run, images, boxes)
-    parts = _Parts(folder.boxes / "parts" / _origin(manifest, localiser.device), wanted, len(images.val))
+    parts = Parts(folder.boxes / "parts" / _origin(manifest, localiser.device), wanted, len(images.val), ".npz")
     localiser.device.expect_shapes(alike=False)
     localiser.to_device()
     began = time.monotonic()
     _fill(parts, localiser, images, reporter, ranks)
     if not ranks.is_first:
         return
-    _write_truth(run, manifest, images, boxes, parts.joined(wanted[0])["positions_N"] > 0)
+    _write_truth(run, manifest, images, boxes, _joined(parts, wanted[0])["positions_N"] > 0)
     for each in wanted:
-        file, arrays = folder.boxes / f"{each.name}.npz", parts.joined(each)
+        file, arrays = folder.boxes / f"{each.name}.npz", _joined(parts, each)
         arrays["positions_N"], arrays["classes_Nk"] = _without_left_out(arrays)
         _save(file, arrays)
         others = [entry for entry in manifest["files"] if entry["file"] != file.name]
@@ -68,35 +67,19 @@ def score_boxes(
     shutil.rmtree(folder.boxes / "parts")
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The predictions while they are being made: a file for each pass and chunk of images."""
-
-    folder: Path
-    passes: list[Pass]
-    num_images: int
-
-    @property
-    def chunks(self) -> list[range]:
-        return [range(start, min(start + CHUNK, self.num_images)) for start in range(0, self.num_images, CHUNK)]
-
-    def file(self, each: Pass, chunk: range) -> Path:
-        return self.folder / each.name / f"{chunk.start:09d}.npz"
-
-    def joined(self, each: Pass) -> Arrays:
-        """The arrays of a pass; an image that is left out has 0 positions."""
-        files = [np.load(self.file(each, chunk)) for chunk in self.chunks]
-        return {name: np.concatenate([file[name] for file in files]) for name in files[0].files}
+def _joined(parts: Parts, each: Pass) -> Arrays:
+    """The arrays of a pass; an image that is left out has 0 positions."""
+    files = [np.load(file) for file in parts.files(each)]
+    return {name: np.concatenate([file[name] for file in files]) for name in files[0].files}
 
 
-def _fill(parts: _Parts, localiser: Localiser, images: ImageSet, reporter: Reporter, ranks: Ranks) -> None:
+def _fill(parts: Parts, localiser: Localiser, images: ImageSet, reporter: Reporter, ranks: Ranks) -> None:
     """Make the parts that are not there."""
     config, began, num_made = localiser.config, time.monotonic(), 0
     usable = partial(usable_or_none, images.val, Q_px=largest_Q(config, parts.passes))
     with ThreadPoolExecutor(max(1, config.workers)) as pool:
         for number, chunk in enumerate(parts.chunks, start=1):
-            todo = [each for each in parts.passes if not parts.file(each, chunk).exists()]
-            if todo:
+            if todo := parts.missing(chunk):
                 num_made += 1
                 own = ranks.share(chunk)
                 found = list(pool.map(usable, own))
@@ -206,10 +189,8 @@ def _manifest(run: Run, images: ImageSet, boxes: SetBoxes) -> dict[str, Any]:
 
 
 def _origin(manifest: dict[str, Any], device: Device) -> str:
-    """Names the parts that may stand side by side."""
     keys = ("weights_fingerprint", "data_fingerprint", "boxes_fingerprint")
-    origin = [*(manifest[key] for key in keys), device.precision, device.tf32, CHUNK]
-    return hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:16]
+    return origin(*(manifest[key] for key in keys), device.precision, device.tf32)
 
 
 def _entry(each: Pass, file: Path, arrays: Arrays, device: Device) -> dict[str, Any]:

@@ -10,7 +10,6 @@ Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w posit
 
 import hashlib
 import io
-import json
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -42,14 +41,15 @@ from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.arithmetic import check_same_arithmetic
 from vgg_sweep.score.batches import over_views
 from vgg_sweep.score.cost import macs
+from vgg_sweep.score.parts import Parts, origin
 
-CHUNK = 250
-"""Images between two points at which a killed scoring can go on."""
 FORWARD_PX = {"cpu": 64 * 64 * 128, "cuda": 224 * 224 * 512}
 """Pixels that go through the net at once, in views of one shape; fewer where memory does not suffice.
 
 On two cores of a CPU smaller and larger batches were slower.
 """
+CLOCK = "seconds.json"
+"""What the parts have taken that are there."""
 LEFT_OUT = -1.0
 """Stands in the parts for the posteriors of an image that cannot be decoded and is left out."""
 
@@ -76,14 +76,14 @@ def score(
         return
     manifest = _manifest(folder, images)
     check_same_arithmetic(folder, manifest["files"], device, reporter.note)
-    parts = Parts(folder.posteriors / "parts" / _origin(manifest, device), wanted, len(images.val))
+    parts = Parts(folder.posteriors / "parts" / _origin(manifest, device), wanted, len(images.val), ".npy")
     device.expect_shapes(alike=False)
     net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     net.eval()
     seconds = _Scorer(net, config, images, preprocessing, device, reporter, ranks).fill(parts)
     if not ranks.is_first:
         return
-    scored = parts.joined()
+    scored = {each: np.concatenate([np.load(file) for file in parts.files(each)]) for each in wanted}
     is_there_N = next(iter(scored.values()))[:, 0] != LEFT_OUT
     _leave_out(manifest, images.val, is_there_N, folder)
     if seconds is not None:
@@ -93,38 +93,6 @@ def score(
     _hint(folder, manifest, next(iter(scored.values()))[is_there_N], reporter)
     write_json(folder.posteriors / "manifest.json", manifest)
     shutil.rmtree(folder.posteriors / "parts")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The posteriors while they are being made: a file for each pass and chunk of images."""
-
-    folder: Path
-    passes: list[Pass]
-    num_images: int
-
-    @property
-    def chunks(self) -> list[range]:
-        return [range(start, min(start + CHUNK, self.num_images)) for start in range(0, self.num_images, CHUNK)]
-
-    def file(self, each: Pass, chunk: range) -> Path:
-        return self.folder / each.name / f"{chunk.start:09d}.npy"
-
-    def missing(self, chunk: range) -> list[Pass]:
-        return [each for each in self.passes if not self.file(each, chunk).exists()]
-
-    @property
-    def clock(self) -> Path:
-        return self.folder / "seconds.json"
-
-    def seconds(self) -> float | None:
-        """What the parts have taken that are there; None if there are none."""
-        return read_json(self.clock).get("seconds")
-
-    def joined(self) -> dict[Pass, np.ndarray]:
-        """posteriors_NK of each pass, with rows of `LEFT_OUT` for images that are left out."""
-        files = {each: [self.file(each, chunk) for chunk in self.chunks] for each in self.passes}
-        return {each: np.concatenate(list(map(np.load, own))) for each, own in files.items()}
 
 
 @dataclass(frozen=True)
@@ -141,7 +109,7 @@ class _Scorer:
 
     def fill(self, parts: Parts) -> float | None:
         """Make the parts that are not there. Returns the seconds that all took; None if some lie there untimed."""
-        began, num_made, earlier = time.monotonic(), 0, parts.seconds()
+        began, num_made, earlier = time.monotonic(), 0, read_json(parts.folder / CLOCK).get("seconds")
         with ThreadPoolExecutor(max(1, self.config.workers)) as pool:
             for number, chunk in enumerate(parts.chunks, start=1):
                 if todo := parts.missing(chunk):
@@ -173,7 +141,7 @@ class _Scorer:
                 own_NK[is_there_N] = there_NK.reshape(-1, len(self.images.classes))  # which may be none
                 if (posteriors_NK := self.ranks.gather(own_NK)) is not None:
                     _save(parts.file(each, chunk), posteriors_NK)
-                    write_json(parts.clock, {"seconds": time.monotonic() - began})
+                    write_json(parts.folder / CLOCK, {"seconds": time.monotonic() - began})
             self.ranks.share_stop(self.reporter)
             self.reporter.check_stop()
 
@@ -250,9 +218,7 @@ def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
 
 
 def _origin(manifest: dict[str, Any], device: Device) -> str:
-    """Names the parts that may stand side by side: of the same weights, images, arithmetic and chunks."""
-    origin = [manifest["weights_fingerprint"], manifest["data_fingerprint"], device.precision, device.tf32, CHUNK]
-    return hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:16]
+    return origin(manifest["weights_fingerprint"], manifest["data_fingerprint"], device.precision, device.tf32)
 
 
 def _entry(each: Pass, file: Path, posteriors_NK: np.ndarray, device: Device) -> dict[str, Any]:
