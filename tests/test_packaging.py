@@ -116,6 +116,14 @@ def test_every_command_of_the_wheel_works_in_another_folder(installed: Path, tmp
     assert "Imported: " in works("import", "net.pth", *order)
     rows = json.loads(works("bench", "train", "score", *TINY[:3], "data=fractals", "model=A", "--seconds=0", "--json"))
     assert {row["bench"] for row in rows} == {"train", "score"}
+    probed = [f"data.fractals.{name}={value}" for name, value in
+              {"seed": 1, "num_classes": 3, "train_per_class": 12, "side_px": 64}.items()]  # fmt: skip
+    asked = ["data=fractals", *probed, "transfer.layers=[pool5]", "transfer.scales=[single]"]
+    works("features", str(run), *asked)
+    asked += ["transfer.train_per_class=8", "transfer.num_splits=1", "transfer.C=[1.0]", "transfer.controls=false"]
+    assert "pool5" in works("transfer", str(run), *asked)
+    assert "train" in works("logs", str(run))
+    assert "Nothing is removed yet" in works("prune", "runs", "--checkpoints", "--posteriors")
     assert called == commands
 
 

@@ -43,7 +43,7 @@ BAD_COMMAND_LINES = {
     "train out=runs/a=b,c": "\"out='runs/a=b,c'\"",
     "train seed": "'seed' is not of the form KEY=VALUE, such as model=D.",
     "train =3": "=3 ",
-    "train recipe=7": "recipe=7 does not exist; choose one of fractals, modern, paper, short",
+    "train recipe=7": "recipe=7 does not exist; choose one of fractals, he, modern, paper, short",
     "train classes=many": "classes=many is not a whole number or null.",
     "train train_scale.S=256": "train_scale.S=256 is not a list of whole numbers such as [1,2].",
     "train train_scale.S=[a,b]": "train_scale.S[0]=a is not a whole number.",
@@ -302,7 +302,7 @@ def test_a_report_on_such_a_terminal_is_whole(encoding: str, tmp_path: Path) -> 
     command = [sys.executable, "-m", "vgg_sweep", "report", "sweep"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, env=env)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "Claims: " in done.stdout.decode(encoding)
+    assert "All runs, best first" in done.stdout.decode(encoding)
 
 
 def test_what_is_refused_is_refused_without_assertions(tmp_path: Path) -> None:

@@ -48,11 +48,19 @@ def another_value(name: str, field: SchemaField) -> Any:
     if field.rules.choices:
         default = {"data.source": "fractals"}.get(name, field.default)
         return next(each for each in reversed(field.rules.choices) if each != default)
+    if name == "transfer.shots":
+        return [1, 2]
     kind = next(iter(get_args(field.kind) if None in [*get_args(field.kind)] else []), field.kind)
     if kind is bool:
         return not field.default
-    if isinstance(field.default, int | float) or name in ("classes", "data.val_share"):
-        return 0.25 if name in ("data.val_share", "recipe.dropout", "recipe.momentum") else 7
+    if isinstance(field.default, int | float) or name in (
+        "classes",
+        "data.val_share",
+        "transfer.train_per_class",
+        "transfer.test_per_class",
+    ):
+        is_share = field.rules.below == 1 or name == "data.val_share"
+        return 0.25 if is_share else 7
     if isinstance(field.default, list):
         return [0.3, 0.6, 0.7]
     return True if "mirrored" in name else "other"

@@ -91,7 +91,7 @@ def test_the_other_values_are_the_printed_ones() -> None:
     millions = {row["net"]: int(row["Table 2, millions of parameters"]) for row in printed("table_1")}
     assert ALL["params_millions"] == millions
     known = {"source", "single_nets", "fusions", "systems", "shallow_net", "params_millions"}
-    assert ALL.keys() == known | {"box_nets", "box_scales", "box_systems"}
+    assert ALL.keys() == known | {"box_nets", "box_scales", "box_systems", "transfer"}
 
 
 @pytest.mark.parametrize(("table", "num_rows"), [("3", 12), ("4", 10), ("5", 6)])

@@ -13,6 +13,7 @@ from tests.plan.test_plan import config
 from tests.stub import EVERY_STATE, finish, make_every_state, make_runs
 from tests.sweeps import write_posteriors
 from vgg_sweep.cli.plans import plan_table, size
+from vgg_sweep.config.schema import Protocol
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.sweep.agenda import Agenda
@@ -25,7 +26,9 @@ def test_the_plan_says_what_is_ahead_of_each_run(tmp_path: Path) -> None:
     assert ahead == EVERY_STATE | {"cut": "resume at step 30"}
     assert foreseen(Agenda(runs, retries=1)) == ahead | {"bad": "retry", "C": "new", "D": "new"}
     (tmp_path / "cut" / "weights.safetensors").touch()
-    assert foreseen(Agenda(runs))["cut"] == "score"
+    assert foreseen(Agenda(runs))["cut"] == "done"  # nothing is asked of it but to be started from
+    scored = [replace(run, config=replace(run.config, protocol=Protocol("one Q", ["dense@256"]))) for run in runs]
+    assert foreseen(Agenda(scored))["cut"] == "score"
 
 
 def test_time_is_estimated_in_proportion_to_the_multiply_adds(tmp_path: Path) -> None:

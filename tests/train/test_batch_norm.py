@@ -18,9 +18,9 @@ from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
 from vgg_sweep.machine.device import choose_device
 from vgg_sweep.nets.norm import normalisations
 from vgg_sweep.nets.vgg import VGG, build_net
+from vgg_sweep.train.beginning import set_initial_weights
 from vgg_sweep.train.parts import in_groups
 from vgg_sweep.train.step import Learner
-from vgg_sweep.train.train import set_initial_weights
 
 QUIET = replace(RECIPE, dropout=0.0, color_shift_std=0.0, batch_size=8)
 

@@ -75,12 +75,17 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, text: str) -> None:
     assert read_results(tmp_path).equals(first)
 
 
-def test_a_second_report_reads_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_run(tmp_path, "A", "256")
+def test_a_second_report_reads_one_manifest_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which has the labels, that all share: they say whether the classes are of one size."""
+    for net in "AB":
+        make_run(tmp_path, net, "256")
     first = read_results(tmp_path)
+    whole, read = Posteriors._manifest_bytes, []
     with monkeypatch.context() as patched:
-        patched.setattr(Posteriors, "_manifest_bytes", property(lambda _: pytest.fail("the manifest was read")))
+        counted = property(lambda self: read.append(self.folder) or whole.__get__(self))
+        patched.setattr(Posteriors, "_manifest_bytes", counted)
         assert read_results(tmp_path).equals(first)
+    assert len(set(read)) == 1
 
 
 def test_a_manifest_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
@@ -204,7 +209,7 @@ def test_a_sweep_that_may_only_be_read_is_reported(tmp_path: Path, monkeypatch: 
 def test_the_package_gives_load_results_without_pandas_until_asked() -> None:
     code = (
         "import sys, vgg_sweep; assert 'pandas' not in sys.modules and 'torch' not in sys.modules; "
-        "vgg_sweep.read_results; assert 'pandas' in sys.modules and 'torch' not in sys.modules"
+        "vgg_sweep.load_results; assert 'pandas' in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

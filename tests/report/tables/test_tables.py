@@ -78,7 +78,7 @@ def test_a_lacking_row_is_a_dash_with_its_command(tmp_path: Path) -> None:
     assert math.isnan(lacking["top1_error"].iloc[0]) and lacking["paper_top1_error"].iloc[0] == 26.8
     assert shlex.split(lacking["command"].iloc[0]) == [
         *("vgg-sweep", "multirun", "model=D", "train_scale=384", "protocol=single", "data=fractals", "recipe=paper"),
-        *("crop=64", "width=0.25", "recipe.lr=0.02", f"out={tmp_path}"),
+        *("crop=64", "width=0.25", "recipe.lr=0.02", "data.fractals.train_per_class=150", f"out={tmp_path}"),
     ]
 
 
