@@ -5,19 +5,16 @@ Axes: N images, k classes kept of an image, P positions of one image, R of all. 
 """
 
 import hashlib
-import io
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.views.crops import rescaled, usable_or_none
@@ -28,10 +25,11 @@ from vgg_sweep.plan.passes import missing
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.checksums import own_fingerprint
-from vgg_sweep.runs.files import atomic_path, read_json, write_json
+from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.localiser import MOST_CLASSES, NUM_KEPT, Localiser, kept_classes
-from vgg_sweep.score.parts import Parts, origin
+from vgg_sweep.score.manifest import begun, enter, leave_out
+from vgg_sweep.score.parts import Parts, origin, save
 from vgg_sweep.score.score import largest_Q
 
 Arrays = dict[str, NDArray[Any]]
@@ -59,9 +57,10 @@ def score_boxes(
     for each in wanted:
         file, arrays = folder.boxes / f"{each.name}.npz", _joined(parts, each)
         arrays["positions_N"], arrays["classes_Nk"] = _without_left_out(arrays)
-        _save(file, arrays)
-        others = [entry for entry in manifest["files"] if entry["file"] != file.name]
-        manifest["files"] = [*others, _entry(each, file, arrays, localiser.device)]
+        save(file, arrays)
+        num_images, num_kept = arrays["classes_Nk"].shape
+        num_bytes = file.stat().st_size
+        enter(manifest, each, file, localiser.device, N=num_images, k=num_kept, bytes=num_bytes)
     folder.update_record(score_seconds=round(time.monotonic() - began, 2))
     write_json(folder.boxes / "manifest.json", manifest)
     shutil.rmtree(folder.boxes / "parts")
@@ -75,38 +74,30 @@ def _joined(parts: Parts, each: Pass) -> Arrays:
 
 def _fill(parts: Parts, localiser: Localiser, images: ImageSet, reporter: Reporter, ranks: Ranks) -> None:
     """Make the parts that are not there."""
-    config, began, num_made = localiser.config, time.monotonic(), 0
-    usable = partial(usable_or_none, images.val, Q_px=largest_Q(config, parts.passes))
-    with ThreadPoolExecutor(max(1, config.workers)) as pool:
-        for number, chunk in enumerate(parts.chunks, start=1):
-            if todo := parts.missing(chunk):
-                num_made += 1
-                own = ranks.share(chunk)
-                found = list(pool.map(usable, own))
-                for each in todo:
-                    rescale = partial(rescaled, Q_px=each.Q, interpolation=localiser.preprocessing.interpolation)
-                    images_HWC = list(pool.map(rescale, [image for image in found if image is not None]))
-                    sizes_px = [image.size for image in found if image is not None]
-                    predicted = iter(localiser.predicted(images_HWC, sizes_px, each))
-                    arrays = _stacked(
-                        [
-                            _kept(*next(predicted), int(images.val.labels_N[index])) if image is not None else None
-                            for index, image in zip(own, found, strict=True)
-                        ],
-                        localiser,
-                    )
-                    gathered = {name: ranks.gather(array) for name, array in arrays.items()}
-                    if ranks.is_first:
-                        _save(parts.file(each, chunk), gathered)  # type: ignore[arg-type]
-                    ranks.share_stop(reporter)
-                    reporter.check_stop()
-            reporter.step(
-                "score",
-                chunk.stop,
-                parts.num_images,
-                passes=len(parts.passes),
-                eta_seconds=round((time.monotonic() - began) / max(num_made, 1) * (len(parts.chunks) - number)),
-            )
+    usable = partial(usable_or_none, images.val, Q_px=largest_Q(localiser.config, parts.passes))
+
+    def make(chunk: range, todo: list[Pass]) -> None:
+        own = ranks.share(chunk)
+        found = list(pool.map(usable, own))
+        decoded = [image for image in found if image is not None]
+        sizes_px = [image.size for image in decoded]
+        for Q in sorted({each.Q for each in todo}):
+            rescale = partial(rescaled, Q_px=Q, interpolation=localiser.preprocessing.interpolation)
+            images_HWC = list(pool.map(rescale, decoded))
+            for each in [each for each in todo if each.Q == Q]:
+                predicted = iter(localiser.predicted(images_HWC, sizes_px, each))
+                rows = [
+                    _kept(*next(predicted), int(images.val.labels_N[index])) if image is not None else None
+                    for index, image in zip(own, found, strict=True)
+                ]
+                gathered = {name: ranks.gather(array) for name, array in _stacked(rows, localiser).items()}
+                if ranks.is_first:
+                    save(parts.file(each, chunk), gathered)  # type: ignore[arg-type]
+                ranks.share_stop(reporter)
+                reporter.check_stop()
+
+    with ThreadPoolExecutor(max(1, localiser.config.workers)) as pool:
+        parts.fill(make, reporter)
 
 
 def _kept(
@@ -145,22 +136,11 @@ def _write_truth(
 
     Raises `RunError` if there is none, or if those scored before are others.
     """
+    leave_out(manifest, run.folder.boxes, images.val, is_there_N, run.folder)
     rows = np.flatnonzero(is_there_N)
-    ids = [images.val.ids[int(row)] for row in rows]
-    if not ids:
-        raise RunError("no validation image can be decoded; `vgg-sweep data check` lists them.")
-    if manifest["files"] and manifest["images"] != ids:
-        raise RunError(
-            f"{run.folder.boxes} has {len(manifest['images'])} images where {len(ids)} can be decoded now; move that "
-            "folder elsewhere to score this run anew."
-        )
-    if left_out := [images.val.ids[int(row)] for row in np.flatnonzero(~is_there_N)]:
-        manifest["left_out"] = left_out
-        run.folder.update_record(bad_val_images=left_out)
     sizes_N2 = np.array([images.val.size_px(int(row)) for row in rows], np.int32)
     file = run.folder.boxes / "truth.npz"
-    _save(file, truth_arrays(boxes.val.chosen(rows), boxes.blacklisted_N[rows], sizes_N2))
-    manifest |= {"images": ids, "labels": images.val.labels_N[rows].tolist()}
+    save(file, truth_arrays(boxes.val.chosen(rows), boxes.blacklisted_N[rows], sizes_N2))
     manifest["truth"] = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
@@ -178,40 +158,9 @@ def _manifest(run: Run, images: ImageSet, boxes: SetBoxes) -> dict[str, Any]:
         "classifier": run.parent.id if run.parent is not None else None,
         "files": [],
     }
-    old = read_json(run.folder.boxes / "manifest.json")
-    for key in ("data_fingerprint", "boxes_fingerprint", "weights_fingerprint"):
-        if old and old[key] != new[key]:
-            raise RunError(
-                f"{run.folder.boxes} was made from other {key.split('_')[0]}; move that folder elsewhere to score this "
-                "run anew."
-            )
-    return old or new
+    return begun(run.folder.boxes, new, ("data_fingerprint", "boxes_fingerprint", "weights_fingerprint"))
 
 
 def _origin(manifest: dict[str, Any], device: Device) -> str:
     keys = ("weights_fingerprint", "data_fingerprint", "boxes_fingerprint")
     return origin(*(manifest[key] for key in keys), device.precision, device.tf32)
-
-
-def _entry(each: Pass, file: Path, arrays: Arrays, device: Device) -> dict[str, Any]:
-    num_images, num_kept = arrays["classes_Nk"].shape
-    return {
-        "file": file.name,
-        "method": each.method,
-        "Q": each.Q,
-        "flip": each.flip,
-        "N": num_images,
-        "k": num_kept,
-        "bytes": file.stat().st_size,
-        "precision": device.precision,
-        "tf32": device.tf32,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-    }
-
-
-def _save(file: Path, arrays: Arrays) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()  # straight to a file, np.savez would not say that the disk is full
-    np.savez(content, **arrays)  # type: ignore[arg-type]
-    with atomic_path(file) as temporary:
-        temporary.write_bytes(content.getbuffer())

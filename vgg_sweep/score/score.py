@@ -8,14 +8,11 @@ images.
 Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w positions of the dense score map.
 """
 
-import hashlib
-import io
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +20,8 @@ import torch
 
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
-from vgg_sweep.errors import RunError
 from vgg_sweep.images.check.order import order_hint
-from vgg_sweep.images.sets.splits import ImageSet, Split
+from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.views.crops import rescaled, usable_or_none
 from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.device import Device
@@ -35,13 +31,14 @@ from vgg_sweep.plan.passes import missing
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.checksums import own_fingerprint
-from vgg_sweep.runs.files import atomic_path, read_json, write_json
+from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.arithmetic import check_same_arithmetic
 from vgg_sweep.score.batches import over_views
 from vgg_sweep.score.cost import macs
-from vgg_sweep.score.parts import Parts, origin
+from vgg_sweep.score.manifest import begun, enter, leave_out
+from vgg_sweep.score.parts import Parts, origin, save
 
 FORWARD_PX = {"cpu": 64 * 64 * 128, "cuda": 224 * 224 * 512}
 """Pixels that go through the net at once, in views of one shape; fewer where memory does not suffice.
@@ -85,7 +82,7 @@ def score(
         return
     scored = {each: np.concatenate([np.load(file) for file in parts.files(each)]) for each in wanted}
     is_there_N = next(iter(scored.values()))[:, 0] != LEFT_OUT
-    _leave_out(manifest, images.val, is_there_N, folder)
+    leave_out(manifest, folder.posteriors, images.val, is_there_N, folder)
     if seconds is not None:
         _record_speed(folder, config, images, wanted, is_there_N, seconds)
     for each, posteriors_NK in scored.items():
@@ -109,23 +106,14 @@ class _Scorer:
 
     def fill(self, parts: Parts) -> float | None:
         """Make the parts that are not there. Returns the seconds that all took; None if some lie there untimed."""
-        began, num_made, earlier = time.monotonic(), 0, read_json(parts.folder / CLOCK).get("seconds")
+        began, earlier = time.monotonic(), read_json(parts.folder / CLOCK).get("seconds")
         with ThreadPoolExecutor(max(1, self.config.workers)) as pool:
-            for number, chunk in enumerate(parts.chunks, start=1):
-                if todo := parts.missing(chunk):
-                    self._fill_chunk(pool, parts, chunk, todo, began - (earlier or 0.0))
-                    num_made += 1
-                self.reporter.step(
-                    "score",
-                    chunk.stop,
-                    parts.num_images,
-                    passes=len(parts.passes),
-                    eta_seconds=round((time.monotonic() - began) / max(num_made, 1) * (len(parts.chunks) - number)),
-                )
+            make = partial(self._fill_chunk, pool, parts, began - (earlier or 0.0))
+            num_made = parts.fill(make, self.reporter)
         is_timed = earlier is not None or num_made == len(parts.chunks)
         return time.monotonic() - began + (earlier or 0.0) if is_timed else None
 
-    def _fill_chunk(self, pool: ThreadPoolExecutor, parts: Parts, chunk: range, todo: list[Pass], began: float) -> None:
+    def _fill_chunk(self, pool: ThreadPoolExecutor, parts: Parts, began: float, chunk: range, todo: list[Pass]) -> None:
         """All passes of a chunk, whose images are decoded once. Interruptions left out, scoring `began` then."""
         usable = partial(usable_or_none, self.images.val, Q_px=largest_Q(self.config, parts.passes))
         found = list(pool.map(usable, self.ranks.share(chunk)))
@@ -140,7 +128,7 @@ class _Scorer:
                 own_NK = np.full((len(found), len(self.images.classes)), LEFT_OUT, np.float32)
                 own_NK[is_there_N] = there_NK.reshape(-1, len(self.images.classes))  # which may be none
                 if (posteriors_NK := self.ranks.gather(own_NK)) is not None:
-                    _save(parts.file(each, chunk), posteriors_NK)
+                    save(parts.file(each, chunk), posteriors_NK)
                     write_json(parts.folder / CLOCK, {"seconds": time.monotonic() - began})
             self.ranks.share_stop(self.reporter)
             self.reporter.check_stop()
@@ -162,9 +150,9 @@ def _record_speed(
 def _add(manifest: dict[str, Any], folder: RunFolder, each: Pass, posteriors_NK: np.ndarray, device: Device) -> None:
     """Write the file of a pass and enter it in the manifest, in the place of an older one."""
     file = folder.posteriors / f"{each.name}.npy"
-    _save(file, posteriors_NK)
-    others = [entry for entry in manifest["files"] if entry["file"] != file.name]
-    manifest["files"] = [*others, _entry(each, file, posteriors_NK, device)]
+    save(file, posteriors_NK)
+    num_images, num_classes = posteriors_NK.shape
+    enter(manifest, each, file, device, N=num_images, K=num_classes)
 
 
 def _hint(folder: RunFolder, manifest: dict[str, Any], posteriors_NK: np.ndarray, reporter: Reporter) -> None:
@@ -173,27 +161,6 @@ def _hint(folder: RunFolder, manifest: dict[str, Any], posteriors_NK: np.ndarray
     folder.update_record(order_hint=hint)
     if hint:
         reporter.note(hint)
-
-
-def _leave_out(manifest: dict[str, Any], val: Split, is_there_N: np.ndarray, folder: RunFolder) -> None:
-    """Take the images that could not be decoded out of the manifest and say so there and in the record.
-
-    Raises `RunError` if there is none left, or if the posteriors that are there have others.
-    """
-    rows = np.flatnonzero(is_there_N).tolist()
-    ids = [val.ids[row] for row in rows]
-    if not ids:
-        raise RunError("no validation image can be decoded; `vgg-sweep data check` lists them.")
-    if manifest["files"] and manifest["images"] != ids:
-        raise RunError(
-            f"{folder.posteriors} has {len(manifest['images'])} images where {len(ids)} can be decoded now; move "
-            "that folder elsewhere to score this run anew."
-        )
-    left_out = [val.ids[row] for row in np.flatnonzero(~is_there_N).tolist()]
-    manifest |= {"images": ids, "labels": val.labels_N[rows].tolist()}
-    if left_out:
-        manifest["left_out"] = left_out
-        folder.update_record(bad_val_images=left_out)
 
 
 def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
@@ -207,42 +174,11 @@ def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
         "weights_fingerprint": own_fingerprint(folder),
         "files": [],
     }
-    old = read_json(folder.posteriors / "manifest.json")
-    for key in ("data_fingerprint", "weights_fingerprint"):
-        if old and old[key] != new[key]:
-            what = key.split("_")[0]
-            raise RunError(
-                f"{folder.posteriors} was made from other {what}; move that folder elsewhere to score this run anew."
-            )
-    return old or new
+    return begun(folder.posteriors, new, ("data_fingerprint", "weights_fingerprint"))
 
 
 def _origin(manifest: dict[str, Any], device: Device) -> str:
     return origin(manifest["weights_fingerprint"], manifest["data_fingerprint"], device.precision, device.tf32)
-
-
-def _entry(each: Pass, file: Path, posteriors_NK: np.ndarray, device: Device) -> dict[str, Any]:
-    num_images, num_classes = posteriors_NK.shape
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    return {
-        "file": file.name,
-        "method": each.method,
-        "Q": each.Q,
-        "flip": each.flip,
-        "N": num_images,
-        "K": num_classes,
-        "precision": device.precision,
-        "tf32": device.tf32,
-        "sha256": sha256,
-    }
-
-
-def _save(file: Path, array: np.ndarray) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()  # straight to a file, np.save would not say that the disk is full
-    np.save(content, array)
-    with atomic_path(file) as temporary:
-        temporary.write_bytes(content.getbuffer())
 
 
 def pass_posteriors(
