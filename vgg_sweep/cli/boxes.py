@@ -2,21 +2,18 @@
 
 import csv
 import io
-import json
 import os
 import re
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vgg_sweep.cli.predictions import Wishes, bar
+from vgg_sweep.cli.predictions import Wishes, tell
 from vgg_sweep.config.localise import BOX_METHODS
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.wnids import shown
 from vgg_sweep.predict.boxes import BoxPrediction, drawn, predict_boxes
-from vgg_sweep.runs.files import atomic_path, write_text
+from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.score.localiser import Localiser
 
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -32,27 +29,17 @@ def show_boxes(localiser: Localiser, classes: Sequence[str], paths: Sequence[Pat
     if any(each.method not in BOX_METHODS for each in wishes.protocols):
         raise ConfigError("boxes are predicted dense or from the centre crop; give --protocol single, multi or centre.")
     root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
-    kept: list[dict[str, Any]] = []
-    num_unreadable = 0
-    try:
-        with warnings.catch_warnings(), bar(len(paths)) as advance:
-            warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files that it reads all the same
-            for number, prediction in enumerate(predict_boxes(localiser, paths, protocol, wishes.num_top)):
-                record = _record(prediction, classes)
-                if prediction.image is not None:
-                    asked = {"method": protocol.method, "test_scales_px": list(protocol.test_scales)}
-                    file = wishes.maps / prediction.path.absolute().relative_to(root)
-                    record = record | asked | {"picture": str(_draw(prediction, classes, file))}
-                _print(record, wishes.as_json, is_first=number == 0)
-                kept.append(record)
-                num_unreadable += prediction.error is not None
-                advance()
-    finally:
-        if wishes.as_json:
-            print("]" if kept else "[]")
-        if wishes.csv is not None:
-            write_text(wishes.csv, _csv(kept))
-    return num_unreadable
+    asked = {"method": protocol.method, "test_scales_px": list(protocol.test_scales)}
+
+    def records_of(prediction: BoxPrediction) -> list[dict[str, Any]]:
+        record = _record(prediction, classes)
+        if prediction.image is None:
+            return [record]
+        file = wishes.maps / prediction.path.absolute().relative_to(root)
+        return [record | asked | {"picture": str(_draw(prediction, classes, file))}]
+
+    found = (records_of(each) for each in predict_boxes(localiser, paths, protocol, wishes.num_top))
+    return tell(found, len(paths), wishes, _print, _csv)
 
 
 def _record(prediction: BoxPrediction, classes: Sequence[str]) -> dict[str, Any]:
@@ -83,12 +70,10 @@ def _draw(prediction: BoxPrediction, classes: Sequence[str], file: Path) -> Path
     return file
 
 
-def _print(record: dict[str, Any], as_json: bool, *, is_first: bool) -> None:
-    if as_json:
-        print("[" if is_first else ",", json.dumps(record), sep="", flush=True)
-        return
+def _print(records: Sequence[dict[str, Any]]) -> None:
+    [record] = records
     if "error" in record:
-        print(record["error"], flush=True)
+        print(record["error"])
         return
     scales = ", ".join(map(str, record["test_scales_px"]))
     print(f"{record['image']}  ({record['method']}, Q {scales} px)")
@@ -96,7 +81,6 @@ def _print(record: dict[str, Any], as_json: bool, *, is_first: bool) -> None:
         x0, y0, x1, y1 = best["box"]
         print(f"  {100 * best['posterior']:5.1f} %  {best['name']}  x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}")
     print(f"  picture: {record['picture']}")
-    sys.stdout.flush()
 
 
 def _csv(records: Sequence[dict[str, Any]]) -> str:

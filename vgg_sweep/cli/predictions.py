@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,28 +58,51 @@ def show(loaded: TrainedNet, paths: Sequence[Path], device: Device, wishes: Wish
     if wishes.map_class is not None:
         config = loaded.config
         map_Q_px = wishes.map_Q_px or test_scales(config.train_scale.S, "multi", config.crop)[-1]
+
+    def records_of(prediction: Prediction) -> list[dict[str, Any]]:
+        own = _records(prediction, loaded.classes, wishes.num_top)
+        if wishes.map_class is None or prediction.image is None:
+            return own
+        file = wishes.maps / prediction.path.absolute().relative_to(root)
+        file = _draw(loaded, prediction, map_index, device, map_Q_px, file)
+        return [record | {"map": str(file)} for record in own]
+
+    found = (records_of(each) for each in predict(loaded, paths, wishes.protocols, device, map_Q_px))
+    return tell(found, len(paths), wishes, _print, _csv)
+
+
+def tell(
+    found: Iterable[list[dict[str, Any]]],
+    num_images: int,
+    wishes: Wishes,
+    print_lines: Callable[[list[dict[str, Any]]], None],
+    to_csv: Callable[[list[dict[str, Any]]], str],
+) -> int:
+    """Print records of each image as they come, as JSON or by `print_lines`, and keep them as CSV if that is asked,
+    also when stopped. Returns how many images could not be read.
+    """
     kept: list[dict[str, Any]] = []
-    num_done = num_unreadable = 0
+    num_records = num_unreadable = 0
     try:
-        with warnings.catch_warnings(), bar(len(paths)) as advance:
+        with warnings.catch_warnings(), bar(num_images) as advance:
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files that it reads all the same
-            for prediction in predict(loaded, paths, wishes.protocols, device, map_Q_px):
-                own = _records(prediction, loaded.classes, wishes.num_top)
-                if wishes.map_class is not None and prediction.image is not None:
-                    file = wishes.maps / prediction.path.absolute().relative_to(root)
-                    file = _draw(loaded, prediction, map_index, device, map_Q_px, file)
-                    own = [record | {"map": str(file)} for record in own]
-                _print(own, wishes.as_json, is_first=num_done == 0)
+            for own in found:
+                if wishes.as_json:
+                    for number, record in enumerate(own, start=num_records):
+                        print("," if number else "[", json.dumps(record), sep="", flush=True)
+                else:
+                    print_lines(own)
+                    sys.stdout.flush()
                 if wishes.csv is not None:
                     kept += own
-                num_done += 1
-                num_unreadable += prediction.error is not None
+                num_records += len(own)
+                num_unreadable += "error" in own[0]
                 advance()
     finally:
         if wishes.as_json:
-            print("]" if num_done else "[]")
+            print("]" if num_records else "[]")
         if wishes.csv is not None:
-            write_text(wishes.csv, _csv(kept))
+            write_text(wishes.csv, to_csv(kept))
     return num_unreadable
 
 
@@ -102,14 +125,10 @@ def _records(prediction: Prediction, classes: Sequence[str], num_top: int) -> li
     ]
 
 
-def _print(records: Sequence[dict[str, Any]], as_json: bool, *, is_first: bool) -> None:
-    if as_json:
-        for number, record in enumerate(records):
-            print("[" if is_first and number == 0 else ",", json.dumps(record), sep="", flush=True)
-        return
+def _print(records: Sequence[Mapping[str, Any]]) -> None:
     for record in records:
         if "error" in record:
-            print(record["error"], flush=True)
+            print(record["error"])
             continue
         scales = ", ".join(map(str, record["test_scales_px"]))
         print(f"{record['image']}  ({record['method']}, Q {scales} px)")
@@ -117,7 +136,6 @@ def _print(records: Sequence[dict[str, Any]], as_json: bool, *, is_first: bool) 
             print(f"  {100 * best['posterior']:5.1f} %  {best['name']}")
     if "map" in records[-1]:
         print(f"  map: {records[-1]['map']}")
-    sys.stdout.flush()
 
 
 @contextmanager
