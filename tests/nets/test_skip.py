@@ -18,7 +18,9 @@ from vgg_sweep.nets.activations import activations, mean_activations
 from vgg_sweep.nets.columns import net_macs, num_params
 from vgg_sweep.nets.initial import draw_weights
 from vgg_sweep.nets.memory import activation_bytes_training
+from vgg_sweep.nets.skip import Skip
 from vgg_sweep.nets.vgg import VGG, build_net
+from vgg_sweep.train.beginning import begin, draw
 from vgg_sweep.train.step import Learner
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -224,3 +226,21 @@ def test_an_average_pool_sees_all_of_a_larger_image():
         assert map_NChw.shape[2:] == (12, 10)  # each stride 2 rounds up
         expected = net.classifier(map_NChw.mean((2, 3), keepdim=True))
         torch.testing.assert_close(net(images(2, 45, 37)), expected)
+
+
+def test_blocks_that_begin_at_zero_add_nothing(tmp_path):
+    """res-20 then is its first convolution, every second position at two strides, and zeros for new channels."""
+    run = tiny_run(tmp_path, model="res-20", width=1.0, recipe=replace(RECIPE, zero_init_residual=True))
+    net = build_net(run.config, 3)
+    begin(net, run, ["a", "b", "c"])
+    net.train()
+    first_NChw = net.features[:3](images(2, 32, 32))
+    expected_NC = torch.cat([first_NChw[:, :, ::4, ::4].mean((2, 3)), torch.zeros(2, 64 - 16)], 1)
+    torch.testing.assert_close(net.features(images(2, 32, 32)).flatten(1), expected_NC, **CLOSE)
+    plain = build_net(run.config, 3)
+    draw(plain, replace(run, config=replace(run.config, recipe=RECIPE)))
+    other = {name for name, tensor in plain.state_dict().items() if not torch.equal(tensor, net.state_dict()[name])}
+    ends = [sequence - 1 for sequence, module in enumerate(net.features) if isinstance(module, Skip)]
+    assert other - {name for name in other if name.endswith(("running_mean", "running_var", "tracked"))} == {
+        f"features.{place}.weight" for place in ends
+    }

@@ -15,6 +15,10 @@ class BeyondPaper:
     """
     bn_decay: bool = setting(True)
     """Whether weight decay applies to scale and shift of batch normalisations too, as to every parameter."""
+    zero_init_residual: bool = setting(False)
+    """Whether the last batch normalisation of a block with a shortcut begins with a scale of 0, so that the block adds
+    nothing at first (Goyal et al. 2017; torchvision's word).
+    """
     label_smoothing: float = setting(0.0, at_least=0, below=1)
     """Share of a label that goes to all classes alike (Szegedy et al. 2016)."""
     ema_decay: float = setting(0.0, at_least=0, below=1)

@@ -102,13 +102,10 @@ def _map_side(layers: Sequence[Layer], crop: int) -> int:
 
 def num_params(layer: Layer) -> int:
     """Weights and biases, or the scale and shift of a batch normalisation; of a `skip` those of its 1x1 convolution."""
-    if layer.kind == "bn":
-        return 2 * layer.out_channels
-    if layer.shortcut is not None:
-        return layer.shortcut.num_params(layer.out_channels)
-    if not layer.has_weights:
-        return 0
-    return layer.kernel**2 * layer.in_channels * layer.out_channels + layer.out_channels
+    numbers_a_channel = {"bn": 2, "conv": 1, "fc": 1}.get(layer.kind, 0)
+    if layer.shortcut is not None and layer.shortcut.projects:
+        numbers_a_channel = 2 if layer.shortcut.normalised else 1
+    return layer.num_weights + numbers_a_channel * layer.out_channels
 
 
 def output_side(layer: Layer, input_side: int, *, pool_ceil: bool) -> int:
@@ -146,11 +143,7 @@ def macs(layer: Layer, height: int, width: int) -> int:
     1x1 convolution of a `skip-1x1`. Not counted: biases, ReLU, LRN, batch normalisation, pooling, sums, dropout,
     soft-max.
     """
-    if layer.shortcut is not None:
-        return height * width * layer.shortcut.num_weights(layer.out_channels)
-    if not layer.has_weights:
-        return 0
-    return height * width * layer.kernel**2 * layer.in_channels * layer.out_channels
+    return height * width * layer.num_weights
 
 
 def net_macs(layers: Sequence[Layer], height_px: int, width_px: int, *, pool_ceil: bool) -> int:

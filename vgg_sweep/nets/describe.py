@@ -79,7 +79,7 @@ def kernel_comparison(channels: int) -> list[Row]:
             {
                 "stack": ", ".join(layer.word for layer in layers),
                 "receptive_field": receptive_fields(layers)[-1],
-                "weights": sum(num_params(layer) - channels for layer in layers),
+                "weights": sum(layer.num_weights for layer in layers),
                 "weights_in_channels_squared": sum(kernel**2 for kernel in kernels),
             }
         )

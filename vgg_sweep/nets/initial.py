@@ -4,12 +4,14 @@ Tensors of other nets are named and shaped as in `weights.safetensors`, which is
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor, nn
 
 from vgg_sweep.errors import RunError
 from vgg_sweep.nets.inherited import LAYERS_OF_A, LAYERS_OF_A_BN
+from vgg_sweep.nets.skip import Skip
 from vgg_sweep.nets.vgg import VGG
 
 NORMAL_STD = 0.01
@@ -29,6 +31,13 @@ def draw_weights(net: VGG, init: str, generator: Generator) -> None:
                 module.weight.copy_(_drawn(module.weight, init, generator))
                 if module.bias is not None:
                     module.bias.zero_()
+
+
+def zero_blocks(net: VGG) -> None:
+    """Let each block that ends in a batch normalisation add 0 to its shortcut: its last scale becomes 0."""
+    for last, below in pairwise(net.features):
+        if isinstance(below, Skip) and isinstance(last, nn.BatchNorm2d):
+            nn.init.zeros_(last.weight)
 
 
 def _drawn(weight: Tensor, init: str, generator: Generator) -> Tensor:

@@ -24,14 +24,6 @@ class Shortcut:
     normalised: bool
     """Whether that has a batch normalisation, as the block has; it has a bias where not."""
 
-    def num_weights(self, out_channels: int) -> int:
-        """Of the 1x1 convolution, without its bias."""
-        return self.in_channels * out_channels * self.projects
-
-    def num_params(self, out_channels: int) -> int:
-        """Of the 1x1 convolution with its bias, or with the scale and shift of its batch normalisation."""
-        return self.projects * (self.in_channels + 1 + self.normalised) * out_channels
-
 
 @dataclass(frozen=True)
 class Layer:
@@ -62,6 +54,13 @@ class Layer:
     def has_weights(self) -> bool:
         """Whether it counts for the depth of the net."""
         return self.kind in ("conv", "fc")
+
+    @property
+    def num_weights(self) -> int:
+        """Of a conv or FC layer, and of the 1x1 convolution of a `skip`, without biases."""
+        if self.shortcut is not None:
+            return self.shortcut.projects * self.shortcut.in_channels * self.out_channels
+        return self.has_weights * self.kernel**2 * self.in_channels * self.out_channels
 
     @property
     def padding(self) -> int:

@@ -12,7 +12,7 @@ from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.views.augment import derived_seed
 from vgg_sweep.images.views.preprocessing import of_trained
-from vgg_sweep.nets.initial import copy_all, copy_below_last, draw_weights, warm_start_from_A
+from vgg_sweep.nets.initial import copy_all, copy_below_last, draw_weights, warm_start_from_A, zero_blocks
 from vgg_sweep.nets.start import Fitted, copy_fitting, empty_net, freeze_but, keep_statistics
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import load_state, read_metadata
@@ -140,6 +140,8 @@ def draw(net: VGG, run: Run) -> None:
     """Give `net` random weights, by the seed."""
     generator = torch.Generator().manual_seed(derived_seed("init", run.config.seed))
     draw_weights(net, run.config.recipe.init, generator)
+    if run.config.recipe.zero_init_residual:
+        zero_blocks(net)
 
 
 def set_initial_weights(net: VGG, run: Run) -> list[str]:

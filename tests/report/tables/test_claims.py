@@ -162,7 +162,7 @@ def test_a_gain_within_the_margin_is_no_help(gain: int, discordant: int, expecte
     assert found["points"] == pytest.approx(-gain / 100)
     bounds = {"supported": found["points_low"] > -0.5, "contradicted": found["points_high"] < -0.5}
     assert next((name for name, holds in bounds.items() if holds), "undecided") == expected
-    assert verdict(no_help(), 3, found["points"], found["p"]) == expected
+    assert verdict(3, found["points"] - no_help().null_points, found["p"], about_training=True) == expected
     assert found["pairs_as_claimed"] == (gain < 50)
 
 
@@ -231,7 +231,8 @@ def test_a_whole_sweep_has_every_claim(tmp_path: Path) -> None:
 )
 def test_verdict(claim: int, seeds: int, points: float, p: float, expected: str) -> None:
     """0 is that LRN does not help, 1 depth, 7 jitter at test time."""
-    assert verdict(paper_claims()[claim], seeds, points, p) == expected
+    about = paper_claims()[claim]
+    assert verdict(seeds, points - about.null_points, p, about_training=about.about_training) == expected
 
 
 def test_which_claims_are_about_training() -> None:

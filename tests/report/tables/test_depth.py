@@ -1,5 +1,7 @@
 """The table of what makes depth trainable, from records and curves made by hand."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,24 @@ def test_a_line_for_each_way_to_train_and_a_column_for_each_depth(sweep: Path) -
     assert of_e["val_error_std"] == pytest.approx(8**0.5)
 
 
+def test_runs_that_diverged_or_failed_are_in_their_cells(sweep: Path) -> None:
+    """Without a record of what was copied, E is said to start from A if it was asked to."""
+    ends = {"F": ["diverged", "diverged"], "G": ["diverged", "failed"], "E-BN": ["failed"], "E": ["running"]}
+    for model, states in ends.items():
+        for seed, state in enumerate(states, start=2):
+            spec = Spec(settings={"recipe.init": "he"})
+            folder = make_run(sweep, model, "256", seed, spec)
+            shutil.rmtree(folder / "posteriors")
+            (folder / "record.json").unlink()
+            (folder / "status.json").write_text(json.dumps({"state": state}))
+    read = read_sweep(Source(sweep, "s"), [])
+    lines = {line[0]: line[1:] for line in DEPTH.shown(DEPTH.make([read])).lines}
+    assert lines["from A"] == ("–", "40.0 / 50.0", "–", "diverged", "1 of 2 diverged, 1 of 2 failed")
+    assert lines["He, BN"] == ("15.0 / 22.0", "21±1 / 32±3 (1 of 3 failed)", "–", "–", "–")
+    assert not any("F-" in net for plot in plots([read]) if plot.name == "degradation" for net in plot.points["nets"])
+    assert set(DEPTH_CLAIMS.make([read])["seeds"]) == {0, 1}
+
+
 def test_other_settings_are_told_apart(sweep: Path) -> None:
     run(sweep, "E-BN", 50.0, 60.0, 0, **{"recipe.epochs": 3.0})
     treatments = set(DEPTH.make([read_sweep(Source(sweep, "s"), [])])["treatment"])
@@ -101,6 +121,20 @@ def test_training_errors_are_tested_by_t_over_seeds(tmp_path: Path) -> None:
     assert (plain["verdict"], residual["verdict"]) == ("supported", "undecided")
     assert residual["points"] == pytest.approx(1 / 3)
     assert list(found["verdict"][2:]) == ["missing", "missing"]
+
+
+def test_equal_differences_of_all_seeds_and_runs_not_yet_scored_decide_nothing(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    for seed in range(3):
+        for model, error in (("plain-20", 54.1), ("plain-56", 60.3)):
+            run(sweep, model, error + seed, 50.0, seed)
+        for model in ("E", "E-BN"):
+            run(sweep, model, 50.0, 50.0, seed)
+    for posteriors in sweep.glob("E-256-s0-*/posteriors"):
+        shutil.rmtree(posteriors)
+    found = claims_of(sweep)
+    assert found["verdict"].tolist() == ["undecided", "missing", "two seeds", "missing"]
+    assert found["points"].iloc[0] == pytest.approx(6.2)
 
 
 def test_few_seeds_decide_nothing(sweep: Path) -> None:

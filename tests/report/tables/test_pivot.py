@@ -55,6 +55,24 @@ def test_what_else_differs_tells_rows_apart(results: pd.DataFrame) -> None:
     assert by_net["model"].tolist() == ["A", "A", "A", "B", "B"]
 
 
+def test_a_recipe_says_the_settings_that_come_with_it(tmp_path: Path) -> None:
+    """Two recipes differ in two settings; a third setting, which differs within one of them, tells rows apart."""
+    recipes = {"short": {}, "modern": {"recipe.schedule": "cosine", "recipe.ema_decay": 0.9}}
+    for name, settings in recipes.items():
+        for model in ("A", "A-BN"):
+            spec = Spec(20, passes=PASSES, settings={"recipe.name": name, **settings})
+            make_run(tmp_path, model, "256", spec=spec)
+    frame = table(read_results(tmp_path), Pivot(["recipe"], ["model"]))
+    assert frame["recipe"].tolist() == ["modern", "short"]
+    assert {"A", "A-BN"} <= set(frame) and "recipe.schedule" not in frame
+    spec = Spec(20, passes=PASSES, settings={"recipe.name": "short", "recipe.lr": 0.5})
+    make_run(tmp_path, "A", "256", spec=spec)
+    frame = table(read_results(tmp_path), Pivot(["recipe"], ["model"]))
+    assert list(zip(frame["recipe"], frame["recipe.lr"], strict=True)) == [
+        ("modern", 0.01), ("short", 0.01), ("short", 0.5),
+    ]  # fmt: skip
+
+
 def test_costs_have_no_interval_and_are_in_the_unit_of_their_title(results: pd.DataFrame) -> None:
     pivot = Pivot(["model", "lr"], values=["top1_error", "train_seconds"])
     shown = pivot_table(results, pivot).shown(table(results, pivot))

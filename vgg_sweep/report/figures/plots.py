@@ -277,7 +277,8 @@ def error_by_layers(sweeps: Sequence[Sweep]) -> Plot:
         "degradation",
         "Training and validation error against depth",
         "Error at the end of training: on training views, a running mean, and on validation images by a centre crop. "
-        "Mean over seeds, of several a dot each. Nets that stayed at chance are in it at the errors that they have.",
+        "Mean over seeds, of several a dot each. Nets that stayed at chance are in it at the errors that they have; "
+        "those that diverged are not.",
         "weight layers",
         _points(points),
         series="",

@@ -159,6 +159,7 @@ def _row(score: Score, labels_N: NDArray[np.int64]) -> dict[str, Any]:
         "scored_on": score.scored_on,
         "made_with": tuple(dict.fromkeys(word for each in runs for word in each.made_with)),
         "protocol": run.config["protocol"]["name"],
+        "recipe": run.config["recipe"]["name"],
         "overrides": run.overrides,
     }
 

@@ -75,7 +75,8 @@ def box_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
                 "compared": f"{first} - {second}" if str(first) != str(second) else str(first),
                 "protocols": claim.table,
             }
-            decided = {"p_holm": p_holm, "verdict": verdict(weighed_as, values["seeds"], values["points"], p_holm)}
+            said = verdict(values["seeds"], values["points"], p_holm, about_training=weighed_as.about_training)
+            decided = {"p_holm": p_holm, "verdict": said}
             rows.append({"table": "box-claims"} | where | names | values | decided | {"note": ""})
     frame = pd.DataFrame(rows)
     return frame.astype({name: "Int64" for name in ("seeds", "n_images", "seeds_for_1_point") if name in frame})

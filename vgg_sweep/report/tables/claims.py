@@ -168,7 +168,9 @@ def claims(results: pd.DataFrame, probes: Probes = lambda run_ids: ()) -> pd.Dat
                 "compared": _compared(claim),
                 "protocols": claim.protocols,
             }
-            decided = {"p_holm": p_holm, "verdict": verdict(claim, values["seeds"], values["points"], p_holm)}
+            points = values["points"] - claim.null_points
+            said = verdict(values["seeds"], points, p_holm, about_training=claim.about_training)
+            decided = {"p_holm": p_holm, "verdict": said}
             about = {"note": _note(claim, group, is_tested=values["seeds"] > 0), "more_seeds": more}
             rows.append({"table": "claims"} | where | names | values | decided | about)
     return pd.DataFrame(rows).astype({"seeds": "Int64", "n_images": "Int64", "seeds_for_1_point": "Int64"})
@@ -295,17 +297,17 @@ def _misses_by_seed(group: Group, side: Side) -> dict[int, NDArray[np.bool_]]:
     return {int(row["seed"]): row["top1_misses"].unpack() for row in rows}
 
 
-def verdict(claim: Claim, num_seeds: int, points: float, p: float) -> str:
-    """`supported`, `contradicted` or `undecided`, the first two for these nets alone where fewer than `MIN_SEEDS` seeds
-    tell ways of testing apart; of training so few say nothing, and none is `missing`.
+def verdict(num_seeds: int, points: float, p: float, *, about_training: bool) -> str:
+    """`supported` (`points` above 0), `contradicted` or `undecided`, the first two for these nets alone where fewer
+    than `MIN_SEEDS` seeds tell ways of testing apart; of training so few say nothing, and none is `missing`.
     """
     if num_seeds == 0:
         return "missing"
-    if num_seeds < MIN_SEEDS and claim.about_training:
+    if num_seeds < MIN_SEEDS and about_training:
         return TOO_FEW_SEEDS[num_seeds]
-    if p >= ALPHA:
+    if not p < ALPHA:
         return "undecided"
-    side = "supported" if points > claim.null_points else "contradicted"
+    side = "supported" if points > 0 else "contradicted"
     return side if num_seeds >= MIN_SEEDS else side + FOR_THESE_NETS
 
 

@@ -3,6 +3,7 @@
 A training error beside the validation error tells a net that is hard to train from one that over-fits (He et al. 2015).
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +18,19 @@ from vgg_sweep.report.results.curves import curve
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import weight_layers
 from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.report.results.unfinished import state
 from vgg_sweep.report.tables.table import Column, Row, Shown, Table, records, text
 
 _INITS = {"normal": "N(0, 0.01)", "literal": "N(0, 0.1)", "glorot": "Glorot", "he": "He"}
-_OF_TREATMENT = ("recipe.init", "warm_start")
+_OF_TREATMENT = ("recipe.init", "recipe.zero_init_residual", "warm_start")
 """Settings that the treatment says."""
+_ENDS = ("at chance", "diverged", "failed")
+"""How a run ends that has learnt nothing; the last two have no errors."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run: where it stands in the table, and its errors at the end of training, in percent."""
+    """A run that is over: where it stands in the table, and its errors at the end of training, in percent."""
 
     id: str
     slug: str
@@ -35,9 +39,10 @@ class Trained:
     net: str
     """Without what the treatment says: A to G, or the number of layers of He et al.'s nets."""
     layers: int
+    end: str
+    """`done`, or one of `_ENDS`."""
     train_error: float
     val_error: float
-    is_at_chance: bool
 
 
 def goes_deeper(runs: Sequence[ReportedRun]) -> bool:
@@ -46,34 +51,39 @@ def goes_deeper(runs: Sequence[ReportedRun]) -> bool:
 
 
 def trained(runs: Sequence[ReportedRun]) -> list[Trained]:
-    """The finished runs at S = 256 that can be compared over depth; runs that localise or are imported are none."""
-    own = [run for run in runs if run.train_scale == "256" and run.record.get("val_error") is not None]
-    others = [{key: value for key, value in run.settings.items() if key not in _OF_TREATMENT} for run in own]
+    """The runs of `ended` that have errors."""
+    return [each for each in ended(runs) if not math.isnan(each.train_error)]
+
+
+def ended(runs: Sequence[ReportedRun]) -> list[Trained]:
+    """The runs at S = 256 that are over and can be compared over depth; runs that localise or are imported are none."""
+    own = [(run, end) for run in runs if run.train_scale == "256" and (end := _end(run))]
+    others = [{key: value for key, value in run.settings.items() if key not in _OF_TREATMENT} for run, _ in own]
     found = []
-    for run, differing in zip(own, swept(others), strict=True):
-        rows = curve(run)
-        if len(rows):
-            more = [f"{name}={value}" for name, value in differing.items()]
-            found.append(
-                Trained(
-                    run.folder.id,
-                    run.slug,
-                    run.seed,
-                    ", ".join([_treatment(run), *more]),
-                    _net(run.name),
-                    weight_layers(run.config["model"]["columns"]),
-                    float(rows["error"].iloc[-1]),
-                    float(run.record["val_error"]),
-                    bool(run.record.get("stuck_at_chance")),
-                )
-            )
+    for (run, end), differing in zip(own, swept(others), strict=True):
+        treatment = ", ".join([_treatment(run), *(f"{name}={value}" for name, value in differing.items())])
+        columns = run.config["model"]["columns"]
+        about = (run.folder.id, run.slug, run.seed, treatment, _net(run.name), weight_layers(columns), end)
+        has_none = end in ("diverged", "failed")
+        errors = (math.nan, math.nan) if has_none else (curve(run)["error"].iloc[-1], run.record["val_error"])
+        found.append(Trained(*about, *map(float, errors)))
     return found
+
+
+def _end(run: ReportedRun) -> str:
+    """How a run ended; empty for one that is not over, or has no errors to compare."""
+    if run.record.get("val_error") is not None:
+        return ("at chance" if run.record.get("stuck_at_chance") else "done") if len(curve(run)) else ""
+    at = state(run.folder)
+    return at if at in _ENDS else ""
 
 
 def _treatment(run: ReportedRun) -> str:
     words = set(run.config["model"]["columns"])
-    start = "from A" if run.record.get("copied") else _INITS[run.config["recipe"]["init"]]
-    return ", ".join([start, *["BN"] * ("BN" in words), *["shortcuts"] * bool(words & set(SKIPS))])
+    is_to_copy = run.config["warm_start"] == "paper" and run.config["model"]["parent"] is not None
+    start = "from A" if run.record.get("copied", is_to_copy) else _INITS[run.config["recipe"]["init"]]
+    shortcuts = "shortcuts from zero" if run.settings.get("recipe.zero_init_residual") else "shortcuts"
+    return ", ".join([start, *["BN"] * ("BN" in words), *[shortcuts] * bool(words & set(SKIPS))])
 
 
 def _net(name: str) -> str:
@@ -83,25 +93,23 @@ def _net(name: str) -> str:
 
 def _frame(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each treatment and net of each sweep; nothing for a sweep of the paper's nets alone."""
-    rows = []
+    cells: dict[tuple[str, str, int, str], list[Trained]] = {}
     for sweep in sweeps:
-        found = trained(sweep.runs)
-        if not goes_deeper(sweep.runs):
-            continue
-        for treatment in dict.fromkeys(each.treatment for each in found):
-            of_treatment = [each for each in found if each.treatment == treatment]
-            for net in sorted({(each.layers, each.net) for each in of_treatment}):
-                cell = [each for each in of_treatment if (each.layers, each.net) == net]
-                rows.append({"table": "depth", "sweep": sweep.name, "treatment": treatment, **_cell(net, cell)})
-    return pd.DataFrame(rows)
+        for each in ended(sweep.runs) if goes_deeper(sweep.runs) else []:
+            cells.setdefault((sweep.name, each.treatment, each.layers, each.net), []).append(each)
+    treatments = list(dict.fromkeys(place[:2] for place in cells))
+    order = sorted(cells, key=lambda place: (treatments.index(place[:2]), place))
+    return pd.DataFrame([_cell(place, cells[place]) for place in order])
 
 
-def _cell(net: tuple[int, str], cell: Sequence[Trained]) -> dict[str, Any]:
-    values: dict[str, Any] = {"net": net[1], "layers": net[0], "seeds": len(cell)}
+def _cell(place: tuple[str, str, int, str], cell: Sequence[Trained]) -> dict[str, Any]:
+    names = ("sweep", "treatment", "layers", "net")
+    values: dict[str, Any] = {"table": "depth", **dict(zip(names, place, strict=True)), "seeds": len(cell)}
     for name in ("train_error", "val_error"):
-        errors = [float(getattr(each, name)) for each in cell]
-        values |= {name: fmean(errors), f"{name}_std": stdev(errors) if len(errors) > 1 else None}
-    return values | {"at_chance": sum(each.is_at_chance for each in cell)}
+        errors = [error for each in cell if not math.isnan(error := getattr(each, name))]
+        values[name] = fmean(errors) if errors else None
+        values[f"{name}_std"] = stdev(errors) if len(errors) > 1 else None
+    return values | {end.replace(" ", "_"): sum(each.end == end for each in cell) for end in _ENDS}
 
 
 @dataclass(frozen=True)
@@ -121,11 +129,15 @@ def _head(row: Row) -> str:
 
 
 def _said(row: Row) -> str:
-    """12.3 / 15.0 of one seed, 12±1 / 15±2 of several, or at chance."""
-    if row["at_chance"] == row["seeds"]:
-        return "at chance"
+    """12.3 / 15.0 of one seed, 12±1 / 15±2 of several, and how many learnt nothing; or what all of them came to."""
+    counts = {end: count for end in _ENDS if (count := row[end.replace(" ", "_")])}
+    if row["seeds"] in counts.values():
+        return next(iter(counts))
+    ends = ", ".join(f"{count} of {row['seeds']} {end}" for end, count in counts.items())
+    if row["train_error"] is None:
+        return ends
     pair = " / ".join(_error(row, name) for name in ("train_error", "val_error"))
-    return f"{pair} ({row['at_chance']} of {row['seeds']} at chance)" if row["at_chance"] else pair
+    return f"{pair} ({ends})" if ends else pair
 
 
 def _error(row: Row, name: str) -> str:
@@ -145,7 +157,7 @@ def _layers(head: str) -> int:
 _NOTES = (
     "Training / validation error in percent at the end of training, of several seeds mean±spread. Training: top-1 "
     "error on training views, a running mean over some twenty steps; validation: of a centre crop. At chance: the loss "
-    "stayed at ln(classes). In brackets: layers.",
+    "stayed at ln(classes); runs that diverged or failed are in no mean. In brackets: layers.",
     "A deeper net that errs more in training is harder to train; one that errs more in validation alone over-fits.",
 )
 

@@ -5,17 +5,17 @@ their differences are tested by t over seeds. In either case from three seeds on
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from vgg_sweep.protocols.statistics import ALPHA, MIN_SEEDS, Difference, holm, over_seeds_and_images
+from vgg_sweep.protocols.statistics import MIN_SEEDS, Difference, holm, over_seeds_and_images
 from vgg_sweep.report.results.results import Sweep
-from vgg_sweep.report.tables.claims import TOO_FEW_SEEDS
+from vgg_sweep.report.tables.claims import verdict
 from vgg_sweep.report.tables.depth import Trained, goes_deeper, trained
 from vgg_sweep.report.tables.table import Column, Table, interval, number, p_value, text
 
@@ -64,71 +64,62 @@ def depth_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     for sweep in sweeps:
         if not goes_deeper(sweep.runs):
             continue
-        nets: dict[Net, dict[int, Trained]] = {}
+        nets: dict[Net, list[Trained]] = {}
         for each in trained(sweep.runs):
-            nets.setdefault((each.treatment, each.net), {})[each.seed] = each
-        found = [(claim, _weighed(claim, nets, sweep.results)) for claim in CLAIMS]
+            nets.setdefault((each.treatment, each.net), []).append(each)
+        misses = _misses(sweep.results)
+        found = [(claim, _weighed(claim, nets, misses)) for claim in CLAIMS]
         adjusted = holm([values["p"] for _, values in found])
         for (claim, values), p_holm in zip(found, adjusted, strict=True):
-            said = {"p_holm": p_holm, "verdict": _verdict(values["seeds"], values["points"], p_holm)}
+            said = verdict(values["seeds"], values["points"], p_holm, about_training=True)
             names = {"table": "depth-claims", "sweep": sweep.name, "claim": claim.sentence, "of": claim.of}
-            rows.append(names | values | said)
+            rows.append(names | values | {"p_holm": p_holm, "verdict": said})
     return pd.DataFrame(rows)
 
 
-def _weighed(claim: DepthClaim, nets: Mapping[Net, Mapping[int, Trained]], results: pd.DataFrame) -> dict[str, Any]:
+def _weighed(
+    claim: DepthClaim, nets: Mapping[Net, Sequence[Trained]], misses: Mapping[str, NDArray[np.int8]]
+) -> dict[str, Any]:
     """The cases that are there, as many seeds as all their nets have, and their difference."""
-    cases = [case for case in claim.cases if _shared(case, nets)]
-    seeds = sorted(set[int].intersection(*(_shared(case, nets) for case in cases))) if cases else []
-    counts = {"cases": len(cases), "seeds": len(seeds)}
-    nothing = dict.fromkeys(("points", "points_low", "points_high", "p"), math.nan)
+    of_training = claim.of == "training"
+    errors: dict[Net, dict[int, Any]] = {
+        net: {each.seed: each.train_error for each in runs}
+        if of_training
+        else {each.seed: misses[each.id] for each in runs if each.id in misses}
+        for net, runs in nets.items()
+    }
+    cases = [case for case in claim.cases if _shared(case, errors)]
+    seeds = sorted(set[int].intersection(*(_shared(case, errors) for case in cases))) if cases else []
+    values = {"cases": len(cases), "seeds": len(seeds)}
+    values |= dict.fromkeys(("points", "points_low", "points_high", "p"), math.nan)
     if not seeds:
-        return counts | nothing
-    terms = [[(sign, nets[net]) for sign, net in case] for case in cases]
-    if claim.of == "training":
-        by_seed = [fmean(sum(sign * net[seed].train_error for sign, net in case) for case in terms) for seed in seeds]
-        difference = _over_seeds(by_seed)
-        points = fmean(by_seed)
-    else:
-        misses = dict(_misses(results))
-        parts_RN = np.mean(
-            [[sum(sign * misses[net[seed].id] for sign, net in case) for seed in seeds] for case in terms], axis=0
-        )
-        points = 100 * float(parts_RN.mean())
-        difference = over_seeds_and_images(parts_RN) if len(seeds) >= MIN_SEEDS else None
-    if difference is None:
-        return counts | nothing | {"points": points}
-    ends = {"points_low": difference.low, "points_high": difference.high}
-    return counts | {"points": points} | ends | {"p": difference.p()}
+        return values
+    parts_R = np.mean([[sum(sign * errors[net][seed] for sign, net in case) for seed in seeds] for case in cases], 0)
+    values["points"] = float(parts_R.mean()) * (1 if of_training else 100)
+    difference = None
+    if len(seeds) >= MIN_SEEDS:
+        difference = _over_seeds(parts_R) if of_training else over_seeds_and_images(parts_R)
+    if difference is not None:
+        values |= {"points_low": difference.low, "points_high": difference.high, "p": difference.p()}
+    return values
 
 
-def _shared(case: Sequence[tuple[int, Net]], nets: Mapping[Net, Mapping[int, Trained]]) -> set[int]:
-    """The seeds that all nets of a case were trained with."""
-    return set[int].intersection(*(set(nets.get(net, ())) for _, net in case))
+def _shared(case: Sequence[tuple[int, Net]], errors: Mapping[Net, Mapping[int, Any]]) -> set[int]:
+    """The seeds that all nets of a case have errors of."""
+    return set[int].intersection(*(set(errors.get(net, ())) for _, net in case))
 
 
-def _over_seeds(points: Sequence[float]) -> Difference | None:
-    """Of one difference a seed; None where these are too few, or agree to the last digit."""
-    if len(points) < MIN_SEEDS or not (spread := stdev(points)):
-        return None
-    return Difference(fmean(points), fmean(points), spread / math.sqrt(len(points)), len(points) - 1)
+def _over_seeds(points_R: NDArray[np.floating]) -> Difference | None:
+    """Of one difference a seed; None where they agree to the last digit."""
+    mean, spread = float(points_R.mean()), float(points_R.std(ddof=1))
+    return Difference(mean, mean, spread / math.sqrt(len(points_R)), len(points_R) - 1) if spread else None
 
 
-def _misses(results: pd.DataFrame) -> Iterator[tuple[str, Any]]:
+def _misses(results: pd.DataFrame) -> dict[str, NDArray[np.int8]]:
     """Of each run whether it is wrong on each image, under dense evaluation at a single scale."""
     rows = results[(results["rule"] == "single") & (results["method"] == "dense") & (results["fusion"] == "")]
-    for run_id, misses in zip(rows["run_id"], rows["top1_misses"], strict=True):
-        yield str(run_id), misses.unpack().astype(np.int8)
-
-
-def _verdict(num_seeds: int, points: float, p: float) -> str:
-    if num_seeds == 0:
-        return "missing"
-    if num_seeds < MIN_SEEDS:
-        return TOO_FEW_SEEDS[num_seeds]
-    if not p < ALPHA:
-        return "undecided"
-    return "supported" if points > 0 else "contradicted"
+    found = zip(rows["run_id"], rows["top1_misses"], strict=True)
+    return {str(run_id): misses.unpack().astype(np.int8) for run_id, misses in found}
 
 
 def _columns(frame: pd.DataFrame) -> list[Column]:

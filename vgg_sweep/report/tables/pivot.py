@@ -20,8 +20,8 @@ from vgg_sweep.report.tables.table import DASH, Column, Row, Table, interval, sa
 
 NAME = "pivot"
 
-SORTS = {"model": "config", "train_scale": "train_scale", "seed": "seed", "method": "method", "rule": "rule",
-         "test_scales": "test_scales", "sweep": "sweep"}  # fmt: skip
+SORTS = {"model": "config", "train_scale": "train_scale", "recipe": "recipe", "seed": "seed", "method": "method",
+         "rule": "rule", "test_scales": "test_scales", "sweep": "sweep"}  # fmt: skip
 """What runs differ in beside settings: name -> column of the results."""
 
 
@@ -89,6 +89,8 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
     else:
         tests = ["method"] if "test_scales" in named else ["method", "rule"]
         nets = nets if "test_scales" in named else nets[nets["rule"] != "other"]
+    if "recipe" in named:
+        settings = [name for name in settings if not _comes_with_recipe(nets, name)]
     rows += [
         name
         for name in ("sweep", "model", "train_scale", *tests, *settings)
@@ -120,6 +122,11 @@ def _unknown(name: str, option: str, known: Sequence[str] | Mapping[str, Any]) -
 
 def _differs(nets: pd.DataFrame, name: str) -> bool:
     return nets[SORTS.get(name, name)].map(str).nunique() > 1
+
+
+def _comes_with_recipe(nets: pd.DataFrame, name: str) -> bool:
+    """Whether a setting of the recipe is the same in all runs with a recipe of that name, which then says it."""
+    return name.startswith("recipe.") and nets[name].map(str).groupby(nets["recipe"]).nunique().max() == 1
 
 
 def _order(value: Any) -> tuple[bool, Any]:
