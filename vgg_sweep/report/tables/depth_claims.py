@@ -90,7 +90,7 @@ def _weighed(
     }
     cases = [case for case in claim.cases if _shared(case, errors)]
     seeds = sorted(set[int].intersection(*(_shared(case, errors) for case in cases))) if cases else []
-    values = {"cases": len(cases), "seeds": len(seeds)}
+    values: dict[str, Any] = {"cases": len(cases), "seeds": len(seeds)}
     values |= dict.fromkeys(("points", "points_low", "points_high", "p"), math.nan)
     if not seeds:
         return values
