@@ -20,9 +20,9 @@ from vgg_sweep.machine.device import Device, choose_device
 from vgg_sweep.machine.ranks import Ranks
 from vgg_sweep.predict.trained import TrainedNet, load
 from vgg_sweep.protocols.passes import Pass
-from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Interrupted, Reporter
+from vgg_sweep.score.parts import Parts
 
 SIZES = [(90, 70), (64, 64), (70, 90), (90, 70), (200, 80), (64, 100), (66, 66)]
 
@@ -45,7 +45,7 @@ class Place:
     def __init__(self, tmp_path: Path) -> None:
         self.run = random_run(tmp_path, "D")
         self.loaded: TrainedNet = load(self.run.path)
-        self.fingerprint = own_fingerprint(self.run)
+        self.fingerprint = self.run.weights_fingerprint()
         config: Config = replace(self.loaded.config, layout="nchw")
         self.device: Device = choose_device(config)
         self.folder = FeatureFolder.of(self.run, "some", "f" * 64)
@@ -177,15 +177,16 @@ def test_resumed_equals_undisturbed_and_nothing_is_computed_twice(
 
 def test_a_kill_between_manifest_and_files_costs_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     probed, wanted = probed_set(some_images()), [dense("pool5"), dense("fc7")]
-    replaced: list[str] = []
+    joined: list[str] = []
+    join = module.Parts.join
 
-    def once(source: Path, target: Path) -> None:
-        if target.suffix == ".npy" and replaced:
+    def once(parts: Parts, each: Feature, target: Path) -> None:  # type: ignore[type-arg]
+        join(parts, each, target)
+        joined.append(target.name)
+        if len(joined) == 2:
             raise KeyboardInterrupt
-        replaced.extend([target.name] * (target.suffix == ".npy"))
-        source.rename(target)
 
-    monkeypatch.setattr(module.os, "replace", once)
+    monkeypatch.setattr(module.Parts, "join", once)
     with pytest.raises(KeyboardInterrupt):
         place.compute(probed, wanted)
     monkeypatch.undo()
@@ -255,7 +256,7 @@ def test_ranks_share_the_images(place: Place, tmp_path: Path, monkeypatch: pytes
     for rank in (0, 1):
         with monkeypatch.context() as patched:
             patched.setattr(module, "_finish", lambda *args: None)
-            patched.setattr(module._Parts, "write", lambda *args: None)
+            patched.setattr(module, "save", lambda *args: None)
             place.compute(probed, wanted, other, ranks=Half(rank, 2))
     rows = [share for share in shares if share.dtype == np.float32]
     np.testing.assert_allclose(np.concatenate(rows), alone, rtol=1e-4, atol=1e-5)

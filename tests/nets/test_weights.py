@@ -9,7 +9,7 @@ from vgg_sweep.config.options import load_option
 from vgg_sweep.errors import RunError
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import load_state, load_weights, save_weights
-from vgg_sweep.runs.checksums import weights_fingerprint
+from vgg_sweep.runs.files import sha256_of
 
 
 def net_of(name, width=1 / 16, classes=5, crop=64):
@@ -47,8 +47,8 @@ def test_equal_nets_give_equal_files(tmp_path):
     for number in range(5):
         metadata = [(key, key) for key in "abcdefgh"]
         save_weights(net, tmp_path / str(number), dict(metadata[number:] + metadata[:number]))
-    assert len({weights_fingerprint(tmp_path / str(number)) for number in range(5)}) == 1
-    assert weights_fingerprint(tmp_path / "0") == hashlib.sha256((tmp_path / "0").read_bytes()).hexdigest()
+    assert len({sha256_of(tmp_path / str(number)) for number in range(5)}) == 1
+    assert sha256_of(tmp_path / "0") == hashlib.sha256((tmp_path / "0").read_bytes()).hexdigest()
 
 
 def test_a_failed_save_leaves_the_old_file_alone(tmp_path, monkeypatch):

@@ -20,7 +20,6 @@ from vgg_sweep.cli.card import export
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.runs.checksums import own_fingerprint
 
 DOCS = ROOT / "docs" / "weights.md"
 
@@ -201,6 +200,6 @@ def test_a_flipped_bit_in_weights_is_noticed_before_they_are_scored_or_lent(tmp_
     content = bytearray(folder.weights.read_bytes())
     content[-3] ^= 1
     folder.weights.write_bytes(content)
-    for use in (vgg_sweep.load, lambda path: own_fingerprint(folder)):
+    for use in (vgg_sweep.load, lambda path: folder.weights_fingerprint()):
         with pytest.raises(RunError, match=r"weights.safetensors is damaged or was replaced.* remove this file alone"):
             use(folder.path)

@@ -30,8 +30,8 @@ from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.progress import Interrupted, Reporter
 from vgg_sweep.score import parts as parts_module
 from vgg_sweep.score import score as score_module
-from vgg_sweep.score.arithmetic import check_same_arithmetic, scoring_choice
 from vgg_sweep.score.cost import macs
+from vgg_sweep.score.manifest import check_same_arithmetic, scoring_choice
 from vgg_sweep.score.score import score
 from vgg_sweep.train.beginning import set_initial_weights
 
@@ -386,9 +386,10 @@ def test_other_use_of_tf32_is_said(tmp_path: Path) -> None:
     run = tiny_run(tmp_path)
     device, notes = choose_device(run.config), list[str]()
     there = [{"precision": "fp32", "tf32": "convolutions"}, {}]
-    check_same_arithmetic(run.folder, there, device, notes.append)
+    check_same_arithmetic(run.folder.posteriors, {"files": there}, device, notes.append)
     assert len(notes) == 1 and "with TF32 for convolutions of the products, these with TF32 for none" in notes[0]
-    check_same_arithmetic(run.folder, [{"precision": "fp32", "tf32": "none"}], device, pytest.fail)
+    agreeing = {"files": [{"precision": "fp32", "tf32": "none"}]}
+    check_same_arithmetic(run.folder.posteriors, agreeing, device, pytest.fail)
 
 
 def stored(run: Run) -> dict[str, np.ndarray]:

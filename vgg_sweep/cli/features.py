@@ -97,11 +97,10 @@ def compute_features(
     from vgg_sweep.machine.device import choose_device
     from vgg_sweep.machine.ranks import join_ranks
     from vgg_sweep.predict.trained import load
-    from vgg_sweep.runs.checksums import own_fingerprint
     from vgg_sweep.runs.folder import RunFolder
     from vgg_sweep.runs.progress import Reporter
 
-    made, fingerprint = FeatureFolder.of(folder, config.data.name, probed.fingerprint), own_fingerprint(folder)
+    made, fingerprint = FeatureFolder.of(folder, config.data.name, probed.fingerprint), folder.weights_fingerprint()
     if not made.missing(wanted) and made.manifest()["weights_fingerprint"] == fingerprint:
         return made
     loaded, ranks = load(folder.path), join_ranks(config.device)

@@ -18,8 +18,7 @@ from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange.tag import tag_values
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.predict.trained import TrainedNet, load
-from vgg_sweep.runs.checksums import weights_fingerprint
-from vgg_sweep.runs.files import atomic_path
+from vgg_sweep.runs.files import atomic_path, sha256_of
 from vgg_sweep.runs.folder import RunFolder
 
 To = Literal["torchvision", "timm", "safetensors", "onnx", "keras", "pt2"]
@@ -107,7 +106,7 @@ def exported(folder: RunFolder, to: To, out: Path | None = None, *, force: bool 
         yield Exported(
             file=path,
             num_bytes=temporary.stat().st_size,
-            sha256=weights_fingerprint(temporary),
+            sha256=sha256_of(temporary),
             to=to,
             example=format.example(loaded, path.name),
             sees_larger=format.sees_larger,

@@ -28,7 +28,7 @@ from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
-from vgg_sweep.runs.checksums import weights_fingerprint
+from vgg_sweep.runs.files import sha256_of
 from vgg_sweep.runs.provenance import provenance
 
 OXFORD = {"00b39a1b", "d01eb7cb"}
@@ -57,7 +57,7 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
         )
     asked = config.imported
     weights = read_weights(path, mirrored=asked.mirrored, state_dict=asked.state_dict, trunk=asked.trunk)
-    tag, sha256 = read_tag(weights.tag, path), weights_fingerprint(path)
+    tag, sha256 = read_tag(weights.tag, path), sha256_of(path)
     if "preprocessing" in told:
         _check_preprocessing(config.preprocessing)
     found = _found(weights, tag, config, told)

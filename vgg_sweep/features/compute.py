@@ -1,21 +1,17 @@
 """Features (Appendix B): images x views x layers -> [N, C] on disk. Each view goes through the net once, ever.
 
-While they are made, the files lie in `parts/` at their full length, and `done.json` says which chunks of images are in
-them, so that a killed command goes on where it was. A chunk is what is in memory.
+While they are made, each lies in `parts/` chunk by chunk, so that a killed command goes on where it was. A chunk is
+what is in memory.
 
 Axes: N images, C channels of a layer, H W pixels.
 """
 
 import hashlib
-import io
-import json
-import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
-from vgg_sweep.features.store import COLOUR, OWN, RANDOM, Feature, FeatureFolder, file_sha256
+from vgg_sweep.features.store import COLOUR, OWN, RANDOM, Feature, FeatureFolder
 from vgg_sweep.images.sets.probed import ProbedSet
 from vgg_sweep.images.views.crops import rescaled, usable_or_none
 from vgg_sweep.images.views.preprocessing import net_input
@@ -36,15 +32,22 @@ from vgg_sweep.predict.trained import TrainedNet
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.progress import Reporter
-from vgg_sweep.score.batches import over_views
+from vgg_sweep.score.batches import ahead, on_device, over_views
+from vgg_sweep.score.manifest import begun, check_same_arithmetic, enter
+from vgg_sweep.score.parts import Parts, origin, save
 from vgg_sweep.score.score import FORWARD_PX
 
 CHUNK = 50
 """Images in memory at a time, rescaled to every Q, and between two points at which a killed command can go on."""
-CONTENTS = "contents"
-"""The part that holds a hash of each image's pixels, as uint64; 0 for one that is left out."""
 RANDOM_INIT = "he"
 """How the weights of the control are drawn: the activations keep their size from layer to layer."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A hash of each image's pixels, as uint64; 0 for one that is left out."""
+
+    name: str = "contents"
 
 
 def compute(
@@ -67,32 +70,23 @@ def compute(
     """
     for layer in {each.layer for each in wanted} - {COLOUR}:
         check_layer(loaded.net, layer)
-    manifest = ranks.agree(lambda: _manifest(folder, weights_fingerprint, probed, device))
+    manifest = ranks.agree(lambda: _manifest(folder, weights_fingerprint, probed))
+    check_same_arithmetic(folder.path, manifest, device, reporter.note)
     missing = ranks.agree(lambda: folder.missing(list(wanted)))
     if not missing:
         return
     device.expect_shapes(alike=False)
-    origin = [weights_fingerprint, probed.fingerprint, device.precision, device.tf32, CHUNK]
-    name = hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:16]
-    parts = _Parts(folder.parts / name, len(probed.images))
-    names = [each.name for each in missing] + ([] if "contents" in manifest else [CONTENTS])
-    _Computer(loaded, probed, missing, device, reporter, ranks).fill(parts, names)
+    name = origin(weights_fingerprint, probed.fingerprint, device.precision, device.tf32, chunk=CHUNK)
+    to_make: list[Feature | Contents] = [*missing, *([] if "contents" in manifest else [Contents()])]
+    parts = Parts(folder.parts / name, to_make, len(probed.images), chunk=CHUNK)
+    _Computer(loaded, probed, missing, device, reporter, ranks).fill(parts)
     if ranks.is_first:
         _finish(folder, manifest, parts, missing, probed, device, reporter)
 
 
-def _manifest(folder: FeatureFolder, weights_fingerprint: str, probed: ProbedSet, device: Device) -> dict[str, Any]:
-    """The manifest on disk, which must be of these weights and this precision, or a new one."""
-    old = folder.manifest()
-    if old and old["weights_fingerprint"] != weights_fingerprint:
-        raise RunError(f"{folder.path} was made from other weights; move that folder elsewhere to make it anew.")
-    for entry in old.get("files", []):
-        if entry["precision"] != device.precision:
-            raise RunError(
-                f"{folder.path} holds features computed in {entry['precision']}, and these would be in "
-                f"{device.precision}; give precision={entry['precision']}, or move that folder elsewhere."
-            )
-    return old or {
+def _manifest(folder: FeatureFolder, weights_fingerprint: str, probed: ProbedSet) -> dict[str, Any]:
+    """The manifest on disk, which must be of these weights, or a new one."""
+    new: dict[str, Any] = {
         "format": 1,
         "metric": probed.metric,
         "classes": probed.classes,
@@ -103,52 +97,7 @@ def _manifest(folder: FeatureFolder, weights_fingerprint: str, probed: ProbedSet
         "weights_fingerprint": weights_fingerprint,
         "files": [],
     }
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """Files of rows while they are being made, and which chunks are in them."""
-
-    folder: Path
-    num_images: int
-
-    @property
-    def chunks(self) -> list[range]:
-        return [range(start, min(start + CHUNK, self.num_images)) for start in range(0, self.num_images, CHUNK)]
-
-    def file(self, name: str) -> Path:
-        return self.folder / f"{name}.npy"
-
-    def done(self) -> dict[str, list[int]]:
-        """The first images of the chunks that are in each file."""
-        try:
-            return dict(json.loads((self.folder / "done.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return {}
-
-    def write(self, chunk: range, rows: Mapping[str, NDArray[Any]], done: dict[str, list[int]]) -> None:
-        """Write the rows of a chunk into their files; they count once `done.json` says so."""
-        for name, own in rows.items():
-            with open(self._opened(name, own), "r+b") as file:
-                start = file.seek(0, io.SEEK_END) - self.num_images * own[0].nbytes
-                file.seek(start + chunk.start * own[0].nbytes)
-                file.write(np.ascontiguousarray(own).tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-            done.setdefault(name, []).append(chunk.start)
-        write_json(self.folder / "done.json", done)
-
-    def _opened(self, name: str, rows: NDArray[Any]) -> Path:
-        """The file of `name`, made at its full length if it is not there."""
-        path = self.file(name)
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            shape = (self.num_images, *rows.shape[1:])
-            header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": shape}
-            with open(path, "wb") as file:
-                np.lib.format.write_array_header_1_0(file, header)
-                file.truncate(file.tell() + self.num_images * rows[0].nbytes)
-        return path
+    return begun(folder.path, new, ("weights_fingerprint",))
 
 
 @dataclass(frozen=True)
@@ -170,43 +119,27 @@ class _Computer:
     reporter: Reporter
     ranks: Ranks
 
-    def fill(self, parts: _Parts, names: list[str]) -> None:
-        """Compute the chunks of `names` that are not in the parts; the next is decoded while one is in the net."""
-        done = self.ranks.agree(parts.done)
-        todo = [
-            (chunk, lacking)
-            for chunk in parts.chunks
-            if (lacking := [name for name in names if chunk.start not in done.get(name, [])])
-        ]
+    def fill(self, parts: Parts[Feature | Contents]) -> None:
+        """Compute the parts that are not there; the next chunk is decoded while one is in the net."""
         nets = {OWN: self.loaded.net}
         if any(each.weights == RANDOM for each in self.missing):
             nets[RANDOM] = random_net(self.loaded)
         for net in nets.values():
             net.to(self.device.place, memory_format=self.device.memory_format).eval()  # type: ignore[call-overload]
-        num_before, began = parts.num_images - sum(len(chunk) for chunk, _ in todo), time.monotonic()
-        num_done = num_before
-        with ThreadPoolExecutor(max(1, self.loaded.config.workers)) as pool:
-            ahead = self._decode(pool, todo[0][0]) if todo else []
-            for number, (chunk, lacking) in enumerate(todo):
-                images = [future.result() for future in ahead]
-                ahead = self._decode(pool, todo[number + 1][0]) if number + 1 < len(todo) else []
-                rows = self._rows(nets, images, lacking)
-                gathered = {name: self.ranks.gather(own) for name, own in rows.items()}
-                if self.ranks.is_first:
-                    parts.write(chunk, {name: own for name, own in gathered.items() if own is not None}, done)
-                num_done += len(chunk)
-                each_seconds = (time.monotonic() - began) / (num_done - num_before)
-                eta_seconds = round(each_seconds * (parts.num_images - num_done))
-                self.reporter.step("features", num_done, parts.num_images, eta_seconds=eta_seconds)
-                self.ranks.share_stop(self.reporter)
-                try:
-                    self.reporter.check_stop()
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+        to_decode = (self.ranks.share(chunk) for chunk in parts.chunks if parts.missing(chunk))
 
-    def _decode(self, pool: ThreadPoolExecutor, chunk: range) -> "list[Future[_Usable | None]]":
-        return [pool.submit(self._usable, index) for index in self.ranks.share(chunk)]
+        def make(chunk: range, todo: list[Feature | Contents]) -> None:
+            for each, own in self._rows(nets, next(decoded), todo).items():
+                if (rows := self.ranks.gather(own)) is not None:
+                    save(parts.file(each, chunk), rows)
+            self.ranks.share_stop(self.reporter)
+            self.reporter.check_stop()
+
+        with (
+            ThreadPoolExecutor(max(1, self.loaded.config.workers)) as pool,
+            closing(ahead(pool, self._usable, to_decode)) as decoded,
+        ):
+            parts.fill(make, self.reporter, "features")
 
     def _usable(self, index: int) -> _Usable | None:
         scales = sorted({each.view.Q for each in self.missing})
@@ -216,23 +149,25 @@ class _Computer:
         interpolation = self.loaded.preprocessing.interpolation
         return _Usable({Q: rescaled(image, Q, interpolation) for Q in scales}, content_of(np.asarray(image)))
 
-    def _rows(self, nets: Mapping[str, VGG], images: list[_Usable | None], names: list[str]) -> dict[str, NDArray[Any]]:
-        """The rows of a chunk for each of `names`; what several layers need goes through the net once."""
+    def _rows(
+        self, nets: Mapping[str, VGG], images: list[_Usable | None], todo: list[Feature | Contents]
+    ) -> dict[Feature | Contents, NDArray[Any]]:
+        """The rows of a chunk for each of `todo`; what several layers need goes through the net once."""
         there = [image for image in images if image is not None]
         is_there_N = np.array([image is not None for image in images], bool)
-        rows: dict[str, NDArray[Any]] = {}
-        if CONTENTS in names:
-            rows[CONTENTS] = np.array([image.content if image else 0 for image in images], np.uint64)
+        rows: dict[Feature | Contents, NDArray[Any]] = {}
         by_view: dict[tuple[str, Pass], list[str]] = {}
-        for each in self.missing:
-            if each.name in names:
+        for each in todo:
+            if isinstance(each, Contents):
+                rows[each] = np.array([image.content if image else 0 for image in images], np.uint64)
+            else:
                 by_view.setdefault((each.weights, each.view), []).append(each.layer)
         for (weights, view), layers in by_view.items():
             found = self.means(nets[weights], [image.at_Q[view.Q] for image in there], view, layers)
             for layer, there_NC in found.items():
                 own_NC = np.full((len(images), there_NC.shape[1]), np.nan, np.float32)
                 own_NC[is_there_N] = there_NC
-                rows[Feature(layer, view, weights).name] = own_NC
+                rows[Feature(layer, view, weights)] = own_NC
         return rows
 
     def means(
@@ -244,9 +179,7 @@ class _Computer:
         in_order = [*of_net, *([COLOUR] if COLOUR in layers else [])]
 
         def of_views(views_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-            pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(self.device.place)
-            if view.flip:
-                pixels_NCHW = pixels_NCHW.flip(3)
+            pixels_NCHW = on_device(views_NHWC, view, self.device)
             found = []
             with torch.inference_mode(), self.device.autocast():
                 if of_net:
@@ -282,15 +215,15 @@ def content_of(image_HWC: NDArray[np.uint8]) -> int:
 def _finish(
     folder: FeatureFolder,
     manifest: dict[str, Any],
-    parts: _Parts,
+    parts: Parts[Feature | Contents],
     features: Sequence[Feature],
     probed: ProbedSet,
     device: Device,
     reporter: Reporter,
 ) -> None:
-    """Enter the whole files in the manifest, then put them in their places: a kill in between costs nothing."""
+    """Join the chunks of each feature and enter it in the manifest, one by one: a kill in between costs nothing."""
     if "contents" not in manifest:
-        contents_N = np.load(parts.file(CONTENTS))
+        contents_N = np.concatenate([np.load(file) for file in parts.files(Contents())])
         manifest["contents"] = [f"{content:016x}" for content in contents_N.tolist()]
         left_out = [probed.images.ids[row] for row in np.flatnonzero(contents_N == 0).tolist()]
         if len(left_out) == len(contents_N):
@@ -298,30 +231,14 @@ def _finish(
         if left_out:
             manifest["left_out"] = left_out
             reporter.note(f"{len(left_out)} images cannot be decoded and are left out, such as {left_out[0]}")
-    names = {folder.file(each).name for each in features}
-    entries = [entry for entry in manifest["files"] if entry["file"] not in names]
-    manifest["files"] = entries + [_entry(each, parts.file(each.name), device) for each in features]
-    write_json(folder.path / "manifest.json", manifest)
     for each in features:
-        os.replace(parts.file(each.name), folder.file(each))
-    parts.file(CONTENTS).unlink(missing_ok=True)
+        file = folder.file(each)
+        parts.join(each, file)
+        num_images, num_channels = np.load(file, mmap_mode="r").shape
+        about = {"layer": each.layer, "weights": each.weights, "N": num_images, "C": num_channels}
+        enter(manifest, each.view, file, device, **about)
+        write_json(folder.path / "manifest.json", manifest)
+        shutil.rmtree(parts.folder / each.name)
+    shutil.rmtree(parts.folder / Contents.name, ignore_errors=True)
     if not any(folder.parts.rglob("*.npy")):  # of features that an earlier command was to make
         shutil.rmtree(folder.parts)
-
-
-def _entry(feature: Feature, file: Path, device: Device) -> dict[str, Any]:
-    num_images, num_channels = np.load(file, mmap_mode="r").shape
-    view = feature.view
-    return {
-        "file": f"{feature.name}.npy",
-        "layer": feature.layer,
-        "weights": feature.weights,
-        "method": view.method,
-        "Q": view.Q,
-        "flip": view.flip,
-        "N": num_images,
-        "C": num_channels,
-        "precision": device.precision,
-        "tf32": device.tf32,
-        "sha256": file_sha256(file),
-    }

@@ -7,7 +7,6 @@
 Axes: N images, C channels of a layer.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass
-from vgg_sweep.runs.files import read_json
+from vgg_sweep.runs.files import read_json, sha256_of
 from vgg_sweep.runs.folder import RunFolder
 
 COLOUR = "colour"
@@ -83,13 +82,8 @@ class FeatureFolder:
         """Raise `RunError` if the files of `features` are not those that were written."""
         entries = {entry["file"]: entry for entry in self.manifest().get("files", [])}
         for file in map(self.file, features):
-            if file_sha256(file) != entries[file.name]["sha256"]:
+            if sha256_of(file) != entries[file.name]["sha256"]:
                 raise RunError(
                     f"{file} is damaged: its sha256 is not that in its manifest; remove it and give the command again, "
                     "which computes it anew."
                 )
-
-
-def file_sha256(file: Path) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -13,8 +13,7 @@ from torch import Tensor
 from vgg_sweep.errors import RunError
 from vgg_sweep.nets.initial import copy_all
 from vgg_sweep.nets.vgg import VGG
-from vgg_sweep.runs.checksums import weights_fingerprint
-from vgg_sweep.runs.files import atomic_path
+from vgg_sweep.runs.files import atomic_path, sha256_of
 
 METADATA_KEY = "vgg_sweep"
 """All metadata is one JSON text: safetensors writes several keys in random order, and equal nets give equal files."""
@@ -31,7 +30,7 @@ def save_weights(
     tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
-        on_written(weights_fingerprint(temporary))
+        on_written(sha256_of(temporary))
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

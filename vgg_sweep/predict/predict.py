@@ -6,6 +6,7 @@ Axes: N images, K classes, H W pixels, C colours, h w positions of the class sco
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from vgg_sweep.predict.trained import TrainedNet, as_image
 from vgg_sweep.protocols.means import Protocol, mean
 from vgg_sweep.protocols.methods import BOTH, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
+from vgg_sweep.score.batches import ahead
 from vgg_sweep.score.sanity import NUM_IMAGES, check_classifier, check_sanity
 from vgg_sweep.score.score import FORWARD_PX, pass_posteriors
 
@@ -141,11 +143,8 @@ def decoded_ahead(
     pool: ThreadPoolExecutor, paths: Sequence[Path], per_batch: int, Q_px: int, exif_rotation: bool
 ) -> Iterator[list[Prediction]]:
     """The images in batches, the next one being decoded while one is in use."""
-    batches = [paths[first : first + per_batch] for first in range(0, len(paths), per_batch)]
-    ahead = [pool.submit(_decoded, path, Q_px, exif_rotation) for path in batches[0]]
-    for following in [*batches[1:], []]:
-        current, ahead = ahead, [pool.submit(_decoded, path, Q_px, exif_rotation) for path in following]
-        yield [future.result() for future in current]
+    batches = (paths[first : first + per_batch] for first in range(0, len(paths), per_batch))
+    return ahead(pool, partial(_decoded, Q_px=Q_px, exif_rotation=exif_rotation), batches)
 
 
 def _decoded(path: Path, Q_px: int, exif_rotation: bool) -> Prediction:

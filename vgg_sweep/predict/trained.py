@@ -28,7 +28,6 @@ from vgg_sweep.nets.activations import activations
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
 from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.protocols.methods import test_scales
-from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.naming import find_run
@@ -125,7 +124,7 @@ def load(run_or_file: str | Path) -> TrainedNet:
 
 def _check_weights(folder: RunFolder) -> None:
     """Raise `RunError` if the weights are not those that were trained and scored."""
-    there = own_fingerprint(folder)
+    there = folder.weights_fingerprint()
     if read_json(folder.posteriors / "manifest.json").get("weights_fingerprint", there) != there:
         raise RunError(
             f"{folder.weights} is not the file that was scored: it is damaged, or was replaced. Put a copy of it back; "

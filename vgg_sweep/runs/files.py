@@ -1,6 +1,7 @@
 """Files that are whole or not there: written to a temporary name, synced, renamed."""
 
 import codecs
+import hashlib
 import json
 import os
 import re
@@ -87,6 +88,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a whole JSON file atomically."""
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

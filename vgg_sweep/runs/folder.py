@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.runs.files import printable, read_json, remove_temporaries, write_json, write_text
+from vgg_sweep.runs.files import printable, read_json, remove_temporaries, sha256_of, write_json, write_text
 
 DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt", "command.txt")
 """Written by drivers, without the lock of the run."""
@@ -101,6 +101,16 @@ class RunFolder:
     def update_record(self, **values: Any) -> None:
         """Add to record.json."""
         write_json(self.path / "record.json", self.record() | values)
+
+    def weights_fingerprint(self) -> str:
+        """SHA-256 of the run's weights. Raises `RunError` if they are not those that its training wrote."""
+        there = sha256_of(self.weights)
+        if there != self.record().get("weights_sha256", there):
+            raise RunError(
+                f"{self.weights} is damaged or was replaced: its sha256 is not that in record.json; put back a copy, "
+                "or remove this file alone and give the command of this run again, which trains it anew."
+            )
+        return there
 
     def status(self) -> dict[str, Any]:
         """The last status written; a `running` whose process is gone is reported as `interrupted`."""

@@ -3,16 +3,47 @@
 Axes: N images, P crops of an image, C colours, H W pixels, K what the net says of a view.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.views.crops import views
+from vgg_sweep.machine.device import Device
+from vgg_sweep.protocols.passes import Pass
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 OfViews = Callable[[np.ndarray], np.ndarray]
 """uint8 views_NHWC of one shape to what the net says of each, [N, K]."""
+
+
+def on_device(views_NHWC: np.ndarray, each: Pass, device: Device) -> torch.Tensor:
+    """The views of a pass, flipped if it says so, as pixels_NCHW on the device."""
+    pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(device.place)
+    return pixels_NCHW.flip(3) if each.flip else pixels_NCHW
+
+
+def ahead(
+    pool: ThreadPoolExecutor, make: Callable[[Given], Made], batches: Iterable[Sequence[Given]]
+) -> Generator[list[Made]]:
+    """What `make` makes of all of each batch; the next batch is being made while one is in use."""
+    current: list[Future[Made]] | None = None
+    following: list[Future[Made]] = []
+    try:
+        for batch in batches:
+            following = [pool.submit(make, each) for each in batch]
+            if current is not None:
+                yield [future.result() for future in current]
+            current = following
+        if current is not None:
+            yield [future.result() for future in current]
+    finally:
+        for future in following:
+            future.cancel()
 
 
 def over_views(of_views: OfViews, images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int) -> np.ndarray:

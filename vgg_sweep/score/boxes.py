@@ -4,7 +4,6 @@ pass, so that merging and fusing them later needs no net. A killed scoring goes 
 Axes: N images, k classes kept of an image, P positions of one image, R of all. docs/localisation.md has the files.
 """
 
-import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -24,8 +23,7 @@ from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
-from vgg_sweep.runs.checksums import own_fingerprint
-from vgg_sweep.runs.files import write_json
+from vgg_sweep.runs.files import sha256_of, write_json
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.localiser import MOST_CLASSES, NUM_KEPT, Localiser, kept_classes
 from vgg_sweep.score.manifest import begun, enter, leave_out
@@ -66,15 +64,15 @@ def score_boxes(
     shutil.rmtree(folder.boxes / "parts")
 
 
-def _joined(parts: Parts, each: Pass) -> Arrays:
+def _joined(parts: Parts[Pass], each: Pass) -> Arrays:
     """The arrays of a pass; an image that is left out has 0 positions."""
     files = [np.load(file) for file in parts.files(each)]
     return {name: np.concatenate([file[name] for file in files]) for name in files[0].files}
 
 
-def _fill(parts: Parts, localiser: Localiser, images: ImageSet, reporter: Reporter, ranks: Ranks) -> None:
+def _fill(parts: Parts[Pass], localiser: Localiser, images: ImageSet, reporter: Reporter, ranks: Ranks) -> None:
     """Make the parts that are not there."""
-    usable = partial(usable_or_none, images.val, Q_px=largest_Q(localiser.config, parts.passes))
+    usable = partial(usable_or_none, images.val, Q_px=largest_Q(localiser.config, parts.wanted))
 
     def make(chunk: range, todo: list[Pass]) -> None:
         own = ranks.share(chunk)
@@ -141,7 +139,7 @@ def _write_truth(
     sizes_N2 = np.array([images.val.size_px(int(row)) for row in rows], np.int32)
     file = run.folder.boxes / "truth.npz"
     save(file, truth_arrays(boxes.val.chosen(rows), boxes.blacklisted_N[rows], sizes_N2))
-    manifest["truth"] = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    manifest["truth"] = {"file": file.name, "sha256": sha256_of(file)}
 
 
 def _manifest(run: Run, images: ImageSet, boxes: SetBoxes) -> dict[str, Any]:
@@ -154,7 +152,7 @@ def _manifest(run: Run, images: ImageSet, boxes: SetBoxes) -> dict[str, Any]:
         "labels": images.val.labels_N.tolist(),
         "data_fingerprint": images.fingerprint,
         "boxes_fingerprint": boxes.fingerprint,
-        "weights_fingerprint": own_fingerprint(run.folder),
+        "weights_fingerprint": run.folder.weights_fingerprint(),
         "classifier": run.parent.id if run.parent is not None else None,
         "files": [],
     }

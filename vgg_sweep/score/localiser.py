@@ -26,8 +26,7 @@ from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
-from vgg_sweep.runs.checksums import own_fingerprint
-from vgg_sweep.score.batches import halved_to_fit, same_shape
+from vgg_sweep.score.batches import halved_to_fit, on_device, same_shape
 from vgg_sweep.score.score import FORWARD_PX
 
 MOST_CLASSES = 20
@@ -89,9 +88,7 @@ class Localiser:
         """The outputs_Chw of a net for each image."""
 
         def of_views(views_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-            pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(self.device.place)
-            if each.flip:
-                pixels_NCHW = pixels_NCHW.flip(3)
+            pixels_NCHW = on_device(views_NHWC, each, self.device)
             with torch.inference_mode(), self.device.autocast():
                 outputs_NChw = net(self.device.laid_out(net_input(pixels_NCHW, self.preprocessing)))
             outputs: NDArray[np.float32] = outputs_NChw.float().cpu().numpy()
@@ -123,7 +120,7 @@ def classifier_of(run: Run, classes: Sequence[str]) -> VGG | None:
     if run.parent is None:
         return None
     weights = run.parent.folder.weights
-    if run.folder.record()["parent_weights_sha256"] != own_fingerprint(run.parent.folder):
+    if run.folder.record()["parent_weights_sha256"] != run.parent.folder.weights_fingerprint():
         raise RunError(
             f"{run.id} was made from other weights than {run.parent.id} has now, and its boxes are rated by these; "
             "multirun --force trains it anew."

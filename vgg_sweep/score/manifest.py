@@ -1,19 +1,29 @@
-"""The manifest beside what was scored: which images, from which weights, in which files."""
+"""The manifest beside what was computed of images: which images, from which weights, in which arithmetic and files."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.splits import Split
+from vgg_sweep.machine.choices import Choice
 from vgg_sweep.machine.device import Device
+from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.protocols.passes import Pass
-from vgg_sweep.runs.files import read_json
+from vgg_sweep.runs.files import read_json, sha256_of
 from vgg_sweep.runs.folder import RunFolder
+
+
+def scoring_choice(config: Config, folder: RunFolder, num_classes: int, note: Callable[[str], None]) -> Choice:
+    """How to score here: in the precision asked for, or that of the posteriors that are there, or fp32."""
+    entries = read_json(folder.posteriors / "manifest.json").get("files", [])
+    there = [(entry["precision"], entry["tf32"]) for entry in entries if "precision" in entry]
+    arithmetic = there[0] if there and config.precision == "auto" and not config.tf32 else None
+    return fastest_choice(config, num_classes, note, training=False, arithmetic=arithmetic)
 
 
 def begun(scored: Path, new: dict[str, Any], origins: Sequence[str]) -> dict[str, Any]:
@@ -23,10 +33,26 @@ def begun(scored: Path, new: dict[str, Any], origins: Sequence[str]) -> dict[str
     old = read_json(scored / "manifest.json")
     for key in origins:
         if old and old[key] != new[key]:
-            raise RunError(
-                f"{scored} was made from other {key.split('_')[0]}; move that folder elsewhere to score this run anew."
-            )
+            raise RunError(f"{scored} was made from other {key.split('_')[0]}; move that folder elsewhere to redo it.")
     return old or new
+
+
+def check_same_arithmetic(scored: Path, manifest: dict[str, Any], device: Device, note: Callable[[str], None]) -> None:
+    """Raise `RunError` if what the folder `scored` has is of another precision; say it if it differs in TF32 alone.
+    Entries of older versions do not tell.
+    """
+    for entry in manifest["files"]:
+        if entry.get("precision", device.precision) != device.precision:
+            raise RunError(
+                f"{scored} was computed in {entry['precision']}, and these would be in {device.precision}; give "
+                f"precision={entry['precision']}, or move that folder elsewhere to redo it."
+            )
+    others = {entry["tf32"] for entry in manifest["files"] if "tf32" in entry} - {device.tf32}
+    if others:
+        note(
+            f"{scored.name} that are there were computed with TF32 for {', '.join(others)} of the products, these with "
+            f"TF32 for {device.tf32}: they agree to about three digits."
+        )
 
 
 def leave_out(
@@ -52,17 +78,17 @@ def leave_out(
         folder.update_record(bad_val_images=left_out)
 
 
-def enter(manifest: dict[str, Any], each: Pass, file: Path, device: Device, **shape: int) -> None:
-    """Enter the file of a pass, of this `shape`, in the place of an older one."""
+def enter(manifest: dict[str, Any], each: Pass, file: Path, device: Device, **more: Any) -> None:
+    """Enter the file of a pass, with its shape and what `more` there is to say, in the place of an older one."""
     entry = {
         "file": file.name,
         "method": each.method,
         "Q": each.Q,
         "flip": each.flip,
-        **shape,
+        **more,
         "precision": device.precision,
         "tf32": device.tf32,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "sha256": sha256_of(file),
     }
     others = [entry for entry in manifest["files"] if entry["file"] != file.name]
     manifest["files"] = [*others, entry]

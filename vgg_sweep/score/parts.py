@@ -1,4 +1,4 @@
-"""What a scoring has made so far: a file for each pass and chunk of images, at which a killed one goes on."""
+"""What is computed chunk by chunk of images: a file for each chunk and each thing wanted, at which a kill goes on."""
 
 import hashlib
 import io
@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.progress import Reporter
 
@@ -19,31 +18,44 @@ CHUNK = 250
 """Images between two points at which a killed scoring can go on."""
 
 
+class Named(Protocol):
+    """A pass, a feature: what has a file of its own."""
+
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+
+
 @dataclass(frozen=True)
-class Parts:
-    """The files of a scoring while it is being made."""
+class Parts(Generic[T]):
+    """The files while they are being made."""
 
     folder: Path
-    passes: list[Pass]
+    wanted: list[T]
     num_images: int
-    suffix: str
+    suffix: str = ".npy"
     """Of the files, `.npy` or `.npz`."""
+    chunk: int = 0
+    """Images in one; 0 for `CHUNK`."""
 
     @property
     def chunks(self) -> list[range]:
-        return [range(start, min(start + CHUNK, self.num_images)) for start in range(0, self.num_images, CHUNK)]
+        step = self.chunk or CHUNK
+        return [range(start, min(start + step, self.num_images)) for start in range(0, self.num_images, step)]
 
-    def file(self, each: Pass, chunk: range) -> Path:
+    def file(self, each: T, chunk: range) -> Path:
         return self.folder / each.name / f"{chunk.start:09d}{self.suffix}"
 
-    def files(self, each: Pass) -> list[Path]:
-        """All of a pass, in the order of the images."""
+    def files(self, each: T) -> list[Path]:
+        """All of one thing wanted, in the order of the images."""
         return [self.file(each, chunk) for chunk in self.chunks]
 
-    def missing(self, chunk: range) -> list[Pass]:
-        return [each for each in self.passes if not self.file(each, chunk).exists()]
+    def missing(self, chunk: range) -> list[T]:
+        return [each for each in self.wanted if not self.file(each, chunk).exists()]
 
-    def fill(self, make: Callable[[range, list[Pass]], None], reporter: Reporter) -> int:
+    def fill(self, make: Callable[[range, list[T]], None], reporter: Reporter, stage: str = "score") -> int:
         """Have `make` write the files that a chunk lacks, chunk by chunk. Returns how many chunks lacked any."""
         began, num_made = time.monotonic(), 0
         for number, chunk in enumerate(self.chunks, start=1):
@@ -51,20 +63,30 @@ class Parts:
                 make(chunk, todo)
                 num_made += 1
             reporter.step(
-                "score",
+                stage,
                 chunk.stop,
                 self.num_images,
-                passes=len(self.passes),
+                passes=len(self.wanted),
                 eta_seconds=round((time.monotonic() - began) / max(num_made, 1) * (len(self.chunks) - number)),
             )
         return num_made
 
+    def join(self, each: T, target: Path) -> None:
+        """Put all of one thing wanted into one .npy, a chunk in memory at a time."""
+        first = np.load(self.files(each)[0], mmap_mode="r")
+        shape = (self.num_images, *first.shape[1:])
+        header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": shape}
+        with atomic_path(target) as temporary, open(temporary, "wb") as out:
+            np.lib.format.write_array_header_1_0(out, header)
+            for file in self.files(each):
+                out.write(np.load(file).data)
 
-def origin(*of: Any) -> str:
+
+def origin(*of: Any, chunk: int = 0) -> str:
     """Names the folder of parts that may stand side by side: `of` the same weights, images and arithmetic, in chunks of
     the same size.
     """
-    return hashlib.sha256(json.dumps([*of, CHUNK]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([*of, chunk or CHUNK]).encode()).hexdigest()[:16]
 
 
 def save(file: Path, what: np.ndarray | Mapping[str, np.ndarray]) -> None:

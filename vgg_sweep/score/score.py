@@ -30,14 +30,12 @@ from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.protocols.passes import Pass
-from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
-from vgg_sweep.score.arithmetic import check_same_arithmetic
-from vgg_sweep.score.batches import over_views
+from vgg_sweep.score.batches import on_device, over_views
 from vgg_sweep.score.cost import macs
-from vgg_sweep.score.manifest import begun, enter, leave_out
+from vgg_sweep.score.manifest import begun, check_same_arithmetic, enter, leave_out
 from vgg_sweep.score.parts import Parts, origin, save
 
 FORWARD_PX = {"cpu": 64 * 64 * 128, "cuda": 224 * 224 * 512}
@@ -72,8 +70,8 @@ def score(
     if not (wanted := missing(folder, config)):
         return
     manifest = _manifest(folder, images)
-    check_same_arithmetic(folder, manifest["files"], device, reporter.note)
-    parts = Parts(folder.posteriors / "parts" / _origin(manifest, device), wanted, len(images.val), ".npy")
+    check_same_arithmetic(folder.posteriors, manifest, device, reporter.note)
+    parts = Parts(folder.posteriors / "parts" / _origin(manifest, device), wanted, len(images.val))
     device.expect_shapes(alike=False)
     net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     net.eval()
@@ -104,7 +102,7 @@ class _Scorer:
     reporter: Reporter
     ranks: Ranks
 
-    def fill(self, parts: Parts) -> float | None:
+    def fill(self, parts: Parts[Pass]) -> float | None:
         """Make the parts that are not there. Returns the seconds that all took; None if some lie there untimed."""
         began, earlier = time.monotonic(), read_json(parts.folder / CLOCK).get("seconds")
         with ThreadPoolExecutor(max(1, self.config.workers)) as pool:
@@ -113,9 +111,11 @@ class _Scorer:
         is_timed = earlier is not None or num_made == len(parts.chunks)
         return time.monotonic() - began + (earlier or 0.0) if is_timed else None
 
-    def _fill_chunk(self, pool: ThreadPoolExecutor, parts: Parts, began: float, chunk: range, todo: list[Pass]) -> None:
+    def _fill_chunk(
+        self, pool: ThreadPoolExecutor, parts: Parts[Pass], began: float, chunk: range, todo: list[Pass]
+    ) -> None:
         """All passes of a chunk, whose images are decoded once. Interruptions left out, scoring `began` then."""
-        usable = partial(usable_or_none, self.images.val, Q_px=largest_Q(self.config, parts.passes))
+        usable = partial(usable_or_none, self.images.val, Q_px=largest_Q(self.config, parts.wanted))
         found = list(pool.map(usable, self.ranks.share(chunk)))
         decoded, is_there_N = [image for image in found if image is not None], [image is not None for image in found]
         for Q in sorted({each.Q for each in todo}):
@@ -171,7 +171,7 @@ def _manifest(folder: RunFolder, images: ImageSet) -> dict[str, Any]:
         "images": list(images.val.ids),
         "labels": images.val.labels_N.tolist(),
         "data_fingerprint": images.fingerprint,
-        "weights_fingerprint": own_fingerprint(folder),
+        "weights_fingerprint": folder.weights_fingerprint(),
         "files": [],
     }
     return begun(folder.posteriors, new, ("data_fingerprint", "weights_fingerprint"))
@@ -194,9 +194,7 @@ def pass_posteriors(
     """
 
     def of_views(views_NHWC: np.ndarray) -> np.ndarray:
-        pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(device.place)
-        if each.flip:
-            pixels_NCHW = pixels_NCHW.flip(3)
+        pixels_NCHW = on_device(views_NHWC, each, device)
         with torch.inference_mode(), device.autocast():
             scores_NKhw = net(device.laid_out(net_input(pixels_NCHW, preprocessing)))
         views_NK: np.ndarray = posteriors(scores_NKhw.float()).cpu().numpy()

@@ -20,7 +20,7 @@ from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
-from vgg_sweep.score.arithmetic import scoring_choice
+from vgg_sweep.score.manifest import scoring_choice
 from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
 from vgg_sweep.score.score import score
 from vgg_sweep.sweep.localise import boxes_of, score_localiser

@@ -12,9 +12,9 @@ from vgg_sweep.nets.weights import load_weights
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.progress import Reporter
-from vgg_sweep.score.arithmetic import scoring_choice
 from vgg_sweep.score.boxes import score_boxes
 from vgg_sweep.score.localiser import Localiser, classifier_of
+from vgg_sweep.score.manifest import scoring_choice
 
 
 def boxes_of(run: Run, images: ImageSet, reporter: Reporter, ranks: Ranks) -> SetBoxes | None:

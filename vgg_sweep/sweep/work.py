@@ -19,7 +19,6 @@ from vgg_sweep.machine.launch import is_first_process, launch, num_processes
 from vgg_sweep.plan.folders import read_named
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.files import printable
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Diverged, Interrupted, Reporter
@@ -100,7 +99,7 @@ def _attempt(run: Run, reporter: Reporter) -> None:
     if run.folder.is_trained and not missing(run.folder, run.config):
         for scored in (run.folder.posteriors, run.folder.boxes):
             shutil.rmtree(scored / "parts", ignore_errors=True)  # if killed before they were removed
-        own_fingerprint(run.folder)
+        run.folder.weights_fingerprint()
         return
     from vgg_sweep.sweep.attempt import train_and_score  # a plan is made and a sweep driven without its torch
 

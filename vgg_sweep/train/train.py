@@ -21,7 +21,6 @@ from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.checksums import own_fingerprint
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
 from vgg_sweep.train.beginning import begin, fine_tuning_stream
@@ -66,7 +65,7 @@ def train(
     if ranks.is_first:
         note_segment(folder, state.step, device)
         if run.parent is not None and state.step == 0:
-            folder.update_record(parent_weights_sha256=own_fingerprint(run.parent.folder))
+            folder.update_record(parent_weights_sha256=run.parent.folder.weights_fingerprint())
     learner.stream = fine_tuning_stream(run) if state.rules > 1 else ()
     the_budget = budget(run, len(images.train))
     reporter.note(
