@@ -62,9 +62,9 @@ test-slurm: $(READY)
 	$(BIN)/pytest -s tests/slurm/depth.py
 
 bench: $(READY)
-	$(BIN)/vgg-sweep bench train score model=D --thorough
-	$(BIN)/vgg-sweep bench train model=A --thorough
-	$(BIN)/vgg-sweep bench train model=E --thorough
+	$(BIN)/python -m tests.bench.beside model=D
+	$(BIN)/python -m tests.bench.beside model=A
+	$(BIN)/python -m tests.bench.beside model=E
 	$(MAKE) bench-settings bench-lrn bench-runs bench-data bench-index bench-sweep bench-report bench-growth bench-demo
 
 bench-settings: $(READY)

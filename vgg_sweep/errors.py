@@ -1,4 +1,6 @@
-"""The two ways in which a request ends badly, each with a sentence for the user."""
+"""The two ways in which a request ends badly, each with a sentence for the user, and what such sentences list."""
+
+from collections.abc import Iterable
 
 
 class ConfigError(ValueError):
@@ -7,3 +9,9 @@ class ConfigError(ValueError):
 
 class RunError(RuntimeError):
     """A well-formed request failed; the message says at what and how to go on. Exit code 1."""
+
+
+def some(names: Iterable[object], most: int = 3) -> str:
+    """a, b, c and 4 more."""
+    words = [str(name) for name in names]
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

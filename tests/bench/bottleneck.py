@@ -2,13 +2,13 @@
 
 import torch
 
+from vgg_sweep.bench.measures import PASSES_OF_A_STEP
 from vgg_sweep.bench.timing import Row, peak_flops
-from vgg_sweep.bench.train import PASSES_OF_A_STEP
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.device import DTYPES, choose_device
 from vgg_sweep.machine.measure import seconds_of
 from vgg_sweep.nets.columns import net_macs, num_params, parse_columns
-from vgg_sweep.nets.memory import activation_bytes_training
+from vgg_sweep.nets.describe import activation_bytes_training
 
 ACTIVATION_TOUCHES = 6
 """A step writes and reads each activation, reads it again in the backward pass, writes and reads its gradient, and

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from vgg_sweep.bench.plain import plain_net, plain_step
+from tests.bench.plain import plain_net, plain_step
+from vgg_sweep.bench.measures import PASSES_OF_A_STEP, STATISTICS, own_step
 from vgg_sweep.bench.timing import Effort, peak_flops, take_turns
-from vgg_sweep.bench.train import PASSES_OF_A_STEP, STATISTICS, own_step
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Recipe
 from vgg_sweep.images.views.preprocessing import own_preprocessing

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from tests.bench.beside import score_beside
 from tests.bench.lrn import bench_lrn
 from tests.tiny import tiny_config
-from vgg_sweep.bench.score import bench_score
 from vgg_sweep.bench.timing import Effort, Row
 
 STORED = {"LRN, forward and backward": 3.0, "150 crops against a loop": 3.0}
@@ -41,7 +41,7 @@ def _speedups() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         config = tiny_config(Path(scratch))
     lrn = bench_lrn(replace(config, crop=112), Effort(3, 0), lambda what: None)
-    crops = bench_score(replace(config, crop=64, width=1 / 16), 20, Effort(3, 0), lambda what: None)
+    crops = score_beside(replace(config, crop=64, width=1 / 16), 20, Effort(3, 0), lambda what: None)
     return {"LRN, forward and backward": _own(lrn, "ours"), "150 crops against a loop": _own(crops, "ours, multi-crop")}
 
 

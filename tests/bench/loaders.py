@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from vgg_sweep.bench.bench import table
-from vgg_sweep.bench.data import (
+from vgg_sweep.bench.measures import (
     BATCH,
     IMAGES_A_ROUND,
     NUM_WORKERS,

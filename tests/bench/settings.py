@@ -13,10 +13,10 @@ from itertools import product
 from rich.console import Console
 
 from tests.bench.bottleneck import bottleneck
+from tests.bench.plain import BATCH, COLUMNS, plain_step
 from vgg_sweep.bench.bench import PAPER_CLASSES, table
-from vgg_sweep.bench.plain import BATCH, COLUMNS, plain_step
+from vgg_sweep.bench.measures import own_step, train_row
 from vgg_sweep.bench.timing import THOROUGH, Effort, Progress, Row, take_turns
-from vgg_sweep.bench.train import own_step, train_row
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.device import Device, choose_device

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.bench.beside import score_beside, train_beside
 from tests.bench.bottleneck import bottleneck
 from tests.bench.lrn import bench_lrn
+from tests.bench.plain import COLUMNS, plain_net
 from tests.bench.settings import advice, bench_settings
 from tests.conftest import Outcome
 from tests.tiny import tiny_config
-from vgg_sweep.bench.advice import ILSVRC_TRAIN, conclusions, paper_seconds
-from vgg_sweep.bench.plain import COLUMNS, plain_net
-from vgg_sweep.bench.score import bench_score
+from vgg_sweep.bench.bench import conclusions, paper_seconds
 from vgg_sweep.bench.timing import Effort, Row, peak_flops, peak_memory, take_turns
-from vgg_sweep.bench.train import bench_train
 from vgg_sweep.config.schema import Recipe
+from vgg_sweep.images.sets.imagenet import NUM_TRAIN
 from vgg_sweep.nets.vgg import build_net
 
 CPU = torch.device("cpu")
@@ -87,8 +87,8 @@ def test_the_plain_net_is_the_same_net(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("thorough", "batch"), [(False, 16), (True, 32)])
-def test_bench_train_compares_with_torchvision(tmp_path: Path, thorough: bool, batch: int) -> None:
-    own, plain = bench_train(tiny_config(tmp_path), 5, Effort(2, 0, thorough), lambda what: None)
+def test_training_is_compared_with_torchvision(tmp_path: Path, thorough: bool, batch: int) -> None:
+    own, plain = train_beside(tiny_config(tmp_path), 5, Effort(2, 0, thorough), lambda what: None)
     assert (own.what, plain.what, plain.precision, plain.layout) == ("ours", "torchvision", "fp32", "nchw")
     assert plain.speedup == 1 and own.speedup == pytest.approx(plain.seconds / own.seconds)
     for each in (own, plain):
@@ -97,7 +97,8 @@ def test_bench_train_compares_with_torchvision(tmp_path: Path, thorough: bool, b
 
 
 def test_a_net_that_torchvision_lacks_is_measured_alone(tmp_path: Path) -> None:
-    [row] = bench_train(tiny_config(tmp_path, "C", layout="nchw", micro_batch=8), 5, THRICE, lambda what: None)
+    config = tiny_config(tmp_path, "C", layout="nchw", micro_batch=8)
+    [row] = train_beside(config, 5, THRICE, lambda what: None)
     assert (row.what, row.layout, row.micro_batch, row.speedup) == ("ours", "nchw", 8, None)
 
 
@@ -127,7 +128,7 @@ def test_settings_that_are_named_are_not_tried(tmp_path: Path) -> None:
 
 
 def test_bench_score_covers_dense_and_crops(tmp_path: Path) -> None:
-    rows = bench_score(tiny_config(tmp_path), 5, THRICE, lambda what: None)
+    rows = score_beside(tiny_config(tmp_path), 5, THRICE, lambda what: None)
     assert [(each.what, each.image_px) for each in rows if each.what.startswith("ours")] == [
         ("ours, dense", 37), ("ours, dense", 55), ("ours, dense", 73), ("ours, multi-crop", 32),
     ]  # fmt: skip
@@ -173,7 +174,7 @@ def test_the_papers_time_follows_from_multiply_adds(tmp_path: Path) -> None:
     # 12 runs of A .. E: their mean net needs between half and all of what D and E need
     assert 6 * seconds_of_D < times[0] < 14 * seconds_of_D
     assert paper_seconds(rows[:1], config) is None
-    assert ILSVRC_TRAIN * 74 == pytest.approx(370_000 * 256, rel=0.002)
+    assert NUM_TRAIN * 74 == pytest.approx(370_000 * 256, rel=0.002)
 
 
 def test_the_command_prints_rows_with_the_promised_keys(call: Callable[..., Outcome]) -> None:
@@ -188,8 +189,8 @@ def test_the_command_prints_rows_with_the_promised_keys(call: Callable[..., Outc
 def test_what_is_measured_is_said_in_plain_lines(call: Callable[..., Outcome]) -> None:
     result = call("bench", "train", "model=A", "data=fractals", "crop=32", "width=0.03125", "threads=1", "--seconds=0")
     assert result.exit_code == 0
-    assert "A, torchvision: 16 images to warm up\nA: ours, torchvision take turns\n" in result.err
-    assert "torchvision" in result.out and "take turns" not in result.out
+    assert "A: 16 images to warm up\nA: steps of 16 images\n" in result.err
+    assert "ours" in result.out and "to warm up" not in result.out
 
 
 def test_an_unknown_bench_is_named(call: Callable[..., Outcome]) -> None:

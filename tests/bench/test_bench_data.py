@@ -13,7 +13,7 @@ from PIL import Image
 from tests.bench import loaders
 from tests.tiny import tiny_config
 from vgg_sweep.bench import data
-from vgg_sweep.bench.data import bench_data, files_in
+from vgg_sweep.bench.measures import bench_data, files_in
 from vgg_sweep.bench.timing import Effort
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from vgg_sweep.machine.cpus import num_cpus
+from vgg_sweep.machine.launch import num_cpus
 
 
 def test_all_cpus_where_the_system_does_not_say_which_a_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

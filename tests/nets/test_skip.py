@@ -16,8 +16,8 @@ from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
 from vgg_sweep.machine.device import choose_device
 from vgg_sweep.nets.activations import activations, mean_activations
 from vgg_sweep.nets.columns import net_macs, num_params
+from vgg_sweep.nets.describe import activation_bytes_training
 from vgg_sweep.nets.initial import draw_weights
-from vgg_sweep.nets.memory import activation_bytes_training
 from vgg_sweep.nets.skip import Skip
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.train.beginning import begin, draw

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from vgg_sweep.config.options import load_option
 from vgg_sweep.nets.columns import net_macs, num_params, receptive_fields
+from vgg_sweep.nets.describe import activation_bytes_training
 from vgg_sweep.nets.initial import draw_weights
-from vgg_sweep.nets.memory import activation_bytes_training
 from vgg_sweep.nets.vgg import VGG, posteriors
 
 NETS = ["A", "A-LRN", "B", "C", "D", "E", "B-5x5"]

@@ -178,7 +178,7 @@ def test_a_damaged_configuration_is_named_and_nothing_is_to_be_removed(damage, t
     else:
         broken = {"binary": b"\xff\xfe\x00\x81", "half": content[: len(content) // 2] + b": [", "list": b"- a"}
         folder.config.write_bytes(broken[damage])
-    with pytest.raises(RunError, match=r"config.yaml cannot be read") as told:
+    with pytest.raises(RunError, match=r"config.yaml is not a whole configuration") as told:
         vgg_sweep.load(folder.path)
     assert "remove" not in str(told.value) and "\n" not in str(told.value)
 

@@ -9,7 +9,7 @@ from tests.tiny import tiny_config
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Data, Recipe
 from vgg_sweep.plan.runs import plan
-from vgg_sweep.sweep.budget import budget
+from vgg_sweep.sweep.forecast import budget
 
 
 def test_net_A_of_the_paper_takes_what_its_layers_say() -> None:

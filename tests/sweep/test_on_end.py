@@ -14,7 +14,7 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import plan
 from vgg_sweep.runs.progress import Reporter
-from vgg_sweep.sweep import ready, work
+from vgg_sweep.sweep import forecast, work
 from vgg_sweep.sweep.on_end import telling
 from vgg_sweep.sweep.snapshot import use_snapshot
 
@@ -52,8 +52,8 @@ def test_a_run_says_that_the_code_changed_since_it_was_queued(tmp_path: Path) ->
 
 
 def test_a_missing_logger_is_found_when_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "find_spec", lambda name: None)
+    monkeypatch.setattr(forecast, "find_spec", lambda name: None)
     runs = plan([replace(tiny_config(tmp_path), logger="wandb")])
     with pytest.raises(ConfigError, match=r"logger=wandb needs a package .*pip install 'vgg-sweep\[wandb\]'"):
-        ready.check_ready(runs)
-    ready.check_ready(plan([tiny_config(tmp_path)]))
+        forecast.check_ready(runs)
+    forecast.check_ready(plan([tiny_config(tmp_path)]))

@@ -36,7 +36,7 @@ class Row:
     bench: str
     """`train`, `score` or `data`."""
     what: str
-    """`ours`, or whose way of doing it this is."""
+    """`ours`; or, of the development tools, whose way of doing it this is."""
     config: str
     """Net, such as D."""
     seconds: float

@@ -30,9 +30,9 @@ def bench(
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """How fast this machine is, beside the usual way.
+    """How fast this machine is.
 
-    Training and scoring beside how they are usually done, and reading images.
+    Training and scoring, as a share of the rate at which it multiplies matrices, and reading images.
 
     The default is net D at the paper's size; model=, crop=, width= or data=fractals give another. Let nothing else run.
     """
@@ -55,8 +55,7 @@ def bench(
 
         from rich.console import Console
 
-        from vgg_sweep.bench.advice import conclusions
-        from vgg_sweep.bench.bench import bench, table
+        from vgg_sweep.bench.bench import bench, conclusions, table
         from vgg_sweep.bench.timing import QUICK, THOROUGH
 
         effort = THOROUGH if thorough else QUICK

@@ -143,7 +143,7 @@ def check_set(config: "Config", csv: Path | None, *, as_json: bool) -> None:
 def _check_boxes(config: "Config", images: "ImageSet", findings: "Findings") -> None:
     """Those of `data.boxes`, or where boxes usually lie; drawn ones are exact."""
     from vgg_sweep.errors import ConfigError
-    from vgg_sweep.images.check.boxes import check_boxes
+    from vgg_sweep.images.check.check import check_boxes
     from vgg_sweep.images.sets.boxes import find_boxes, open_boxes
 
     if config.data.source == "fractals" or not find_boxes(config.data):

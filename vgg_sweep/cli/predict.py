@@ -51,8 +51,7 @@ def predict(
 
     Unreadable images are reported, and the exit code is then 1.
     """
-    from vgg_sweep.cli.boxes import show_boxes
-    from vgg_sweep.cli.predictions import Wishes, show
+    from vgg_sweep.cli.predictions import Wishes, show, show_boxes
     from vgg_sweep.errors import ConfigError, RunError
     from vgg_sweep.machine.device import choose_device
     from vgg_sweep.predict.boxes import localiser_of

@@ -1,4 +1,4 @@
-"""Predictions as they are shown and kept: lines, JSON, CSV, and pictures of where the net sees a class."""
+"""What a net says of images, and with `--boxes` where, as it is shown and kept: lines, JSON, CSV, and pictures."""
 
 import csv
 import difflib
@@ -15,22 +15,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from vgg_sweep.config.localise import BOX_METHODS
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.wnids import shown, synsets
 from vgg_sweep.images.views.crops import rescaled
 from vgg_sweep.machine.device import Device
+from vgg_sweep.predict.boxes import BoxPrediction, drawn, predict_boxes
 from vgg_sweep.predict.maps import class_posteriors, overlay, stretched
 from vgg_sweep.predict.predict import Prediction, predict
 from vgg_sweep.predict.trained import TrainedNet
 from vgg_sweep.protocols.means import Protocol
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.runs.files import atomic_path, write_text
+from vgg_sweep.score.localiser import Localiser
 
 COLUMNS = ("image", "method", "test_scales_px", "rank", "class", "name", "posterior", "error")
+CORNERS = ("x0", "y0", "x1", "y1")
 TOP = "top"
+
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,46 +59,93 @@ def show(loaded: TrainedNet, paths: Sequence[Path], device: Device, wishes: Wish
 
     When stopped, the CSV has what was done. Raises `ConfigError` for a class that the net has not.
     """
-    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    root, classes, map_Q_px = _root(paths), loaded.classes, 0
     map_index = class_index(loaded, wishes.map_class) if wishes.map_class not in (None, TOP) else None
-    map_Q_px = 0
     if wishes.map_class is not None:
         config = loaded.config
         map_Q_px = wishes.map_Q_px or test_scales(config.train_scale.S, "multi", config.crop)[-1]
 
-    def records_of(prediction: Prediction) -> list[dict[str, Any]]:
-        own = _records(prediction, loaded.classes, wishes.num_top)
+    def records_of(prediction: Prediction) -> list[Record]:
+        if prediction.error is not None:
+            return [_failed(prediction)]
+        best = {
+            protocol: np.argsort(-posteriors_K, kind="stable")[: wishes.num_top]
+            for protocol, posteriors_K in prediction.posteriors_K.items()
+        }
+        own = [
+            _record(prediction, protocol, [_guess(classes, k, prediction.posteriors_K[protocol][k]) for k in labels])
+            for protocol, labels in best.items()
+        ]
         if wishes.map_class is None or prediction.image is None:
             return own
-        file = wishes.maps / prediction.path.absolute().relative_to(root)
-        file = _draw(loaded, prediction, map_index, device, map_Q_px, file)
+        index = map_index if map_index is not None else int(next(iter(best.values()))[0])
+        picture = _map(loaded, prediction.image, index, device, map_Q_px)
+        file = _keep(picture, wishes.maps / prediction.path.absolute().relative_to(root), classes[index], ".png")
         return [record | {"map": str(file)} for record in own]
 
     found = (records_of(each) for each in predict(loaded, paths, wishes.protocols, device, map_Q_px))
-    return tell(found, len(paths), wishes, _print, _csv)
+    return _tell(found, len(paths), wishes, COLUMNS)
 
 
-def tell(
-    found: Iterable[list[dict[str, Any]]],
-    num_images: int,
-    wishes: Wishes,
-    print_lines: Callable[[list[dict[str, Any]]], None],
-    to_csv: Callable[[list[dict[str, Any]]], str],
-) -> int:
-    """Print records of each image as they come, as JSON or by `print_lines`, and keep them as CSV if that is asked,
-    also when stopped. Returns how many images could not be read.
+def show_boxes(localiser: Localiser, classes: Sequence[str], paths: Sequence[Path], wishes: Wishes) -> int:
+    """The same of the boxes that are predicted, of which the best is drawn into `wishes.maps`.
+
+    Raises `ConfigError` for a protocol of several crops.
     """
-    kept: list[dict[str, Any]] = []
+    root, protocol = _root(paths), wishes.protocols[0]
+    if any(each.method not in BOX_METHODS for each in wishes.protocols):
+        raise ConfigError("boxes are predicted dense or from the centre crop; give --protocol single, multi or centre.")
+
+    def records_of(prediction: BoxPrediction) -> list[Record]:
+        if prediction.error is not None or prediction.image is None:
+            return [_failed(prediction)]
+        top = [
+            _guess(classes, guess.label, guess.posterior) | {"box": [round(float(edge), 1) for edge in guess.box_4]}
+            for guess in prediction.guesses
+        ]
+        best = prediction.guesses[0]
+        picture = drawn(prediction.image, [best], [shown(classes[best.label])])
+        file = wishes.maps / prediction.path.absolute().relative_to(root)
+        file = _keep(picture, file, classes[best.label], ".boxes.png")
+        return [_record(prediction, protocol, top) | {"picture": str(file)}]
+
+    found = (records_of(each) for each in predict_boxes(localiser, paths, protocol, wishes.num_top))
+    return _tell(found, len(paths), wishes, (*COLUMNS[:-1], *CORNERS, COLUMNS[-1]))
+
+
+def _root(paths: Sequence[Path]) -> Path:
+    """The folder that all images lie in."""
+    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
+
+
+def _failed(prediction: Prediction | BoxPrediction) -> Record:
+    return {"image": str(prediction.path), "error": prediction.error}
+
+
+def _record(prediction: Prediction | BoxPrediction, protocol: Protocol, top: list[Record]) -> Record:
+    asked = {"method": protocol.method, "test_scales_px": list(protocol.test_scales)}
+    return {"image": str(prediction.path), **asked, "top": top}
+
+
+def _guess(classes: Sequence[str], label: int, posterior: float) -> Record:
+    return {"class": classes[label], "name": shown(classes[label]), "posterior": float(posterior)}
+
+
+def _tell(found: Iterable[list[Record]], num_images: int, wishes: Wishes, columns: Sequence[str]) -> int:
+    """Print the records of each image as they come, as JSON or lines, and keep them as CSV if that is asked, also when
+    stopped. Returns how many images could not be read.
+    """
+    kept: list[Record] = []
     num_records = num_unreadable = 0
     try:
-        with warnings.catch_warnings(), bar(num_images) as advance:
+        with warnings.catch_warnings(), _bar(num_images) as advance:
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files that it reads all the same
             for own in found:
                 if wishes.as_json:
                     for number, record in enumerate(own, start=num_records):
                         print("," if number else "[", json.dumps(record), sep="", flush=True)
                 else:
-                    print_lines(own)
+                    _print(own)
                     sys.stdout.flush()
                 if wishes.csv is not None:
                     kept += own
@@ -102,27 +156,8 @@ def tell(
         if wishes.as_json:
             print("]" if num_records else "[]")
         if wishes.csv is not None:
-            write_text(wishes.csv, to_csv(kept))
+            write_text(wishes.csv, _csv(kept, columns))
     return num_unreadable
-
-
-def _records(prediction: Prediction, classes: Sequence[str], num_top: int) -> list[dict[str, Any]]:
-    """An object for each protocol, or one that says what is wrong."""
-    image = str(prediction.path)
-    if prediction.error is not None:
-        return [{"image": image, "error": prediction.error}]
-    return [
-        {
-            "image": image,
-            "method": protocol.method,
-            "test_scales_px": list(protocol.test_scales),
-            "top": [
-                {"class": classes[index], "name": shown(classes[index]), "posterior": float(posteriors_K[index])}
-                for index in np.argsort(-posteriors_K, kind="stable")[:num_top]
-            ],
-        }
-        for protocol, posteriors_K in prediction.posteriors_K.items()
-    ]
 
 
 def _print(records: Sequence[Mapping[str, Any]]) -> None:
@@ -133,13 +168,16 @@ def _print(records: Sequence[Mapping[str, Any]]) -> None:
         scales = ", ".join(map(str, record["test_scales_px"]))
         print(f"{record['image']}  ({record['method']}, Q {scales} px)")
         for best in record["top"]:
-            print(f"  {100 * best['posterior']:5.1f} %  {best['name']}")
-    if "map" in records[-1]:
-        print(f"  map: {records[-1]['map']}")
+            x0, y0, x1, y1 = best.get("box", [0] * 4)
+            where = f"  x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}" if "box" in best else ""
+            print(f"  {100 * best['posterior']:5.1f} %  {best['name']}{where}")
+    for kind in ("map", "picture"):
+        if kind in records[-1]:
+            print(f"  {kind}: {records[-1][kind]}")
 
 
 @contextmanager
-def bar(num_images: int) -> Iterator[Callable[[], object]]:
+def _bar(num_images: int) -> Iterator[Callable[[], object]]:
     """A bar on the terminal, below what is printed; none for a single image, or where there is no terminal."""
     is_tty = sys.stdout.isatty()
     console = Console(stderr=not is_tty)
@@ -152,54 +190,50 @@ def bar(num_images: int) -> Iterator[Callable[[], object]]:
         yield lambda: progress.advance(task)
 
 
-def _csv(records: Sequence[Mapping[str, Any]]) -> str:
+def _csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """A row for each class of each record."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for record in records:
         scales = " ".join(map(str, record.get("test_scales_px", [])))
         for rank, best in enumerate(record.get("top", [{}]), start=1):
-            own = {"rank": rank} if best else {}
+            own = {"rank": rank, **dict(zip(CORNERS, best.get("box", []), strict=False))} if best else {}
             writer.writerow({**record, **best, **own, "test_scales_px": scales})
     return text.getvalue()
 
 
 def class_index(loaded: TrainedNet, name: str) -> int:
-    """The place of a class in the net's scores: given as the data name it, or by one of ILSVRC's names for it.
+    """The index of a class in the net's scores: given as the data name it, or by one of ILSVRC's names for it.
 
     Raises `ConfigError` if there is none, or several ("crane", "maillot").
     """
     known = synsets()
-    fitting = [
-        index
-        for index, own in enumerate(loaded.classes)
-        if name == own or (own in known and name in known[own].names.split(", "))
-    ]
+    names = {own: (own, *(known[own].names.split(", ") if own in known else ())) for own in loaded.classes}
+    fitting = [index for index, own in enumerate(loaded.classes) if name in names[own]]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise ConfigError(
             f"{name} is the name of {' and of '.join(loaded.classes[index] for index in fitting)}; give one."
         )
-    words = {
-        word: own for own in loaded.classes for word in (own, *(known[own].names.split(", ") if own in known else ()))
-    }
+    words = [word for each in names.values() for word in each]
     near = difflib.get_close_matches(name, words, n=3, cutoff=0.4) or loaded.classes[:3]
     raise ConfigError(f"{name} is not a class of this net, whose classes are such as {', '.join(near)}.")
 
 
-def _draw(loaded: TrainedNet, prediction: Prediction, index: int | None, device: Device, Q_px: int, file: Path) -> Path:
-    """Draw where the net sees class `index` in the image, or the image's best class, into `file`.CLASS.png."""
-    config, image = loaded.config, prediction.image
-    assert image is not None
-    if index is None:
-        index = int(np.argmax(next(iter(prediction.posteriors_K.values()))))
+def _map(loaded: TrainedNet, image: Image.Image, index: int, device: Device, Q_px: int) -> Image.Image:
+    """Where the net sees class `index` in the image."""
     image_HWC = rescaled(image, Q_px, loaded.preprocessing.interpolation)
     map_hw = class_posteriors(loaded.net, image_HWC, loaded.preprocessing, device)[index]
-    heat_HW = stretched(map_hw, (image_HWC.shape[1], image_HWC.shape[0]), image.size, config.crop)
-    name = re.sub(r"[^\w.-]+", "_", loaded.classes[index])
-    file = file.with_name(f"{file.name}.{name}.png")
+    return overlay(image, stretched(map_hw, (image_HWC.shape[1], image_HWC.shape[0]), image.size, loaded.config.crop))
+
+
+def _keep(picture: Image.Image, file: Path, class_name: str, ending: str) -> Path:
+    """Write a picture of a class into `file`.CLASS and the ending."""
+    name = re.sub(r"[^\w.-]+", "_", class_name)
+    file = file.with_name(f"{file.name}.{name}{ending}")
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(file) as temporary:
-        overlay(image, heat_HW).save(temporary, format="PNG")
+        picture.save(temporary, format="PNG")
     return file

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgg_sweep.cli.app import Cfg, ConfigDir, Info, Overrides, Package, Resolve, app
-from vgg_sweep.cli.naming import RunsAndOverrides, refuse_run, with_runs
-from vgg_sweep.cli.picks import Picked, for_sweeper
+from vgg_sweep.cli.naming import Picked, RunsAndOverrides, for_sweeper, refuse_run, with_runs
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -51,7 +50,7 @@ def multirun(
     Repeat the command to continue an interrupted sweep.
     """
     from vgg_sweep.cli import compose
-    from vgg_sweep.cli.trials import show_trials
+    from vgg_sweep.cli.outcome import show_trials
     from vgg_sweep.errors import ConfigError
     from vgg_sweep.machine.launch import num_processes
 
@@ -96,10 +95,9 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.plan.runs import plan
     from vgg_sweep.runs.provenance import typed
     from vgg_sweep.sweep.agenda import Agenda
-    from vgg_sweep.sweep.forecast import Forecast
+    from vgg_sweep.sweep.forecast import Forecast, check_ready
     from vgg_sweep.sweep.on_end import telling
     from vgg_sweep.sweep.origin import check_origins
-    from vgg_sweep.sweep.ready import check_ready
     from vgg_sweep.sweep.work import check, main, work
 
     if config.run is not None:
@@ -130,7 +128,7 @@ def train_job(raw: "DictConfig") -> float | None:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from vgg_sweep.cli.trials import noted
+    from vgg_sweep.cli.outcome import noted
     from vgg_sweep.config.checks import checked
     from vgg_sweep.plan.runs import plan
     from vgg_sweep.plan.start import adopted

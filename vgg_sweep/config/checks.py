@@ -2,13 +2,16 @@
 
 import time
 from operator import attrgetter
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from vgg_sweep.config.localise import BOX_METHODS
 from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import schema_fields
-from vgg_sweep.errors import ConfigError
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.protocols.methods import PAPER_CROP_PX, parse_pass
 
 _STARTED = time.localtime()
@@ -23,6 +26,21 @@ def checked(raw: DictConfig) -> Config:
     if OmegaConf.get_type(raw) is not Config:
         raw = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(raw))  # type: ignore[assignment]
     return valid(OmegaConf.to_object(raw))  # type: ignore[arg-type]
+
+
+def read_config(file: Path, advice: str, text: str | None = None) -> Config:
+    """The configuration in a config.yaml, or in the `text` that `file` holds beside other things.
+
+    Raises `RunError` with the `advice` if it cannot be read.
+    """
+    try:
+        raw = OmegaConf.create(file.read_text(encoding="utf-8") if text is None else text)
+        if not isinstance(raw, DictConfig):
+            raise ValueError("it holds no settings")
+        return checked(raw)
+    except (OSError, ValueError, TypeError, OmegaConfBaseException, YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0].rstrip(".")
+        raise RunError(f"{file} is not a whole configuration ({reason}); {advice}.") from error
 
 
 def valid(config: Config) -> Config:

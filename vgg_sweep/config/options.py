@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Model, Protocol, TrainScale
-from vgg_sweep.errors import ConfigError
+from vgg_sweep.errors import ConfigError, some
 
 OWN_OPTIONS = "VGG_SWEEP_CONF"
 """Environment variable: the folder of the user's options, for the processes of a command that has --config-dir."""
@@ -25,9 +25,8 @@ def choose_one(names: Iterable[str], asked: str = "") -> str:
     known = sorted(names)
     if len(known) > SHOWN:
         known.sort(key=len)
-    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-    near = get_close_matches(asked, known, n=1) if more else []
-    return f"choose one of {', '.join(known[:SHOWN])}{more}" + (f"; did you mean {near[0]}?" if near else ".")
+    near = get_close_matches(asked, known, n=1) if len(known) > SHOWN else []
+    return f"choose one of {some(known, SHOWN)}" + (f"; did you mean {near[0]}?" if near else ".")
 
 
 def conf_dir() -> Path:

@@ -19,9 +19,9 @@ from vgg_sweep.config.imported import Imported, Preprocessing
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, TrainScale
 from vgg_sweep.config.vocabulary import groups
-from vgg_sweep.errors import ConfigError
+from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.exchange.readers.files import Weights, read_weights
-from vgg_sweep.exchange.recognise import Found, few, recognise, with_rgb_input
+from vgg_sweep.exchange.recognise import SHOWN, Found, recognise, with_rgb_input
 from vgg_sweep.exchange.tag import Tag, read_tag
 from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
 from vgg_sweep.nets.vgg import VGG
@@ -230,7 +230,7 @@ def _say(path: Path, run: Run, found: Found, weights: Weights, note: Callable[[s
     if pre.channel_order == "BGR":
         note("  the first layer is put in the order R, G, B")
     if found.left_out:
-        note(f"  left out, as no part of the trunk: {few(found.left_out)}")
+        note(f"  left out, as no part of the trunk: {some(found.left_out, SHOWN)}")
     if found.is_trunk:
         note("  no FC layers: features up to pool5, no scores; start_from gives it new ones")
     elif not found.classifies:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vgg_sweep.config.schema import Model
-from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.errors import ConfigError, RunError, some
 from vgg_sweep.exchange.names import SCHEMES, Scheme
 from vgg_sweep.nets.blocks import SKIPS
 from vgg_sweep.nets.columns import CONV, FC_CHANNELS, STAGES, parse_columns
@@ -87,7 +87,9 @@ def recognise(
     scheme = _trunk_scheme(tensors) if is_trunk else _scheme(tensors)
     if last_layer is not None:
         if f"{last_layer}.weight" not in tensors:
-            raise ConfigError(f"imported.last_layer={last_layer} is no layer of the file; it has {few(tensors)}.")
+            raise ConfigError(
+                f"imported.last_layer={last_layer} is no layer of the file; it has {some(tensors, SHOWN)}."
+            )
         scheme = replace(scheme, fc=(*scheme.fc[:2], last_layer))
     fits = [_fit(tensors, scheme, model, is_trunk=is_trunk) for model in _candidates(models, asked)]
     nearest = min(fits, key=lambda fit: fit.num_misfits)  # of trunks too: the convolutions of A are among those of D
@@ -130,7 +132,7 @@ def _trunk_scheme(tensors: Mapping[str, Tensor]) -> Scheme:
             return scheme
     raise RunError(
         "neither an FC layer nor a first convolution under a name that torchvision, timm, Oxford, Caffe or Keras give "
-        f"it ({few(tensors)}); files of nets other than VGG cannot be imported."
+        f"it ({some(tensors, SHOWN)}); files of nets other than VGG cannot be imported."
     )
 
 
@@ -209,7 +211,7 @@ def _found(tensors: Mapping[str, Tensor], fit: _Fit) -> Found:
             state[own] = torch.tensor(0)
     unusable = [own for own, tensor in state.items() if not tensor.isfinite().all()]
     if broken := [fit.names[own] for own in unusable if own.startswith("features.")]:
-        raise RunError(f"{few(broken)} hold numbers that are not finite; the file is damaged: fetch it again.")
+        raise RunError(f"{some(broken, SHOWN)} hold numbers that are not finite; the file is damaged: fetch it again.")
     width, crop, classes = fit.size
     classifies = classes > 0 and not unusable
     return Found(fit.scheme, fit.model, width, crop, classes, state, classifies, fit.left_over)
@@ -219,28 +221,21 @@ def _trunk_misfit(fit: _Fit) -> str:
     if fit.num_misfits > len(fit.left_over):
         return _misfit(fit)
     return (
-        f"the file holds the convolutions of {fit.model.name} without its FC layers, and {few(fit.left_over)}; give "
-        "imported.trunk=true to take the convolutions alone and leave the rest."
+        f"the file holds the convolutions of {fit.model.name} without its FC layers, and {some(fit.left_over, SHOWN)}; "
+        "give imported.trunk=true to take the convolutions alone and leave the rest."
     )
 
 
 def _misfit(fit: _Fit) -> str:
     parts = {"lacks": fit.missing, "has left over": fit.left_over, "has of another shape": fit.misshapen}
     last = fit.scheme.fc[2]
-    said = "; it ".join(f"{verb} {few(names)}" for verb, names in parts.items() if names)
+    said = "; it ".join(f"{verb} {some(names, SHOWN)}" for verb, names in parts.items() if names)
     return (
         f"no net of Table 1 has exactly these tensors. The nearest is {fit.model.name} in {fit.scheme.source}'s names: "
         f"the file {said}. Every tensor must have its place."
         + f" If the last layer has another name than {last}, give imported.last_layer=NAME."
         * (f"{last}.weight" in fit.missing)
     )
-
-
-def few(names: Iterable[str]) -> str:
-    """The first of `names`, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def with_rgb_input(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from vgg_sweep.config.checks import read_config
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.nets.weights import METADATA_KEY
-from vgg_sweep.predict.trained import CONFIG_KEY, TrainedNet, read_config
+from vgg_sweep.predict.trained import CONFIG_KEY, TrainedNet
 
 KEY = METADATA_KEY
 """Under which every format keeps it."""
@@ -46,13 +47,15 @@ def tag_text(loaded: TrainedNet, preprocessing: Preprocessing) -> str:
     return json.dumps(tag_values(loaded, preprocessing), sort_keys=True)
 
 
-def read_tag(text: str | None, file: object) -> Tag | None:
+def read_tag(text: str | None, file: Path) -> Tag | None:
     """The tag in a file's text; None where there is none. Raises `RunError` naming `file` if it is damaged."""
     try:
         values = json.loads(text or "{}")
         if CONFIG_KEY not in values or PREPROCESSING_KEY not in values:
             return None
         preprocessing = Preprocessing(**json.loads(values[PREPROCESSING_KEY]))
-        return Tag(read_config(values[CONFIG_KEY], file), preprocessing, json.loads(values["classes"]))
+        return Tag(
+            read_config(file, "export the net again", values[CONFIG_KEY]), preprocessing, json.loads(values["classes"])
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(f"the tag of {file} is damaged ({error}); export the net again.") from error

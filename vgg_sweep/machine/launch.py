@@ -1,4 +1,4 @@
-"""`devices=N`: one run in N processes, by torchrun's own launcher. Needs no torch itself."""
+"""`devices=N`: one run in N processes, by torchrun's own launcher; and this process's CPUs. Needs no torch itself."""
 
 import os
 import signal
@@ -47,3 +47,8 @@ def launch(folder: Path, log: Path, num_devices: int, *, live: bool) -> int:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def num_cpus() -> int:
+    """How many this process may use; where the system does not say, as on macOS and Windows, all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

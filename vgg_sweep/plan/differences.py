@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vgg_sweep.config.roles import Role
 from vgg_sweep.config.vocabulary import schema_fields
+from vgg_sweep.errors import some
 from vgg_sweep.plan.commands import flat, schema_defaults, settings
+from vgg_sweep.plan.configs import read_config
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.provenance import changes, made_with
@@ -49,7 +49,7 @@ def _new_because(new: Iterable[Run], asked: set[str]) -> list[str]:
         if other is not None:
             alike[_listed(values)].append((run, other))
     return [
-        f"New because of {reason}: {_named([f'{run.id} (there is {other})' for run, other in pairs], 1)}."
+        f"New because of {reason}: {some([f'{run.id} (there is {other})' for run, other in pairs], 1)}."
         for reason, pairs in alike.items()
     ]
 
@@ -74,15 +74,8 @@ class _Beside:
             files = sorted(self._listed[sweep][slug], key=lambda file: file.stat().st_mtime)
             newest = files[-min(NEAREST_RUNS, self._left) :] if self._left else []
             self._left -= len(newest)
-            self._read[slug] = [(file.parent.name, _loaded(file)) for file in newest]
+            self._read[slug] = [(file.parent.name, read_config(file.read_text(encoding="utf-8"))) for file in newest]
         return self._read[slug]
-
-
-def _loaded(file: Path) -> Mapping[str, Any]:
-    config: Mapping[str, Any] = yaml.load(
-        file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    )
-    return config
 
 
 def _differing(run: Run, other: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +99,7 @@ def _listed(values: Mapping[str, Any]) -> str:
     if not values:
         return "what it starts from"
     texts = [f"{name}={value}" if len(str(value)) <= LONGEST_VALUE else name for name, value in values.items()]
-    return _named(texts, NAMED_SETTINGS)
+    return some(texts, NAMED_SETTINGS)
 
 
 def _made_otherwise(runs: Iterable[Run], begun: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -116,7 +109,7 @@ def _made_otherwise(runs: Iterable[Run], begun: Mapping[str, Mapping[str, Any]])
         if run.id in begun:
             made = begun[run.id]
             alike[(*changes(made, now), *_other_arithmetic(run, made), *_other_parent(run, made))].append(run.id)
-    return [f"Made differently: {'; '.join(changed)}: {_named(ids, 2)}." for changed, ids in alike.items() if changed]
+    return [f"Made differently: {'; '.join(changed)}: {some(ids, 2)}." for changed, ids in alike.items() if changed]
 
 
 def _other_arithmetic(run: Run, record: Mapping[str, Any]) -> list[str]:
@@ -138,9 +131,3 @@ def _other_parent(run: Run, record: Mapping[str, Any]) -> list[str]:
     scored = read_json(run.parent.folder.posteriors / "manifest.json")
     there = scored.get("weights_fingerprint", started_from)
     return [] if there == started_from else [f"started from other weights than {run.parent.id} has now"]
-
-
-def _named(texts: Sequence[str], most: int) -> str:
-    """The first of `texts`, and how many more there are."""
-    more = len(texts) - most
-    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")

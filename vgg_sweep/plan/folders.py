@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import OmegaConf
 
-from vgg_sweep.config.checks import checked
+from vgg_sweep.config.checks import read_config
 from vgg_sweep.config.roles import Role
 from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import schema_fields
@@ -67,16 +65,8 @@ def read_run(folder: RunFolder, *, as_asked: bool = False) -> Run:
     if not folder.config.exists():
         raise not_a_run(str(folder.path), find_runs(folder.path.parent))
     file = folder.asked if as_asked and folder.asked.exists() else folder.config
-    try:
-        raw = OmegaConf.load(file)
-        if not isinstance(raw, DictConfig):
-            raise ValueError("it holds no settings")
-        run = plan([checked(raw)], are_known=True)[-1]
-    except (OSError, ValueError, OmegaConfBaseException, YAMLError) as error:
-        raise RunError(
-            f"{file} is not a whole configuration ({error}); put back a copy of it, or move {folder.path} elsewhere "
-            "and give the command of this run again."
-        ) from error
+    advice = f"put back a copy of it, or move {folder.path} elsewhere and give the command of this run again"
+    run = plan([read_config(file, advice)], are_known=True)[-1]
     if run.id != folder.id:  # the ids of older runs are made without the arithmetic
         older = plan([unnamed_arithmetic(run.config)], are_known=True)[-1]
         run = replace(older, config=run.config) if older.id == folder.id else run

@@ -9,13 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from vgg_sweep.config.checks import checked, valid
+from vgg_sweep.config.checks import read_config, valid
 from vgg_sweep.config.schema import Config
-from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.naming import find_run
 
@@ -60,7 +56,8 @@ def _origin(config: Config, *, is_known: bool) -> tuple[RunFolder, Config]:
         return RunFolder(path), replace(config, start_from=None, trainable="all", out=str(path.parent))
     if folder.path.is_relative_to(Path.cwd()):  # so that a tree of sweeps may move
         folder = RunFolder(folder.path.relative_to(Path.cwd()))
-    return folder, replace(_read(folder), out=str(folder.path.parent))
+    config = read_config(folder.config, "put back a copy of it, or start from another run")
+    return folder, replace(config, out=str(folder.path.parent))
 
 
 def _found(path: Path, sweep: Path) -> RunFolder:
@@ -74,18 +71,6 @@ def _found(path: Path, sweep: Path) -> RunFolder:
             return find_run(path.name, first=sweep)
         except ConfigError:
             raise error from None
-
-
-def _read(folder: RunFolder) -> Config:
-    try:
-        raw = OmegaConf.load(folder.config)
-        if not isinstance(raw, DictConfig):
-            raise ValueError("it holds no settings")
-        return checked(raw)
-    except (OSError, ValueError, OmegaConfBaseException, YAMLError) as error:
-        raise RunError(
-            f"{folder.config} is not a whole configuration ({error}); put back a copy of it, or start from another run."
-        ) from error
 
 
 def unnamed_arithmetic(config: Config) -> Config:

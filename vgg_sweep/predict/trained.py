@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torch import Tensor
-from yaml import YAMLError
 
-from vgg_sweep.config.checks import checked
+from vgg_sweep.config.checks import read_config
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
@@ -113,11 +110,11 @@ def load(run_or_file: str | Path) -> TrainedNet:
     if path.is_file() and not RunFolder(path.parent).config.exists():
         if (text := read_metadata(path).get(CONFIG_KEY)) is None:
             raise ConfigError(f"{path} does not say what net it is; `vgg-sweep import {path}` makes a run of it.")
-        return _load(path, read_config(text, path))
+        return _load(path, read_config(path, "export the net again", text))
     folder = find_run(str(run_or_file))
     if not folder.is_trained:
         raise ConfigError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
-    config = _config_of(folder)
+    config = read_config(folder.config, "put back a copy of it; the weights beside it are not touched")
     _check_weights(folder)
     return _load(folder.weights, config)
 
@@ -130,25 +127,6 @@ def _check_weights(folder: RunFolder) -> None:
             f"{folder.weights} is not the file that was scored: it is damaged, or was replaced. Put a copy of it back; "
             f"or, if it was replaced, `vgg-sweep score {folder.path}` scores it anew."
         )
-
-
-def _config_of(folder: RunFolder) -> Config:
-    try:
-        text = folder.config.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise RunError(f"{folder.config} cannot be read ({reason}); the weights beside it are not touched.") from error
-    return read_config(text, folder.config)
-
-
-def read_config(text: str, file: object) -> Config:
-    """The configuration in a config.yaml or an exported file. Raises `RunError` naming `file` if it is damaged."""
-    try:
-        raw = OmegaConf.create(text)
-        return checked(OmegaConf.create({**raw}))
-    except (ValueError, TypeError, OmegaConfBaseException, YAMLError) as error:
-        first_line = str(error).partition("\n")[0].rstrip(".")
-        raise RunError(f"the configuration in {file} cannot be read ({first_line}).") from error
 
 
 def _load(weights: Path, config: Config) -> TrainedNet:

@@ -8,9 +8,8 @@ import torch
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.matching import SetBoxes
-from vgg_sweep.images.sets.sample import sampled
 from vgg_sweep.images.sets.sources import open_images
-from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.images.sets.splits import ImageSet, sampled
 from vgg_sweep.images.sets.statistics import statistics
 from vgg_sweep.images.views.preprocessing import in_rgb, of_trained
 from vgg_sweep.machine.device import choose_device

@@ -1,14 +1,17 @@
-"""A sweep before it starts: what is ahead of each run, how long that takes and how much disk, as far as known."""
+"""A sweep before it starts: whether its runs can be, what is ahead of each, how long that takes and how much disk."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from statistics import median
 from typing import Self
 
 from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.nets.columns import net_macs, num_params, parse_columns
+from vgg_sweep.nets.inherited import check_inherits
 from vgg_sweep.nets.layers import Layer
 from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import Run
@@ -16,6 +19,7 @@ from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
+from vgg_sweep.sweep.status import duration
 
 BYTES_PER_WEIGHT = 4
 WEIGHTS_IN_CHECKPOINTS = 6
@@ -129,3 +133,53 @@ def training_macs(run: Run) -> float:
     config = run.config
     layers = _layers(tuple(config.model.columns), config.width, config.classes or 1, config.crop)
     return run.epochs * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
+
+
+IMAGES = {"imagenet": 1_281_167, "cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000, "stl10": 5_000}
+"""Training images of published sets, which need not be there."""
+FORWARD_AND_BACKWARD = 3
+"""A backward pass takes twice as many multiply-adds as a forward pass: for the weights and for the input."""
+TFLOPS = (1, 10, 100)
+"""Speeds that a machine may reach in training, at two operations a multiply-add."""
+
+
+def budget(runs: Iterable[Run]) -> list[str]:
+    """A sentence for a plan, of those of its runs that are not trained; none if the size of a set is not known."""
+    total = 0.0
+    for run in runs:
+        if not run.folder.is_trained and run.config.imported.sha256 is None:
+            if (images := _num_images(run.config)) is None:
+                return []
+            total += FORWARD_AND_BACKWARD * images * training_macs(run)
+    if not total:
+        return []
+    times = [duration(2 * total / (1e12 * speed)) for speed in TFLOPS]
+    speeds = ", ".join(map(str, TFLOPS[:-1])) + f" or {TFLOPS[-1]}"
+    return [f"Training takes {total:.1e} multiply-adds: at {speeds} TFLOP/s reached, {', '.join(times)}."]
+
+
+def _num_images(config: Config) -> int | None:
+    """Training images, as far as known without looking at the set."""
+    data, share = config.data, config.data.val_share or 0.0
+    if data.source == "fractals":
+        return data.fractals.num_classes * data.fractals.train_per_class
+    return round(IMAGES[data.source] * (1 - share)) if data.source in IMAGES else None
+
+
+def check_ready(runs: Iterable[Run]) -> None:
+    """Raise `ConfigError` for a net that cannot be built, or that cannot take what its parent has to give; and for a
+    logger whose package is not installed.
+    """
+    for run in runs:
+        config, parent = run.config, run.parent
+        if run.folder.is_trained or config.imported.sha256 is not None:
+            continue
+        if config.logger != "none" and find_spec(config.logger) is None:
+            raise ConfigError(
+                f"logger={config.logger} needs a package that is not installed; pip install "
+                f"'vgg-sweep[{config.logger}]', or leave it out."
+            )
+        classes = num_classes(config)
+        parse_columns(config.model.columns, width=config.width, classes=classes, crop=config.crop)
+        if parent is not None and not run.fine_tunes and parent.config.model.name == config.model.parent:
+            check_inherits(config, parent.config, classes)

@@ -14,18 +14,16 @@ from typing import Any
 import numpy as np
 
 from vgg_sweep.config.schema import Config, Data
-from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.sets.contents import contents
+from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.images.sets.index import Names, forget
 from vgg_sweep.images.sets.sources import index_place, is_indexed, open_images
-from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.images.sets.splits import ImageSet, contents
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
 
-NUM_NAMED_CLASSES = 3
 MEAN_TOLERANCE = 1e-5
 """Between means and components of one set from two machines, in [0, 1] units: their sums are rounded otherwise."""
 
@@ -182,7 +180,4 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 def _named(names: list[str]) -> str:
     """class fox is; classes bee, cat, dog and 4 more are."""
-    more = f" and {len(names) - NUM_NAMED_CLASSES} more" if len(names) > NUM_NAMED_CLASSES else ""
-    return f"{'class' if len(names) == 1 else 'classes'} {', '.join(names[:NUM_NAMED_CLASSES])}{more} " + (
-        "is" if len(names) == 1 else "are"
-    )
+    return f"class {names[0]} is" if len(names) == 1 else f"classes {some(names)} are"

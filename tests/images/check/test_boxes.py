@@ -8,8 +8,7 @@ from PIL import Image
 from tests.conftest import Outcome
 from tests.ilsvrc import write
 from tests.images.sets.test_boxes import folder_config, png, xml
-from vgg_sweep.images.check.boxes import check_boxes
-from vgg_sweep.images.check.check import Findings
+from vgg_sweep.images.check.check import Findings, check_boxes
 from vgg_sweep.images.sets.boxes import open_boxes
 from vgg_sweep.images.sets.sources import open_images
 

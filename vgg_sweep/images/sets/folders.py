@@ -7,7 +7,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from vgg_sweep.config.schema import Data
-from vgg_sweep.errors import ConfigError
+from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.images.files import EXTENSIONS, files, is_image, is_visible, leads_nowhere
 from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Listing, Located, ProgressCallback, one_image_alone
 
@@ -136,6 +136,4 @@ def progress_of(progress: ProgressCallback, before: int, total: int) -> Progress
 
 def named(names: set[str]) -> str:
     """`a, b, c and 4 more are`."""
-    shown = sorted(names)[:3]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (", ".join(shown) or "none") + more + (" is" if len(names) <= 1 else " are")
+    return (some(sorted(names)) or "none") + (" is" if len(names) <= 1 else " are")

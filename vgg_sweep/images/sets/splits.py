@@ -3,6 +3,7 @@
 Axes: N images of a split, C = 3 colours.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from PIL import Image
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import RunError
 from vgg_sweep.images import decode
-from vgg_sweep.images.decode import BadImage, Stored
+from vgg_sweep.images.decode import BadImage, Stored, Stretch
 
 MEMORY_SHARE = 0.2
 """Of the free memory, which the decoded images of a split may take under data.cache=auto."""
@@ -143,3 +144,46 @@ def free_memory_bytes() -> int:
     if limit.exists() and used.exists() and (allowed := limit.read_text(encoding="utf-8").strip()) != "max":
         free = min(free, int(allowed) - int(used.read_text(encoding="utf-8")))
     return free
+
+
+SAMPLED = 64
+"""Images of a split that are looked into, evenly spaced: all of them in a small set."""
+SAMPLED_BYTES = 2**16
+"""Of each, from its middle on, where there are neither headers nor margins."""
+
+
+def contents(split: Split) -> str:
+    """A digest of a sample of the image files; empty for arrays, whose set is known by a digest of all pixels.
+
+    Raises `RunError` naming an image that its disk does not give.
+    """
+    digest = hashlib.sha256()
+    for index in np.unique(np.linspace(0, len(split) - 1, min(SAMPLED, len(split)), dtype=np.int64)).tolist():
+        with split.named(index):
+            match split.stored(index):
+                case Path() as path:
+                    digest.update(_middle(Stretch(path, 0, path.stat().st_size)))
+                case Stretch() as stretch:
+                    digest.update(_middle(stretch))
+                case _:
+                    return ""
+    return digest.hexdigest()
+
+
+def _middle(stretch: Stretch) -> bytes:
+    half = max(0, stretch.num_bytes - SAMPLED_BYTES) // 2
+    with open(stretch.file, "rb", buffering=0) as file:
+        file.seek(stretch.offset + half)
+        return file.read(min(stretch.num_bytes, SAMPLED_BYTES))
+
+
+def sampled(images: ImageSet, num_train: int, num_val: int) -> ImageSet:
+    """At most so many training and validation images, evenly spaced in their order; all classes stay."""
+    train, val = _spaced(images.train, num_train), _spaced(images.val, num_val)
+    return replace(images, train=train, val=val, fingerprint=f"{images.fingerprint} by {num_train} and {num_val}")
+
+
+def _spaced(split: Split, number: int) -> Split:
+    rows = np.unique(np.linspace(0, len(split) - 1, min(number, len(split)), dtype=int))
+    ids, stored = [split.ids[int(row)] for row in rows], split.stored
+    return Split(ids, split.labels_N[rows], lambda index: stored(int(rows[index])), split.settings)

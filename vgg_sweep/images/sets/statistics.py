@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_sweep.images.sets.contents import contents
-from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.images.sets.splits import ImageSet, contents
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import waiting_lock
 

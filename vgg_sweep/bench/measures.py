@@ -1,0 +1,251 @@
+"""What `bench` measures: a step of training, the scoring of images, and how fast training images come."""
+
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vgg_sweep.bench.timing import Effort, Progress, Row, peak_flops, peak_memory, take_turns
+from vgg_sweep.config.schema import Config, Data
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.decode import BadImage, size_px
+from vgg_sweep.images.files import image_files
+from vgg_sweep.images.sets.splits import Split
+from vgg_sweep.images.sets.statistics import Statistics
+from vgg_sweep.images.views.augment import draw_epoch
+from vgg_sweep.images.views.crops import rescaled_size
+from vgg_sweep.images.views.loader import Batch, Loader
+from vgg_sweep.images.views.preprocessing import own_preprocessing
+from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.nets.columns import net_macs, parse_columns
+from vgg_sweep.nets.fastest import fastest_choice
+from vgg_sweep.nets.vgg import VGG, build_net
+from vgg_sweep.protocols.methods import scaled_px, test_scales
+from vgg_sweep.protocols.passes import Pass, passes_of
+from vgg_sweep.score.cost import macs
+from vgg_sweep.score.score import pass_posteriors
+from vgg_sweep.train.step import Learner
+
+STATISTICS = Statistics([0.48, 0.46, 0.41], [0.01, 0.02, 0.2], torch.eye(3).tolist())
+"""Speed does not depend on them."""
+
+# Training
+PASSES_OF_A_STEP = 3
+"""Forward, the gradients of the inputs, those of the weights: each as many multiply-adds as the forward pass."""
+BATCH, QUICK_CPU_BATCH = 32, 16
+
+# Scoring
+NUM_IMAGES, QUICK_NUM_IMAGES = 8, 2
+SIZE_PX = (1600, 1200)
+"""Width and height of the images before they are rescaled to Q."""
+SCALES_PX = (256, 384, 512)
+"""Q at crop 224: those of a jittered net (Sect. 4.2)."""
+
+# Data
+NUM_WORKERS = (1, 2)
+IMAGES_A_ROUND = 240
+MOST_FILES = 1000
+
+
+def random_net(config: Config, num_classes: int) -> VGG:
+    net = build_net(config, num_classes)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.01)
+    return net
+
+
+def bench_train(config: Config, num_classes: int, effort: Effort, progress: Progress) -> list[Row]:
+    """A step with the settings of `config`.
+
+    Images are random and lie ready: what loads them is the business of `bench data`.
+    """
+    place, name = choose_device(config).place, config.model.name
+    batch = QUICK_CPU_BATCH if place.type == "cpu" and not effort.thorough else BATCH
+    config = replace(config, recipe=replace(config.recipe, batch_size=batch))
+    progress(f"{name}: what is fastest here")
+    device = choose_device(config, fastest_choice(config, num_classes, progress, training=True))
+    step = own_step(config, device, num_classes)
+    device.expect_shapes(alike=place.type == "cuda")  # on a CPU, memory that is kept hides what the next step takes
+    progress(f"{name}: {batch} images to warm up")
+    memory = peak_memory(step, place)
+    device.expect_shapes(alike=True)
+    progress(f"{name}: steps of {batch} images")
+    seconds = take_turns({name: step}, place, effort, is_warm=True)[name]
+    return [train_row("ours", config, device, num_classes, seconds, memory)]
+
+
+def own_step(config: Config, device: Device, num_classes: int) -> Callable[[], object]:
+    """A step as `train` takes it, on `recipe.batch_size` images that lie in memory, not on the device."""
+    net = random_net(config, num_classes)
+    net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
+    net.train()
+    learner = Learner(net, config, STATISTICS, device)
+    learner.set_learning_rate(1e-6)
+    size = config.recipe.batch_size
+    images_NHWC = torch.randint(0, 256, (size, config.crop, config.crop, 3), dtype=torch.uint8)
+    labels_N = torch.randint(0, num_classes, (size,))
+    batch = Batch(images_NHWC.permute(0, 3, 1, 2), labels_N, torch.randn(size, 3), range(size), size, size, 0.0)
+    return lambda: learner.step(batch, 0)
+
+
+def train_row(
+    what: str, config: Config, device: Device, num_classes: int, seconds: float, memory: int | None = None
+) -> Row:
+    """The figures of a step that takes `seconds`."""
+    layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
+    batch = config.recipe.batch_size
+    needed = batch * PASSES_OF_A_STEP * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
+    return Row(
+        bench="train",
+        what=what,
+        config=config.model.name,
+        seconds=seconds,
+        image_px=config.crop,
+        batch=batch,
+        micro_batch=device.micro_batch or batch,
+        precision=device.precision,
+        layout=device.layout,
+        compile=config.compile and what != "torchvision",
+        device=device.name,
+        images_per_second=batch / seconds,
+        share_of_peak=2 * needed / seconds / peak_flops(device.place, device.dtype),
+        peak_memory_bytes=memory,
+    )
+
+
+def bench_score(config: Config, num_classes: int, effort: Effort, progress: Progress) -> list[Row]:
+    """Dense evaluation at each Q, and crops of an image, 50 at each Q, with the settings of `config`. Unless thorough,
+    fewer images, and crops at the middle Q alone.
+    """
+    device = choose_device(config, fastest_choice(config, num_classes, progress, training=False))
+    device.expect_shapes(alike=False)
+    net, rows = random_net(config, num_classes).eval(), []
+    for wanted, count, worth in score_works(config, effort):
+        method, Q = wanted[0].method, wanted[0].Q
+        progress(f"{config.model.name}, {method}" + (f", Q = {Q}" if method == "dense" else ""))
+        images = [(each, random_images(each.Q, count)) for each in wanted]
+        times = take_turns({"": lambda images=images: scored(net, config, device, images)}, device.place, effort)  # type: ignore[misc]
+        rows.append(score_row("ours", config, device, num_classes, (wanted, count, worth), times[""]))
+    return rows
+
+
+def score_works(config: Config, effort: Effort) -> Iterator[tuple[list[Pass], int, float]]:
+    """Passes, the images that go through them, and how many images that is worth: dense at each Q, then crops."""
+    num_images = NUM_IMAGES if effort.thorough else QUICK_NUM_IMAGES
+    for Q in SCALES_PX:
+        yield [Pass("dense", scaled_px(Q, config.crop), False)], num_images, float(num_images)
+    scales_px = test_scales([SCALES_PX[0], SCALES_PX[-1]], "multi", config.crop)
+    taken_px = scales_px if effort.thorough else scales_px[1:2]
+    yield passes_of("multi-crop", taken_px), 1, len(taken_px) / len(scales_px)
+
+
+def scored(net: VGG, config: Config, device: Device, parts: Sequence[tuple[Pass, list[np.ndarray]]]) -> None:
+    net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
+    preprocessing = own_preprocessing(STATISTICS, config.recipe.pixel_max)
+    for each, images_HWC in parts:
+        pass_posteriors(net, images_HWC, each, config.crop, preprocessing, device)
+
+
+def score_row(
+    what: str,
+    config: Config,
+    device: Device,
+    num_classes: int,
+    work: tuple[list[Pass], int, float],
+    seconds: float,
+) -> Row:
+    """The figures of one of `score_works` that takes `seconds`."""
+    wanted, count, worth = work
+    method, Q = wanted[0].method, wanted[0].Q
+    needed = sum(macs(wanted, config, num_classes, [SIZE_PX] * count).values())
+    return Row(
+        bench="score",
+        what=f"{what}, {method}",
+        config=config.model.name,
+        seconds=seconds,
+        image_px=Q if method == "dense" else config.crop,
+        batch=count,
+        precision=device.precision,
+        layout=device.layout,
+        device=device.name,
+        images_per_second=worth / seconds,
+        share_of_peak=2 * needed / seconds / peak_flops(device.place, device.dtype),
+    )
+
+
+def random_images(Q: int, count: int) -> list[np.ndarray]:
+    width, height = rescaled_size(*SIZE_PX, Q)
+    return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
+
+
+def bench_data(config: Config, effort: Effort, progress: Progress) -> list[Row]:
+    """Training views of the images in `data.root`, a folder or a tar, with S and the crop of `config`. The files lie in
+    memory, so that no disk is measured.
+
+    Raises `ConfigError` if there are no images.
+    """
+    files = files_in(config.data.root)
+    rows = []
+    for workers in NUM_WORKERS:
+        progress(f"{len(files)} images, {workers} worker(s)")
+        times = take_turns({"ours": own_epoch(split_of(files), config, workers)}, torch.device("cpu"), effort)
+        rows.append(data_row("ours", workers, config, times["ours"]))
+    return rows
+
+
+def files_in(root: str | None) -> list[bytes]:
+    """The first images under `root`."""
+    if root is None:
+        raise ConfigError("bench data needs data.root=PATH: a folder or a tar with images, such as some of the set's.")
+    files = list(islice(filter(_is_image, _contents(Path(root).expanduser())), MOST_FILES))
+    if not files:
+        raise ConfigError(f"data.root={root} has no images; give a folder or a tar with some.")
+    return files
+
+
+def _contents(path: Path) -> Iterator[bytes]:
+    if path.is_dir():
+        yield from (file.read_bytes() for file in image_files(path))
+    elif path.is_file() and tarfile.is_tarfile(path):
+        with tarfile.open(path) as tar:
+            members = (tar.extractfile(member) for member in tar if member.isfile())
+            yield from (member.read() for member in members if member is not None)
+
+
+def _is_image(data: bytes) -> bool:
+    with suppress(BadImage):
+        return bool(size_px(data))
+    return False
+
+
+def split_of(files: Sequence[bytes]) -> Split:
+    """The files as training images, several times over where there are few, all of one class."""
+    ids = [str(index) for index in range(IMAGES_A_ROUND)]
+    labels_N = np.zeros(IMAGES_A_ROUND, np.int64)
+    return Split(ids, labels_N, lambda index: files[index % len(files)], Data(cache="none"))
+
+
+def own_epoch(split: Split, config: Config, workers: int) -> Callable[[], object]:
+    """An epoch of `split` by our loader."""
+    loader = Loader(BATCH, config.crop, workers, timeout_seconds=600)
+    smallest, largest = config.train_scale.S
+    draws = draw_epoch(len(split), (scaled_px(smallest, config.crop), scaled_px(largest, config.crop)), 0, 0)
+    return lambda: sum(len(batch.labels_N) for batch in loader.batches(split, draws, 0))
+
+
+def data_row(what: str, workers: int, config: Config, seconds: float) -> Row:
+    """The figures of an epoch that takes `seconds`."""
+    return Row(
+        bench="data",
+        what=what if workers == 1 else f"{what}, {workers} workers",
+        config=config.model.name,
+        seconds=seconds,
+        image_px=config.crop,
+        images_per_second=IMAGES_A_ROUND / seconds,
+        images_per_second_per_core=IMAGES_A_ROUND / seconds / workers,
+    )
