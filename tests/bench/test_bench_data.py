@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.bench import loaders
 from tests.tiny import tiny_config
-from vgg_sweep.bench import data
+from vgg_sweep.bench import measures
 from vgg_sweep.bench.measures import bench_data, files_in
 from vgg_sweep.bench.timing import Effort
 from vgg_sweep.config.schema import Config
@@ -53,7 +53,7 @@ def test_no_images_are_refused(tmp_path: Path) -> None:
 def test_rows_are_images_a_second_a_core_beside_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours and decoding are run; the loaders of processes are made and not started."""
     make_files(tmp_path / "set")
-    monkeypatch.setattr(data, "IMAGES_A_ROUND", 4)
+    monkeypatch.setattr(measures, "IMAGES_A_ROUND", 4)
     monkeypatch.setattr(loaders, "IMAGES_A_ROUND", 4)
 
     def take_turns(works: dict[str, Callable[[], object]], device: torch.device, effort: Effort) -> dict[str, float]:
@@ -72,7 +72,7 @@ def test_rows_are_images_a_second_a_core_beside_torchvision(tmp_path: Path, monk
 
 def test_ours_is_measured_with_one_worker_and_with_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_files(tmp_path / "set")
-    monkeypatch.setattr(data, "IMAGES_A_ROUND", 4)
+    monkeypatch.setattr(measures, "IMAGES_A_ROUND", 4)
     one, two = bench_data(config(tmp_path, tmp_path / "set"), Effort(1, 0), lambda what: None)
     assert (one.what, two.what) == ("ours", "ours, 2 workers")
     assert two.images_per_second == pytest.approx(4 / two.seconds)

@@ -80,12 +80,7 @@ Cfg = Annotated[
     Literal["job", "hydra", "all"] | None,
     typer.Option("--cfg", "-c", help="Show the configuration instead of running: ours, Hydra's or both."),
 ]
-Resolve = Annotated[bool, typer.Option("--resolve", help="With --cfg: fill in the ${...} of the values.")]
 Package = Annotated[str | None, typer.Option(help="With --cfg: show only this part, such as recipe.")]
-Info = Annotated[
-    Literal["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"] | None,
-    typer.Option(help="Show how Hydra comes to the configuration instead of running."),
-]
 Sweeps = Annotated[
     list[Path] | None,
     typer.Argument(metavar="SWEEP", help="Sweep folders; default: the most recent one under outputs/."),

@@ -46,8 +46,6 @@ def bench(
             raise ConfigError(
                 f"bench {word} is not known; choose among {', '.join(BENCHES)}, and write settings as KEY=VALUE."
             )
-    given = {override.partition("=")[0] for override in overrides}
-    at_paper_size = [] if given & {"data", "experiment"} else ["data=imagenet"]
 
     def task(config: "Config") -> None:
         import json
@@ -73,4 +71,4 @@ def bench(
         for sentence in conclusions(rows, config):
             console.print(sentence, markup=False)
 
-    compose.run(task, [*at_paper_size, *overrides], compose.Flags(config_dir))
+    compose.run(task, compose.at_paper_size(overrides), compose.Flags(config_dir))

@@ -38,9 +38,7 @@ class Flags:
 
     config_dir: Path | None = None
     cfg: str | None = None
-    resolve: bool = False
     package: str | None = None
-    info: str | None = None
 
     def with_own_options(self) -> "Flags":
         """With conf/ beside the work if no folder is given; the processes of the command find its options, too."""
@@ -51,12 +49,17 @@ class Flags:
 
     @property
     def only_show(self) -> bool:
-        return self.cfg is not None or self.info is not None
+        return self.cfg is not None
 
     def argv(self) -> list[str]:
-        given = {"--config-dir": self.config_dir, "--cfg": self.cfg, "--package": self.package, "--info": self.info}
-        words = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
-        return [*words, "--resolve"] if self.resolve else words
+        given = {"--config-dir": self.config_dir, "--cfg": self.cfg, "--package": self.package}
+        return [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
+
+
+def at_paper_size(overrides: list[str]) -> list[str]:
+    """`overrides` of the paper's size, unless they choose other data."""
+    given = {override.partition("=")[0] for override in overrides}
+    return overrides if given & {"data", "experiment"} else ["data=imagenet", *overrides]
 
 
 def run(task: Callable[[Config], None], overrides: list[str], flags: Flags) -> None:

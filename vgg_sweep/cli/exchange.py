@@ -37,7 +37,6 @@ def import_(
     files = [Path(word) for word in words if "=" not in word or Path(word).is_file()]
     overrides = [word.strip() for word in words if Path(word) not in files]
     given = {override.partition("=")[0] for override in overrides}
-    at_paper_size = [] if given & {"data", "experiment"} else ["data=imagenet"]
     if not files:
         raise ConfigError("import needs a file of weights, such as vgg16.pth or VGG_ILSVRC_16_layers.caffemodel.")
     for file in files:
@@ -56,7 +55,7 @@ def import_(
         if not runs[-1].config.imported.trunk:
             typer.echo(f"To score: vgg-sweep score {runs[-1].folder.path} protocol=multi data.root=DIR")
 
-    compose.run(task, [*at_paper_size, *overrides], compose.Flags(config_dir))
+    compose.run(task, compose.at_paper_size(overrides), compose.Flags(config_dir))
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_sweep.cli.app import Cfg, ConfigDir, Info, Overrides, Package, Resolve, app
+from vgg_sweep.cli.app import Cfg, ConfigDir, Overrides, Package, app
 from vgg_sweep.cli.naming import Picked, RunsAndOverrides, for_sweeper, refuse_run, with_runs
 
 if TYPE_CHECKING:
@@ -20,15 +20,13 @@ def train(
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
     cfg: Cfg = None,
-    resolve: Resolve = False,
     package: Package = None,
-    info: Info = None,
 ) -> None:
     """Train and score one net, after those that it starts from."""
     from vgg_sweep.cli import compose
 
     refuse_run("train", overrides or [])
-    compose.run(train_config, overrides or [], compose.Flags(config_dir, cfg, resolve, package, info))
+    compose.run(train_config, overrides or [], compose.Flags(config_dir, cfg, package))
 
 
 @app.command()
@@ -39,9 +37,7 @@ def multirun(
     smoke: Annotated[bool, typer.Option("--smoke", help="Try each run for 20 steps; keep nothing.")] = False,
     config_dir: ConfigDir = None,
     cfg: Cfg = None,
-    resolve: Resolve = False,
     package: Package = None,
-    info: Info = None,
 ) -> None:
     """Train and score many nets, in parallel where they fit.
 
@@ -57,7 +53,7 @@ def multirun(
     if num_processes() > 1:
         raise ConfigError("multirun would run in every process of torchrun; run it without torchrun, with devices=N.")
     asked = for_sweeper(overrides or [], plan_only=plan, force=force, smoke=smoke)
-    compose.multirun(train_job, asked, compose.Flags(config_dir, cfg, resolve, package, info))
+    compose.multirun(train_job, asked, compose.Flags(config_dir, cfg, package))
     show_trials()
 
 
@@ -67,9 +63,7 @@ def score(
     plan: Annotated[bool, typer.Option("--plan", help="Show the passes and what they cost; run nothing.")] = False,
     config_dir: ConfigDir = None,
     cfg: Cfg = None,
-    resolve: Resolve = False,
     package: Package = None,
-    info: Info = None,
 ) -> None:
     """Score trained nets again, under protocol=NAME.
 
@@ -79,7 +73,7 @@ def score(
 
     task = show_passes if plan else score_config
     for overrides in with_runs(words or []):
-        compose.run(task, overrides, compose.Flags(config_dir, cfg, resolve, package, info))
+        compose.run(task, overrides, compose.Flags(config_dir, cfg, package))
 
 
 def train_config(config: "Config") -> None:

@@ -151,7 +151,6 @@ def describe(
     from vgg_sweep.cli import compose
 
     given = {override.partition("=")[0] for override in overrides or []}
-    at_paper_size = [] if given & {"data", "experiment"} else ["data=imagenet"]
 
     def task(config: "Config") -> None:
         import json
@@ -174,7 +173,7 @@ def describe(
             console.print(to_rich(table, console.width))
         console.print(COUNTED, style="dim")
 
-    compose.run(task, [*at_paper_size, *(overrides or [])], compose.Flags(config_dir))
+    compose.run(task, compose.at_paper_size(overrides or []), compose.Flags(config_dir))
 
 
 def _pivot(by: str | None, columns: str | None, values: str | None) -> "Pivot | None":

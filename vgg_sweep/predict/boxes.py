@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.views.crops import rescaled
 from vgg_sweep.localise.geometry import Floats, clipped
 from vgg_sweep.localise.merging import merged
 from vgg_sweep.machine.device import Device
@@ -23,6 +22,7 @@ from vgg_sweep.predict.trained import TrainedNet
 from vgg_sweep.protocols.means import Protocol
 from vgg_sweep.protocols.passes import Pass, passes_of
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.score.batches import at_each_Q
 from vgg_sweep.score.localiser import Localiser, classifier_of
 from vgg_sweep.score.score import FORWARD_PX
 
@@ -81,19 +81,22 @@ def predict_boxes(
     with ThreadPoolExecutor(max(1, config.workers)) as pool:
         for batch in decoded_ahead(pool, paths, per_batch, largest_Q_px, config.data.exif_rotation):
             images = [prediction.image for prediction in batch if prediction.image is not None]
-            found = iter(_found(localiser, images, passes, num_guesses))
+            found = iter(_found(pool, localiser, images, passes, num_guesses))
             for each in batch:
                 guesses = next(found) if each.image is not None else []
                 yield BoxPrediction(each.path, each.image, guesses, each.error)
 
 
 def _found(
-    localiser: Localiser, images: Sequence[Image.Image], passes: Sequence[Pass], num_guesses: int
+    pool: ThreadPoolExecutor,
+    localiser: Localiser,
+    images: Sequence[Image.Image],
+    passes: Sequence[Pass],
+    num_guesses: int,
 ) -> list[list[Guess]]:
     boxes: list[list[NDArray[np.float32]]] = [[] for _ in images]
     scores: list[list[NDArray[np.float32]]] = [[] for _ in images]
-    for each in passes:
-        images_HWC = [rescaled(image, each.Q, localiser.preprocessing.interpolation) for image in images]
+    for each, images_HWC in at_each_Q(pool, images, passes, localiser.preprocessing.interpolation):
         predicted = localiser.predicted(images_HWC, [image.size for image in images], each)
         for number, (boxes_PK4, scores_PK) in enumerate(predicted):
             boxes[number].append(boxes_PK4)

@@ -5,13 +5,15 @@ Axes: N images, P crops of an image, C colours, H W pixels, K what the net says 
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 
 from vgg_sweep.errors import RunError
-from vgg_sweep.images.views.crops import views
+from vgg_sweep.images.views.crops import rescaled, views
 from vgg_sweep.machine.device import Device
 from vgg_sweep.protocols.passes import Pass
 
@@ -44,6 +46,18 @@ def ahead(
     finally:
         for future in following:
             future.cancel()
+
+
+def at_each_Q(
+    pool: ThreadPoolExecutor, images: Sequence[Image.Image], passes: Iterable[Pass], interpolation: str
+) -> Iterator[tuple[Pass, list[np.ndarray]]]:
+    """Each pass with the images rescaled to its Q, which is done once for all passes of that Q."""
+    by_Q: dict[int, list[Pass]] = {}
+    for each in passes:
+        by_Q.setdefault(each.Q, []).append(each)
+    for Q in sorted(by_Q):
+        images_HWC = list(pool.map(partial(rescaled, Q_px=Q, interpolation=interpolation), images))
+        yield from ((each, images_HWC) for each in by_Q[Q])
 
 
 def over_views(of_views: OfViews, images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int) -> np.ndarray:

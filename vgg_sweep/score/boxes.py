@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet
-from vgg_sweep.images.views.crops import rescaled, usable_or_none
+from vgg_sweep.images.views.crops import usable_or_none
 from vgg_sweep.localise.stored import truth_arrays
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
@@ -25,6 +25,7 @@ from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.files import sha256_of, write_json
 from vgg_sweep.runs.progress import Reporter
+from vgg_sweep.score.batches import at_each_Q
 from vgg_sweep.score.localiser import MOST_CLASSES, NUM_KEPT, Localiser, kept_classes
 from vgg_sweep.score.manifest import begun, enter, leave_out
 from vgg_sweep.score.parts import Parts, origin, save
@@ -79,20 +80,17 @@ def _fill(parts: Parts[Pass], localiser: Localiser, images: ImageSet, reporter: 
         found = list(pool.map(usable, own))
         decoded = [image for image in found if image is not None]
         sizes_px = [image.size for image in decoded]
-        for Q in sorted({each.Q for each in todo}):
-            rescale = partial(rescaled, Q_px=Q, interpolation=localiser.preprocessing.interpolation)
-            images_HWC = list(pool.map(rescale, decoded))
-            for each in [each for each in todo if each.Q == Q]:
-                predicted = iter(localiser.predicted(images_HWC, sizes_px, each))
-                rows = [
-                    _kept(*next(predicted), int(images.val.labels_N[index])) if image is not None else None
-                    for index, image in zip(own, found, strict=True)
-                ]
-                gathered = {name: ranks.gather(array) for name, array in _stacked(rows, localiser).items()}
-                if ranks.is_first:
-                    save(parts.file(each, chunk), gathered)  # type: ignore[arg-type]
-                ranks.share_stop(reporter)
-                reporter.check_stop()
+        for each, images_HWC in at_each_Q(pool, decoded, todo, localiser.preprocessing.interpolation):
+            predicted = iter(localiser.predicted(images_HWC, sizes_px, each))
+            rows = [
+                _kept(*next(predicted), int(images.val.labels_N[index])) if image is not None else None
+                for index, image in zip(own, found, strict=True)
+            ]
+            gathered = {name: ranks.gather(array) for name, array in _stacked(rows, localiser).items()}
+            if ranks.is_first:
+                save(parts.file(each, chunk), gathered)  # type: ignore[arg-type]
+            ranks.share_stop(reporter)
+            reporter.check_stop()
 
     with ThreadPoolExecutor(max(1, localiser.config.workers)) as pool:
         parts.fill(make, reporter)

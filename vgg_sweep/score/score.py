@@ -22,7 +22,7 @@ from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.check.order import order_hint
 from vgg_sweep.images.sets.splits import ImageSet
-from vgg_sweep.images.views.crops import rescaled, usable_or_none
+from vgg_sweep.images.views.crops import usable_or_none
 from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
@@ -33,7 +33,7 @@ from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
-from vgg_sweep.score.batches import on_device, over_views
+from vgg_sweep.score.batches import at_each_Q, on_device, over_views
 from vgg_sweep.score.cost import macs
 from vgg_sweep.score.manifest import begun, check_same_arithmetic, enter, leave_out
 from vgg_sweep.score.parts import Parts, origin, save
@@ -118,18 +118,13 @@ class _Scorer:
         usable = partial(usable_or_none, self.images.val, Q_px=largest_Q(self.config, parts.wanted))
         found = list(pool.map(usable, self.ranks.share(chunk)))
         decoded, is_there_N = [image for image in found if image is not None], [image is not None for image in found]
-        for Q in sorted({each.Q for each in todo}):
-            rescale = partial(rescaled, Q_px=Q, interpolation=self.preprocessing.interpolation)
-            images_HWC = list(pool.map(rescale, decoded))
-            for each in [each for each in todo if each.Q == Q]:
-                there_NK = pass_posteriors(
-                    self.net, images_HWC, each, self.config.crop, self.preprocessing, self.device
-                )
-                own_NK = np.full((len(found), len(self.images.classes)), LEFT_OUT, np.float32)
-                own_NK[is_there_N] = there_NK.reshape(-1, len(self.images.classes))  # which may be none
-                if (posteriors_NK := self.ranks.gather(own_NK)) is not None:
-                    save(parts.file(each, chunk), posteriors_NK)
-                    write_json(parts.folder / CLOCK, {"seconds": time.monotonic() - began})
+        for each, images_HWC in at_each_Q(pool, decoded, todo, self.preprocessing.interpolation):
+            there_NK = pass_posteriors(self.net, images_HWC, each, self.config.crop, self.preprocessing, self.device)
+            own_NK = np.full((len(found), len(self.images.classes)), LEFT_OUT, np.float32)
+            own_NK[is_there_N] = there_NK.reshape(-1, len(self.images.classes))  # which may be none
+            if (posteriors_NK := self.ranks.gather(own_NK)) is not None:
+                save(parts.file(each, chunk), posteriors_NK)
+                write_json(parts.folder / CLOCK, {"seconds": time.monotonic() - began})
             self.ranks.share_stop(self.reporter)
             self.reporter.check_stop()
 

@@ -63,9 +63,7 @@ def only_with_boxes(images: ImageSet, boxes: SetBoxes, note: Callable[[str], Non
     if len(rows) == len(train):
         return images, boxes
     note(f"{len(train) - len(rows):,} of {len(train):,} training images have no box of their class and are left out")
-    ids, stored = [train.ids[int(row)] for row in rows], train.stored
-    taught = Split(ids, train.labels_N[rows], lambda index: stored(int(rows[index])), train.settings)
-    return replace(images, train=taught), replace(boxes, train=boxes.train.chosen(rows))
+    return replace(images, train=train.chosen(rows)), replace(boxes, train=boxes.train.chosen(rows))
 
 
 def validate_boxes(learner: Learner, split: Split, boxes: Boxes) -> float:

@@ -23,7 +23,7 @@ from vgg_sweep.images.sets.imagenet import BASES
 from vgg_sweep.images.sets.index import LOOKED_AT, ProgressCallback, stamp_of
 from vgg_sweep.images.sets.labels import image_number
 from vgg_sweep.images.sets.matching import Fault, SetBoxes, fingerprint, matched_boxes
-from vgg_sweep.images.sets.splits import ImageSet, Split
+from vgg_sweep.images.sets.splits import ImageSet, Split, spaced
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.folder import waiting_lock
@@ -87,7 +87,7 @@ def _inner_stamps(path: Path) -> list[object]:
         return []
     folders: list[Path] = []
     found = [entry.path for _, _, entry in files(path, folders.append)]
-    looked_at = {found[row] for row in np.linspace(0, len(found) - 1, min(LOOKED_AT, len(found)), dtype=np.int64)}
+    looked_at = {found[row] for row in spaced(len(found), LOOKED_AT)}
     return [[str(inner), stamp_of(Path(inner))] for inner in sorted([*map(str, folders), *looked_at])]
 
 

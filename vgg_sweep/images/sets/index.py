@@ -18,7 +18,7 @@ import numpy as np
 
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import Stored, Stretch
-from vgg_sweep.images.sets.splits import ImageSet, Split
+from vgg_sweep.images.sets.splits import ImageSet, Split, spaced
 from vgg_sweep.runs.files import read_json, temporary_path, write_json
 from vgg_sweep.runs.folder import waiting_lock
 
@@ -299,7 +299,7 @@ def stamp_of(path: Path) -> list[int]:
 
 
 def _has_changed(entries: Entries, containers: list[str]) -> bool:
-    for index in np.unique(np.linspace(0, len(entries) - 1, min(LOOKED_AT, len(entries)), dtype=np.int64)):
+    for index in spaced(len(entries), LOOKED_AT):
         if entries.offsets_N[index] == WHOLE_FILE:
             file = Path(containers[entries.containers_N[index]], entries.ids[int(index)].rpartition("/")[2])
             if file.stat().st_size != entries.bytes_N[index]:

@@ -44,6 +44,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def chosen(self, rows_N: np.ndarray) -> "Split":
+        """Some of the images, by their rows."""
+        ids, stored = [self.ids[int(row)] for row in rows_N], self.stored
+        return Split(ids, self.labels_N[rows_N], lambda index: stored(int(rows_N[index])), self.settings)
+
     def size_px(self, index: int) -> tuple[int, int]:
         """Width and height of the image at `index`, from its header. Raises as `image` does."""
         with self.named(index):
@@ -97,7 +102,7 @@ class Split:
     def _decoded_bytes(self) -> float:
         """Estimated from some images."""
         sizes_px = []
-        for index in np.unique(np.linspace(0, len(self) - 1, NUM_SIZED, dtype=int)):
+        for index in spaced(len(self), NUM_SIZED):
             try:
                 sizes_px.append(self.size_px(int(index)))
             except BadImage:
@@ -158,7 +163,7 @@ def contents(split: Split) -> str:
     Raises `RunError` naming an image that its disk does not give.
     """
     digest = hashlib.sha256()
-    for index in np.unique(np.linspace(0, len(split) - 1, min(SAMPLED, len(split)), dtype=np.int64)).tolist():
+    for index in spaced(len(split), SAMPLED).tolist():
         with split.named(index):
             match split.stored(index):
                 case Path() as path:
@@ -179,11 +184,11 @@ def _middle(stretch: Stretch) -> bytes:
 
 def sampled(images: ImageSet, num_train: int, num_val: int) -> ImageSet:
     """At most so many training and validation images, evenly spaced in their order; all classes stay."""
-    train, val = _spaced(images.train, num_train), _spaced(images.val, num_val)
+    numbers = ((images.train, num_train), (images.val, num_val))
+    train, val = (split.chosen(spaced(len(split), number)) for split, number in numbers)
     return replace(images, train=train, val=val, fingerprint=f"{images.fingerprint} by {num_train} and {num_val}")
 
 
-def _spaced(split: Split, number: int) -> Split:
-    rows = np.unique(np.linspace(0, len(split) - 1, min(number, len(split)), dtype=int))
-    ids, stored = [split.ids[int(row)] for row in rows], split.stored
-    return Split(ids, split.labels_N[rows], lambda index: stored(int(rows[index])), split.settings)
+def spaced(length: int, number: int) -> np.ndarray:
+    """At most so many of the rows 0 to `length`, evenly spaced."""
+    return np.unique(np.linspace(0, length - 1, min(number, length), dtype=np.int64))
