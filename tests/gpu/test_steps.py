@@ -8,6 +8,12 @@ import pytest
 import torch
 
 from tests.gpu.nets import LAYOUTS, LAYOUTS_HERE, TYPES, TYPES_HERE, batch, config, learner, losses, weights
+from vgg_sweep.images.sets.splits import Split
+from vgg_sweep.images.views.augment import draw_epoch
+from vgg_sweep.images.views.loader import Loader
+from vgg_sweep.images.views.on_device import kept_on_device
+from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.progress import Reporter
 
 OFF = {"fp32": 0.01, "tf32": 0.2, "bf16": 0.4, "fp16": 0.2}
 """How far a step may lie from that of fp32, as a share of it: what ReLU or a pool decides otherwise counts whole, so
@@ -115,3 +121,14 @@ def test_gradients_of_large_convolutions_do_not_depend_on_the_layout(tmp_path: P
         found[layout] = losses(made, 2, batch(4, 64)), weights(made)
     np.testing.assert_allclose(found["nchw"][0], found["channels-last"][0], rtol=1e-4)
     np.testing.assert_allclose(found["nchw"][1], found["channels-last"][1], atol=1e-4)
+
+
+def test_views_made_on_the_gpu_are_the_loaders(tmp_path: Path, cuda: torch.device) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 96, 160, 3), dtype=np.uint8)
+    split = Split(list(map(str, range(200))), np.arange(200), lambda index: images[index])
+    draws, loader = draw_epoch(200, (73, 146), 0, 0), Loader(96, 64, 2, 60)
+    source = kept_on_device(loader, split, cuda, Reporter(RunFolder(tmp_path), live=False))
+    assert source is not loader
+    for one, other in zip(source.batches(split, draws, 0), loader.batches(split, draws, 0), strict=True):
+        assert one.images_NCHW.device.type == "cuda" and torch.equal(one.images_NCHW.cpu(), other.images_NCHW)

@@ -143,9 +143,10 @@ class Data:
     """
     decode: str = setting("exact", choices=("exact",), dropped=("scaled",))
     """Of runs made before `scaled` was dropped; nothing trains with it."""
-    cache: str = work("auto", choices=("auto", "memory", "none"), dropped=("packed",))
+    cache: str = work("auto", choices=("auto", "memory", "device", "none"), dropped=("packed",))
     """`auto`: decoded images stay in memory if all of the split take a small share of it; `memory`: they stay; `none`.
-    `packed` was dropped and stands in the settings of runs made before.
+    `device`, on a GPU under `auto` too: training images of one size stay where the net is, and their views, the same,
+    are made there. `packed` was dropped and stands in the settings of runs made before.
     """
     fractals: Fractals = field(default_factory=Fractals)
 

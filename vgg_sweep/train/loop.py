@@ -14,6 +14,7 @@ from vgg_sweep.images.check.order import order_doubt
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.views.augment import draw_epoch
 from vgg_sweep.images.views.loader import Batch, Loader
+from vgg_sweep.images.views.on_device import kept_on_device
 from vgg_sweep.machine.device import Device
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.methods import scaled_px
@@ -89,10 +90,11 @@ class Loop:
             targets=self.task.targets,
             filter=self.learner.preprocessing.interpolation,
         )
+        source = kept_on_device(loader, train, self.learner.device.place, self.reporter)
         epoch, first = divmod(self.state.step, self.budget.steps_per_epoch)
         while True:
             draws = draw_epoch(len(train), S_px, config.seed, epoch, self.learner.stream)
-            yield from loader.batches(train, draws, first)
+            yield from source.batches(train, draws, first)
             epoch, first = epoch + 1, 0
 
     def _take_step(self, batches: Generator[Batch]) -> None:

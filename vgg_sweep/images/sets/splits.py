@@ -6,7 +6,7 @@ Axes: N images of a split, C = 3 colours.
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -89,7 +89,8 @@ class Split:
         """
         if self.settings.cache == "none":
             return False
-        needed_bytes, free_bytes = self._decoded_bytes(), free_memory_bytes()
+        areas_px = [width * height for width, height in self.some_sizes_px()]
+        needed_bytes, free_bytes = BYTES_PER_PX * len(self) * float(np.mean(areas_px or [0])), free_memory_bytes()
         if self.settings.cache == "memory":
             if needed_bytes > free_bytes:
                 raise RunError(
@@ -99,15 +100,13 @@ class Split:
             return True
         return needed_bytes < MEMORY_SHARE * free_bytes
 
-    def _decoded_bytes(self) -> float:
-        """Estimated from some images."""
+    def some_sizes_px(self) -> list[tuple[int, int]]:
+        """Width and height of some images, to estimate what all are."""
         sizes_px = []
         for index in spaced(len(self), NUM_SIZED):
-            try:
+            with suppress(BadImage):
                 sizes_px.append(self.size_px(int(index)))
-            except BadImage:
-                continue
-        return BYTES_PER_PX * len(self) * float(np.mean([width * height for width, height in sizes_px] or [0]))
+        return sizes_px
 
     @contextmanager
     def named(self, index: int) -> Iterator[None]:

@@ -86,10 +86,7 @@ class Loader:
         pool = _Threads(self.workers)
         ahead: deque[_Ordered] = deque()
         try:
-            for start in range(first * self.batch_size, len(split), self.batch_size):
-                indices = draws.order_N[start : start + self.batch_size]
-                if self.wraps:
-                    indices = draws.order_N[torch.arange(start, start + self.batch_size) % len(split)]
+            for indices in self.indices(draws, first):
                 ahead.append(self._order(split, draws, indices, pool))
                 if len(ahead) > BATCHES_AHEAD:
                     yield self._batch(split, draws, ahead.popleft())
@@ -97,6 +94,14 @@ class Loader:
                 yield self._batch(split, draws, ahead.popleft())
         finally:
             pool.close()
+
+    def indices(self, draws: Draws, first: int) -> Iterator[torch.Tensor]:
+        """The images of each effective batch from number `first` on."""
+        num_images = len(draws.order_N)
+        for start in range(first * self.batch_size, num_images, self.batch_size):
+            end = start + self.batch_size
+            places = torch.arange(start, end if self.wraps else min(end, num_images))
+            yield draws.order_N[places % num_images]
 
     def _order(self, split: Split, draws: Draws, indices: torch.Tensor, pool: "_Threads") -> _Ordered:
         """Have the views of this process made, each straight into the batch's memory."""
