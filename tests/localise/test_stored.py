@@ -56,7 +56,7 @@ def test_damage_is_told(predictions: Predictions) -> None:
         predictions.read("dense", 73, False)
     manifest = predictions.folder / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"truth"', '"lies"'))
-    with pytest.raises(RunError, match="is not a whole manifest of boxes"):
+    with pytest.raises(RunError, match="is not a whole manifest"):
         _ = Predictions(predictions.folder, "again").manifest
 
 

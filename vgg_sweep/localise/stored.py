@@ -5,11 +5,9 @@ classes that are kept of an image, best first by the classification net.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
 from vgg_sweep.localise.boxes import Boxes
-
-FORMAT = 1
+from vgg_sweep.protocols.scored import Scored
 
 
 @dataclass(frozen=True)
@@ -62,52 +59,14 @@ def truth_arrays(
     }
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """The predicted boxes of one run on disk. `redo` is the command that makes them again."""
+class Predictions(Scored):
+    """The predicted boxes of one run on disk."""
 
-    folder: Path
-    redo: str
+    besides = ("truth",)
 
     @property
     def are_there(self) -> bool:
         return (self.folder / "manifest.json").exists()
-
-    @cached_property
-    def _manifest_bytes(self) -> bytes:
-        return (self.folder / "manifest.json").read_bytes()
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Of the manifest, which holds the hashes of all files."""
-        return hashlib.sha256(self._manifest_bytes).hexdigest()
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """Raises `RunError` if it is not whole."""
-        try:
-            manifest = dict(json.loads(self._manifest_bytes))
-            _ = [manifest[name] for name in ("classes", "images", "labels", "files", "truth")]
-            if manifest["format"] != FORMAT:
-                raise ValueError(f"format {manifest['format']}")
-            for entry in [*manifest["files"], manifest["truth"]]:
-                if Path(entry["file"]).name != entry["file"]:
-                    raise ValueError(f"{entry['file']!r} is in another folder")
-            return manifest
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{self.folder / 'manifest.json'} is not a whole manifest of boxes ({error!r}); remove it and make it "
-                f"again: {self.redo}"
-            ) from error
-
-    @cached_property
-    def labels_N(self) -> NDArray[np.int64]:
-        return np.array(self.manifest["labels"], np.int64)
-
-    @cached_property
-    def files(self) -> dict[tuple[str, int, bool], dict[str, Any]]:
-        """(method, Q, flip) -> its entry in the manifest."""
-        return {(entry["method"], entry["Q"], entry["flip"]): entry for entry in self.manifest["files"]}
 
     def passes(self, method: str, scales_px: Sequence[int]) -> list[PassBoxes] | None:
         """The passes of a method at some Q, with all the flips that are there; None unless each Q is."""

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
 from vgg_sweep.protocols.methods import METHODS, averaged
+from vgg_sweep.protocols.scored import Scored
 
 CHUNK_ELEMENTS = 2**20
 """Posteriors are read this many numbers at a time, so memory does not grow with the number of images."""
@@ -31,16 +31,8 @@ class Protocol:
     test_scales: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Posteriors:
-    """The posteriors of one run on disk. `redo` is the command that computes them again."""
-
-    folder: Path
-    redo: str
-
-    @cached_property
-    def _manifest_bytes(self) -> bytes:
-        return (self.folder / "manifest.json").read_bytes()
+class Posteriors(Scored):
+    """The posteriors of one run on disk."""
 
     @cached_property
     def manifest_stat(self) -> list[int]:
@@ -65,66 +57,13 @@ class Posteriors:
         """Of the manifest, which holds the hashes of all posteriors."""
         if self.remembered.get("manifest_stat") == self.manifest_stat:
             return str(self.remembered.get("fingerprint"))
-        return hashlib.sha256(self._manifest_bytes).hexdigest()
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        try:
-            manifest = dict(json.loads(self._manifest_bytes))
-            _ = [manifest[name] for name in ("classes", "images", "labels", "files")]
-            for entry in manifest["files"]:
-                if Path(entry["file"]).name != entry["file"]:
-                    raise ValueError(f"{entry['file']!r} is in another folder")
-            return manifest
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{self.folder / 'manifest.json'} is not a whole manifest ({error!r}); {self._anew}"
-            ) from error
-
-    @property
-    def _anew(self) -> str:
-        """What to do where there is no single file to be made again."""
-        return f"remove {self.folder / 'manifest.json'} and make it again: {self.redo}"
-
-    @cached_property
-    def labels_N(self) -> NDArray[np.int64]:
-        """Raises `RunError` if there is no image or a label is not one of the classes."""
-        labels_N = np.array(self.manifest["labels"], dtype=np.int64)
-        if len(labels_N) == 0:
-            raise RunError(f"{self.folder} holds the posteriors of 0 images; check the validation set, {self._anew}")
-        if labels_N.min() < 0 or labels_N.max() >= self.num_classes:
-            raise RunError(
-                f"{self.folder} has labels {labels_N.min()} to {labels_N.max()} for {self.num_classes} classes; "
-                f"{self._anew}"
-            )
-        if len(labels_N) != len(self.manifest["images"]):
-            raise RunError(
-                f"{self.folder} has {len(self.manifest['images'])} images and {len(labels_N)} labels; {self._anew}"
-            )
-        return labels_N
-
-    @property
-    def num_images(self) -> int:
-        return len(self.labels_N)
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.manifest["classes"])
+        return super().fingerprint
 
     @cached_property
     def scored_on(self) -> str:
         """Fingerprint of the images, labels and classes: runs that share it can be compared image by image."""
         parts = [self.manifest[name] for name in ("images", "labels", "classes")]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    @cached_property
-    def files(self) -> dict[tuple[str, int, bool], str]:
-        """(method, Q, flip) -> file name."""
-        return {(entry["method"], entry["Q"], entry["flip"]): entry["file"] for entry in self.manifest["files"]}
-
-    @cached_property
-    def _sha256(self) -> dict[str, str]:
-        return {entry["file"]: entry["sha256"] for entry in self.manifest["files"]}
 
     @cached_property
     def _hashed(self) -> dict[str, tuple[Any, int]]:
@@ -144,7 +83,8 @@ class Posteriors:
         """Some rows of one file, [rows, K]. Raises `RunError` if it is missing, cut off or of another shape, and, once
         all rows were read in their order, if it is not the file that was scored.
         """
-        path = self.folder / self.files[method, Q, flip]
+        entry = self.files[method, Q, flip]
+        path = self.folder / entry["file"]
         try:
             posteriors_NK = np.load(path, mmap_mode="r")
         except FileNotFoundError as error:
@@ -160,11 +100,12 @@ class Posteriors:
                 f"remove it and make it again: {self.redo}"
             )
         some_NK = posteriors_NK[rows]
-        self._verify(path, some_NK, rows, header_bytes=posteriors_NK.offset)
+        self._verify(entry, some_NK, rows, header_bytes=posteriors_NK.offset)
         return np.asarray(some_NK, dtype=np.float64)
 
-    def _verify(self, path: Path, some_NK: NDArray[np.floating], rows: slice, header_bytes: int) -> None:
+    def _verify(self, entry: dict[str, Any], some_NK: NDArray[np.floating], rows: slice, header_bytes: int) -> None:
         """Hash a file while it is read for its posteriors anyway, and compare at its end."""
+        path = self.folder / entry["file"]
         if rows.start == 0:
             with open(path, "rb") as file:
                 self._hashed[path.name] = hashlib.sha256(file.read(header_bytes)), 0
@@ -173,7 +114,7 @@ class Posteriors:
             return
         sha256.update(some_NK)
         self._hashed[path.name] = sha256, rows.stop
-        if rows.stop == self.num_images and sha256.hexdigest() != self._sha256[path.name]:
+        if rows.stop == self.num_images and sha256.hexdigest() != entry["sha256"]:
             raise RunError(
                 f"{path} is not the file that was scored: its sha256 is not that in manifest.json; "
                 f"remove it and make it again: {self.redo}"

@@ -77,7 +77,7 @@ def _pack_run(bundle: zipfile.ZipFile, inside: str, run: ReportedRun, with_poste
         return
     if not run.has_posteriors:
         raise ConfigError("a bundle without posteriors can only be packed again with --errors-only.")
-    for name in sorted(run.posteriors.files.values()):
+    for name in sorted(entry["file"] for entry in run.posteriors.files.values()):
         info = _info(f"{inside}/posteriors/{name}", zipfile.ZIP_STORED)  # digits of floats hardly shrink
         with open(here / name, "rb") as source, bundle.open(info, "w", force_zip64=True) as target:
             shutil.copyfileobj(source, target)

@@ -1,0 +1,86 @@
+"""What the scoring of a run leaves on disk: a manifest of the images, and of a file for each pass."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_sweep.errors import RunError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A folder with `manifest.json` and what that names. `redo` is the command that makes it again. Axis: N images."""
+
+    folder: Path
+    redo: str
+    besides: ClassVar[tuple[str, ...]] = ()
+    """Entries of the manifest that name a file beside those of the passes."""
+
+    @cached_property
+    def _manifest_bytes(self) -> bytes:
+        return (self.folder / "manifest.json").read_bytes()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the manifest, which holds the hashes of all files."""
+        return hashlib.sha256(self._manifest_bytes).hexdigest()
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Raises `RunError` if it is not whole."""
+        try:
+            manifest = dict(json.loads(self._manifest_bytes))
+            if manifest["format"] != FORMAT:
+                raise ValueError(f"format {manifest['format']}")
+            _ = [manifest[name] for name in ("classes", "images", "labels")]
+            for entry in [*manifest["files"], *(manifest[name] for name in self.besides)]:
+                if Path(entry["file"]).name != entry["file"]:
+                    raise ValueError(f"{entry['file']!r} is in another folder")
+            return manifest
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.folder / 'manifest.json'} is not a whole manifest ({error!r}); {self._anew}"
+            ) from error
+
+    @property
+    def _anew(self) -> str:
+        """What to do where there is no single file to be made again."""
+        return f"remove {self.folder / 'manifest.json'} and make it again: {self.redo}"
+
+    @cached_property
+    def labels_N(self) -> NDArray[np.int64]:
+        """Raises `RunError` if there is no image or a label is not one of the classes."""
+        labels_N = np.array(self.manifest["labels"], dtype=np.int64)
+        if len(labels_N) == 0:
+            raise RunError(f"{self.folder} is of 0 images; check the validation set, {self._anew}")
+        if labels_N.min() < 0 or labels_N.max() >= self.num_classes:
+            raise RunError(
+                f"{self.folder} has labels {labels_N.min()} to {labels_N.max()} for {self.num_classes} classes; "
+                f"{self._anew}"
+            )
+        if len(labels_N) != len(self.manifest["images"]):
+            raise RunError(
+                f"{self.folder} has {len(self.manifest['images'])} images and {len(labels_N)} labels; {self._anew}"
+            )
+        return labels_N
+
+    @property
+    def num_images(self) -> int:
+        return len(self.labels_N)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.manifest["classes"])
+
+    @cached_property
+    def files(self) -> dict[tuple[str, int, bool], dict[str, Any]]:
+        """(method, Q, flip) -> its entry in the manifest."""
+        return {(entry["method"], entry["Q"], entry["flip"]): entry for entry in self.manifest["files"]}
