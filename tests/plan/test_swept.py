@@ -1,3 +1,4 @@
+from vgg_sweep.plan.commands import settings
 from vgg_sweep.plan.swept import FEW, few, swept, whole
 
 
@@ -24,3 +25,13 @@ def test_many_settings_have_no_columns() -> None:
     names = ("recipe.lr", "recipe.dropout", "recipe.momentum", "recipe.epochs", "recipe.batch_size")
     assert few([dict.fromkeys(names[:FEW], 0.3), {}])[0] == dict.fromkeys(names[:FEW], 0.3)
     assert few([dict.fromkeys(names, 0.3), {}]) == [{}, {}]
+
+
+def test_settings_of_boxes_are_of_runs_that_localise() -> None:
+    """Also where they are the default, 0.001."""
+    config = {"crop": 64, "localise": {"lr": 0.001, "epochs": 5.0}}
+    classifies, localises = settings(config | {"task": "classify"}), settings(config | {"task": "localise"})
+    quick = settings(config | {"task": "localise", "localise": {"lr": 0.02, "epochs": 5.0}})
+    assert [each["localise.lr"] for each in swept([classifies, localises, quick])] == ["", 0.001, 0.02]
+    assert swept([classifies, localises]) == [{}, {}]
+    assert swept([localises, quick]) == [{"localise.lr": 0.001}, {"localise.lr": 0.02}]

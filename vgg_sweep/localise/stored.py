@@ -64,10 +64,6 @@ class Predictions(Scored):
 
     besides = ("truth",)
 
-    @property
-    def are_there(self) -> bool:
-        return (self.folder / "manifest.json").exists()
-
     def passes(self, method: str, scales_px: Sequence[int]) -> list[PassBoxes] | None:
         """The passes of a method at some Q, with all the flips that are there; None unless each Q is."""
         found = [(each, Q, flip) for each, Q, flip in sorted(self.files) if each == method and Q in scales_px]

@@ -18,6 +18,8 @@ from vgg_sweep.config.vocabulary import schema_fields
 
 _PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@-]*( [A-Za-z0-9_./@-]+)*")
 """Text that Hydra reads as it stands, unless it is a word such as `null`."""
+OF_BOXES = "localise."
+"""What the settings that only a run of task=localise has begin with."""
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -35,8 +37,10 @@ def schema_defaults() -> dict[str, Any]:
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the result of a run beside net, train scale and seed, by dotted name, where it is no default."""
-    return _settings(_shared(config))
+    """What decides the result of a run beside net, train scale and seed, by dotted name, where it is no default; of one
+    that localises all that says how.
+    """
+    return _settings(_shared(config), config.get("task", "classify"))
 
 
 def _shared(config: Mapping[str, Any]) -> str:
@@ -47,7 +51,7 @@ def _shared(config: Mapping[str, Any]) -> str:
 
 
 @cache
-def _settings(shared: str) -> dict[str, Any]:
+def _settings(shared: str, task: str) -> dict[str, Any]:
     known, values = schema_fields(), flat(json.loads(shared))
     unused = "data.fractals." if values.get("data.source") != "fractals" else "?"
     if values.get("start_from") is not None:
@@ -55,7 +59,8 @@ def _settings(shared: str) -> dict[str, Any]:
     return {
         name: value
         for name, value in values.items()
-        if name in known and known[name].rules.decides(value) and value != known[name].default
+        if name in known and known[name].rules.decides(value)
+        if value != known[name].default or (task == "localise" and name.startswith(OF_BOXES))
         if not name.startswith(unused)
     }
 

@@ -13,15 +13,18 @@ Settings = Mapping[str, Any]
 
 
 def whole(runs: Sequence[Settings]) -> list[dict[str, Any]]:
-    """The value of every setting that is no default in some run, for each run; by name, in one order for all."""
-    names, defaults = sorted({name for each in runs for name in each}), commands.schema_defaults()
-    return [{name: each.get(name, defaults.get(name)) for name in names} for each in runs]
+    """The value of every setting that is no default in some run, for each run; by name, in one order for all. A run
+    that classifies has none of those of boxes.
+    """
+    names = sorted({name for each in runs for name in each})
+    defaults = {n: "" if n.startswith(commands.OF_BOXES) else commands.schema_defaults().get(n) for n in names}
+    return [{name: each.get(name, defaults[name]) for name in names} for each in runs]
 
 
 def swept(runs: Sequence[Settings]) -> list[dict[str, Any]]:
-    """The same, of those settings only that have several values among the runs."""
+    """The same, of those settings only that have several values among the runs that have them."""
     values = whole(runs)
-    several = [name for name in (values[0] if values else ()) if len({str(each[name]) for each in values}) > 1]
+    several = [name for name in (values[0] if values else ()) if len({str(each[name]) for each in values} - {""}) > 1]
     return [{name: each[name] for name in several} for each in values]
 
 

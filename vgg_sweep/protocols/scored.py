@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,10 @@ class Scored:
     besides: ClassVar[tuple[str, ...]] = ()
     """Entries of the manifest that name a file beside those of the passes."""
 
+    @property
+    def are_there(self) -> bool:
+        return (self.folder / "manifest.json").exists()
+
     @cached_property
     def _manifest_bytes(self) -> bytes:
         return (self.folder / "manifest.json").read_bytes()
@@ -41,14 +46,22 @@ class Scored:
             if manifest["format"] != FORMAT:
                 raise ValueError(f"format {manifest['format']}")
             _ = [manifest[name] for name in ("classes", "images", "labels")]
-            for entry in [*manifest["files"], *(manifest[name] for name in self.besides)]:
-                if Path(entry["file"]).name != entry["file"]:
-                    raise ValueError(f"{entry['file']!r} is in another folder")
+            for name in self._file_names(manifest):
+                if Path(name).name != name:
+                    raise ValueError(f"{name!r} is in another folder")
             return manifest
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.folder / 'manifest.json'} is not a whole manifest ({error!r}); {self._anew}"
             ) from error
+
+    def _file_names(self, manifest: Mapping[str, Any]) -> list[str]:
+        return sorted(entry["file"] for entry in [*manifest["files"], *(manifest[name] for name in self.besides)])
+
+    @property
+    def file_names(self) -> list[str]:
+        """Of all that the manifest names."""
+        return self._file_names(self.manifest)
 
     @property
     def _anew(self) -> str:

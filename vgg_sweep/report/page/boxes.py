@@ -16,9 +16,9 @@ TRUTH, GUESS, EDGE = "#ffffff", "#ff8c00", "#000000"
 
 
 def box_galleries(sweep: Sweep) -> list[Gallery]:
-    """Of the sweep's run with the lowest error of Table 8; empty without localisation runs."""
+    """Of the sweep's run with the lowest error of Table 8; empty without localisation runs whose boxes are at hand."""
     errors = sweep.localised.errors
-    if errors.empty:
+    if errors.empty or (sweep.bundle is not None and not sweep.bundle.has_posteriors):
         return []
     of_nets = errors[(errors["rule"] == "centre") & (errors["what"] == OF_TRUE_CLASS) & (errors["control"] == "")]
     best = of_nets["run_id"].iloc[int(of_nets["error"].argmin())]

@@ -3,7 +3,8 @@
     bundle.json                         format, version, names of the sweeps, fusions asked for, with posteriors or not
     0/<run id>/                         config.yaml, record.json, metrics.csv, status.json (the state alone)
     0/<run id>/posteriors/              manifest.json, and the posteriors; without them their errors.json
-    0/fusions/                          without posteriors: errors of the fusions
+    0/<run id>/boxes/                   of a run that localises instead: manifest.json, and the boxes
+    0/fusions/, 0/localised/            without these: errors of the fusions, and of the boxes
 
 With the posteriors a report of the bundle computes every error anew. The same runs give the same bytes.
 """
@@ -20,7 +21,9 @@ from typing import Any
 
 from vgg_sweep import __version__
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.protocols.means import Posteriors
 from vgg_sweep.report.results.errors import ReportedRun, as_file
+from vgg_sweep.report.results.localised import BoxRun, is_localised
 from vgg_sweep.report.results.results import Bundle, Source, Sweep
 from vgg_sweep.runs.files import atomic_path, printable
 
@@ -32,9 +35,9 @@ _RUN_FILES = ("config.yaml", "record.json", "metrics.csv")
 
 _EXPECTED = re.compile(
     r"bundle\.json"
-    r"|\d+/fusions/[0-9a-f]+\.json"
+    r"|\d+/(fusions|localised)/[0-9a-f]+\.json"
     r"|\d+/(?!\.)[^/\\]+/(config\.yaml|record\.json|metrics\.csv|status\.json"
-    r"|posteriors/(?!\.)[^/\\]+\.(json|npy))"
+    r"|(posteriors|boxes)/(?!\.)[^/\\]+\.(json|npy|npz))"
 )
 """The names that a bundle may hold; none leads out of the folder it is unpacked into."""
 
@@ -55,11 +58,12 @@ def pack(file: Path, sweeps: Sequence[Sweep], fuse: Sequence[str], with_posterio
     with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w") as bundle:
         _add(bundle, "bundle.json", _as_json(about))
         for number, sweep in enumerate(sweeps):
-            for run in sweep.runs:
+            for run in [*sweep.runs, *(each.run for each in sweep.localised.runs)]:
                 _pack_run(bundle, f"{number}/{run.folder.id}", run, with_posteriors)
             if not with_posteriors:
-                for path in sorted({score.kept_in for score in sweep.scores if score.kept_in}):
-                    _add(bundle, f"{number}/fusions/{path.name}", _kept(path))
+                kept = [score.kept_in for score in sweep.scores if score.kept_in]
+                for path in sorted({*kept, *sweep.localised.kept_in}):
+                    _add(bundle, f"{number}/{path.parent.name}/{path.name}", _kept(path))
 
 
 def _pack_run(bundle: zipfile.ZipFile, inside: str, run: ReportedRun, with_posteriors: bool) -> None:
@@ -68,18 +72,20 @@ def _pack_run(bundle: zipfile.ZipFile, inside: str, run: ReportedRun, with_poste
             _add(bundle, f"{inside}/{name}", path.read_bytes())
     state = run.folder.status().get("state", "not started")
     _add(bundle, f"{inside}/status.json", _as_json({"state": "at work when packed" if state == "running" else state}))
-    if not run.is_scored:
+    scored = BoxRun(run).predictions if is_localised(run) else run.posteriors
+    if not scored.are_there:
         return
-    here = run.folder.posteriors
-    _add(bundle, f"{inside}/posteriors/manifest.json", (here / "manifest.json").read_bytes())
+    inside = f"{inside}/{scored.folder.name}"
+    _add(bundle, f"{inside}/manifest.json", (scored.folder / "manifest.json").read_bytes())
     if not with_posteriors:
-        _add(bundle, f"{inside}/posteriors/errors.json", _as_json(as_file(run.posteriors.fingerprint, run.errors)))
+        if isinstance(scored, Posteriors):
+            _add(bundle, f"{inside}/errors.json", _as_json(as_file(run.posteriors.fingerprint, run.errors)))
         return
     if not run.has_posteriors:
         raise ConfigError("a bundle without posteriors can only be packed again with --errors-only.")
-    for name in sorted(entry["file"] for entry in run.posteriors.files.values()):
-        info = _info(f"{inside}/posteriors/{name}", zipfile.ZIP_STORED)  # digits of floats hardly shrink
-        with open(here / name, "rb") as source, bundle.open(info, "w", force_zip64=True) as target:
+    for name in scored.file_names:
+        info = _info(f"{inside}/{name}", zipfile.ZIP_STORED)  # digits of floats hardly shrink
+        with open(scored.folder / name, "rb") as source, bundle.open(info, "w", force_zip64=True) as target:
             shutil.copyfileobj(source, target)
 
 

@@ -95,6 +95,8 @@ class Localised:
     """A row for each net or union of nets, what is given, rule of Q, merging and seed; empty without such runs."""
     labels_by: dict[str, str]
     """Run id -> whose five guesses its boxes go with."""
+    kept_in: list[Path]
+    """The files that keep the errors."""
 
     @property
     def without(self) -> list[BoxRun]:
@@ -111,8 +113,8 @@ def any_boxes(every: Sequence[ReportedRun]) -> bool:
     return any(BoxRun(run).predictions.are_there for run in every if is_localised(run))
 
 
-def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequence[Score], merge: str) -> Localised:
-    """The errors of the sweep's localisation runs, merged by the rule `merge`, and by the others for comparison.
+def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequence[Score]) -> Localised:
+    """The errors of the sweep's localisation runs, merged by each rule.
 
     Raises `RunError` if predictions are damaged or of other images than those of their classifiers.
     """
@@ -123,15 +125,16 @@ def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequ
         for each in swept([run.settings for run in there])
     ]
     settings = dict(zip((run.id for run in there), labels, strict=True))
-    classifiers = {run.id: best_classifier(run, scores) for run in there}
     rows: list[dict[str, Any]] = []
+    labels_by: dict[str, str] = {}
+    kept_in: list[Path] = []
     for members, rule in _tasks(there, settings):
-        classifier = classifiers[members[0].id]
-        for row in _kept(sweep, members, rule, classifier, merge):
-            about = {"sweep": name, "settings": settings[members[0].id], "rule": rule} | _names(members, rule)
-            rows.append(about | row)
-    labels_by = {id: "" if score is None else said(score) for id, score in classifiers.items()}
-    return Localised(runs, _frame(rows), labels_by)
+        found, classifier, path = _kept(sweep, members, rule, classifiers(members[0], scores))
+        about = {"sweep": name, "settings": settings[members[0].id], "rule": rule} | _names(members, rule)
+        rows += [about | row for row in found]
+        kept_in.append(path)
+        labels_by |= {run.id: "" if classifier is None else said(classifier) for run in members}
+    return Localised(runs, _frame(rows), labels_by, kept_in)
 
 
 def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -183,19 +186,18 @@ def scales_of(members: Sequence[BoxRun], rule: str) -> tuple[tuple[int, ...], ..
 # --- the classifier whose guesses are taken ---
 
 
-def best_classifier(run: BoxRun, scores: Sequence[Score]) -> Score | None:
-    """The net or fusion of the sweep that errs least on the run's images, top-5 and then top-1; of the same seed if
-    there is one. None if the posteriors of none are at hand.
+def classifiers(run: BoxRun, scores: Sequence[Score]) -> list[Score]:
+    """The nets and fusions of the sweep that are scored on the run's images, of the same seed if there are any; first
+    those that err least, top-5 and then top-1.
     """
     manifest = run.predictions.manifest
     same = [
         score
         for score in scores
-        if score.runs[0].has_posteriors
-        and all(score.runs[0].posteriors.manifest[name] == manifest[name] for name in ("classes", "images", "labels"))
+        if all(score.runs[0].posteriors.manifest[name] == manifest[name] for name in ("classes", "images", "labels"))
     ]
     own_seed = [score for score in same if {each.seed for each in score.runs} == {run.run.seed}]
-    return min(own_seed or same, key=lambda score: ((score.top5 or score.top1).count, score.top1.count), default=None)
+    return sorted(own_seed or same, key=lambda score: ((score.top5 or score.top1).count, score.top1.count))
 
 
 def said(score: Score) -> str:
@@ -222,18 +224,23 @@ def _scales(run: ReportedRun, score: Score) -> tuple[int, ...]:
 
 
 def _kept(
-    sweep: Path, members: Sequence[BoxRun], rule: str, classifier: Score | None, merge: str
-) -> list[dict[str, Any]]:
-    """The rows of one task, computed once and then read from the sweep's `localised/`."""
-    by = [run.posteriors.fingerprint for run in classifier.runs] if classifier else []
-    asked = [by, classifier and said(classifier), rule, merge, *(run.predictions.fingerprint for run in members)]
-    fingerprint = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-    path = sweep / "localised" / f"{fingerprint[:16]}.json"
-    rows = read_cached(path, fingerprint)
-    if rows is None:
-        rows = _centre(members[0]) if rule == "centre" else _merged(members, rule, classifier, merge)
-        write_cached(path, fingerprint, rows)
-    return rows
+    sweep: Path, members: Sequence[BoxRun], rule: str, ranked: Sequence[Score]
+) -> tuple[list[dict[str, Any]], Score | None, Path]:
+    """The rows of one task, computed once and then read from the sweep's `localised/`; the best of the classifiers
+    `ranked` whose posteriors are at hand, or were for these rows; the file that keeps them.
+    """
+    for classifier in [*ranked, None] if rule != "centre" else [None]:
+        by = [run.posteriors.fingerprint for run in classifier.runs] if classifier else []
+        asked = [by, classifier and said(classifier), rule, *(run.predictions.fingerprint for run in members)]
+        fingerprint = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        path = sweep / "localised" / f"{fingerprint[:16]}.json"
+        rows = read_cached(path, fingerprint)
+        if rows is None and (classifier is None or all(run.has_posteriors for run in classifier.runs)):
+            rows = _centre(members[0]) if rule == "centre" else _merged(members, rule, classifier)
+            write_cached(path, fingerprint, rows)
+        if rows is not None:
+            break
+    return rows or [], classifier, path
 
 
 def _centre(run: BoxRun) -> list[dict[str, Any]]:
@@ -253,7 +260,7 @@ def _centre(run: BoxRun) -> list[dict[str, Any]]:
     ]
 
 
-def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None, merge: str) -> list[dict[str, Any]]:
+def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None) -> list[dict[str, Any]]:
     """Table 9: boxes of all positions and scales, merged for the true class and for each guess."""
     predictions = members[0].predictions
     for other in members[1:]:
@@ -275,8 +282,7 @@ def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None, merg
     is_measured_N, is_chosen_on_N = is_counted_N & ~is_held_out_N, is_counted_N & is_held_out_N
     _check_some(predictions, is_measured_N)
     rows = []
-    for name in dict.fromkeys([merge, *THRESHOLDS]):
-        thresholds = THRESHOLDS[name]
+    for name, thresholds in THRESHOLDS.items():
         boxes_TNg4 = answers(passes, asked_Ng, truth.sizes_N2, name, thresholds)
 
         def wrong_at(T: int, part: slice, boxes_TNg4: Floats = boxes_TNg4) -> NDArray[np.bool_]:

@@ -81,7 +81,7 @@ def read_sweep(source: Source, fuse: Sequence[str], merge: str = "overfeat") -> 
         results = results_frame(source.name, scores)
     else:  # runs that predict boxes from nets of elsewhere
         scores, results = [], pd.DataFrame(columns=["sweep", "settings", "run_id"])
-    boxes = localised(source.folder, source.name, every, scores, merge)
+    boxes = localised(source.folder, source.name, every, scores)
     return Sweep(source.name, source.folder, runs, scores, results, source.bundle, boxes, merge)
 
 

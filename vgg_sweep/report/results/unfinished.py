@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.runs.folder import RunFolder, find_nameless, find_runs
 
@@ -17,11 +16,14 @@ LOOK_EVERY_SECONDS = 2.0
 BETWEEN_RUNS_SECONDS = 30.0
 """As long may pass between the end of a run and the start of another before a sweep counts as stopped."""
 
-MARKED = ("runs", "3", "4", "5", "6", "7", "5x5")
+MARKED = ("runs", "3", "4", "5", "6", "7", "5x5", "8", "9", "10")
 """The tables with a row for each net or fusion."""
 
+Waiting = dict[tuple[str, str, str], Counter[str]]
+"""(sweep, label of settings, net) -> the states of its runs that are not scored."""
 
-def mark(name: str, frame: pd.DataFrame, waiting: dict[tuple[str, str, str], Counter[str]]) -> pd.DataFrame:
+
+def mark(name: str, frame: pd.DataFrame, waiting: Waiting) -> pd.DataFrame:
     """The table called `name` with `unfinished`: the states of those runs of each row that are not scored."""
     if name not in MARKED:
         return frame
@@ -29,27 +31,30 @@ def mark(name: str, frame: pd.DataFrame, waiting: dict[tuple[str, str, str], Cou
     return frame.assign(unfinished=[", ".join(f"{count} {state}" for state, count in row.items()) for row in states])
 
 
-def _states(row: dict[Any, Any], waiting: dict[tuple[str, str, str], Counter[str]]) -> Counter[str]:
+def _states(row: dict[Any, Any], waiting: Waiting) -> Counter[str]:
     nets = str(row["config"]).split(" + ") if "S" not in row else [f"{row['config']}-{row['train_scale']}"]
+    if "boxes" in row:
+        scales = str(row["train_scale"]).split(" + ")
+        nets = [f"{row['config']}-{S} {row['boxes']} {row['trainable']}" for S in scales]
     return sum((waiting.get((row["sweep"], row["settings"], net), Counter()) for net in nets), Counter[str]())
 
 
-def waiting(sweep: str, runs: Sequence[ReportedRun], results: pd.DataFrame) -> dict[tuple[str, str, str], Counter[str]]:
-    """Of a sweep: (sweep, label of settings, net) -> the states of its runs that are not scored.
-
-    A run is counted in the rows of those that share its settings; where there are none, it has no row to be missing in.
+def waiting(sweep: Sweep) -> Waiting:
+    """Of a sweep. A run is counted in the rows of those that share its settings; where there are none, it has no row to
+    be missing in.
     """
-    labels = dict(zip(results["run_id"], results["settings"], strict=True))
-    label_of = {_key(run): labels[run.folder.id] for run in runs if run.folder.id in labels}
-    found: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-    for run in runs:
-        if not run.is_scored and _key(run) in label_of:
-            found[sweep, label_of[_key(run)], run.slug][state(run.folder)] += 1
+    runs = [(run.folder, run.slug, json.dumps(run.settings), run.is_scored) for run in sweep.runs]
+    for each in sweep.localised.runs:
+        net = f"{each.run.slug} {each.boxes} {each.trainable}"
+        runs.append((each.run.folder, net, json.dumps(each.settings), each.predictions.are_there))
+    frames = [frame for frame in (sweep.results, sweep.localised.errors) if len(frame)]
+    labels = {id: label for each in frames for id, label in zip(each["run_id"], each["settings"], strict=True)}
+    label_of = {key: labels[folder.id] for folder, _, key, _ in runs if folder.id in labels}
+    found: Waiting = defaultdict(Counter)
+    for folder, net, key, is_scored in runs:
+        if not is_scored and key in label_of:
+            found[sweep.name, label_of[key], net][state(folder)] += 1
     return found
-
-
-def _key(run: ReportedRun) -> str:
-    return json.dumps(run.settings, sort_keys=True)
 
 
 def state(folder: RunFolder) -> str:

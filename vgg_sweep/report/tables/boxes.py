@@ -19,6 +19,7 @@ from vgg_sweep.report.tables.table import (
     records,
     seeds,
     text,
+    unfinished,
 )
 
 TRAINED = {"all": "all", "fc": "the FC layers", "last": "the last FC layer"}
@@ -107,6 +108,7 @@ def _table8_notes(frame: pd.DataFrame) -> list[str]:
         f"Errors in percent of {_images(frame)} images, the class being given; 95 %: their interval over images. "
         + WRONG,
         "The last rows are boxes that need no net.",
+        *unfinished(frame),
     ]
 
 
@@ -127,7 +129,7 @@ def _table9_notes(frame: pd.DataFrame) -> list[str]:
     ]
     merges = dict.fromkeys(row["merge"] for row in records(frame) if row.get("merge"))
     lines += [f"{merge}: {RULES[merge]}." for merge in merges]
-    return lines
+    return lines + unfinished(frame)
 
 
 TABLE8 = Table(
@@ -141,4 +143,5 @@ TABLE10 = Table(
     "Table 10. Comparison with the published systems of localisation, whose errors are on ILSVRC",
     table10,
     _table10_columns,
+    unfinished,
 )

@@ -97,9 +97,7 @@ def contents(
     made |= {table.name: table.make(probes) for table in OF_PROBES if table.name in names}
     if CLAIMS.name in names:
         made[CLAIMS.name] = claims(results, partial(probe_claims, probes))
-    unscored = {
-        key: states for sweep in sweeps for key, states in waiting(sweep.name, sweep.runs, sweep.results).items()
-    }
+    unscored = {key: states for sweep in sweeps for key, states in waiting(sweep).items()}
     marked = {name: mark(name, made[name], unscored) for name in TABLES if name in names}
     shown = marked if is_whole else {name: kept(name, frame) for name, frame in marked.items()}
     frames = {name: frame for name, frame in shown.items() if len(frame)}

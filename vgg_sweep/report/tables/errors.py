@@ -19,7 +19,6 @@ from vgg_sweep.protocols.methods import PAPER_CROP_PX, scaled_px, test_scales
 from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors
 from vgg_sweep.report.tables.table import (
     NOTED,
-    UNFINISHED,
     Column,
     Row,
     Table,
@@ -33,6 +32,7 @@ from vgg_sweep.report.tables.table import (
     seeds,
     text,
     train_scale,
+    unfinished,
 )
 
 AT_CHANCE = "no better than chance"
@@ -226,9 +226,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
             f"S and Q scale with the crop, {crop} px here and {PAPER_CROP_PX} px in the paper: "
             f"its S = {', '.join(map(scale_px, _PAPER_S))} are {', '.join(ours)} px."
         )
-    if "unfinished" in frame and (frame["unfinished"] != "").any():
-        lines.append(f"{UNFINISHED} Some runs of this row are not scored yet, so its errors may change.")
-    return lines
+    return lines + unfinished(frame)
 
 
 _PAPER_S = ((256, 256), (384, 384), (256, 512))

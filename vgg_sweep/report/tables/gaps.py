@@ -50,7 +50,7 @@ def _of_ilsvrc(group: pd.DataFrame) -> "pd.Series[bool]":
 
 def _boxes(group: pd.DataFrame) -> "pd.Series[bool]":
     """Those measured and the controls, and the others too if enough of the paper's rows are there."""
-    measured, papers = (group["seeds"] > 0) | (group["control"] != ""), group["is_papers"]
+    measured, papers = _there(group) | (group["control"] != ""), group["is_papers"]
     return measured | (papers & bool(measured[papers].mean() >= ENOUGH))
 
 

@@ -147,6 +147,12 @@ def differs(frame: "pd.DataFrame", key: str) -> bool:
     return key in frame and frame[key].dropna().nunique() > 1
 
 
+def unfinished(frame: "pd.DataFrame") -> list[str]:
+    """The note on rows that some runs are missing from."""
+    is_marked = "unfinished" in frame and bool((frame["unfinished"] != "").any())
+    return [f"{UNFINISHED} Some runs of this row are not scored yet, so its errors may change."] * is_marked
+
+
 # --- columns ---
 
 
