@@ -34,7 +34,7 @@ from vgg_sweep.train.train import train
 
 def chain(tmp_path: Path, boxes: str = "pcr", **settings: object) -> list[Run]:
     """A classifier and the run that learns boxes from it."""
-    return plan([tiny_config(tmp_path, task="localise", boxes=boxes, **settings)])  # type: ignore[arg-type]
+    return plan([replace(tiny_config(tmp_path), task="localise", boxes=boxes, **settings)])  # type: ignore[arg-type]
 
 
 def localised(run: Run, stops: tuple[int, ...] = ()) -> dict[str, torch.Tensor]:
@@ -49,13 +49,14 @@ def localised(run: Run, stops: tuple[int, ...] = ()) -> dict[str, torch.Tensor]:
 
 
 def batch(labels: list[int], targets: list[list[float]]) -> Batch:
+    """Of as many images as labels, with as many positions as fit."""
     empty = torch.empty(0)
-    labels_N, targets_N4 = torch.tensor(labels), torch.tensor(targets)
-    return Batch(empty, labels_N, empty, range(len(labels)), len(labels), len(labels), 0.0, targets_N4)
+    labels_N, targets_NP4 = torch.tensor(labels), torch.tensor(targets).reshape(len(labels), -1, 4)
+    return Batch(empty, labels_N, empty, range(len(labels)), len(labels), len(labels), 0.0, targets_NP4)
 
 
 def test_the_box_of_the_true_class_alone_has_a_gradient() -> None:
-    outputs_NK = torch.randn(2, 3 * 4, requires_grad=True)
+    outputs_NK = torch.randn(2, 3 * 4, 1, 1, requires_grad=True)
     targets = [[0.5, 0.5, 0.4, 0.4], [0.2, 0.6, 0.3, 0.1]]
     loss, _ = localisation(Localise(loss_weight=3.0))(outputs_NK, batch([2, 0], targets), slice(0, 2))
     loss.backward()
@@ -71,11 +72,26 @@ def test_the_box_of_the_true_class_alone_has_a_gradient() -> None:
 def test_a_view_without_a_target_teaches_nothing_and_is_not_wrong() -> None:
     outputs_NK = torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.0, 0.0, 9.0, 9.0]], requires_grad=True)
     nothing = [float("nan")] * 4
-    loss, wrong = localisation(Localise())(outputs_NK, batch([0, 1], [[0.5, 0.5, 0.4, 0.2], nothing]), slice(0, 2))
+    loss, wrong = localisation(Localise())(
+        outputs_NK[..., None, None], batch([0, 1], [[0.5, 0.5, 0.4, 0.2], nothing]), slice(0, 2)
+    )
     loss.backward()
     torch.testing.assert_close(loss.detach(), torch.tensor(0.5 * 0.2**2))
     assert wrong == 0  # 0.4 x 0.2 in 0.4 x 0.4 is an overlap of a half, which is right
     assert outputs_NK.grad is not None and (outputs_NK.grad[1] == 0).all()
+
+
+def test_the_positions_of_a_map_learn_each_its_box_and_an_image_counts_once() -> None:
+    """The mean over two positions of one image, of which the second is exact: (0.1^2 / 2 + 0) / 2."""
+    outputs_NK12 = torch.tensor([[0.5, 0.2], [0.5, 0.2], [0.1, 0.2], [0.2, 0.2]])[None, :, None]
+    targets = [[0.5, 0.5, 0.2, 0.2], [0.2, 0.2, 0.2, 0.2]]
+    loss, wrong = localisation(Localise())(outputs_NK12, batch([0], targets), slice(0, 1))
+    torch.testing.assert_close(loss, torch.tensor(0.1**2 / 2 / 2))
+    assert wrong == 0  # 0.1 x 0.2 in 0.2 x 0.2
+    _, wrong = localisation(Localise())(outputs_NK12.flip(3), batch([0], targets), slice(0, 1))
+    assert wrong == 1
+    _, wrong = localisation(Localise())(outputs_NK12, batch([0], [targets[0], [0.9, 0.9, 0.2, 0.2]]), slice(0, 1))
+    assert wrong == 0.5
 
 
 def test_overlaps_are_those_of_the_boxes_pixels() -> None:
@@ -93,7 +109,10 @@ def test_overlaps_are_those_of_the_boxes_pixels() -> None:
 
 @pytest.mark.parametrize("boxes", ["scr", "pcr"])
 def test_stopped_and_continued_is_bitwise_never_stopped(tmp_path: Path, boxes: str) -> None:
-    settings = {"boxes": boxes, "localise": Localise(epochs=2, lr=0.01)}
+    """SCR also with views of two sizes and a last layer drawn otherwise."""
+    more = {"views": "wide", "init": "normal"} if boxes == "scr" else {}
+    S = TrainScale("448", [448, 448], parent=None)
+    settings = {"boxes": boxes, "train_scale": S, "localise": Localise(epochs=2, lr=0.01, **more)}  # type: ignore[arg-type]
     nets = []
     for name, stops in (("whole", ()), ("pieces", (1, 6))):
         parent, run = chain(tmp_path / name, **settings)  # type: ignore[arg-type]

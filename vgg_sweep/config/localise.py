@@ -22,6 +22,15 @@ class Localise:
     """Initial rate, of all layers that are trained."""
     epochs: float = setting(74.0, above=0)
     """Budget in passes over the training images that have a box. Not stated in the paper."""
+    init: str = setting("recipe", choices=("recipe", "normal", "literal", "glorot", "he"))
+    """Of the new last layer: that of `recipe.init`, or one of its choices. Of `he` the first boxes are off by whole
+    crops, which at a high rate costs the layers below what they know.
+    """
+    views: str = setting("crop", choices=("crop", "wide"))
+    """`crop`: a net learns from crops alone. `wide`: in every other batch from views half as large again, as far as S
+    allows, each position of whose map learns the box of its own crop. So a net meets crops with surroundings, as in
+    dense evaluation, where others have padding, which of a small map tells it where it is. Not stated in the paper.
+    """
     units: str = setting("crop", choices=("crop", "pixels"))
     """What the four outputs count: `crop`, shares of the crop's side; `pixels` of the crop, whose gradients are those
     of `crop` times its side. Both from its top left corner. Not stated in the paper.

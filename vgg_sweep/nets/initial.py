@@ -19,8 +19,8 @@ NORMAL_STD = 0.01
 LITERAL_STD = 0.1
 
 
-def draw_weights(net: VGG, init: str, generator: Generator) -> None:
-    """Draw all weights anew, in place, from `generator` alone; biases become 0.
+def draw_weights(net: nn.Module, init: str, generator: Generator) -> None:
+    """Draw all weights of a net or a part of one anew, in place, from `generator` alone; biases become 0.
 
     `init` is `normal` (std 0.01), `literal` (variance 10^-2 as printed), `glorot` (uniform, Glorot & Bengio
     2010, the paper's later advice) or `he` (normal, by fan-in, He et al. 2015).

@@ -142,6 +142,8 @@ def draw(net: VGG, run: Run) -> None:
     draw_weights(net, run.config.recipe.init, generator)
     if run.config.recipe.zero_init_residual:
         zero_blocks(net)
+    if run.config.task == "localise" and run.config.localise.init != "recipe":
+        draw_weights(net.classifier[-1], run.config.localise.init, generator)
 
 
 def set_initial_weights(net: VGG, run: Run) -> list[str]:

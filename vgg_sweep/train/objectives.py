@@ -1,6 +1,6 @@
 """What a step minimises, and what counts as wrong: classes (Sect. 3.1) or boxes (Appendix A).
 
-Axes: N images, K outputs of the net.
+Axes: N images, K outputs of the net, P positions of its map, M positions of all images.
 """
 
 from collections.abc import Callable
@@ -14,31 +14,35 @@ from vgg_sweep.images.views.loader import Batch
 from vgg_sweep.localise.geometry import CORRECT_IOU
 
 Objective = Callable[[Tensor, Batch, slice], tuple[Tensor, Tensor]]
-"""From the net's outputs_NK for some images of a batch to their loss and their wrong answers, each summed."""
+"""From the net's outputs_NKhw for some images of a batch to their loss and their wrong answers, each summed."""
 
 
 def classification(
-    outputs_NK: Tensor, batch: Batch, own: slice, *, label_smoothing: float = 0.0
+    outputs_NK11: Tensor, batch: Batch, own: slice, *, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Multinomial logistic regression; wrong is every class but the label."""
-    labels_N = batch.labels_N[own].to(outputs_NK.device, non_blocking=True)
+    outputs_NK, labels_N = outputs_NK11.flatten(1), batch.labels_N[own].to(outputs_NK11.device, non_blocking=True)
     loss = F.cross_entropy(outputs_NK, labels_N, reduction="sum", label_smoothing=label_smoothing)
     return loss, (outputs_NK.detach().argmax(1) != labels_N).sum().float()
 
 
 def localisation(settings: Localise) -> Objective:
     """Half the squared distance of the box for the label from the target, times `settings.loss_weight`; wrong is an
-    overlap of less than a half. Images without a target add nothing to either.
+    overlap of less than a half; of an image both are means over its positions. Those without a target add nothing.
     """
 
-    def objective(outputs_NK: Tensor, batch: Batch, own: slice) -> tuple[Tensor, Tensor]:
-        assert batch.targets_N4 is not None, "batches for boxes have targets"
-        targets_N4 = batch.targets_N4[own].to(outputs_NK.device)
-        predicted_N4 = of_class(outputs_NK, batch.labels_N[own].to(outputs_NK.device))
-        has_target_N = ~targets_N4.isnan().any(1)
-        predicted_M4, targets_M4 = predicted_N4[has_target_N], targets_N4[has_target_N]
+    def objective(outputs_NKhw: Tensor, batch: Batch, own: slice) -> tuple[Tensor, Tensor]:
+        assert batch.targets_NP4 is not None, "batches for boxes have targets"
+        targets_NP4 = batch.targets_NP4[own].to(outputs_NKhw.device)
+        num_positions = targets_NP4.shape[1]
+        labels_M = batch.labels_N[own].to(outputs_NKhw.device).repeat_interleave(num_positions)
+        predicted_M4 = of_class(outputs_NKhw.flatten(2).transpose(1, 2).flatten(0, 1), labels_M)
+        targets_M4 = targets_NP4.flatten(0, 1)
+        has_target_M = ~targets_M4.isnan().any(1)
+        predicted_M4, targets_M4 = predicted_M4[has_target_M], targets_M4[has_target_M]
         loss = settings.loss_weight / 2 * (predicted_M4 - targets_M4).square().sum()
-        return loss, (overlaps(predicted_M4.detach(), targets_M4) < CORRECT_IOU).sum().float()
+        num_wrong = (overlaps(predicted_M4.detach(), targets_M4) < CORRECT_IOU).sum().float()
+        return loss / num_positions, num_wrong / num_positions
 
     return objective
 

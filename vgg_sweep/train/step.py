@@ -120,8 +120,8 @@ class Learner:
         )
         images_NCHW = self.device.laid_out(images_NCHW)
         with self.device.autocast():
-            outputs_NK = self._forward(images_NCHW).float().flatten(1)
-        loss, num_wrong = self.objective(outputs_NK, batch, own)
+            outputs_NKhw = self._forward(images_NCHW).float()
+        loss, num_wrong = self.objective(outputs_NKhw, batch, own)
         share = self.ranks.num_ranks / batch.num_images  # DistributedDataParallel then divides by the number of ranks
         self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
         return torch.stack([loss.detach(), num_wrong])

@@ -12,7 +12,7 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.images.views.crops import origins, rescaled_size
-from vgg_sweep.images.views.targets import Crop, Targets, box_of
+from vgg_sweep.images.views.targets import Crop, Targets, box_of, targets_of
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.localise.geometry import CORRECT_IOU, iou
 from vgg_sweep.train.objectives import Objective, classification, localisation, of_class
@@ -44,7 +44,7 @@ def task_of(config: Config, images: ImageSet, boxes: SetBoxes | None) -> Task:
         localisation(config.localise),
         partial(validate_boxes, boxes=boxes.val),
         num_classes=1,
-        targets=Targets(boxes.train, images.train.labels_N, config.localise),
+        targets=targets_of(config, boxes.train, images.train.labels_N),
         lr_setting="localise.lr",
         name=f" to predict boxes ({config.boxes.upper()})",
     )

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from vgg_sweep.config.localise import Localise
+from vgg_sweep.config.schema import Config, TrainScale
 from vgg_sweep.images.views.augment import training_view
-from vgg_sweep.images.views.targets import Crop, Targets, box_of, training_crop
+from vgg_sweep.images.views.targets import Crop, Targets, box_of, targets_of, training_crop
 from vgg_sweep.localise.boxes import Boxes
 
 RNG = np.random.default_rng(0)
@@ -18,7 +19,9 @@ def boxes_of(*boxes: tuple[float, float, float, float]) -> Boxes:
 
 
 def target(crop: Crop, *boxes: tuple[float, float, float, float], **settings: object) -> np.ndarray:
-    return Targets(boxes_of(*boxes), np.array([0]), Localise(**settings)).of(0, crop)  # type: ignore[arg-type]
+    localise = Localise(**settings)  # type: ignore[arg-type]
+    [target_4] = Targets(boxes_of(*boxes), np.array([0]), localise, crop.side, crop.side).of(0, crop)
+    return target_4
 
 
 def random_crop(rng: np.random.Generator) -> Crop:
@@ -103,4 +106,33 @@ def test_what_an_object_beyond_the_crop_teaches() -> None:
 
 def test_boxes_of_another_class_teach_nothing() -> None:
     boxes = Boxes.of_lists([[(1, (2.0, 2.0, 9.0, 9.0))]], [(0, 0)])
-    assert np.isnan(Targets(boxes, np.array([0]), Localise()).of(0, PLAIN)).all()
+    assert np.isnan(Targets(boxes, np.array([0]), Localise(), 32, 32).of(0, PLAIN)).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_position_of_a_wide_view_learns_the_box_of_its_own_crop(seed: int) -> None:
+    """At crop 64 a view of 96 px has the crops at 0 and 32, down and across; of a flipped one they are counted from its
+    right edge in the image.
+    """
+    rng = np.random.default_rng(seed)
+    offset_2, flip, box = tuple(rng.random(2)), bool(seed % 2), tuple(rng.integers(0, 90, 2).tolist()) + (150.0, 120.0)
+    view = training_crop((200, 160), 110, offset_2, flip, 96)
+    found_P4 = Targets(boxes_of(box), np.array([0]), Localise(), 64, 96).of(0, view)
+    expected_P4 = [
+        target(Crop(view.x_factor, view.y_factor, view.left + (32 - x if flip else x), view.top + y, 64, flip), box)
+        for y in (0, 32)
+        for x in (0, 32)
+    ]
+    np.testing.assert_allclose(found_P4, expected_P4, atol=1e-6)
+
+
+def test_every_other_batch_is_wide_as_far_as_S_allows() -> None:
+    """S = 256 at crop 64 is 73 px, which has no room for two positions; at crop 224 a view of 336 px does not fit."""
+
+    def sides(S: int, crop: int, views: str = "wide") -> list[int]:
+        config = Config(crop=crop, train_scale=TrainScale("x", [S, S]), localise=Localise(views=views))
+        targets = targets_of(config, boxes_of(), np.array([0]))
+        return [targets.side_px(batch) for batch in (0, 1, 2)]
+
+    assert sides(384, 64) == [64, 96, 64] and sides(384, 64, "crop") == [64, 64, 64]
+    assert sides(256, 64) == [64, 64, 64] and sides(256, 224) == [224, 256, 224] and sides(384, 224)[1] == 320

@@ -3,7 +3,8 @@
 Threads suffice: Pillow reads, decodes and rescales outside Python's lock. They share the decoded images, and need
 neither /dev/shm nor a copy of the index for each of them. What was measured is in docs/loader.md.
 
-Axes: N images of a batch that fall to this process, C = 3 colours, H W pixels.
+Axes: N images of a batch that fall to this process, C = 3 colours, H W pixels, P positions of the map of a
+view.
 """
 
 import threading
@@ -42,7 +43,7 @@ class Batch:
     """Images of the effective batch: fewer than its rows where some could not be decoded and are left out."""
     mean_S_px: float
     """Of the effective batch."""
-    targets_N4: torch.Tensor | None = None
+    targets_NP4: torch.Tensor | None = None
     """What the images teach of boxes (`targets.Targets`), where boxes are learnt."""
 
 
@@ -51,7 +52,7 @@ class _Ordered:
     """A batch in the making."""
 
     images_NHWC: torch.Tensor
-    targets_N4: torch.Tensor
+    targets_NP4: torch.Tensor
     indices: torch.Tensor
     """Of the effective batch."""
     rows: Sequence[int]
@@ -86,8 +87,9 @@ class Loader:
         pool = _Threads(self.workers)
         ahead: deque[_Ordered] = deque()
         try:
-            for indices in self.indices(draws, first):
-                ahead.append(self._order(split, draws, indices, pool))
+            for number, indices in enumerate(self.indices(draws, first), start=first):
+                side_px = self.targets.side_px(number) if self.targets is not None else self.crop
+                ahead.append(self._order(split, draws, indices, side_px, pool))
                 if len(ahead) > BATCHES_AHEAD:
                     yield self._batch(split, draws, ahead.popleft())
             while ahead:
@@ -103,17 +105,18 @@ class Loader:
             places = torch.arange(start, end if self.wraps else min(end, num_images))
             yield draws.order_N[places % num_images]
 
-    def _order(self, split: Split, draws: Draws, indices: torch.Tensor, pool: "_Threads") -> _Ordered:
-        """Have the views of this process made, each straight into the batch's memory."""
+    def _order(self, split: Split, draws: Draws, indices: torch.Tensor, side_px: int, pool: "_Threads") -> _Ordered:
+        """Have the views of this process made, of this side, each straight into the batch's memory."""
         rows = self.ranks.share(range(len(indices)))
-        shape = (len(rows), self.crop, self.crop, 3)
+        shape = (len(rows), side_px, side_px, 3)
         images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
-        targets_N4 = torch.from_numpy(np.tile(NO_TARGET, (len(rows), 1)))
+        num_positions = self.targets.num_positions(side_px) if self.targets is not None else 0
+        targets_NP4 = torch.from_numpy(np.tile(NO_TARGET, (len(rows), num_positions, 1)))
         seen_N = [
-            pool.submit(draw_view, view_HWC, split, draws, int(indices[row]), self.filter, self.targets, target_4)
-            for view_HWC, target_4, row in zip(images_NHWC.numpy(), targets_N4.numpy(), rows, strict=True)
+            pool.submit(draw_view, view_HWC, split, draws, int(indices[row]), self.filter, self.targets, targets_P4)
+            for view_HWC, targets_P4, row in zip(images_NHWC.numpy(), targets_NP4.numpy(), rows, strict=True)
         ]
-        return _Ordered(images_NHWC, targets_N4, indices, rows, seen_N)
+        return _Ordered(images_NHWC, targets_NP4, indices, rows, seen_N)
 
     def _batch(self, split: Split, draws: Draws, ordered: _Ordered) -> Batch:
         own = ordered.indices[list(ordered.rows)]
@@ -124,10 +127,10 @@ class Loader:
                 f"none of {len(own)} images of a batch can be decoded: `vgg-sweep data check` lists them; mend some, "
                 "or use data.on_bad_image=substitute."
             )
-        images_NHWC, targets_N4 = ordered.images_NHWC, ordered.targets_N4
+        images_NHWC, targets_NP4 = ordered.images_NHWC, ordered.targets_NP4
         rows, num_images = ordered.rows, len(ordered.indices)
         if len(there) < len(own):
-            images_NHWC, targets_N4 = images_NHWC[there], targets_N4[there]
+            images_NHWC, targets_NP4 = images_NHWC[there], targets_NP4[there]
             own, rows = own[there], [ordered.rows[row] for row in there]
         if split.settings.on_bad_image == "skip":
             num_images = round(self.ranks.sum(len(there))[0])
@@ -140,7 +143,7 @@ class Loader:
             len(ordered.indices),
             num_images,
             mean_S_px=float(draws.S_N[ordered.indices].double().mean()),
-            targets_N4=targets_N4 if self.targets is not None else None,
+            targets_NP4=targets_NP4 if self.targets is not None else None,
         )
 
     def _result(self, seen: Future[int | None], id: str) -> int | None:
@@ -197,9 +200,9 @@ def draw_view(
     index: int,
     filter: str = "bilinear",
     targets: Targets | None = None,
-    target_4: np.ndarray = NO_TARGET,
+    targets_P4: np.ndarray = NO_TARGET,
 ) -> int | None:
-    """Put the view of image `index` into `view_HWC`, and what it teaches into `target_4` where there are `targets`.
+    """Put the view of image `index` into `view_HWC`, and what it teaches into `targets_P4` where there are `targets`.
 
     Returns the image that is seen: another one where a substitute stands in, None if the image is left out.
     """
@@ -212,10 +215,10 @@ def draw_view(
             split.leave_out(candidate, error)
             continue
         offset_2 = (float(draws.offset_N2[index, 0]), float(draws.offset_N2[index, 1]))
-        S_px, flip, crop = int(draws.S_N[index]), bool(draws.flip_N[index]), view_HWC.shape[0]
-        view_HWC[:] = training_view(image, S_px, offset_2, flip, crop, filter)
+        S_px, flip, side_px = int(draws.S_N[index]), bool(draws.flip_N[index]), view_HWC.shape[0]
+        view_HWC[:] = training_view(image, S_px, offset_2, flip, side_px, filter)
         if targets is not None:
-            target_4[:] = targets.of(candidate, training_crop(image.size, S_px, offset_2, flip, crop))
+            targets_P4[:] = targets.of(candidate, training_crop(image.size, S_px, offset_2, flip, side_px))
         return candidate
     return None
 

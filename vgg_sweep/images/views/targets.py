@@ -1,6 +1,7 @@
 """What a training view teaches of boxes (Appendix A): the box of its image, carried through rescaling, crop and flip.
 
-Axes: b boxes of one image; the 4 of a box are corners, those of a target centre, width and height.
+Axes: b boxes of one image, P positions of the map of a view, row by row; the 4 of a box are corners, those of a target
+centre, width and height.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_sweep.config.localise import NUM_COORDINATES, Localise
+from vgg_sweep.config.schema import Config
 from vgg_sweep.images.views.augment import place
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.localise.geometry import (
@@ -21,9 +23,12 @@ from vgg_sweep.localise.geometry import (
     shifted,
     to_target,
 )
+from vgg_sweep.protocols.methods import scaled_px
 
 NO_TARGET = np.full(NUM_COORDINATES, np.nan, np.float32)
-"""Of a view that teaches nothing of boxes."""
+"""Of a position that teaches nothing of boxes."""
+POSITION_PX = 32
+"""From the crop of a position to that of the next: five poolings halve the map."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +66,29 @@ class Targets:
     boxes: Boxes
     labels_N: NDArray[np.integer]
     settings: Localise
+    crop: int
+    wide: int
+    """Side of the views of every other batch, a multiple of `POSITION_PX`."""
 
-    def of(self, index: int, crop: Crop) -> NDArray[np.float32]:
-        """The target of a view of image `index`, in the settings' units; `NO_TARGET` if it teaches nothing."""
-        boxes_b4 = crop.box_in_crop(self.boxes.of(index, int(self.labels_N[index])))
+    def side_px(self, batch: int) -> int:
+        """Of the views of batch number `batch` of an epoch."""
+        return self.wide if batch % 2 else self.crop
+
+    def num_positions(self, side_px: int) -> int:
+        """Of the map that the net makes of a view."""
+        return ((side_px - self.crop) // POSITION_PX + 1) ** 2
+
+    def of(self, index: int, view: Crop) -> NDArray[np.float32]:
+        """The targets [P, 4] of a view of image `index`, in the settings' units."""
+        boxes_b4 = view.box_in_crop(self.boxes.of(index, int(self.labels_N[index])))
+        offsets = range(0, view.side - self.crop + 1, POSITION_PX)
+        return np.stack([self._of_crop(shifted(boxes_b4, -left, -top)) for top in offsets for left in offsets])
+
+    def _of_crop(self, boxes_b4: Floats) -> NDArray[np.float32]:
+        """Of boxes in pixels of the crop."""
         if len(boxes_b4) == 0:
             return NO_TARGET
-        inside_b4 = _inside(boxes_b4, crop.side)
+        inside_b4 = _inside(boxes_b4, self.crop)
         sizes_b = areas(boxes_b4 if self.settings.which_box == "largest" else inside_b4)
         chosen = int(sizes_b.argmax())
         box_4 = boxes_b4[chosen]
@@ -76,8 +97,15 @@ class Targets:
             is_taught = bool(areas(box_4) > 0)
         else:
             centre_2 = centres(box_4)
-            is_taught = self.settings.outside == "keep" or bool(((centre_2 >= 0) & (centre_2 <= crop.side)).all())
-        return to_target(box_4, unit_px(self.settings, crop.side)).astype(np.float32) if is_taught else NO_TARGET
+            is_taught = self.settings.outside == "keep" or bool(((centre_2 >= 0) & (centre_2 <= self.crop)).all())
+        return to_target(box_4, unit_px(self.settings, self.crop)).astype(np.float32) if is_taught else NO_TARGET
+
+
+def targets_of(config: Config, boxes: Boxes, labels_N: NDArray[np.integer]) -> Targets:
+    """What the images with these boxes and labels are to teach."""
+    crop, S_px = config.crop, scaled_px(config.train_scale.S[0], config.crop)
+    wide = min(crop + max(crop // 2, POSITION_PX), S_px) // POSITION_PX * POSITION_PX
+    return Targets(boxes, labels_N, config.localise, crop, wide if config.localise.views == "wide" else crop)
 
 
 def unit_px(settings: Localise, side_px: int) -> int:
