@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.conftest import Outcome
+from tests.report.localised import make_box_run
 from tests.sweeps import TABLE3, Spec, make_run, make_sweep
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.report.report import report
@@ -90,6 +91,25 @@ def test_posteriors_changed_on_the_way_are_noticed(sweep: Path, tmp_path: Path) 
     rewritten(tmp_path / "b.zip", lambda name, body: body[:-1] + b"\x01" if name.endswith("flip0.npy") else body)
     with pytest.raises(RunError, match="is not the file that was scored"):
         reported(tmp_path / "b.zip")
+
+
+@pytest.mark.parametrize("errors_only", [False, True])
+def test_a_bundle_has_the_boxes_of_runs_that_localise(tmp_path: Path, errors_only: bool) -> None:
+    """Their errors by every merging too, of the nets together, and with guesses by a classifier."""
+    spec = Spec(num_images=20, passes=("dense@multi",))
+    sweep, bundle = make_sweep(tmp_path / "sweep", [("D", "256"), ("D", "384")], spec=spec), tmp_path / "b.zip"
+    for S in ("256", "384"):
+        make_box_run(sweep, S, spec=spec)
+    tables = {"tables": ["8", "9", "10", "box-claims"], "formats": ["json"]}
+    reported(sweep, bundle=bundle, errors_only=errors_only)
+    assert any(name.endswith("/boxes/truth.npz") for name in zipfile.ZipFile(bundle).namelist()) is not errors_only
+    expected = [reported(sweep, **tables, merge=merge) for merge in ("overfeat", "nms")]
+    shutil.move(sweep, tmp_path / "hidden")
+    assert [reported(bundle, **tables, merge=merge) for merge in ("overfeat", "nms")] == expected
+    assert "top5" in expected[0] and expected[0] != expected[1]
+    if errors_only:  # the page does without examples
+        reported(bundle, formats=["html"], out=tmp_path / "page")
+        assert "Boxes: right" not in (tmp_path / "page" / "report.html").read_text()
 
 
 def rewritten(file: Path, change: Callable[[str, bytes], bytes]) -> None:

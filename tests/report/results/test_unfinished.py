@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.sweeps import Spec, make_run
+from tests.report.localised import make_box_run
+from tests.sweeps import Spec, make_run, make_sweep
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.report.report import report
 from vgg_sweep.report.results import unfinished
@@ -61,6 +62,24 @@ def test_rows_that_wait_for_runs_are_marked(tmp_path: Path) -> None:
     (sweep / "report").mkdir()
     reported(sweep, tables=["3"], formats=["latex"], out=sweep / "report")
     assert r"\textdagger{}" in (sweep / "report" / "table3.tex").read_text()
+
+
+def test_rows_of_boxes_that_wait_for_runs_are_marked(tmp_path: Path) -> None:
+    """A second seed of one net; another net is not begun, and the union of both waits for two runs."""
+    spec = Spec(num_images=20, passes=("dense@multi",))
+    sweep = make_sweep(tmp_path / "sweep", [("D", "256"), ("D", "384")], spec=spec)
+    make_box_run(sweep, "256", spec=spec)
+    make_box_run(sweep, "384", spec=spec)
+    for seed, S, boxes in ((1, "384", "pcr"), (1, "256", "pcr"), (0, "384", "scr")):
+        run = make_box_run(sweep, S, boxes, "fc" if boxes == "scr" else "all", seed, spec=spec)
+        shutil.rmtree(run / "boxes")
+        write_json(run / "status.json", {})
+    rows = json.loads(reported(sweep, tables=["8", "9"], formats=["json"]))
+    table8 = {(row["train_scale"], row["boxes"]): row["unfinished"] for row in rows if row["table"] == "8"}
+    assert table8["384", "scr"] == "1 new" and table8["256", "pcr"] == "1 new" and table8[None, None] == ""
+    table9 = {(row["train_scale"], row["rule"]): row["unfinished"] for row in rows if row["table"] == "9"}
+    assert table9["384", "pair"] == "1 new" and table9["256 + 384", "fusion"] == "2 new"
+    assert "† Some runs of this row" in reported(sweep, tables=["8"])
 
 
 def test_a_whole_sweep_has_no_marks(tmp_path: Path) -> None:
