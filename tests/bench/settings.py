@@ -16,7 +16,7 @@ from tests.bench.bottleneck import bottleneck
 from tests.bench.plain import BATCH, COLUMNS, plain_step
 from vgg_sweep.bench.bench import PAPER_CLASSES, table
 from vgg_sweep.bench.measures import own_step, train_row
-from vgg_sweep.bench.timing import THOROUGH, Effort, Progress, Row, take_turns
+from vgg_sweep.bench.timing import THOROUGH, Effort, Row, Say, take_turns
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.device import Device, choose_device
@@ -27,7 +27,7 @@ WORTH_IT = 1.1
 """A gain worth a setting."""
 
 
-def bench_settings(config: Config, num_classes: int, effort: Effort, progress: Progress) -> list[Row]:
+def bench_settings(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Row]:
     """The default, the fastest of all combinations, torchvision's way, and the first looks."""
     config = replace(config, recipe=replace(config.recipe, batch_size=BATCH))
     own = (config, choose_device(config, fastest_choice(config, num_classes, progress, training=True)))

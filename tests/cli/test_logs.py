@@ -29,7 +29,7 @@ def test_a_log_is_shown_by_the_name_of_its_run(call: Call) -> None:
     make("B-256-s0-22222222")
     assert call("logs", "A-256").out == "one\ntwo\nthree\n"
     assert call("logs", "A", "-n", "2").out == "two\nthree\n"
-    assert call("logs", "B").out == "outputs/demo/B-256-s0-22222222 has said nothing yet.\n"
+    assert call("logs", "B").out == "outputs/demo/B-256-s0-22222222 has logged nothing yet.\n"
 
 
 def test_the_failed_runs_of_a_sweep_say_why(call: Call) -> None:

@@ -70,7 +70,7 @@ def test_training_goes_on_with_fewer_images_at_a_time(tmp_path: Path, cuda: torc
 
 def test_training_without_room_for_an_image_says_so(tmp_path: Path, cuda: torch.device) -> None:
     tight = learner(large(tmp_path, cuda))
-    with all_but(32 * 2**20, cuda), pytest.raises(RunError, match="memory does not suffice for one image"):
+    with all_but(32 * 2**20, cuda), pytest.raises(RunError, match="there is too little memory for one image"):
         tight.step(batch(64, 224), 0)
     assert tight.step(batch(2, 224), 0)[0] > 0  # and nothing is broken
 

@@ -107,7 +107,7 @@ def test_scores_are_fp32_unless_another_precision_is_asked_for(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda text: text[: len(text) // 2], "is damaged (JSONDecodeError): what is fastest here is measured anew"),
+        (lambda text: text[: len(text) // 2], "is damaged (JSONDecodeError): what is fastest here is measured again"),
         (lambda text: text.replace('"fp32"', '"fp8"'), "is damaged (ValueError)"),
         (lambda text: "[]", "is damaged (TypeError)"),
         (lambda text: text.replace('"device": "', '"device": "not '), "was measured elsewhere, on not "),

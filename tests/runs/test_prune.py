@@ -34,7 +34,7 @@ def test_each_rule_lets_go_of_what_it_says(tmp_path: Path) -> None:
     only = {name: Rules(**(nothing | {name: True})) for name in nothing}
     assert [removals(each, only["checkpoints"], None) for each in (trained, bad)] == [[], []]
     [checkpoints] = removals(left, only["checkpoints"], None)
-    assert (checkpoints.num_bytes, checkpoints.meaning) == (5000, "it would begin anew")
+    assert (checkpoints.num_bytes, checkpoints.meaning) == (5000, "it would start over")
     [posteriors] = removals(trained, only["posteriors"], None)
     assert posteriors.num_bytes == sum(file.stat().st_size for file in trained.posteriors.glob("*.npy"))
     assert [each.what for each in removals(bad, ALL, None)] == ["the run"]
@@ -86,12 +86,12 @@ def test_the_command_says_first_and_does_when_told(tmp_path: Path, call) -> None
     with left.locked():
         outcome: Outcome = call("prune")
         assert f"{left.id} is being worked on and stays as it is." in outcome.out
-        assert "Name what is to go: --checkpoints, --posteriors, --failed, --left-the-sweep." in outcome.out
-    assert "Nothing is removed yet; --yes does it." in call("prune", "--failed").out
+        assert "To choose what goes: --checkpoints, --posteriors, --failed, --left-the-sweep." in outcome.out
+    assert "Nothing has been removed; add --yes to remove it." in call("prune", "--failed").out
     assert bad.path.exists()
     assert call("prune", "outputs/demo", "--failed", "--yes").out.endswith("Removed.\n")
     assert not bad.path.exists()
-    assert call("prune", "--failed").out == "There is nothing of the kind to remove.\n"
+    assert call("prune", "--failed").out == "There is nothing to remove.\n"
     assert call("prune", "D-jitter", "--posteriors", "--yes").exit_code == 0
     assert not list(left.posteriors.glob("*.npy")) and list(trained.posteriors.glob("*.npy"))
     assert call("prune", "--yes").err.startswith("Error: --yes needs what is to go: ")

@@ -9,7 +9,7 @@ from tests.tiny import tiny_config
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Data, Recipe
 from vgg_sweep.plan.runs import plan
-from vgg_sweep.sweep.forecast import budget
+from vgg_sweep.sweep.forecast import training_work
 
 
 def test_net_A_of_the_paper_takes_what_its_layers_say() -> None:
@@ -23,7 +23,7 @@ def test_net_A_of_the_paper_takes_what_its_layers_say() -> None:
         classes=1000,
         out="/nowhere",
     )
-    [said] = budget(plan([config]))
+    [said] = training_work(plan([config]))
     total = float(said.split()[2])
     assert total == pytest.approx(3 * 7.61e9 * 74 * 1_281_167, rel=0.02)
     assert "at 1, 10 or 100 TFLOP/s reached, 50 days" in said
@@ -31,9 +31,9 @@ def test_net_A_of_the_paper_takes_what_its_layers_say() -> None:
 
 def test_a_set_of_unknown_size_and_trained_runs_have_none(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
-    assert len(budget(plan([config]))) == 1
-    assert budget(plan([replace(config, data=Data(name="mine", source="folder", root="x"))])) == []
+    assert len(training_work(plan([config]))) == 1
+    assert training_work(plan([replace(config, data=Data(name="mine", source="folder", root="x"))])) == []
     [run] = plan([config])
     run.folder.path.mkdir(parents=True)
     run.folder.weights.touch()
-    assert budget([run]) == []
+    assert training_work([run]) == []

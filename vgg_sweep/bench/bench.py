@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vgg_sweep.bench.measures import PASSES_OF_A_STEP, bench_data, bench_score, bench_train
-from vgg_sweep.bench.timing import Effort, Progress, Row, peak_flops
+from vgg_sweep.bench.timing import Effort, Row, Say, peak_flops
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.imagenet import NUM_TRAIN, NUM_VAL
@@ -30,7 +30,7 @@ ILSVRC_SIZE_PX = (500, 375)
 """Width and height of the most frequent ILSVRC image; the set's own are not at hand when this is asked."""
 
 
-def bench(config: Config, chosen: Sequence[str], effort: Effort, progress: Progress) -> list[Row]:
+def bench(config: Config, chosen: Sequence[str], effort: Effort, progress: Say) -> list[Row]:
     """Measure `chosen` (train, score, data) at the size and with the settings of `config`."""
     of_set = config.data.fractals.num_classes if config.data.source == "fractals" else PAPER_CLASSES
     num_classes = config.classes or of_set

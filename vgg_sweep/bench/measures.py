@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vgg_sweep.bench.timing import Effort, Progress, Row, peak_flops, peak_memory, take_turns
+from vgg_sweep.bench.timing import Effort, Row, Say, peak_flops, peak_memory, take_turns
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import BadImage, size_px
@@ -59,7 +59,7 @@ def random_net(config: Config, num_classes: int) -> VGG:
     return net
 
 
-def bench_train(config: Config, num_classes: int, effort: Effort, progress: Progress) -> list[Row]:
+def bench_train(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Row]:
     """A step with the settings of `config`.
 
     Images are random and lie ready: what loads them is the business of `bench data`.
@@ -118,7 +118,7 @@ def train_row(
     )
 
 
-def bench_score(config: Config, num_classes: int, effort: Effort, progress: Progress) -> list[Row]:
+def bench_score(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Row]:
     """Dense evaluation at each Q, and crops of an image, 50 at each Q, with the settings of `config`. Unless thorough,
     fewer images, and crops at the middle Q alone.
     """
@@ -183,7 +183,7 @@ def random_images(Q: int, count: int) -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
 
 
-def bench_data(config: Config, effort: Effort, progress: Progress) -> list[Row]:
+def bench_data(config: Config, effort: Effort, progress: Say) -> list[Row]:
     """Training views of the images in `data.root`, a folder or a tar, with S and the crop of `config`. The files lie in
     memory, so that no disk is measured.
 

@@ -13,7 +13,7 @@ import torch
 
 from vgg_sweep.machine.measure import seconds_of
 
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
 """Told what is being measured."""
 
 

@@ -108,7 +108,10 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
     options, known = groups(flags.config_dir), settings()
     parser = OverridesParser.create()
     if any(text.startswith("out=") and "${now:" in text for text in overrides):
-        print("Note: with ${now:...} in out, the same command starts anew; to go on, name the folder.", file=sys.stderr)
+        print(
+            "Note: with ${now:...} in out, the same command starts a new sweep; to continue one, name its folder.",
+            file=sys.stderr,
+        )
     overrides = [text.strip() for text in overrides]
     for text in overrides:
         try:
@@ -177,7 +180,7 @@ def _sentence(error: Exception) -> str:
         case MissingConfigException(missing_cfg_file=str(wanted)), _:
             group, _, option = wanted.rpartition("/")
             if group == "hydra/launcher" and option in EXTRAS:
-                return f"{group}={option} is not installed; `pip install 'vgg-sweep[{EXTRAS[option]}]'` does so."
+                return f"{group}={option} is not installed; `pip install 'vgg-sweep[{EXTRAS[option]}]'` installs it."
             return f"{group}={option} does not exist; {choose_one(error.options or groups().get(group, []), option)}"
         case _, ConfigKeyError(full_key=str(key)) | ConfigAttributeError(full_key=str(key)):
             return f"{key} is not a setting; {did_you_mean(key)}"

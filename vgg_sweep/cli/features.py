@@ -107,11 +107,11 @@ def compute_features(
     own = replace(loaded.config, device=config.device, precision=config.precision, tf32=config.tf32,
                   layout=config.layout, threads=config.threads, workers=config.workers)  # fmt: skip
     loaded, device = replace(loaded, config=own), choose_device(own)
-    place = RunFolder(made.path)
-    reporter = Reporter(place, live=True, mute=not ranks.is_first)
-    with place.locked() if ranks.is_first else nullcontext():
+    work_folder = RunFolder(made.path)
+    reporter = Reporter(work_folder, live=True, mute=not ranks.is_first)
+    with work_folder.locked() if ranks.is_first else nullcontext():
         if ranks.is_first:
-            place.remove_leftovers()
+            work_folder.remove_leftovers()
         with reporter.running():
             compute(loaded, fingerprint, made, probed, wanted, device, reporter, ranks)
     return made

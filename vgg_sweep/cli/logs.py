@@ -25,11 +25,13 @@ def logs(
             autocompletion=complete_run,
         ),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Of each run of the sweep that failed.")] = False,
-    lines: Annotated[int | None, typer.Option("--lines", "-n", min=1, help="Only so many of the last lines.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep following until the run ends.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Show each run of the sweep that failed.")] = False,
+    lines: Annotated[
+        int | None, typer.Option("--lines", "-n", min=1, help="Show only this many of the last lines.")
+    ] = None,
 ) -> None:
-    """Show what a run has said, and why it failed.
+    """Show the log of a run, and why it failed.
 
     With --failed: of all failed runs of a sweep, by default the most recent one.
     """
@@ -64,7 +66,7 @@ def _show(folder: "RunFolder", lines: int | None) -> None:
     from vgg_sweep.runs.logs import last_lines
 
     text = "\n".join(last_lines(folder.log, lines)) if folder.log.exists() else ""
-    typer.echo(text or f"{folder.path} has said nothing yet.")
+    typer.echo(text or f"{folder.path} has logged nothing yet.")
     if folder.error.exists():
         typer.echo(f"\n{folder.error}:\n{folder.error.read_text(encoding='utf-8', errors='replace').rstrip()}")
 

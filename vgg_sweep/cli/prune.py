@@ -25,16 +25,16 @@ def prune(
         ),
     ] = None,
     checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Checkpoints; a run that is not trained then begins anew.")
+        bool, typer.Option("--checkpoints", help="Checkpoints; an unfinished run then starts over.")
     ] = False,
     posteriors: Annotated[
-        bool, typer.Option("--posteriors", help="Posteriors of scored runs; their rows of tables stay.")
+        bool, typer.Option("--posteriors", help="Posteriors of scored runs; their table rows stay.")
     ] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Runs that failed or diverged, whole.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Whole runs that failed or diverged.")] = False,
     left_the_sweep: Annotated[
-        bool, typer.Option("--left-the-sweep", help="Runs that the sweep's last command does not ask for, whole.")
+        bool, typer.Option("--left-the-sweep", help="Whole runs that the sweep's last command does not ask for.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, it is only said what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this, only show what would go.")] = False,
 ) -> None:
     """Remove what a sweep no longer needs, or say what that would free.
 
@@ -48,7 +48,7 @@ def prune(
     rules = Rules(checkpoints, posteriors, failed, left_the_sweep)
     asks_nothing = rules == Rules()
     if asks_nothing and yes:
-        raise ConfigError("--yes needs what is to go: --checkpoints, --posteriors, --failed or --left-the-sweep.")
+        raise ConfigError("--yes needs one of --checkpoints, --posteriors, --failed and --left-the-sweep.")
     if asks_nothing:
         rules = Rules(True, True, True, True)
     folders = _folders(words or [str(newest_sweep())])
@@ -56,7 +56,7 @@ def prune(
         for sweep in dict.fromkeys(folder.path.parent for folder in folders):
             command, ids = last_asked(sweep)
             if ids is None:
-                raise ConfigError(f"{sweep} does not say what its last command was; name the runs that are to go.")
+                raise ConfigError(f"{sweep} does not say what its last command was; name the runs to remove.")
             typer.echo(f"The last command of {sweep}: {command}")
     found, locked = [], []
     for folder in folders:
@@ -67,13 +67,13 @@ def prune(
     for id in locked:
         typer.echo(f"{id} is being worked on and stays as it is.")
     if not found:
-        typer.echo("There is nothing of the kind to remove.")
+        typer.echo("There is nothing to remove.")
         return
     console().print(_table(found))
     if asks_nothing:
-        typer.echo("Name what is to go: --checkpoints, --posteriors, --failed, --left-the-sweep.")
+        typer.echo("To choose what goes: --checkpoints, --posteriors, --failed, --left-the-sweep.")
     elif not yes:
-        typer.echo("Nothing is removed yet; --yes does it.")
+        typer.echo("Nothing has been removed; add --yes to remove it.")
     else:
         _keep_errors(found)
         for removal in found:

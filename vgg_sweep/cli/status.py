@@ -111,7 +111,7 @@ def picture(
 
 def _interest(state: str) -> int:
     groups = ((*AT_WORK, "starting"), FAILED, ("interrupted", "blocked"), ("queued",), ("waiting", "new"))
-    return next((place for place, states in enumerate(groups) if state in states), len(groups))
+    return next((rank for rank, states in enumerate(groups) if state in states), len(groups))
 
 
 def table(rows: Sequence[Mapping[str, Any]], screen: Console, title: str | None = None) -> RenderableType:

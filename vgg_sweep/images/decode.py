@@ -173,6 +173,6 @@ def disk_sentence(id: str, error: OSError) -> str:
             f"{id} cannot be opened, as too many files are open; raise the limit (`ulimit -n 4096`) or lower workers."
         )
     return (
-        f"{id} cannot be read from its disk ({error.strerror}); see that the disk is there and the set complete. The "
+        f"{id} cannot be read from its disk ({error.strerror}); check that the disk is there and the set complete. The "
         "same command goes on from the last checkpoint."
     )

@@ -133,10 +133,10 @@ def kept_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) 
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        note(f"{path} is damaged ({type(error).__name__}): what is fastest here is measured anew.")
+        note(f"{path} is damaged ({type(error).__name__}): what is fastest here is measured again.")
         return None
     if kept["of"] != dict(of):
-        note(f"{path} was measured elsewhere, on {kept['of'].get('device')}: what is fastest here is measured anew.")
+        note(f"{path} was measured elsewhere, on {kept['of'].get('device')}: what is fastest here is measured again.")
         return None
     return choice
 

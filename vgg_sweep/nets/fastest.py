@@ -108,6 +108,6 @@ def _say_if_slow(device: Device, precision: str, note: Callable[[str], None]) ->
         ) from error
     if factor >= CLEARLY_FASTER:
         note(
-            f"precision={precision} takes {factor:.1f} times as long as fp32 here, as a small convolution tells; "
-            "precision=auto takes what is fastest."
+            f"precision={precision} takes {factor:.1f} times as long as fp32 here, measured on a small convolution; "
+            "precision=auto takes the fastest."
         )

@@ -59,7 +59,7 @@ def removals(folder: RunFolder, rules: Rules, last_asked: Collection[str] | None
     """What `rules` let go of a run. `last_asked` are the ids of the last command of its sweep, None if not known."""
     state = folder.status().get("state")
     if rules.failed and state in ("failed", "diverged"):
-        return [Removal(folder, "the run", (folder.path,), f"it {state}; asked for again, it begins anew")]
+        return [Removal(folder, "the run", (folder.path,), f"it {state}; asked for again, it starts over")]
     if rules.left_the_sweep and last_asked is not None and folder.id not in last_asked:
         return [Removal(folder, "the run", (folder.path,), "not among the runs of the sweep's last command")]
     return [each for each in _files(folder, rules) if each.paths]
@@ -68,11 +68,11 @@ def removals(folder: RunFolder, rules: Rules, last_asked: Collection[str] | None
 def _files(folder: RunFolder, rules: Rules) -> Iterator[Removal]:
     if rules.checkpoints:
         paths = (*sorted(folder.checkpoints.glob("*")), *folder.posteriors.glob("parts"))
-        meaning = "needed no more" if folder.is_trained else "it would begin anew"
+        meaning = "no longer needed" if folder.is_trained else "it would start over"
         yield Removal(folder, "checkpoints", paths, meaning)
     if rules.posteriors and (folder.posteriors / "manifest.json").exists():
         paths = tuple(sorted(folder.posteriors.glob("*.npy")))
-        meaning = f"`vgg-sweep score {folder.path}` makes them anew" if folder.is_trained else "there are no weights"
+        meaning = f"`vgg-sweep score {folder.path}` makes them again" if folder.is_trained else "there are no weights"
         yield Removal(folder, "posteriors", paths, f"errors stay; {meaning}")
 
 

@@ -1,6 +1,7 @@
 """trials.csv of a sweep: what a sweeper that looks for good settings, such as Optuna's, has tried, a line a trial."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +36,11 @@ def read_trials(sweep: Path) -> list[Trial]:
 
 def add_trial(sweep: Path, trial: Trial) -> None:
     """Write it behind those that are there."""
-    lines: list[tuple[object, ...]] = [("number", "run", "val_error", "settings")]
-    lines += [(each.number, each.run_id, each.val_error, *each.settings) for each in [*read_trials(sweep), trial]]
-    text = "".join(",".join(_quoted(str(value)) for value in line) + "\n" for line in lines)
-    write_text(sweep / FILE, text)
-
-
-def _quoted(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"' if set(value) & set(',"\n') else value
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("number", "run", "val_error", "settings"))
+    rows.writerows((each.number, each.run_id, each.val_error, *each.settings) for each in [*read_trials(sweep), trial])
+    write_text(sweep / FILE, text.getvalue())
 
 
 def best(trials: Sequence[Trial]) -> Trial:

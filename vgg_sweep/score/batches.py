@@ -83,7 +83,7 @@ def halved_to_fit(of_views: OfViews, views_NHWC: np.ndarray) -> np.ndarray:
         if len(views_NHWC) == 1:
             _, height, width, _ = views_NHWC.shape
             raise RunError(
-                f"the device's memory does not suffice for one view of {width} x {height} px; "
+                f"the device has too little memory for one view of {width} x {height} px; "
                 "score on another device, or under smaller Q (protocol=single)."
             ) from error
     torch.cuda.empty_cache()  # out of the handler, whose traceback keeps the failed attempt's tensors

@@ -143,7 +143,7 @@ TFLOPS = (1, 10, 100)
 """Speeds that a machine may reach in training, at two operations a multiply-add."""
 
 
-def budget(runs: Iterable[Run]) -> list[str]:
+def training_work(runs: Iterable[Run]) -> list[str]:
     """A sentence for a plan, of those of its runs that are not trained; none if the size of a set is not known."""
     total = 0.0
     for run in runs:

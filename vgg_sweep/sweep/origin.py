@@ -16,7 +16,7 @@ import numpy as np
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.images.sets.index import Names, forget
-from vgg_sweep.images.sets.sources import index_place, is_indexed, open_images
+from vgg_sweep.images.sets.sources import index_folder, is_indexed, open_images
 from vgg_sweep.images.sets.splits import ImageSet, contents
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.plan.folders import read_run
@@ -42,13 +42,13 @@ def check_origins(runs: Iterable[Run], progress: Callable[[int, int], None] | No
             if _is_comparable(run.config) and (before := _origin(run.folder)):
                 key = repr((run.config.data, run.config.cache))
                 if key not in known:
-                    if is_indexed(run.config.data) and not (place := index_place(run.config)).exists():
-                        made.append(place)
+                    if is_indexed(run.config.data) and not (folder := index_folder(run.config)).exists():
+                        made.append(folder)
                     known[key] = _of(open_images(run.config, progress))
                 _check(run, before, known[key])
     except ConfigError:
-        for place in made:
-            forget(place)
+        for folder in made:
+            forget(folder)
         raise
 
 
@@ -133,7 +133,7 @@ def _check(run: Run, before: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def _other_images(run: Run, difference: str) -> ConfigError:
-    began_with, now = (_place(config.data) for config in (read_run(run.folder).config, run.config))
+    began_with, now = (_where(config.data) for config in (read_run(run.folder).config, run.config))
     return ConfigError(
         f"{run.id} was made from other images than those of {now}: {difference}. For runs of these images give "
         f"data.name=NAME or out=DIR; to go on with that run, give it the images of {began_with} as they were."
@@ -157,7 +157,7 @@ def _train_names(images: ImageSet) -> str:
     return digest.hexdigest()
 
 
-def _place(data: Data) -> str:
+def _where(data: Data) -> str:
     return data.name if data.root is None else f"data.root={data.root}"
 
 

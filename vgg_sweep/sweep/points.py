@@ -51,8 +51,8 @@ def points(
             continue
         picked = {group: composed.choices[group] for group in PICKS if group in named}
         all_cells = list(cells(OmegaConf.to_container(composed.raw.sweep.grids)))
-        for place, cell in enumerate(all_cells):
-            progress((number + place / len(all_cells)) / len(crossed))
+        for index, cell in enumerate(all_cells):
+            progress((number + index / len(all_cells)) / len(crossed))
             if all(str(cell.get(group, choice)) == choice for group, choice in picked.items()):
                 more = [composer.override(key, value) for key, value in cell.items() if key not in named]
                 found.append(adopted(composer.compose([*point, *more]).config, named | cell.keys()))

@@ -13,7 +13,7 @@ from pathlib import Path
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.images.sets.boxes import check_boxes
-from vgg_sweep.images.sets.downloads import place_for
+from vgg_sweep.images.sets.downloads import folder_for
 from vgg_sweep.images.sets.sources import check_classes, check_source, is_here, refuse_dropped
 from vgg_sweep.machine.launch import is_first_process, launch, num_processes
 from vgg_sweep.plan.folders import read_named
@@ -31,7 +31,7 @@ def check(config: Config) -> None:
     """Raise `ConfigError` if the data or the device that `config` asks for is not here; nothing is written."""
     refuse_dropped(config.data)
     if config.data.download and not is_here(config.data):
-        place_for(config.data)
+        folder_for(config.data)
     else:
         check_source(config.data, val_alone=config.imported.sha256 is not None)
         check_classes(config)

@@ -22,7 +22,7 @@ def open_logger(run: Run, first_step: int, is_first_rank: bool) -> Iterator[Log]
     installed.
     """
     name = run.config.logger
-    makers = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow, "trackio": _trackio}
+    makers = {"tensorboard": _tensorboard, "wandb": _wandb_like, "mlflow": _mlflow, "trackio": _wandb_like}
     if name == "none" or not is_first_rank:
         yield lambda row: None
         return
@@ -53,16 +53,10 @@ def _tensorboard(run: Run, first_step: int) -> _Logger:
     return log, writer.close
 
 
-def _wandb(run: Run, first_step: int) -> _Logger:
-    return _wandb_like("wandb", run, id=run.id, dir=run.folder.path)
-
-
-def _trackio(run: Run, first_step: int) -> _Logger:
-    return _wandb_like("trackio", run)
-
-
-def _wandb_like(package: str, run: Run, **settings: object) -> _Logger:
-    project = Path(run.config.out).name
+def _wandb_like(run: Run, first_step: int) -> _Logger:
+    """wandb's, or that of trackio, which is called the same way."""
+    project, package = Path(run.config.out).name, run.config.logger
+    settings = {"id": run.id, "dir": run.folder.path} if package == "wandb" else {}
     opened = import_module(package).init(
         project=project, name=run.id, config=asdict(run.config), resume="allow", **settings
     )

@@ -31,7 +31,7 @@ def training_choice(run: Run, num_classes: int, note: Callable[[str], None]) -> 
     except ConfigError as error:
         raise RunError(
             f"{run.id} began in {way.precision} on {begun['device_name']}, which cannot be computed here; go on where "
-            f"it began, or remove {run.folder.checkpoints} to begin anew."
+            f"it began, or remove {run.folder.checkpoints} to start over."
         ) from error
 
 

@@ -134,11 +134,11 @@ class Learner:
     def _halve_micro_batch(self) -> None:
         if self.is_whole:
             raise RunError(
-                f"memory does not suffice for {self.micro_batch} images at once, as batch normalisation needs them; "
-                "take a smaller recipe.batch_size, or recipe.bn_images=N for statistics over so many, another result."
+                f"there is too little memory for {self.micro_batch} images at once, as batch normalisation needs them; "
+                "take a smaller recipe.batch_size, or recipe.bn_images=N for statistics over N of them, which is another result."
             )
         if self.micro_batch == 1:
-            raise RunError("memory does not suffice for one image; take a smaller width or crop, or another device.")
+            raise RunError("there is too little memory for one image; take a smaller width or crop, or another device.")
         self.micro_batch = math.ceil(self.micro_batch / 2)
         self.optimizer.zero_grad()
         if self.device.place.type == "cuda":

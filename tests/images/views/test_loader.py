@@ -169,7 +169,7 @@ def test_an_image_that_never_comes_is_named_and_does_not_keep_the_process(split:
 
     hanging = Split(split.ids, split.labels_N, hang)
     began = time.monotonic()
-    with pytest.raises(RunError, match=r"was not there after 0.1 s: its disk may hang; copy the set"):
+    with pytest.raises(RunError, match=r"was not read within 0.1 s: its disk may hang; copy the set"):
         epoch(hanging, timeout_seconds=0.1)
     assert time.monotonic() - began < 5
 

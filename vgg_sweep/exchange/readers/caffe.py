@@ -55,7 +55,7 @@ def read_caffemodel(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _tensor(blob: Any, place: str, key: str) -> Tensor:
+def _tensor(blob: Any, layer_name: str, key: str) -> Tensor:
     """A bias has one axis, a conv weight four, an FC weight two: older files have leading axes of 1 in their stead."""
     old_shape = [side for axis in (blob.num, blob.channels, blob.height, blob.width) for side in axis]
     shape = [side for axis in blob.shape for side in axis.dim] or old_shape
@@ -64,7 +64,7 @@ def _tensor(blob: Any, place: str, key: str) -> Tensor:
         values = np.frombuffer(b"".join(blob.double_data), "<f8").astype(np.float32)
     if values.size != np.prod(shape, dtype=np.int64):
         raise RunError(
-            f"{place} has {values.size} numbers for a {key} of {shape}; the file is damaged: fetch it again."
+            f"{layer_name} has {values.size} numbers for a {key} of {shape}; the file is damaged: fetch it again."
         )
     if key == "bias":
         shape = [values.size]

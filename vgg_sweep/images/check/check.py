@@ -32,20 +32,20 @@ LARGEST_IMBALANCE = 2.0
 """A class is too small or large beyond this factor from the median class."""
 DIGEST_BYTES = 12
 KINDS = {
-    "undecodable": "mend or remove it, or train with data.on_bad_image=skip",
+    "undecodable": "fix or remove it, or train with data.on_bad_image=skip",
     "label": "the same image, or its list of labels, says another class: decide which is right",
     "leak": "the same pixels are in train and in val: remove one, or the errors are too small",
     "duplicate": "the same pixels are there twice in a split: remove one",
-    "extension": "the name says another kind of file; it is read as what it is",
+    "extension": "the extension is that of another format; the file is read as what it is",
     "animated": "only the first frame is used",
     "aspect": f"longer than {LARGEST_ASPECT:g} times its width or height: a crop shows little of it",
     "small": "smaller than S, so that it is enlarged",
-    "box-file": "its boxes are left out: mend or remove the annotation",
+    "box-file": "its boxes are left out: fix or remove the annotation",
     "box-of-none": "boxes of no image of the set, or of several of the same name: rename or remove the annotation",
     "box-class": "a box of a class that the set has not is left out",
-    "box-empty": "a box of swapped corners or without area is left out: mend it",
+    "box-empty": "a box of swapped corners or without area is left out: fix it",
     "box-size": "drawn on an image of another size, or otherwise turned (data.exif_rotation): boxes may be elsewhere",
-    "box-outside": "a box reaches beyond its image: mend it",
+    "box-outside": "a box reaches beyond its image: fix it",
     "box-other": "no box is of the image's own class, so none is learned",
     "imbalance": f"a class of more than {LARGEST_IMBALANCE:g} times more or fewer images than the median class",
 }

@@ -134,10 +134,10 @@ def read_csv(path: Path) -> list[Annotation]:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read as a CSV ({error}); write lines such as {CSV_LINE}.") from error
-    places, boxes = _columns(path, rows)
+    columns, boxes = _columns(path, rows)
     found: dict[str, Annotation] = {}
     for number, row in boxes:
-        texts = {name: row[place].strip() for name, place in places.items() if place < len(row)}
+        texts = {name: row[column].strip() for name, column in columns.items() if column < len(row)}
         corners = [_number(texts.get(name)) for name in CORNERS]
         if not texts.get("file") or None in corners:
             raise ConfigError(f"{path}:{number} is `{','.join(row)}`; write {CSV_LINE}, numbers in pixels.")
@@ -156,13 +156,13 @@ def _columns(
     first = [cell.strip().lower() for cell in rows[0][1]] if rows else []
     if not rows or len(first) > 4 and all(_number(cell) is not None for cell in first[1:5]):
         return dict(zip(("file", *CORNERS, "class"), range(6), strict=True)), rows
-    places = {name: first.index(word) for name, words in HEADS.items() for word in _first_of(words, first)}
-    if not {"file", *CORNERS} <= places.keys():
+    columns = {name: first.index(word) for name, words in HEADS.items() for word in _first_of(words, first)}
+    if not {"file", *CORNERS} <= columns.keys():
         raise ConfigError(
             f"{path}:{rows[0][0]} is `{','.join(rows[0][1])}`, neither a box nor the names of columns; write "
             f"{CSV_LINE}."
         )
-    return places, rows[1:]
+    return columns, rows[1:]
 
 
 def _first_of(words: Iterable[str], cells: Sequence[str]) -> list[str]:

@@ -36,7 +36,7 @@ BY_TORCHVISION = {
 """Its class and what to call it with."""
 
 
-def place_for(data: Data) -> Path:
+def folder_for(data: Data) -> Path:
     """The folder to fetch the set that `data` names into. Raises `ConfigError` if it must be got by hand."""
     if data.source in BY_HAND:
         raise ConfigError(f"data.download=true: {BY_HAND[data.source]}.")
@@ -50,7 +50,7 @@ def download(data: Data) -> None:
 
     Raises `ConfigError` if it cannot be fetched, and `RunError` if that fails.
     """
-    root = place_for(data)
+    root = folder_for(data)
     made = [each for each in (root, *root.parents) if not each.exists()]
     root.mkdir(parents=True, exist_ok=True)
     from torchvision import datasets

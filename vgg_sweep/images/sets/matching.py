@@ -122,14 +122,14 @@ def _enter(matched: _Matched, finder: _Finder, names: dict[str, int], images: Im
         matched.faults.append(Fault(kind, split, id, detail))
         matched.num_left_out[kind] += 1
 
-    place = finder.find(annotation.path)
-    split, id = (place[0], finder.ids[place[0]][place[1]]) if place else ("", annotation.path)
+    found = finder.find(annotation.path)
+    split, id = (found[0], finder.ids[found[0]][found[1]]) if found else ("", annotation.path)
     if annotation.error:
         fault("box-file", f"its annotation {annotation.error}")
-    if place is None:
+    if found is None:
         fault("box-of-none", "no image of the set has this name, or several have")
         return
-    row = place[1]
+    row = found[1]
     label = int((images.train if split == "train" else images.val).labels_N[row])
     matched.sizes[split][row] = annotation.size_px
     for drawn in annotation.drawn:

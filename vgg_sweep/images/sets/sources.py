@@ -133,10 +133,10 @@ def open_index(config: Config, progress: ProgressCallback | None = None, *, agai
         return listing
 
     check_source(data, val_alone=val_alone)  # so that a refusal writes nothing, not even a lock
-    return indexed(index_place(config), scan, again=again)
+    return indexed(index_folder(config), scan, again=again)
 
 
-def index_place(config: Config) -> Path:
+def index_folder(config: Config) -> Path:
     """Where the index of a set of files lies."""
     data = config.data
     root = str(Path(str(data.root)).expanduser().resolve())

@@ -115,7 +115,7 @@ class Split:
             yield
         except BadImage as error:
             raise BadImage(
-                f"{self.ids[index]} cannot be read as an image ({error}); mend it, remove it from the set, or go on "
+                f"{self.ids[index]} cannot be read as an image ({error}); fix it, remove it from the set, or go on "
                 "without such images by data.on_bad_image=skip."
             ) from error
         except OSError as error:

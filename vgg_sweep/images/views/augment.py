@@ -61,14 +61,14 @@ def training_view(
     Only the crop's box is rescaled, whose pixels differ from a crop of the whole rescaled image by up to two grey
     levels, the rounding between Pillow's two passes. With antialiasing (the paper does not name its filter).
     """
-    width, height, left, top = place(image.size, S_px, offset_2, crop)
+    width, height, left, top = crop_at(image.size, S_px, offset_2, crop)
     x_scale, y_scale = image.width / width, image.height / height
     box = (left * x_scale, top * y_scale, (left + crop) * x_scale, (top + crop) * y_scale)
     view = image.resize((crop, crop), Image.Resampling[filter.upper()], box=box)
     return np.asarray(view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else view)
 
 
-def place(size_px: tuple[int, int], S_px: int, offset_2: tuple[float, float], crop: int) -> tuple[int, int, int, int]:
+def crop_at(size_px: tuple[int, int], S_px: int, offset_2: tuple[float, float], crop: int) -> tuple[int, int, int, int]:
     """Width and height of an image rescaled to smallest side S, and left and top of the crop at `offset_2` of it."""
     width, height = rescaled_size(*size_px, S_px)
     return width, height, int(offset_2[1] * (width - crop + 1)), int(offset_2[0] * (height - crop + 1))

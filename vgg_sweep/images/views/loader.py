@@ -124,7 +124,7 @@ class Loader:
         there = [row for row, image in enumerate(seen_N) if image is not None]
         if not there:
             raise RunError(
-                f"none of {len(own)} images of a batch can be decoded: `vgg-sweep data check` lists them; mend some, "
+                f"none of {len(own)} images of a batch can be decoded: `vgg-sweep data check` lists them; fix some, "
                 "or use data.on_bad_image=substitute."
             )
         images_NHWC, targets_NP4 = ordered.images_NHWC, ordered.targets_NP4
@@ -151,8 +151,8 @@ class Loader:
             return seen.result(self.timeout_seconds)
         except TimeoutError as error:
             raise RunError(
-                f"{id} was not there after {self.timeout_seconds:g} s: its disk may hang; copy the set to a local "
-                "disk, or allow more by data_timeout_seconds. The same command goes on from the last checkpoint."
+                f"{id} was not read within {self.timeout_seconds:g} s: its disk may hang; copy the set to a local "
+                "disk, or raise data_timeout_seconds. The same command goes on from the last checkpoint."
             ) from error
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep.config.localise import NUM_COORDINATES, Localise
 from vgg_sweep.config.schema import Config
-from vgg_sweep.images.views.augment import place
+from vgg_sweep.images.views.augment import crop_at
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.localise.geometry import (
     Floats,
@@ -55,7 +55,7 @@ class Crop:
 
 def training_crop(size_px: tuple[int, int], S_px: int, offset_2: tuple[float, float], flip: bool, crop: int) -> Crop:
     """The crop of `augment.training_view`."""
-    width, height, left, top = place(size_px, S_px, offset_2, crop)
+    width, height, left, top = crop_at(size_px, S_px, offset_2, crop)
     return Crop(width / size_px[0], height / size_px[1], left, top, crop, flip)
 
 
