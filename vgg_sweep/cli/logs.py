@@ -27,9 +27,7 @@ def logs(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep following until the run ends.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Show each run of the sweep that failed.")] = False,
-    lines: Annotated[
-        int | None, typer.Option("--lines", "-n", min=1, help="Show only this many of the last lines.")
-    ] = None,
+    lines: Annotated[int | None, typer.Option("--lines", "-n", min=1, help="Show only the last N lines.")] = None,
 ) -> None:
     """Show the log of a run, and why it failed.
 
