@@ -16,7 +16,7 @@ import torch
 from vgg_sweep.errors import RunError
 from vgg_sweep.images import decode
 from vgg_sweep.images.sets.splits import MEMORY_SHARE, Split, free_memory_bytes
-from vgg_sweep.images.views.augment import Draws, place
+from vgg_sweep.images.views.augment import Draws, crop_at
 from vgg_sweep.images.views.loader import Batch, Loader
 from vgg_sweep.runs.progress import Reporter
 
@@ -49,7 +49,7 @@ class OnDevice:
         height, width = self.images_NCHW.shape[2:]
         boxes = []
         for S_px, (y, x) in zip(draws.S_N[indices].tolist(), draws.offset_N2[indices].tolist(), strict=True):
-            new_width, new_height, left, top = place((width, height), S_px, (y, x), crop)
+            new_width, new_height, left, top = crop_at((width, height), S_px, (y, x), crop)
             x_scale, y_scale = width / new_width, height / new_height
             boxes.append((left * x_scale, (left + crop) * x_scale, top * y_scale, (top + crop) * y_scale))
         box_N4 = torch.tensor(boxes, dtype=torch.float32, device=device)  # as Pillow takes it
