@@ -123,7 +123,7 @@ def test_every_command_of_the_wheel_works_in_another_folder(installed: Path, tmp
     asked += ["transfer.train_per_class=8", "transfer.num_splits=1", "transfer.C=[1.0]", "transfer.controls=false"]
     assert "pool5" in works("transfer", str(run), *asked)
     assert "train" in works("logs", str(run))
-    assert "Nothing is removed yet" in works("prune", "runs", "--checkpoints", "--posteriors")
+    assert "Nothing has been removed" in works("prune", "runs", "--checkpoints", "--posteriors")
     assert called == commands
 
 
