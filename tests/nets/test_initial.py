@@ -80,7 +80,7 @@ def test_a_deeper_net_takes_four_conv_and_three_fc_layers_of_A_by_name(name):
     net = net_of(name)
     draw_weights(net, "he", torch.Generator().manual_seed(0))
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
-    copied = warm_start_from_A(net, tagged_A())
+    copied = warm_start_from_A(net, tagged_A(), net_of("A"))
     # A has the layers conv1_1, conv2_1, conv3_1, conv3_2, conv4_1, conv4_2, conv5_1, conv5_2, fc6, fc7, fc8
     number_of_weight_in_A = {"conv1_1": 1, "conv2_1": 3, "conv3_1": 5, "conv3_2": 7, "fc6": 17, "fc7": 19, "fc8": 21}
     taken = []
@@ -97,19 +97,31 @@ def test_a_deeper_net_takes_four_conv_and_three_fc_layers_of_A_by_name(name):
     assert len(copied) == 14
 
 
+def test_another_parent_than_A_lends_its_layers_of_the_same_names():
+    """B, which has conv2_1 at features.5 where A has it at 3, and 10 and 12 for 6 and 8."""
+    net, parent = net_of("D"), net_of("B")
+    draw_weights(parent, "he", torch.Generator().manual_seed(0))
+    copied = warm_start_from_A(net, parent.state_dict(), parent)
+    places = {"features.0": "features.0", "features.5": "features.5", "features.10": "features.10"}
+    places |= {"features.12": "features.12"} | {f"classifier.{place}": f"classifier.{place}" for place in (0, 3, 6)}
+    assert copied == [f"{place}.{tensor}" for place in places for tensor in ("weight", "bias")]
+    for own, theirs in places.items():
+        assert torch.equal(net.get_submodule(own).weight, parent.get_submodule(theirs).weight)
+
+
 def test_copied_tensors_do_not_share_memory_with_the_parent():
     net, state = net_of("B"), tagged_A()
-    warm_start_from_A(net, state)
+    warm_start_from_A(net, state, net_of("A"))
     net.state_dict()["features.0.weight"].zero_()
     assert state["features.0.weight"].all()
 
 
 def test_nets_that_cannot_start_from_A_are_refused():
     with pytest.raises(RunError, match=r"no conv3_2 to take from A; set model\.parent=null"):
-        warm_start_from_A(net_of("B-5x5"), tagged_A())
+        warm_start_from_A(net_of("B-5x5"), tagged_A(), net_of("A"))
     columns = [word.replace("conv3-64", "conv5-64") for word in load_option("model", "B").columns]
     with pytest.raises(RunError, match=r"features.0.weight is \[4, 3, 3, 3\], .* of the net is \[4, 3, 5, 5\]"):
-        warm_start_from_A(VGG(columns, width=1 / 16, classes=5, crop=64), tagged_A())
+        warm_start_from_A(VGG(columns, width=1 / 16, classes=5, crop=64), tagged_A(), net_of("A"))
 
 
 def test_other_classes_are_refused_by_number():
@@ -117,7 +129,7 @@ def test_other_classes_are_refused_by_number():
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     message = r"classifier.6.weight is \[5, 256\], .* is \[7, 256\].* have 5 classes, the net 7"
     with pytest.raises(RunError, match=message):
-        warm_start_from_A(net, tagged_A())
+        warm_start_from_A(net, tagged_A(), net_of("A"))
     assert all(torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
 
 
@@ -125,7 +137,7 @@ def test_a_missing_tensor_of_A_is_named():
     state = tagged_A()
     del state["classifier.3.bias"]
     with pytest.raises(RunError, match=r"lack classifier\.3\.bias;"):
-        warm_start_from_A(net_of("D"), state)
+        warm_start_from_A(net_of("D"), state, net_of("A"))
 
 
 def test_copy_all_makes_an_equal_net():

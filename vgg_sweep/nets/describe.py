@@ -108,7 +108,7 @@ def _stages(words: Sequence[str]) -> list[list[str]]:
     stages: list[list[str]] = [[]]
     for word in words:
         stages[-1].append(word)
-        if word in _POOLINGS:
+        if word in ("maxpool", "avgpool"):
             stages.append([])
     return stages[:-1]
 
@@ -116,9 +116,6 @@ def _stages(words: Sequence[str]) -> list[list[str]]:
 def _level(stage: Sequence[list[str]]) -> list[tuple[str, ...]]:
     """The rows of one stage: shorter columns end in blanks, and the poolings of all come last."""
     return [*zip_longest(*(words[:-1] for words in stage), fillvalue=""), tuple("".join(words[-1:]) for words in stage)]
-
-
-_POOLINGS = ("maxpool", "avgpool")
 
 
 BYTES = 4

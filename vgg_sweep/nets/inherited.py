@@ -1,34 +1,20 @@
 """What the deeper nets take from A (Sect. 3.1), and whether a net can. Needs no torch."""
 
+from collections.abc import Collection
+
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.nets.columns import parse_columns
 
-LAYERS_OF_A = {
-    "conv1_1": "features.0",
-    "conv2_1": "features.3",
-    "conv3_1": "features.6",
-    "conv3_2": "features.8",
-    "fc6": "classifier.0",
-    "fc7": "classifier.3",
-    "fc8": "classifier.6",
-}
+LAYERS_OF_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 """What the deeper nets take from A. "The first four convolutional layers" (Sect. 3.1) cannot be meant by index, since
 their shapes would differ; taking the layers of the same stage and name is our reading."""
-LAYERS_OF_A_BN = {
-    "conv1_1": "features.0",
-    "bn1_1": "features.1",
-    "conv2_1": "features.4",
-    "bn2_1": "features.5",
-    "conv3_1": "features.8",
-    "bn3_1": "features.9",
-    "conv3_2": "features.11",
-    "bn3_2": "features.12",
-    "fc6": "classifier.0",
-    "fc7": "classifier.3",
-    "fc8": "classifier.6",
-}
-"""The same of A with batch normalisation: a convolution takes its normalisation along."""
+
+
+def taken_from(names: Collection[str]) -> list[str]:
+    """The layers taken from a net A that has the layers `names`: a convolution brings its batch normalisation along."""
+    with_norms = dict.fromkeys(name for layer in LAYERS_OF_A for name in (layer, layer.replace("conv", "bn")))
+    return [name for name in with_norms if name in LAYERS_OF_A or name in names]
 
 
 def check_inherits(config: Config, parent: Config, num_classes: int) -> None:
@@ -43,7 +29,7 @@ def check_inherits(config: Config, parent: Config, num_classes: int) -> None:
         "random weights."
     )
     starts = f"model={config.model.name} starts from {parent.model.name} (`parent: {parent.model.name}`)"
-    layers = LAYERS_OF_A_BN if any(layer.kind == "bn" for layer in theirs.values()) else LAYERS_OF_A
+    layers = taken_from(theirs)
     if lacking := [name for name in layers if name not in own or name not in theirs]:
         whose = config.model.name if lacking[0] not in own else parent.model.name
         raise ConfigError(f"{starts}, but {whose} has no {lacking[0]}; {instead}")

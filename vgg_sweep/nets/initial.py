@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from vgg_sweep.errors import RunError
-from vgg_sweep.nets.inherited import LAYERS_OF_A, LAYERS_OF_A_BN
+from vgg_sweep.nets.inherited import taken_from
 from vgg_sweep.nets.skip import Skip
 from vgg_sweep.nets.vgg import VGG
 
@@ -55,21 +55,21 @@ def _drawn(weight: Tensor, init: str, generator: Generator) -> Tensor:
             raise ValueError(init)
 
 
-def warm_start_from_A(net: VGG, parent_state: Mapping[str, Tensor]) -> list[str]:
-    """Copy four conv and three FC layers of a trained net A by stage and name (Sect. 3.1); the others stay as they are.
-    With A-BN's conv layers come their normalisations, running statistics too.
+def warm_start_from_A(net: VGG, parent_state: Mapping[str, Tensor], parent: VGG) -> list[str]:
+    """Copy four conv and three FC layers of `parent`, a net A whose trained tensors are `parent_state`, by stage and
+    name (Sect. 3.1); the others stay as they are. With A-BN's conv layers come their normalisations, running statistics
+    too.
 
     Returns the names of the tensors of `net` that were set. Raises `RunError` if one is missing, on either side, or of
     another shape.
     """
-    modules = {layer: module for module, layer in net.layer_names.items()}
-    is_normalised = any(name.endswith("running_mean") for name in parent_state)
-    layers = LAYERS_OF_A_BN if is_normalised else LAYERS_OF_A
+    modules, theirs = ({layer: module for module, layer in each.layer_names.items()} for each in (net, parent))
+    layers = taken_from(theirs)
     if lacking := [layer for layer in layers if layer not in modules]:
         raise RunError(f"The net has no {', '.join(lacking)} to take from A; set model.parent=null.")
     sources = {
-        f"{modules[layer]}.{tensor}": f"{module_of_A}.{tensor}"
-        for layer, module_of_A in layers.items()
+        f"{modules[layer]}.{tensor}": f"{theirs[layer]}.{tensor}"
+        for layer in layers
         for tensor in net.get_submodule(modules[layer]).state_dict()
     }
     return _copy(net, parent_state, sources)

@@ -154,11 +154,14 @@ def set_initial_weights(net: VGG, run: Run) -> list[str]:
     draw(net, run)
     if run.parent is None:
         return []
-    parent_state = load_state(_trained_parent(run).folder.weights)
+    parent = _trained_parent(run)
+    parent_state = load_state(parent.folder.weights)
     if run.config.task == "localise":
         tensors = copy_below_last(net, parent_state)
+    elif run.fine_tunes:
+        tensors = copy_all(net, parent_state)
     else:
-        tensors = copy_all(net, parent_state) if run.fine_tunes else warm_start_from_A(net, parent_state)
+        tensors = warm_start_from_A(net, parent_state, empty_net(parent.config.model.columns, parent.config.width))
     return list(dict.fromkeys(net.layer_of(name) for name in tensors))
 
 

@@ -16,7 +16,7 @@ from vgg_sweep.report.results.curves import curve
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import means, rows_of, told_apart
 from vgg_sweep.report.results.results import Sweep, joined
-from vgg_sweep.report.tables.depth import Trained, goes_deeper, trained
+from vgg_sweep.report.tables.depth import Trained, trained
 from vgg_sweep.report.tables.pivot import NAME, VALUES, Cell, Pivot, cells, summary
 from vgg_sweep.report.tables.runs import swept
 from vgg_sweep.report.tables.table import said
@@ -263,10 +263,9 @@ def error_by_layers(sweeps: Sequence[Sweep]) -> Plot:
     """The figure of He et al. 2015: training and validation error over depth, a line for each way to train."""
     points = []
     for sweep in sweeps:
-        found = trained(sweep.runs) if goes_deeper(sweep.runs) else []
         where = f"{sweep.name}: " if len(sweeps) > 1 else ""
         cells: dict[tuple[str, int], list[Trained]] = {}
-        for each in sorted(found, key=lambda each: each.layers):
+        for each in sorted(trained(sweep.runs), key=lambda each: each.layers):
             cells.setdefault((each.treatment, each.layers), []).append(each)
         for panel, name in (("training", "train_error"), ("validation", "val_error")):
             for (treatment, layers), cell in cells.items():

@@ -45,18 +45,17 @@ class Trained:
     val_error: float
 
 
-def goes_deeper(runs: Sequence[ReportedRun]) -> bool:
-    """Whether a sweep has nets with batch normalisation or shortcuts, to compare by depth."""
-    return any({"BN", *SKIPS} & set(run.config["model"]["columns"]) for run in runs)
-
-
 def trained(runs: Sequence[ReportedRun]) -> list[Trained]:
     """The runs of `ended` that have errors."""
     return [each for each in ended(runs) if not math.isnan(each.train_error)]
 
 
 def ended(runs: Sequence[ReportedRun]) -> list[Trained]:
-    """The runs at S = 256 that are over and can be compared over depth; runs that localise or are imported are none."""
+    """The runs at S = 256 that are over and can be compared over depth; runs that localise or are imported are none.
+    Nothing where no net has batch normalisation or shortcuts.
+    """
+    if not any({"BN", *SKIPS} & set(run.config["model"]["columns"]) for run in runs):
+        return []
     own = [(run, end) for run in runs if run.train_scale == "256" and (end := _end(run))]
     others = [{key: value for key, value in run.settings.items() if key not in _OF_TREATMENT} for run, _ in own]
     found = []
@@ -95,7 +94,7 @@ def _frame(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each treatment and net of each sweep; nothing for a sweep of the paper's nets alone."""
     cells: dict[tuple[str, str, int, str], list[Trained]] = {}
     for sweep in sweeps:
-        for each in ended(sweep.runs) if goes_deeper(sweep.runs) else []:
+        for each in ended(sweep.runs):
             cells.setdefault((sweep.name, each.treatment, each.layers, each.net), []).append(each)
     treatments = list(dict.fromkeys(place[:2] for place in cells))
     order = sorted(cells, key=lambda place: (treatments.index(place[:2]), place))
@@ -146,12 +145,9 @@ def _error(row: Row, name: str) -> str:
 
 
 def _columns(lines: pd.DataFrame) -> list[Column]:
-    nets = [str(name) for name in lines if name not in ("sweep", "treatment")]
-    return [text("treatment", "trained", wrap=20), *(text(net) for net in sorted(nets, key=_layers))]
-
-
-def _layers(head: str) -> int:
-    return int(re.findall(r"\d+", head)[0])
+    heads = [str(name) for name in lines if name not in ("sweep", "treatment")]
+    nets = sorted(heads, key=lambda head: int(re.findall(r"\d+", head)[0]))
+    return [text("treatment", "trained", wrap=20), *(text(net) for net in nets)]
 
 
 _NOTES = (

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vgg_sweep.protocols.statistics import MIN_SEEDS, Difference, holm, over_seeds_and_images
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables.claims import verdict
-from vgg_sweep.report.tables.depth import Trained, goes_deeper, trained
+from vgg_sweep.report.tables.depth import Trained, trained
 from vgg_sweep.report.tables.table import Column, Table, interval, number, p_value, text
 
 Net = tuple[str, str]
@@ -62,13 +62,11 @@ def depth_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each claim of each sweep with deeper nets. `points` are above 0 as claimed."""
     rows = []
     for sweep in sweeps:
-        if not goes_deeper(sweep.runs):
-            continue
         nets: dict[Net, list[Trained]] = {}
         for each in trained(sweep.runs):
             nets.setdefault((each.treatment, each.net), []).append(each)
         misses = _misses(sweep.results)
-        found = [(claim, _weighed(claim, nets, misses)) for claim in CLAIMS]
+        found = [(claim, _weighed(claim, nets, misses)) for claim in (CLAIMS if nets else ())]
         adjusted = holm([values["p"] for _, values in found])
         for (claim, values), p_holm in zip(found, adjusted, strict=True):
             said = verdict(values["seeds"], values["points"], p_holm, about_training=True)
