@@ -17,7 +17,7 @@ from vgg_sweep.report.results.errors import read_runs
 from vgg_sweep.report.results.probes import joined, probe_frame
 from vgg_sweep.report.results.results import Source, read_sweep
 from vgg_sweep.report.results.unfinished import refreshes
-from vgg_sweep.report.tables.contents import IF_ASKED, TABLES, Contents, contents
+from vgg_sweep.report.tables.contents import TABLES, Contents, contents
 from vgg_sweep.report.tables.epochs import at_epoch
 from vgg_sweep.report.tables.pivot import Pivot
 from vgg_sweep.report.tables.runs import BY_SEED
@@ -66,7 +66,7 @@ def report(
     chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
     names = _known("table", tables or [], list(TABLES))
     if not names and (pivot is None or "html" in chosen):
-        names = [name for name in TABLES if name not in IF_ASKED]
+        names = [name for name, table in TABLES.items() if not table.if_asked]
     names += [BY_SEED.name] if by_seed else []
     if out is None and (unprintable := [name for name in chosen if name not in PRINTABLE]):
         raise ConfigError(f"--format {unprintable[0]} makes files; name a folder for them with --out DIR.")

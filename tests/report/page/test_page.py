@@ -18,7 +18,7 @@ from tests.sweeps import EVERYTHING, Spec, make_run, make_sweep
 from vgg_sweep.report.page.grids import MAX_ROWS, plain_grid
 from vgg_sweep.report.page.page import to_html
 from vgg_sweep.report.results.results import Source, read_sweep
-from vgg_sweep.report.tables.contents import OF_RESULTS, Contents, contents
+from vgg_sweep.report.tables.contents import TABLES, Contents, contents
 from vgg_sweep.report.tables.table import number, show
 from vgg_sweep.report.writers.data import to_json
 
@@ -76,7 +76,7 @@ class Tree(HTMLParser):
 def said_of(sweep: Path) -> Contents:
     return contents(
         [read_sweep(Source(sweep, sweep.name), ["C-jitter + D-jitter"])],
-        ["deviations", *(table.name for table in OF_RESULTS)],
+        ["deviations", *(table.name for table in TABLES.values() if table.of in ("results", "claims"))],
         is_whole=True,
     )
 

@@ -11,14 +11,11 @@ from vgg_sweep.report.results.results import read_results
 from vgg_sweep.report.tables.claims import (
     FOR_THESE_NETS,
     Claim,
-    claims,
-    grid_side,
-    paper_claims,
     summary,
     verdict,
     weighed,
 )
-from vgg_sweep.report.tables.verdicts import CLAIMS
+from vgg_sweep.report.tables.paper_claims import CLAIMS, claims, grid_side, paper_claims
 
 
 def net(sweep: Path, model: str, train_scale: str, wrong_N: np.ndarray, seed: int = 0) -> None:
@@ -162,7 +159,7 @@ def test_a_gain_within_the_margin_is_no_help(gain: int, discordant: int, expecte
     assert found["points"] == pytest.approx(-gain / 100)
     bounds = {"supported": found["points_low"] > -0.5, "contradicted": found["points_high"] < -0.5}
     assert next((name for name, holds in bounds.items() if holds), "undecided") == expected
-    assert verdict(3, found["points"] - no_help().null_points, found["p"], about_training=True) == expected
+    assert verdict(no_help(), 3, found["points"], found["p"]) == expected
     assert found["pairs_as_claimed"] == (gain < 50)
 
 
@@ -231,8 +228,7 @@ def test_a_whole_sweep_has_every_claim(tmp_path: Path) -> None:
 )
 def test_verdict(claim: int, seeds: int, points: float, p: float, expected: str) -> None:
     """0 is that LRN does not help, 1 depth, 7 jitter at test time."""
-    about = paper_claims()[claim]
-    assert verdict(seeds, points - about.null_points, p, about_training=about.about_training) == expected
+    assert verdict(paper_claims()[claim], seeds, points, p) == expected
 
 
 def test_which_claims_are_about_training() -> None:

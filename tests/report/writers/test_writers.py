@@ -13,11 +13,11 @@ from tests.sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.commands import merged
 from vgg_sweep.report.results.results import read_results
-from vgg_sweep.report.tables.claims import claims
 from vgg_sweep.report.tables.contents import TABLES
 from vgg_sweep.report.tables.costs import lrn_cost
 from vgg_sweep.report.tables.errors import table3, table4, table_5x5
 from vgg_sweep.report.tables.fusions import table6, table7
+from vgg_sweep.report.tables.paper_claims import claims
 from vgg_sweep.report.tables.table import DASH, Shown, ShownColumn
 from vgg_sweep.report.writers.data import JSON_KEYS, to_csv, to_json, to_parquet
 from vgg_sweep.report.writers.markdown import to_markdown

@@ -36,9 +36,9 @@ from vgg_sweep.report.results.means import rows_of
 from vgg_sweep.report.tables import pivot
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
 from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
-from vgg_sweep.report.tables.contents import OF_BOXES, OF_RESULTS, OF_RUNS, Contents
-from vgg_sweep.report.tables.table import Table, number, records, show, text
-from vgg_sweep.report.tables.transfer import OF_PROBES
+from vgg_sweep.report.tables.contents import TABLES, Contents
+from vgg_sweep.report.tables.runs import RUNS
+from vgg_sweep.report.tables.table import Shown, number, records, show, text
 
 MAX_SWEEPS = 4
 """Of more sweeps than this, and of more groups of settings, only the tables and figures show all."""
@@ -57,9 +57,6 @@ class Drawn:
     legend: list[LegendEntry]
     grid: Grid
     has_paper: bool
-
-
-_PROBES = [table.name for table in OF_PROBES]
 
 
 @dataclass(frozen=True)
@@ -152,16 +149,16 @@ def _sections(said: Contents, net_numbers: NetNumbers) -> list[Section]:
         _missing(said),
         Section("figures", "Figures", figures=[_drawn(plot, net_numbers) for plot in plots(said.sweeps, said.pivot)]),
         Section("tables", "Tables: ours beside the paper’s",
-                grids=_grids(said, net_numbers, (*OF_RESULTS[1:], *OF_BOXES))),
+                grids=_grids(said, net_numbers, "results", "claims", "boxes")),
         Section("transfer", "Features on other sets",
-                grids=[plain_grid(table) for table in said.shown if table.name in _PROBES]),
+                grids=[plain_grid(table) for table in said.shown if _is_of(table, "probes")]),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(said)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
         Section("boxes", "Where it is", galleries=[found for sweep in shown for found in box_galleries(sweep)]),
         Section("classes", "Errors by class", grids=[
             *(_class_grid(each, net_numbers) for each in close), *_confusion_grids(said)
         ]),
-        Section("settings", "Settings", grids=_grids(said, {}, OF_RUNS)),
+        Section("settings", "Settings", grids=_grids(said, {}, "runs")),
         Section("provenance", "Provenance", grids=[facts.provenance(said), facts.runs_grid(said)],
                 commands=[Commands("To make these runs again", facts.commands_of(said))]),
     ]  # fmt: skip
@@ -171,7 +168,7 @@ def _of_boxes(said: Contents, net_numbers: NetNumbers) -> list[Section]:
     """The page of localisation runs alone."""
     return [
         _missing(said),
-        Section("tables", "Tables: ours beside the paper’s", grids=_grids(said, net_numbers, OF_BOXES)),
+        Section("tables", "Tables: ours beside the paper’s", grids=_grids(said, net_numbers, "boxes")),
         Section("boxes", "Where it is", galleries=[found for each in said.sweeps for found in box_galleries(each)]),
     ]
 
@@ -237,19 +234,25 @@ def _missing(said: Contents) -> Section:
 
 def _all_runs(said: Contents, net_numbers: NetNumbers) -> list[Grid]:
     """The best row of each net where there are many, and all of them."""
-    whole = _grids(said, net_numbers, OF_RESULTS[:1])
-    shown = next((table for table in said.shown if table.name == OF_RESULTS[0].name), None)
-    if shown is None or not shown.brief:
-        return whole
+    shown = next((table for table in said.shown if table.name == RUNS.name), None)
+    if shown is None:
+        return []
+    whole = grid(shown, said.frames[RUNS.name], net_numbers)
+    if not shown.brief:
+        return [whole]
     columns = [replace(column, cells=[column.cells[row] for row in shown.brief]) for column in shown.columns]
     best = replace(shown, name="best", title="The best row of each net", columns=columns)
     first = grid(best, said.frames[shown.name].iloc[list(shown.brief)], net_numbers)
-    return [first, *(replace(each, title="All rows", notes=[], is_folded=True) for each in whole)]
+    return [first, replace(whole, title="All rows", notes=[], is_folded=True)]
 
 
-def _grids(said: Contents, net_numbers: NetNumbers, tables: Sequence[Table[Any]]) -> list[Grid]:
-    names = {table.name for table in tables}
-    return [grid(table, said.frames[table.name], net_numbers) for table in said.shown if table.name in names]
+def _is_of(table: Shown, *of: str) -> bool:
+    return table.name in TABLES and TABLES[table.name].of in of and table.name != RUNS.name
+
+
+def _grids(said: Contents, net_numbers: NetNumbers, *of: str) -> list[Grid]:
+    """The tables that are made from these, but for that of all runs."""
+    return [grid(table, said.frames[table.name], net_numbers) for table in said.shown if _is_of(table, *of)]
 
 
 def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:

@@ -16,17 +16,12 @@ LOOK_EVERY_SECONDS = 2.0
 BETWEEN_RUNS_SECONDS = 30.0
 """As long may pass between the end of a run and the start of another before a sweep counts as stopped."""
 
-MARKED = ("runs", "3", "4", "5", "6", "7", "5x5", "8", "9", "10")
-"""The tables with a row for each net or fusion."""
-
 Waiting = dict[tuple[str, str, str], Counter[str]]
 """(sweep, label of settings, net) -> the states of its runs that are not scored."""
 
 
-def mark(name: str, frame: pd.DataFrame, waiting: Waiting) -> pd.DataFrame:
-    """The table called `name` with `unfinished`: the states of those runs of each row that are not scored."""
-    if name not in MARKED:
-        return frame
+def mark(frame: pd.DataFrame, waiting: Waiting) -> pd.DataFrame:
+    """A table of nets with `unfinished`: the states of those runs of each row that are not scored."""
     states = [_states(row, waiting) for row in frame.to_dict("records")]
     return frame.assign(unfinished=[", ".join(f"{count} {state}" for state, count in row.items()) for row in states])
 

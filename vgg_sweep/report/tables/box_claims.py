@@ -1,119 +1,84 @@
-"""The sentences of Appendix A about localisation, tested in a sweep as those of Sect. 4 are (`claims.py`)."""
+"""The sentences of Appendix A about localisation, tested in a sweep as those of Sect. 4 are."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vgg_sweep.protocols import paper
-from vgg_sweep.protocols.statistics import holm
 from vgg_sweep.report.results.localised import OF_TRUE_CLASS, PAIR, TABLE9_BOXES, TABLE9_TRAINABLE, TOP5
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables.box_rows import PAPERS_NET, Boxes, groups
-from vgg_sweep.report.tables.claims import Claim, Side, summary, verdict, weighed
-from vgg_sweep.report.tables.table import Table
-from vgg_sweep.report.tables.verdicts import claim_columns
+from vgg_sweep.report.tables.claims import ENDS, Claim, Misses, claim_columns, compared, judged, summary
+from vgg_sweep.report.tables.gaps import with_gaps
+from vgg_sweep.report.tables.table import Table, as_frame
 
 
 @dataclass(frozen=True)
-class BoxClaim:
-    """The first of two rows of Table 8 or 9 errs more than the second."""
+class Located:
+    """A row of Table 8 (`centre`) or 9."""
 
-    sentence: str
-    table: str
-    what: str
-    first: Mapping[str, str]
-    second: Mapping[str, str]
+    train_scale: str
+    rule: str
+    boxes: str = TABLE9_BOXES
+    trainable: str = TABLE9_TRAINABLE
 
-    def weighed_as(self) -> Claim:
-        """For the tests of Sect. 4's claims: which nets are on which side."""
-        return Claim(self.sentence, "A", self.table, ((_side(self.first), _side(self.second)),))
+    @property
+    def nets(self) -> tuple[paper.Net, ...]:
+        kind = f"{self.boxes}-{self.trainable}".upper().replace("-ALL", "").replace("-FC", "-fc")
+        return tuple(paper.Net(kind, S) for S in self.train_scale.split(" + "))
 
+    def __str__(self) -> str:
+        return " + ".join(net.slug for net in self.nets)
 
-def _side(names: Mapping[str, str]) -> Side:
-    kind = f"{names['boxes']}-{names['trainable']}".upper().replace("-ALL", "").replace("-FC", "-fc")
-    return Side(tuple(paper.Net(kind, S) for S in names["train_scale"].split(" + ")))
-
-
-def _crop(boxes: str, trainable: str) -> dict[str, str]:
-    return {"rule": "centre", "train_scale": "384", "boxes": boxes, "trainable": trainable}
-
-
-def _dense(train_scale: str, rule: str) -> dict[str, str]:
-    return {"rule": rule, "train_scale": train_scale, "boxes": TABLE9_BOXES, "trainable": TABLE9_TRAINABLE}
+    def misses(self, group: Boxes) -> Misses:
+        what = OF_TRUE_CLASS if self.rule == "centre" else TOP5
+        found = group.find(what, config=PAPERS_NET, train_scale=self.train_scale, rule=self.rule, boxes=self.boxes,
+                           trainable=self.trainable)  # fmt: skip
+        seeds = [row for row in found if row["merge"] in ("", group.merge)]
+        return {row["seed"]: row["misses"].unpack().astype(np.int8) for row in seeds}
 
 
+def _claim(sentence: str, protocols: str, first: Located, second: Located) -> Claim:
+    return Claim(sentence, "A", protocols, ((first, second),))
+
+
+_PCR_FC = Located("384", "centre", "pcr", "fc")
 BOX_CLAIMS = (
-    BoxClaim("A box a class (PCR) beats one for all (SCR)", "true class, centre crop", OF_TRUE_CLASS,
-             _crop("scr", "fc"), _crop("pcr", "fc")),
-    BoxClaim("Fine-tuning all layers beats the FC layers alone", "true class, centre crop", OF_TRUE_CLASS,
-             _crop("pcr", "fc"), _crop("pcr", "all")),
-    BoxClaim("S = 384 beats S = 256", "top-5, dense, Q = S", TOP5, _dense("256", "single"), _dense("384", "single")),
-    BoxClaim("Several scales at test time help", "top-5, dense, one Q and two", TOP5,
-             _dense("384", "single"), _dense("384", PAIR)),
-    BoxClaim("The boxes of two nets help", "top-5, dense, one net and two", TOP5,
-             _dense("384", PAIR), _dense("256 + 384", "fusion")),
+    _claim("A box a class (PCR) beats one for all (SCR)", "true class, centre crop",
+           Located("384", "centre", "scr", "fc"), _PCR_FC),
+    _claim("Fine-tuning all layers beats the FC layers alone", "true class, centre crop",
+           _PCR_FC, Located("384", "centre")),
+    _claim("S = 384 beats S = 256", "top-5, dense, Q = S", Located("256", "single"), Located("384", "single")),
+    _claim("Several scales at test time help", "top-5, dense, one Q and two",
+           Located("384", "single"), Located("384", PAIR)),
+    _claim("The boxes of two nets help", "top-5, dense, one net and two",
+           Located("384", PAIR), Located("256 + 384", "fusion")),
 )  # fmt: skip
 """In the order of Appendix A."""
 
 
 def box_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
-    """A row for each claim, with the columns of `claims.claims`."""
+    """A row for each claim, with the columns of those of Sect. 4."""
     rows = []
     for where, group in groups(sweeps):
-        found = [_compare(claim, group) for claim in BOX_CLAIMS]
-        adjusted = holm([values["p"] for values in found])
-        for claim, values, p_holm in zip(BOX_CLAIMS, found, adjusted, strict=True):
-            weighed_as = claim.weighed_as()
-            (first, second), *_ = weighed_as.pairs
-            names = {
-                "claim": claim.sentence,
-                "section": "A",
-                "compared": f"{first} - {second}" if str(first) != str(second) else str(first),
-                "protocols": claim.table,
-            }
-            said = verdict(values["seeds"], values["points"], p_holm, about_training=weighed_as.about_training)
-            decided = {"p_holm": p_holm, "verdict": said}
-            rows.append({"table": "box-claims"} | where | names | values | decided | {"note": ""})
-    frame = pd.DataFrame(rows)
-    return frame.astype({name: "Int64" for name in ("seeds", "n_images", "seeds_for_1_point") if name in frame})
+
+        def misses_of(side: Located, group: Boxes = group) -> Misses:
+            return side.misses(group)
+
+        found = [(claim, compared(claim, misses_of)) for claim in BOX_CLAIMS]
+        rows += [where | claim.names | values | {"note": ""} for claim, values in judged(found)]
+    return as_frame("box-claims", rows)
 
 
-def _compare(claim: BoxClaim, group: Boxes) -> dict[str, Any]:
-    sides = [
-        {
-            row["seed"]: row["misses"].unpack()
-            for row in group.find(claim.what, config=PAPERS_NET, **names)
-            if row["merge"] in ("", group.merge)
-        }
-        for names in (claim.first, claim.second)
-    ]
-    shared = sorted(sides[0].keys() & sides[1].keys())
-    counts = {"pairs": int(bool(shared)), "num_pairs": 1, "seeds": len(shared)}
-    if not shared:
-        numbers = ("points", "points_low", "points_high", "points_std", "p_images", "p")
-        words = {"n_images": None, "direction": None, "test": None, "seeds_for_1_point": None}
-        return counts | {"pairs_as_claimed": 0} | dict.fromkeys(numbers, math.nan) | words
-    differences_RN = [sides[0][seed].astype(np.int8) - sides[1][seed] for seed in shared]
-    return counts | weighed(claim.weighed_as(), np.array([differences_RN]))
+def _notes(frame: pd.DataFrame) -> Iterator[str]:
+    yield "Points: localisation error of what the paper finds worse, minus that of the better, on the same images."
+    if (frame["seeds"] == 1).any():
+        yield "With one seed the 95 % interval is over images alone."
 
 
-def _notes(frame: pd.DataFrame) -> list[str]:
-    return [
-        "Points: localisation error of what the paper finds worse, minus that of the better, on the same images.",
-        *(["With one seed the 95 % interval is over images alone."] if (frame["seeds"] == 1).any() else []),
-    ]
-
-
-CLAIMS_OF_BOXES = Table(
-    "box-claims",
-    "Claims of Appendix A about localisation, in this sweep",
-    box_claims,
-    claim_columns,
-    _notes,
-    total=lambda frame: summary(frame["verdict"]),
-    ends=("against the claim", "as claimed"),
-)
+CLAIMS_OF_BOXES = Table("box-claims", "Claims of Appendix A about localisation, in this sweep", box_claims,
+                        claim_columns, _notes,
+                        total=lambda frame: summary(frame["verdict"]), ends=ENDS,
+                        kept=with_gaps, of="boxes")  # fmt: skip

@@ -26,7 +26,7 @@ from vgg_sweep.report.results.localised import (
     TOP5,
 )
 from vgg_sweep.report.results.results import Sweep
-from vgg_sweep.report.tables.table import records
+from vgg_sweep.report.tables.table import as_frame, records
 
 PAPERS_NET = "D"
 MEASURES = {TOP5: "loc", TOP1: "top1", OF_TRUE_CLASS: "true_class"}
@@ -69,9 +69,7 @@ def groups(sweeps: Sequence[Sweep]) -> Iterator[tuple[dict[str, str], Boxes]]:
 
 
 def frame_of(table: str, sweeps: Sequence[Sweep], rows_of: Callable[[Boxes], Iterable[dict[str, Any]]]) -> pd.DataFrame:
-    rows = [{"table": table} | where | row for where, group in groups(sweeps) for row in rows_of(group)]
-    frame = pd.DataFrame(rows)
-    return frame.astype({name: "Int64" for name in ("seeds", "n_images") if name in frame})
+    return as_frame(table, (where | row for where, group in groups(sweeps) for row in rows_of(group)))
 
 
 def table8(sweeps: Sequence[Sweep]) -> pd.DataFrame:

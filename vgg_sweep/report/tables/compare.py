@@ -27,7 +27,7 @@ from vgg_sweep.protocols.statistics import (
     unpaired_difference,
 )
 from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors
-from vgg_sweep.report.tables.table import Column, Row, Table, differs, interval, number, p_value, seeds, text
+from vgg_sweep.report.tables.table import Column, Row, Table, as_frame, differs, interval, number, p_value, seeds, text
 
 MAX_NAME = 16
 """Characters of a sweep's name above a column."""
@@ -48,8 +48,7 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
         found = [row for pair in _matched(of_first, of_other) for row in _compared(*pair[0], *pair[1])]
         adjusted = holm([row["p"] for row in found])
         rows += [row | {"p_holm": p_holm} for row, p_holm in zip(found, adjusted, strict=True)]
-    counts = ("seeds", "n_images", "other_seeds", "other_n_images")
-    return pd.DataFrame(rows).astype({name: "Int64" for name in counts if rows})
+    return as_frame("comparison", rows)
 
 
 def _matched(
@@ -79,7 +78,7 @@ def _compared(place: _Place, here: Group, other: _Place, there: Group) -> Iterat
             {f"{prefix}{name}": mean[name] for prefix, mean in means.items() for name in names_of}
             for names_of in (("seeds", "n_images"), ("top1_error", "top5_error"))
         )
-        yield {"table": "comparison"} | where | names | protocol | counts | errors | _difference(a, b)
+        yield where | names | protocol | counts | errors | _difference(a, b)
 
 
 def _difference(a: Found, b: Found) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _matrix_notes(frame: pd.DataFrame) -> list[str]:
     return [f"{said}its images are taken for.{more if num_classes > MOST_CLASSES else ''}"]
 
 
-CONFUSIONS = Table[Sequence[Sweep]](
+CONFUSIONS = Table(
     "confusions",
     "What is taken for what: the most confused pairs of classes",
     pairs,
@@ -123,6 +123,8 @@ CONFUSIONS = Table[Sequence[Sweep]](
         number("reverse", "the other way", 0),
     ],
     _pair_notes,
+    of="answers",
+    if_asked=True,
 )
 
-MATRIX = Table[Sequence[Sweep]]("confusion", "Confusion matrix", matrix, _matrix_columns, _matrix_notes)
+MATRIX = Table("confusion", "Confusion matrix", matrix, _matrix_columns, _matrix_notes, of="answers", if_asked=True)

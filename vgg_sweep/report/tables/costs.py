@@ -9,6 +9,7 @@ import pandas as pd
 from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.groups import Group
 from vgg_sweep.report.tables.errors import frame_of, missing_command
+from vgg_sweep.report.tables.gaps import whole
 from vgg_sweep.report.tables.table import Column, Table, number, text
 
 _MEASURES = ("step_seconds", "peak_memory_bytes")
@@ -59,4 +60,6 @@ def _columns(frame: pd.DataFrame) -> list[Column]:
     ]
 
 
-LRN_COST = Table("lrn", "Sect. 4.1. What local response normalisation costs in training", lrn_cost, _columns)
+LRN_COST = Table(
+    "lrn", "Sect. 4.1. What local response normalisation costs in training", lrn_cost, _columns, kept=whole
+)

@@ -112,7 +112,7 @@ def _cell(place: tuple[str, str, int, str], cell: Sequence[Trained]) -> dict[str
 
 
 @dataclass(frozen=True)
-class _ByNet(Table[Sequence[Sweep]]):
+class _ByNet(Table):
     """The rows of a treatment are one line, with a column for each net."""
 
     def shown(self, frame: pd.DataFrame) -> Shown:
@@ -157,4 +157,6 @@ _NOTES = (
     "A deeper net that errs more in training is harder to train; one that errs more in validation alone over-fits.",
 )
 
-DEPTH = _ByNet("depth", "What makes depth trainable", _frame, _columns, lambda lines: _NOTES, where=("sweep",))
+DEPTH = _ByNet(
+    "depth", "What makes depth trainable", _frame, _columns, lambda lines: _NOTES, where=("sweep",), of="training"
+)

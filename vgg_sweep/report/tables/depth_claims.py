@@ -13,98 +13,86 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vgg_sweep.protocols.statistics import MIN_SEEDS, Difference, holm, over_seeds_and_images
+from vgg_sweep.protocols.statistics import MIN_SEEDS, Difference, over_seeds_and_images
 from vgg_sweep.report.results.results import Sweep
-from vgg_sweep.report.tables.claims import verdict
+from vgg_sweep.report.tables.claims import Claim, Misses, differences, judged
 from vgg_sweep.report.tables.depth import Trained, trained
-from vgg_sweep.report.tables.table import Column, Table, interval, number, p_value, text
+from vgg_sweep.report.tables.table import Column, Table, as_frame, interval, number, p_value, text
 
 Net = tuple[str, str]
 """How it is trained, and which it is: ("He, BN", "E")."""
 
 
 @dataclass(frozen=True)
-class DepthClaim:
-    """In each of `cases`, the errors of the nets, each times its sign, come to more than 0."""
+class Sum:
+    """Nets whose errors are added."""
 
-    sentence: str
-    of: str
-    """`training` or `validation` error."""
-    cases: tuple[tuple[tuple[int, Net], ...], ...]
+    nets: tuple[Net, ...]
 
 
 PLAIN, SKIP = "He, BN", "He, BN, shortcuts"
+DEPTHS = (("E", "G"), ("20 layers", "56 layers"))
+"""A shallower net and a deeper one."""
 
 
-def _deeper(how: str, sign: int) -> tuple[tuple[tuple[int, Net], ...], ...]:
-    """The deeper of two minus the shallower, or the other way round."""
-    pairs = (("E", "G"), ("20 layers", "56 layers"))
-    return tuple(((sign, (how, deep)), (-sign, (how, shallow))) for shallow, deep in pairs)
+def _claim(sentence: str, of: str, *pairs: tuple[Sequence[Net], Sequence[Net]]) -> Claim:
+    """`of` is `training` or `validation` error."""
+    return Claim(sentence, "", of, tuple((Sum(tuple(first)), Sum(tuple(second))) for first, second in pairs))
 
 
 CLAIMS = (
-    DepthClaim("Plain nets: the deeper errs more in training", "training", _deeper(PLAIN, 1)),
-    DepthClaim("With shortcuts the deeper errs less in training", "training", _deeper(SKIP, -1)),
-    DepthClaim(
-        "With BN and random weights E beats E from A",
-        "validation",
-        (((1, ("from A", "E")), (-1, (PLAIN, "E"))),),
-    ),
-    DepthClaim(
-        "BN helps the deeper net more, E than A",
-        "validation",
-        (((1, ("He", "E")), (-1, (PLAIN, "E")), (-1, ("He", "A")), (1, (PLAIN, "A"))),),
-    ),
-)
+    _claim("Plain nets: the deeper errs more in training", "training",
+           *(([(PLAIN, deep)], [(PLAIN, shallow)]) for shallow, deep in DEPTHS)),
+    _claim("With shortcuts the deeper errs less in training", "training",
+           *(([(SKIP, shallow)], [(SKIP, deep)]) for shallow, deep in DEPTHS)),
+    _claim("With BN and random weights E beats E from A", "validation", ([("from A", "E")], [(PLAIN, "E")])),
+    _claim("BN helps the deeper net more, E than A", "validation",
+           ([("He", "E"), (PLAIN, "A")], [(PLAIN, "E"), ("He", "A")])),
+)  # fmt: skip
 
 
 def depth_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each claim of each sweep with deeper nets. `points` are above 0 as claimed."""
     rows = []
     for sweep in sweeps:
-        nets: dict[Net, list[Trained]] = {}
+        nets: dict[Net, dict[int, Trained]] = {}
         for each in trained(sweep.runs):
-            nets.setdefault((each.treatment, each.net), []).append(each)
+            nets.setdefault((each.treatment, each.net), {})[each.seed] = each
         misses = _misses(sweep.results)
         found = [(claim, _weighed(claim, nets, misses)) for claim in (CLAIMS if nets else ())]
-        adjusted = holm([values["p"] for _, values in found])
-        for (claim, values), p_holm in zip(found, adjusted, strict=True):
-            said = verdict(values["seeds"], values["points"], p_holm, about_training=True)
-            names = {"table": "depth-claims", "sweep": sweep.name, "claim": claim.sentence, "of": claim.of}
-            rows.append(names | values | {"p_holm": p_holm, "verdict": said})
-    return pd.DataFrame(rows)
+        for claim, values in judged(found):
+            rows.append({"sweep": sweep.name, "claim": claim.sentence, "of": claim.protocols} | values)
+    return as_frame("depth-claims", rows)
 
 
 def _weighed(
-    claim: DepthClaim, nets: Mapping[Net, Sequence[Trained]], misses: Mapping[str, NDArray[np.int8]]
+    claim: Claim, nets: Mapping[Net, Mapping[int, Trained]], misses: Mapping[str, NDArray[np.int8]]
 ) -> dict[str, Any]:
     """The cases that are there, as many seeds as all their nets have, and their difference."""
-    of_training = claim.of == "training"
-    errors: dict[Net, dict[int, Any]] = {
-        net: {each.seed: each.train_error for each in runs}
-        if of_training
-        else {each.seed: misses[each.id] for each in runs if each.id in misses}
-        for net, runs in nets.items()
-    }
-    cases = [case for case in claim.cases if _shared(case, errors)]
-    seeds = sorted(set[int].intersection(*(_shared(case, errors) for case in cases))) if cases else []
-    values: dict[str, Any] = {"cases": len(cases), "seeds": len(seeds)}
+    in_training = claim.protocols == "training"
+
+    def misses_of(side: Sum) -> Misses:
+        """The errors of its nets added: in training, those; in validation, whether each is wrong on each image."""
+        every = [
+            {seed: np.array([each.train_error]) if in_training else misses[each.id] for seed, each in runs.items()
+             if in_training or each.id in misses}
+            for runs in (nets.get(net, {}) for net in side.nets)
+        ]  # fmt: skip
+        seeds = set[int].intersection(*map(set, every))
+        return {seed: np.sum([each[seed] for each in every], axis=0) for seed in seeds}
+
+    num_cases, seeds, difference_PRN = differences(claim, misses_of)
+    values: dict[str, Any] = {"cases": num_cases, "seeds": len(seeds)}
     values |= dict.fromkeys(("points", "points_low", "points_high", "p"), math.nan)
-    if not seeds:
-        return values
-    parts_R = np.mean([[sum(sign * errors[net][seed] for sign, net in case) for seed in seeds] for case in cases], 0)
-    values["points"] = float(parts_R.mean()) * (1 if of_training else 100)
-    difference = None
-    if len(seeds) >= MIN_SEEDS:
-        difference = _over_seeds(parts_R) if of_training else over_seeds_and_images(parts_R)
-    if difference is not None:
-        values |= {"points_low": difference.low, "points_high": difference.high, "p": difference.p()}
+    if seeds:
+        difference_RN = difference_PRN.mean(axis=0)
+        values["points"] = float(difference_RN.mean()) * (1 if in_training else 100)
+        anew = None
+        if len(seeds) >= MIN_SEEDS:
+            anew = _over_seeds(difference_RN[:, 0]) if in_training else over_seeds_and_images(difference_RN)
+        if anew is not None:
+            values |= {"points_low": anew.low, "points_high": anew.high, "p": anew.p()}
     return values
-
-
-def _shared(case: Sequence[tuple[int, Net]], errors: Mapping[Net, Mapping[int, Any]]) -> set[int]:
-    """The seeds that all nets of a case have errors of."""
-    return set[int].intersection(*(set(errors.get(net, ())) for _, net in case))
 
 
 def _over_seeds(points_R: NDArray[np.floating]) -> Difference | None:
@@ -138,6 +126,5 @@ _NOTES = (
     f"Fewer than {MIN_SEEDS} seeds decide nothing about training.",
 )
 
-DEPTH_CLAIMS = Table(
-    "depth-claims", "Claims about depth, in this sweep", depth_claims, _columns, lambda frame: _NOTES, where=("sweep",)
-)
+DEPTH_CLAIMS = Table("depth-claims", "Claims about depth, in this sweep", depth_claims, _columns, lambda frame: _NOTES,
+                     where=("sweep",), of="training")  # fmt: skip

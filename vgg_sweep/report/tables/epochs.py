@@ -17,7 +17,7 @@ _EPSILON = 1e-6
 """Of an epoch, which is a rounded ratio of steps."""
 
 
-def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table[Sequence[ReportedRun]]:
+def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
     """The validation errors of `runs` at an epoch, a number or `common`: the last one that all have reached.
 
     Raises `ConfigError` if it is neither, `RunError` if no run has come so far.

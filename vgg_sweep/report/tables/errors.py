@@ -17,11 +17,13 @@ from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX, scaled_px, test_scales
 from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors
+from vgg_sweep.report.tables.gaps import whole, with_crops, with_gaps
 from vgg_sweep.report.tables.table import (
     NOTED,
     Column,
     Row,
     Table,
+    as_frame,
     differs,
     error,
     interval,
@@ -44,16 +46,15 @@ AT_CHANCE = "no better than chance"
 
 def frame_of(table: str, results: pd.DataFrame, rows_of: Callable[[Group], Iterable[dict[str, Any]]]) -> pd.DataFrame:
     """The rows that each group of the results gives rise to, with what of their arithmetic, versions or data is not
-    that of most of the group. Counts stay whole numbers where some are missing.
+    that of most of the group.
     """
     rows = []
     for where, group in by_settings(results):
         usual = Counter(group.rows["made_with"]).most_common(1)[0][0]
         for row in rows_of(group):
             otherwise = [word for word in row.pop("made_with", ()) if word not in usual]
-            rows.append({"table": table} | where | row | {"made_otherwise": ", ".join(otherwise)})
-    frame = pd.DataFrame(rows)
-    return frame.astype({name: "Int64" for name in ("seeds", "n_images", "n_classes") if name in frame})
+            rows.append(where | row | {"made_otherwise": ", ".join(otherwise)})
+    return as_frame(table, rows)
 
 
 def _single_nets(table: str, results: pd.DataFrame) -> pd.DataFrame:
@@ -250,17 +251,13 @@ def _notes_on_rows(measured: pd.DataFrame) -> list[str]:
 # --- the tables ---
 
 NETS = (
-    Table("3", "Table 3. A single test scale: dense, image and flip", table3, _net_columns, notes),
-    Table("4", "Table 4. Three test scales: dense, image and flip", table4, _net_columns, notes),
-    Table(
-        "5", "Table 5. Dense, multi-crop (50 crops a scale) and both, at three test scales", table5, _net_columns, notes
-    ),
-)
+    Table("3", "Table 3. A single test scale: dense, image and flip", table3, _net_columns, notes,
+          kept=with_gaps, of_nets=True),
+    Table("4", "Table 4. Three test scales: dense, image and flip", table4, _net_columns, notes,
+          kept=with_gaps, of_nets=True),
+    Table("5", "Table 5. Dense, multi-crop (50 crops a scale) and both, at three test scales", table5, _net_columns,
+          notes, kept=with_crops, of_nets=True),
+)  # fmt: skip
 
-KERNELS = Table(
-    "5x5",
-    "Sect. 4.1. One 5x5 convolution in place of two 3x3: a centre crop, no flip",
-    table_5x5,
-    _5x5_columns,
-    notes,
-)
+KERNELS = Table("5x5", "Sect. 4.1. One 5x5 convolution in place of two 3x3: a centre crop, no flip", table_5x5,
+                _5x5_columns, notes, kept=whole, of_nets=True)  # fmt: skip

@@ -17,6 +17,7 @@ from vgg_sweep.report.tables.errors import (
     nothing,
     published,
 )
+from vgg_sweep.report.tables.gaps import of_ilsvrc, with_gaps
 from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, scales, seeds, text
 
 
@@ -127,20 +128,9 @@ def _table7_notes(frame: pd.DataFrame) -> list[str]:
     return notes(frame) + (["* One value is printed across the validation and test columns."] if spans else [])
 
 
-FUSIONS = Table(
-    "6",
-    "Table 6. Several nets: the mean of their posteriors, at three test scales",
-    table6,
-    _table6_columns,
-    _table6_notes,
-)
-
-SYSTEMS = Table(
-    "7",
-    "Table 7. Comparison with the published systems, whose errors are on ILSVRC",
-    table7,
-    _table7_columns,
-    _table7_notes,
-)
+FUSIONS = Table("6", "Table 6. Several nets: the mean of their posteriors, at three test scales", table6,
+                _table6_columns, _table6_notes, kept=with_gaps, of_nets=True)  # fmt: skip
+SYSTEMS = Table("7", "Table 7. Comparison with the published systems, whose errors are on ILSVRC", table7,
+                _table7_columns, _table7_notes, kept=of_ilsvrc, of_nets=True)  # fmt: skip
 
 ASKED = Table("fusion", "Requested fusions", fusion_table, _fusion_columns, notes)

@@ -1,22 +1,22 @@
-"""Which of the paper's rows a report shows that is not asked for them: those that are there, and gaps where few are."""
+"""Which of the paper's rows a report shows that is not asked for them: those that are there, and gaps where few are.
 
-from collections.abc import Callable
+Each rule says of the rows of a group of settings which of them are shown.
+"""
 
 import pandas as pd
+
+from vgg_sweep.report.tables.table import Table
 
 ENOUGH = 0.5
 """Share of a table's rows that have to be there for those missing to be shown as well."""
 
-Kept = Callable[[pd.DataFrame], "pd.Series[bool]"]
-"""The rows of a group of settings -> which of them are shown."""
 
-
-def kept(table: str, frame: pd.DataFrame) -> pd.DataFrame:
+def kept(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
     """What is shown of a table's rows if it is not asked for."""
-    if table not in _KEPT or frame.empty:
+    if table.kept is None or frame.empty:
         return frame
     groups = frame.groupby(["sweep", "settings"], sort=False)
-    places = [place for _, group in groups for place in group.index[_KEPT[table](group)]]
+    places = [place for _, group in groups for place in group.index[table.kept(group)]]
     return pd.DataFrame(frame.loc[places]).reset_index(drop=True)
 
 
@@ -26,45 +26,29 @@ def _there(group: pd.DataFrame) -> "pd.Series[bool]":
     return measured | (group["unfinished"] != "") if "unfinished" in group else measured
 
 
-def _with_gaps(group: pd.DataFrame) -> "pd.Series[bool]":
+def with_gaps(group: pd.DataFrame) -> "pd.Series[bool]":
     """The rows that are there, and the others too if enough are."""
     there = _there(group)
     return there | bool(there.mean() >= ENOUGH)
 
 
-def _with_crops(group: pd.DataFrame) -> "pd.Series[bool]":
+def with_crops(group: pd.DataFrame) -> "pd.Series[bool]":
     """The same, if it is about more than dense evaluation, of which Table 4 has the rows."""
-    return _with_gaps(group) & bool((_there(group) & (group["method"] != "dense")).any())
+    return with_gaps(group) & bool((_there(group) & (group["method"] != "dense")).any())
 
 
-def _whole(group: pd.DataFrame) -> "pd.Series[bool]":
+def whole(group: pd.DataFrame) -> "pd.Series[bool]":
     """All rows or none: one of them alone compares nothing."""
     there = _there(group)
     return there & bool(there.all())
 
 
-def _of_ilsvrc(group: pd.DataFrame) -> "pd.Series[bool]":
+def of_ilsvrc(group: pd.DataFrame) -> "pd.Series[bool]":
     """All rows, if one of ours is there and its errors are on the set that the others' are on."""
     return (group["data"] == "imagenet") & bool(_there(group).any())
 
 
-def _boxes(group: pd.DataFrame) -> "pd.Series[bool]":
+def boxes(group: pd.DataFrame) -> "pd.Series[bool]":
     """Those measured and the controls, and the others too if enough of the paper's rows are there."""
     measured, papers = _there(group) | (group["control"] != ""), group["is_papers"]
     return measured | (papers & bool(measured[papers].mean() >= ENOUGH))
-
-
-_KEPT: dict[str, Kept] = {
-    "3": _with_gaps,
-    "4": _with_gaps,
-    "6": _with_gaps,
-    "claims": _with_gaps,
-    "5": _with_crops,
-    "5x5": _whole,
-    "lrn": _whole,
-    "7": _of_ilsvrc,
-    "8": _boxes,
-    "9": _boxes,
-    "10": _of_ilsvrc,
-    "box-claims": _with_gaps,
-}

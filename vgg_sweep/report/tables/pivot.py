@@ -151,7 +151,7 @@ def summary(found: Sequence[Mapping[str, Any]], value: str) -> dict[str, Any]:
 # --- as a table ---
 
 
-def pivot_table(results: pd.DataFrame, pivot: Pivot) -> Table[pd.DataFrame]:
+def pivot_table(results: pd.DataFrame, pivot: Pivot) -> Table:
     """The table of what was asked for. Each place has columns for its mean, `_std`, `_low`, `_high` and `_seeds`."""
     placed = cells(results, pivot)
     lines: dict[str, dict[str, Any]] = {}

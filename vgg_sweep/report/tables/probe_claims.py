@@ -7,6 +7,7 @@ Axes: P pairs of rows, R seeds, N images tested in some split.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,64 +16,53 @@ from numpy.typing import NDArray
 
 from vgg_sweep.features.store import OWN
 from vgg_sweep.protocols import paper
-from vgg_sweep.report.tables.claims import Claim, Side
+from vgg_sweep.report.tables.claims import Claim, Tested
 from vgg_sweep.report.tables.table import Row, records
 
 D, E = paper.Net("D", "jitter"), paper.Net("E", "jitter")
-BOTH = f"{D.slug} + {E.slug}"
 
 
 def probe_claims(probes: pd.DataFrame, run_ids: set[str]) -> Iterator[tuple[Claim, NDArray[np.floating]]]:
     """Each claim that some probes of `run_ids`, the runs of one group of settings, are about, with its differences
     [P, R, N]: how much more the first of a pair errs.
     """
+    alone, both = [Tested((net,)) for net in (D, E)], Tested((D, E))
     full = probes[probes["shots"].isna() & (probes["weights"] == OWN) & (probes["metric"] == "recall")]
     for (data, layer), own in full.groupby(["data", "layer"], sort=False):
         rows = [row for row in records(own) if {id for ids in row["run_ids"] for id in ids} <= run_ids]
         about = f"{layer} on {data}, mean class recall"
-        stacked = [_sides(rows, net.slug, net.slug, "mean", "stack") for net in (D, E)]
-        if (differences := _together(stacked)) is not None:
-            pairs = tuple((Side((net,)), Side((net,))) for net, found in zip((D, E), stacked, strict=True) if found)
-            yield Claim("Stacking scales beats averaging them", "App. B", about, pairs), differences
-        for net in (D, E):
-            if (differences := _together([_sides(rows, net.slug, BOTH, None, None)])) is not None:
-                pair = (Side((net,)), Side((D, E)))
-                yield Claim(f"Features of D and E beat those of {net.config}", "App. B", about, (pair,)), differences
+        stacked = {net: seeds for net in alone if (seeds := _seeds(rows, str(net), str(net), ("mean", "stack")))}
+        if stacked:
+            pairs = tuple((net, net) for net in stacked)
+            yield Claim("Stacking scales beats averaging them", "App. B", about, pairs), _together([*stacked.values()])
+        for net in alone:
+            if seeds := _seeds(rows, str(net), str(both)):
+                sentence = f"Features of D and E beat those of {net.nets[0].config}"
+                yield Claim(sentence, "App. B", about, ((net, both),)), _together([seeds])
 
 
-def _sides(rows: Sequence[Row], worse: str, better: str, worse_pool: str | None, better_pool: str | None) -> list[Any]:
-    """The seeds of two rows that differ in nets or pooling alone, stacked over scales if they can be, at the most
-    scales that both are there for; empty if they are not there.
+def _seeds(rows: Sequence[Row], worse: str, better: str, pools: tuple[str, str] | None = None) -> list[Any]:
+    """The splits of two rows, for each seed that both have, which differ in nets or pooling alone: stacked over scales
+    if they can be, at the most scales that both are there for. Empty if they are not there.
     """
-    best: tuple[tuple[bool, int], list[Any]] = ((False, 0), [])
-    for first in rows:
-        for second in rows:
-            same = all(first[name] == second[name] for name in ("test_scales", "method", "normalise"))
-            same &= worse_pool is not None or first["pool"] == second["pool"]
-            wanted = (first["nets"], second["nets"]) == (worse, better)
-            wanted &= worse_pool is None or (first["pool"], second["pool"]) == (worse_pool, better_pool)
-            rank = (second["pool"] == "stack", len(first["test_scales"]))
-            if same and wanted and rank > best[0]:
-                best = (rank, _by_seed(first, second))
-    return best[1]
-
-
-def _by_seed(first: Row, second: Row) -> list[Any]:
-    """Splits of both rows for each seed that both have."""
-    return [
-        (splits, others)
-        for ids, splits in zip(first["run_ids"], first["splits"], strict=True)
-        for other_ids, others in zip(second["run_ids"], second["splits"], strict=True)
-        if set(ids) <= set(other_ids)
+    same = ("test_scales", "method", "normalise", *(() if pools else ("pool",)))
+    pairs = [
+        (first, second)
+        for first, second in product(rows, rows)
+        if (first["nets"], second["nets"]) == (worse, better)
+        if all(first[name] == second[name] for name in same)
+        if pools is None or (first["pool"], second["pool"]) == pools
     ]
+    if not pairs:
+        return []
+    first, second = max(pairs, key=lambda pair: (pair[1]["pool"] == "stack", len(pair[1]["test_scales"])))
+    each, other = (list(zip(row["run_ids"], row["splits"], strict=True)) for row in (first, second))
+    return [(a, b) for (ids, a), (other_ids, b) in product(each, other) if set(ids) <= set(other_ids)]
 
 
-def _together(pairs: Sequence[list[Any]]) -> NDArray[np.floating] | None:
-    there = [[_difference(*seed) for seed in seeds] for seeds in pairs if seeds]
-    if not there:
-        return None
-    num_seeds = min(map(len, there))
-    return np.array([seeds[:num_seeds] for seeds in there])
+def _together(pairs: Sequence[list[Any]]) -> NDArray[np.floating]:
+    num_seeds = min(map(len, pairs))
+    return np.array([[_difference(*splits) for splits in seeds[:num_seeds]] for seeds in pairs])
 
 
 def _difference(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> NDArray[np.floating]:

@@ -101,6 +101,7 @@ RUNS = Table(
     _notes,
     where=("sweep",),
     brief=_brief,
+    of_nets=True,
 )
 
 _KEPT = ("sweep", "settings", "config", "train_scale", "method", "test_scales", "fusion", "seed")
@@ -125,6 +126,5 @@ def _seed_columns(frame: pd.DataFrame) -> list[Column]:
     ]
 
 
-BY_SEED = Table(
-    "seeds", "Errors seed by seed", by_seed, _seed_columns, lambda frame: ["95 %: over images."], where=("sweep",)
-)
+BY_SEED = Table("seeds", "Errors seed by seed", by_seed, _seed_columns, lambda frame: ["95 %: over images."],
+                where=("sweep",), if_asked=True)  # fmt: skip

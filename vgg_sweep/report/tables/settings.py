@@ -71,7 +71,7 @@ def _made_with(runs: Sequence[ReportedRun], settings: Iterable[str]) -> dict[str
 
 
 def _deviations(sweeps: Sequence[Sweep]) -> pd.DataFrame:
-    num_classes = dict.fromkeys(count for sweep in sweeps for count in sweep.results["n_classes"])
+    num_classes = dict.fromkeys(count for sweep in sweeps for count in sweep.results.get("n_classes", ()))
     return deviations([run.config for sweep in sweeps for run in sweep.runs], num_classes)
 
 
@@ -88,5 +88,5 @@ def _difference_columns(frame: pd.DataFrame) -> list[Column]:
     return [text("setting", wrap=30), text("value", first, wrap=30), text("other_value", other, wrap=30)]
 
 
-DEVIATIONS = Table("deviations", "Settings that differ from the paper's", _deviations, _deviation_columns)
-DIFFERENCES = Table("differences", "What differs between the sweeps", _differences, _difference_columns)
+DEVIATIONS = Table("deviations", "Settings that differ from the paper's", _deviations, _deviation_columns, of="runs")
+DIFFERENCES = Table("differences", "What differs between the sweeps", _differences, _difference_columns, of="runs")

@@ -4,9 +4,9 @@
 second to import.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,8 +15,6 @@ DASH, UNFINISHED, NOTED = "–", "†", "‡"
 
 Row = Mapping[str, Any]
 """The values of a row, by name; None where one is missing."""
-
-Material = TypeVar("Material")
 
 
 @dataclass(frozen=True)
@@ -86,16 +84,16 @@ _WHERE = {
 
 
 @dataclass(frozen=True)
-class Table(Generic[Material]):
+class Table:
     """A table of the report: how its rows are found, and how they are shown."""
 
     name: str
     title: str
-    make: Callable[[Material], "pd.DataFrame"]
+    make: Callable[[Any], "pd.DataFrame"]
     """The rows, with the columns that CSV and JSON have."""
     columns: Callable[["pd.DataFrame"], Sequence[Column]]
     """What people see of these rows: the columns that they give rise to."""
-    notes: Callable[["pd.DataFrame"], Sequence[str]] = lambda frame: ()
+    notes: Callable[["pd.DataFrame"], Iterable[str]] = lambda frame: ()
     above: Callable[["pd.DataFrame"], Sequence[str]] = lambda frame: ()
     total: Callable[["pd.DataFrame"], str] = lambda frame: ""
     ends: tuple[str, str] | None = None
@@ -103,6 +101,14 @@ class Table(Generic[Material]):
     """Which of the columns that say of what sweep and settings a row is it has where they differ."""
     brief: Callable[["pd.DataFrame"], Sequence[int]] = lambda frame: ()
     """The rows that stand for all in a terminal if the table is not asked for; none if all are shown."""
+    kept: "Callable[[pd.DataFrame], pd.Series[bool]] | None" = None
+    """Which rows of a group of settings are shown if the table is not asked for; all if not given."""
+    of: Literal["runs", "results", "claims", "training", "boxes", "probes", "answers"] = "results"
+    """What it is made from: the joined results of all sweeps, their probes, for claims both; or else the sweeps."""
+    of_nets: bool = False
+    """Whether it has a row for each net or fusion, which may wait for runs that are not scored."""
+    if_asked: bool = False
+    """Whether it is shown only if it is asked for."""
 
     def shown(self, frame: "pd.DataFrame") -> Shown:
         """The text of the rows in `frame`, with the sweep and settings of each where these differ."""
@@ -112,7 +118,7 @@ class Table(Generic[Material]):
             self.title,
             [*where, *self.columns(frame)],
             records(frame),
-            notes=self.notes(frame),
+            notes=list(self.notes(frame)),
             above=self.above(frame),
             more=list(dict.fromkeys(filter(None, frame["more_seeds"]))) if "more_seeds" in frame else (),
             commands=list(frame["command"]) if "command" in frame else (),
@@ -140,6 +146,17 @@ def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
         {str(name): None if pd.isna(value) else value for name, value in zip(frame, row, strict=True)}
         for row in zip(*columns, strict=True)
     ]
+
+
+COUNTS = ("seeds", "other_seeds", "n_images", "other_n_images", "n_classes", "seeds_for_1_point")
+
+
+def as_frame(table: str, rows: Iterable[Row]) -> "pd.DataFrame":
+    """The rows of the table called `table`. Counts stay whole numbers where some are missing."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"table": table} | dict(row) for row in rows)
+    return frame.astype({name: "Int64" for name in COUNTS if name in frame})
 
 
 def differs(frame: "pd.DataFrame", key: str) -> bool:

@@ -163,10 +163,12 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
-TRANSFER = Table("11", "Table 11. Features on other sets (Appendix B)", table11, _columns, _notes, where=("sweep",))
-AGGREGATION = Table(
-    "aggregation", "Appendix B. Ways to come to a descriptor", aggregations, _columns, _notes, where=("sweep",)
-)
-SHOTS = Table("shots", "Appendix B. Features from few images of a class", few_shot, _columns, _notes, where=("sweep",))
-OF_PROBES: tuple[Table[pd.DataFrame], ...] = (TRANSFER, AGGREGATION, SHOTS)
-"""The tables made from `probe_frames`."""
+OF_PROBES = (
+    Table("11", "Table 11. Features on other sets (Appendix B)", table11, _columns, _notes, where=("sweep",),
+          of="probes"),
+    Table("aggregation", "Appendix B. Ways to come to a descriptor", aggregations, _columns, _notes, where=("sweep",),
+          of="probes"),
+    Table("shots", "Appendix B. Features from few images of a class", few_shot, _columns, _notes, where=("sweep",),
+          of="probes"),
+)  # fmt: skip
+TRANSFER, AGGREGATION, SHOTS = OF_PROBES

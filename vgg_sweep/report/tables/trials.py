@@ -48,4 +48,4 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
-TRIALS = Table("trials", "Trials of the search, in their order", _trials, _columns, _notes, where=("sweep",))
+TRIALS = Table("trials", "Trials of the search, in their order", _trials, _columns, _notes, where=("sweep",), of="runs")

@@ -1,0 +1,201 @@
+"""The sentences of the paper's Sect. 4, tested in a sweep, with those of Appendix B that its probes are about."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
+from vgg_sweep.plan import commands
+from vgg_sweep.protocols import paper
+from vgg_sweep.protocols.methods import BOTH, PAPER_CROP_PX
+from vgg_sweep.protocols.statistics import MIN_SEEDS, MOST_SEEDS, POWER
+from vgg_sweep.report.results.groups import Group, by_settings
+from vgg_sweep.report.tables.claims import (
+    ENDS,
+    FOR_THESE_NETS,
+    MARGIN_POINTS,
+    Claim,
+    Misses,
+    Tested,
+    claim_columns,
+    compared,
+    judged,
+    summary,
+    weighed,
+)
+from vgg_sweep.report.tables.gaps import with_gaps
+from vgg_sweep.report.tables.probe_claims import probe_claims
+from vgg_sweep.report.tables.table import NOTED, Table, as_frame
+
+NUM_POOLINGS = 5
+"""Of each net of Table 1."""
+
+METHODS = ("dense", "multi-crop", BOTH)
+
+
+def _net(config: str, train_scale: str, rule: str = "single", method: str = "dense") -> Tested:
+    return Tested((paper.Net(config, train_scale),), rule, method)
+
+
+def _one(first: Tested, second: Tested) -> tuple[tuple[Tested, Tested]]:
+    return ((first, second),)
+
+
+def paper_claims() -> list[Claim]:
+    """The claims of Sect. 4, in its order."""
+    table4, D_E = [row.net for row in paper.rows("4")], (paper.Net("D", "jitter"), paper.Net("E", "jitter"))
+    fused = {method: Tested(D_E, "multi", method, "post-submission") for method in METHODS}
+    dense, both = "dense, single scale", "dense, multi-crop and both, multiple scales"
+    A, B = _net("A", "256"), _net("B", "256")
+    B_5x5, B_crop = (_net(config, "256", method="centre-crop") for config in ("B-5x5", "B"))
+    C_D = tuple((_net("C", S), _net("D", S)) for S in ("256", "384", "jitter"))
+    return [
+        Claim("LRN does not help", "4.1", dense, _one(_net("A-LRN", "256"), A), no_gain=True),
+        Claim("Error falls with depth, from A to E", "4.1", dense, _one(A, _net("E", "256"))),
+        Claim("C does better than B: non-linearity helps", "4.1", dense, _one(B, _net("C", "256"))),
+        Claim("C does worse than D: spatial context helps", "4.1", dense, C_D),
+        Claim("One 5x5 layer does worse than two 3x3", "4.1", "centre crop", _one(B_5x5, B_crop)),
+        *(
+            Claim(f"Scale jitter in training beats S = {S}", "4.1", dense,
+                  tuple((_net(net, S), _net(net, "jitter")) for net in ("C", "D", "E")))
+            for S in ("256", "384")
+        ),
+        Claim("Scale jitter at test time helps", "4.2", "dense, single and multiple scales",
+              tuple((Tested((net,)), Tested((net,), "multi")) for net in table4)),
+        *(
+            Claim(f"Multi-crop and dense together beat {method}", "4.3", f"{method} and both, multiple scales",
+                  tuple((Tested((net,), "multi", method), Tested((net,), "multi", BOTH)) for net in D_E))
+            for method in ("dense", "multi-crop")
+        ),
+        *(
+            Claim(f"D and E fused beat {net.config} alone", "4.4", both,
+                  tuple((Tested((net,), "multi", method), fused[method]) for method in METHODS))
+            for net in D_E
+        ),
+    ]  # fmt: skip
+
+
+def claims(results: pd.DataFrame, probes: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A row for each claim, those that `probes` are about included. `points` of top-1 error are above 0 as claimed;
+    with several seeds their 95 % interval covers seeds and images, else images alone. `p_images` is about these nets;
+    the verdict rests on `p`, and on `p_holm` after Holm, which are NaN where it cannot be decided.
+    """
+    rows = []
+    for where, group in by_settings(results):
+
+        def misses_of(side: Tested, group: Group = group) -> Misses:
+            found = group.find(side.nets, side.rule, side.method, side.fusion)
+            return {int(row["seed"]): row["top1_misses"].unpack().astype(np.int8) for row in found}
+
+        found = [(claim, compared(claim, misses_of)) for claim in paper_claims()]
+        if probes is not None:
+            of_probes = probe_claims(probes, set(group.rows["run_id"]))
+            found += [(claim, weighed(claim, difference_PRN)) for claim, difference_PRN in of_probes]
+        more = _more_seeds(group)
+        for claim, values in judged(found):
+            about = {"note": _note(claim, group, is_tested=values["seeds"] > 0), "more_seeds": more}
+            rows.append(where | claim.names | values | about)
+    return as_frame("claims", rows)
+
+
+def _note(claim: Claim, group: Group, *, is_tested: bool) -> str:
+    """Why these runs do not test a claim, or not as the paper does."""
+    spreads = group.rows.loc[group.rows["config"] == "A-LRN", "lrn_factor_spread"].dropna()
+    if claim.no_gain and not spreads.empty and (least := spreads.min()) < LEAST_LRN_SPREAD:
+        return (
+            f"LRN is not tested here: what it multiplies activations by varies by {least:.2%} only; "
+            "recipe.pixel_max=255, as in the paper, makes them large enough."
+        )
+    return _note_on_grid(claim, group.rows) if is_tested else ""
+
+
+def _note_on_grid(claim: Claim, rows: pd.DataFrame) -> str:
+    """That dense evaluation looks at one position, as at small crops, where the claim is about ways of testing."""
+    crop, ceil = int(rows["crop"].iloc[0]), bool(rows["pool_ceil"].iloc[0]) if "pool_ceil" in rows else False
+    Q = min((min(scales) for scales in rows.loc[rows["method"] == "dense", "test_scales"]), default=0)
+    about_dense = any("dense" in getattr(side, "method", "") for pair in claim.pairs for side in pair)
+    if claim.about_training or not about_dense or Q == 0 or grid_side(Q, crop, ceil) > 1:
+        return ""
+    theirs = grid_side(256, PAPER_CROP_PX, ceil=False)
+    return (
+        f"At Q = {Q} px the dense grid of a square image has one position here, so dense evaluation sees the image "
+        f"once, as a crop does; the paper's has {theirs} x {theirs} at 256 px."
+    )
+
+
+def grid_side(Q: int, crop: int, ceil: bool) -> int:
+    """Positions along a side of the class score map of a Q x Q image: five poolings halve it, and fc6 covers what they
+    leave of a crop.
+    """
+    sides = [Q, crop]
+    for _ in range(NUM_POOLINGS):
+        sides = [(side + ceil) // 2 for side in sides]
+    return sides[0] - sides[1] + 1
+
+
+def _more_seeds(group: Group) -> str:
+    """What trains each net of a group in as many seeds as decide claims about training; empty if all are there."""
+    lines = []
+    for (net, train_scale), rows in group.rows[group.rows["fusion"] == ""].groupby(["config", "train_scale"]):
+        trained = set(rows["seed"])
+        more = [str(seed) for seed in range(2 * MIN_SEEDS) if seed not in trained]
+        if lacking := more[: max(0, MIN_SEEDS - len(trained))]:
+            first = rows.iloc[0]
+            words = (f"model={net}", f"train_scale={train_scale}", f"protocol={first['protocol']}")
+            lines.append(commands.command("multirun", *words, *first["overrides"], f"seed={','.join(lacking)}"))
+    return " && ".join(commands.merged(lines))
+
+
+# --- what is said around the table ---
+
+
+def _notes(frame: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Points: top-1 error of what the paper finds worse, minus that of the better, on the same images; "
+        "pairs: how many of those compared go the paper's way."
+    )
+    yield (
+        "These nets: which way they go, and p over images alone. Holm: p among all claims that can be decided here, "
+        "which the verdict follows."
+    )
+    yield f'"LRN does not help" is tested one-sided: against a gain of {MARGIN_POINTS} points.'
+    if (frame["section"] == "App. B").any():
+        yield "Appendix B: points of mean class recall, on the test images of all splits."
+    yield from (f"{NOTED} {note}" for note in dict.fromkeys(filter(None, frame["note"])))
+    if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
+        yield "* Some of the pairs that the paper compares are not in this sweep."
+    if frame["verdict"].str.endswith(FOR_THESE_NETS).any():
+        yield "For these nets: on other images; nets trained again have no say in it."
+    if (frame["seeds"] == 1).any():
+        yield "With one seed the 95 % interval is over images alone."
+    if (several := frame["seeds"] > 1).any():
+        yield _seeds_note(frame.loc[several, "seeds_for_1_point"])
+
+
+def _above(frame: pd.DataFrame) -> Sequence[str]:
+    """What few seeds mean for the claims."""
+    if not (frame["more_seeds"] != "").any():
+        return []
+    nets = "The nets here have one seed" if frame["seeds"].max() == 1 else "Some nets here have fewer seeds"
+    return [
+        f"Fewer than {MIN_SEEDS} seeds decide nothing about training: nets trained again, with another seed, may go "
+        f"the other way. {nets}; this trains the others:"
+    ]
+
+
+def _seeds_note(needed: "pd.Series[int]") -> str:
+    """How many seeds a difference of 1 point takes, over some claims; NA where it is more than are looked for."""
+    found = sorted(needed.dropna().unique())
+    words = [f"{found[0]} to {found[-1]} seeds" if len(found) > 1 else f"{found[0]} seeds"] if found else []
+    if needed.isna().any():
+        words.append(f"more than {MOST_SEEDS} seeds, or more images")
+    return (
+        "± seeds: standard deviation of the points over seeds. As far as it is known from these seeds, to find a "
+        f"difference of 1 point {100 * POWER:.0f} times in 100 takes, before Holm, {', for some claims '.join(words)}."
+    )
+
+
+CLAIMS = Table("claims", "Claims of the paper, in this sweep", lambda both: claims(*both), claim_columns, _notes,
+               above=_above, total=lambda frame: summary(frame["verdict"]), ends=ENDS, kept=with_gaps,
+               of="claims")  # fmt: skip
