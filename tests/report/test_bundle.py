@@ -14,6 +14,7 @@ from tests.sweeps import TABLE3, Spec, make_run, make_sweep
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.report.report import report
 from vgg_sweep.report.results.bundle import opened
+from vgg_sweep.runs.trials import Trial, add_trial
 
 FORMATS = ["md", "csv", "json", "latex"]
 FUSE = ["D-jitter + E-384", "best:2"]
@@ -33,6 +34,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.rmtree(unscored / "posteriors")
     (unscored / "status.json").write_text('{"state": "failed", "host": "my-laptop"}')
     (unscored / "weights.safetensors").write_bytes(b"weights")
+    for number, lr in enumerate(("0.01", "0.02")):
+        add_trial(sweep, Trial(number, "A-256-s0-00000000", 40.0 - number, (f"recipe.lr={lr}",)))
     return sweep
 
 
@@ -54,7 +57,9 @@ def test_a_bundle_read_elsewhere_gives_the_same_tables_byte_for_byte(
     finally:
         hidden.rename(sweep)
     assert files(here) == files(there)
-    assert {"report.md", "report.json", "report.tex", "table3.tex", "table3.csv", "fusion.csv"} <= files(there).keys()
+    assert {"report.md", "report.json", "report.tex", "table3.tex", "table3.csv", "fusion.csv", "trials.csv"} <= files(
+        there
+    ).keys()
 
 
 @pytest.mark.parametrize("errors_only", [False, True])

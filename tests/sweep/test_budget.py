@@ -1,15 +1,17 @@
 """What training takes, before anything has been timed."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from statsmodels.stats.power import TTestPower
 
-from tests.tiny import tiny_config
+from tests.tiny import RECIPE, tiny_config, tiny_run
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Data, Recipe
 from vgg_sweep.plan.runs import plan
-from vgg_sweep.sweep.forecast import training_work
+from vgg_sweep.sweep.forecast import seeds_said, training_work
 
 
 def test_net_A_of_the_paper_takes_what_its_layers_say() -> None:
@@ -29,11 +31,28 @@ def test_net_A_of_the_paper_takes_what_its_layers_say() -> None:
     assert "at 1, 10 or 100 TFLOP/s reached, 50 days" in said
 
 
-def test_a_set_of_unknown_size_and_trained_runs_have_none(tmp_path: Path) -> None:
+def test_a_set_of_unknown_size_has_a_sentence_and_trained_runs_none(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     assert len(training_work(plan([config]))) == 1
-    assert training_work(plan([replace(config, data=Data(name="mine", source="folder", root="x"))])) == []
+    assert training_work(plan([replace(config, data=Data(name="mine", source="folder", root="x"))])) == [
+        "How long training takes is known when a run on these images is done; --smoke measures it."
+    ]
     [run] = plan([config])
     run.folder.path.mkdir(parents=True)
     run.folder.weights.touch()
     assert training_work([run]) == []
+
+
+def test_seeds_that_a_difference_of_a_point_takes(tmp_path: Path) -> None:
+    """Deviations 1 and 2 over two and three seeds: pooled sqrt((1 + 2 * 4) / 3), of a difference sqrt(2) times that."""
+    found = []
+    for lr, errors in ((0.01, [10.0, 10 + math.sqrt(2)]), (0.02, [30.0, 28.0, 32.0]), (0.04, [5.0])):
+        for seed, error in enumerate(errors):
+            run = tiny_run(tmp_path, recipe=replace(RECIPE, lr=lr), seed=seed)
+            run.folder.path.mkdir(parents=True)
+            run.folder.update_record(val_error=error)
+            found.append(run)
+    [said] = seeds_said(found)
+    expected = math.ceil(TTestPower().solve_power(1 / math.sqrt(2 * 3), None, 0.05, 0.8))
+    assert "deviation of 1.7 points" in said and f"80 times in 100 takes {expected} seeds" in said
+    assert seeds_said(found[-1:]) == []

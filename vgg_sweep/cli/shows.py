@@ -1,5 +1,6 @@
 """Commands that show: status, report, describe."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,11 +42,27 @@ def complete_table(incomplete: str) -> list[str]:
 
 
 def complete_format(incomplete: str) -> list[str]:
-    """The formats, also behind a comma: md,c -> md,csv."""
     from vgg_sweep.report.report import FORMATS
 
+    return _listed(incomplete, ["rich", *FORMATS])
+
+
+def complete_by(incomplete: str) -> list[str]:
+    from vgg_sweep.report.tables.pivot import sorts
+
+    return _listed(incomplete, sorts())
+
+
+def complete_values(incomplete: str) -> list[str]:
+    from vgg_sweep.report.tables.pivot import VALUES
+
+    return _listed(incomplete, VALUES)
+
+
+def _listed(incomplete: str, names: Iterable[str]) -> list[str]:
+    """Those that it begins, also behind a comma: md,c -> md,csv."""
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in ("rich", *FORMATS) if name.startswith(last)]
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
 
 
 @app.command()
@@ -68,7 +85,8 @@ def report(
     fuse: Annotated[
         list[str] | None,
         typer.Option(
-            help="Nets to average, as table fusion: D-jitter+E-jitter, or best:3.", autocompletion=complete_fuse
+            help="Nets to average, as table fusion: D-jitter+E-jitter, SWEEP/D-jitter, or best:3.",
+            autocompletion=complete_fuse,
         ),
     ] = None,
     bundle: Annotated[
@@ -89,13 +107,26 @@ def report(
     ] = None,
     seeds: Annotated[bool, typer.Option("--seeds", help="List the errors seed by seed, too.")] = False,
     by: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="A table by settings, such as recipe.lr, seeds averaged.")
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="A table by settings, such as recipe.lr, seeds averaged.",
+            autocompletion=complete_by,
+        ),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="With --by: settings across the table, such as model.")
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="With --by: settings across the table, such as model.", autocompletion=complete_by
+        ),
     ] = None,
     values: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="With --by: what is in it, such as top1_error,train_seconds.")
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="With --by: what is in it, such as top1_error,train_seconds.",
+            autocompletion=complete_values,
+        ),
     ] = None,
     missing: Annotated[
         bool,

@@ -37,7 +37,7 @@ from vgg_sweep.sweep.executors.queue import Queue, is_submitit
 from vgg_sweep.sweep.executors.slots import slots, visible_gpus
 from vgg_sweep.sweep.executors.tasks import Tasks, is_ray
 from vgg_sweep.sweep.executors.waves import Waves
-from vgg_sweep.sweep.forecast import Forecast, check_ready, training_work
+from vgg_sweep.sweep.forecast import Forecast, check_ready, seeds_said, training_work
 from vgg_sweep.sweep.on_end import telling
 from vgg_sweep.sweep.origin import check_origins, noticed
 from vgg_sweep.sweep.picks import Picks, with_parents
@@ -126,7 +126,7 @@ class DagSweeper(Sweeper):
         said = [*notes(agenda.runs), *foretold(untrained, {run.folder.record().get("precision") for run in finished})]
         said += [*said_of(elsewhere, [run.id for run in taken]), *unmet]
         forecast = Forecast.of(agenda.runs, finished)
-        said += [] if forecast.seconds else training_work(agenda.runs)
+        said += [*seeds_said(finished), *([] if forecast.seconds else training_work(agenda.runs))]
         screen.print(plan_table(agenda, forecast, said))
         if self.plan_only:
             return

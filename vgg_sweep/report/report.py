@@ -1,6 +1,5 @@
 """`vgg-sweep report`: from the posteriors of a sweep to the paper's tables and claims. Needs no torch."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,11 +14,11 @@ from vgg_sweep.report.results.answers import image_table
 from vgg_sweep.report.results.bundle import opened, pack
 from vgg_sweep.report.results.errors import read_runs
 from vgg_sweep.report.results.probes import joined, probe_frame
-from vgg_sweep.report.results.results import Source, read_sweep
+from vgg_sweep.report.results.results import Source, read_sweeps
 from vgg_sweep.report.results.unfinished import refreshes
 from vgg_sweep.report.tables.contents import TABLES, Contents, contents
 from vgg_sweep.report.tables.epochs import at_epoch
-from vgg_sweep.report.tables.pivot import Pivot
+from vgg_sweep.report.tables.pivot import Pivot, unknown
 from vgg_sweep.report.tables.runs import BY_SEED
 from vgg_sweep.report.tables.transfer import OF_PROBES
 from vgg_sweep.report.writers import latex, markdown
@@ -87,8 +86,7 @@ def report(
                 said = of_epoch(sources, at)
                 deliver(said, chosen, out, console)
                 return said
-            read = [read_sweep(source, fuse, merge) for source in sources]
-            said = contents(read, names, is_whole=missing or bool(tables), pivot=pivot)
+            said = contents(read_sweeps(sources, fuse, merge), names, is_whole=missing or bool(tables), pivot=pivot)
             deliver(said, chosen, out, console)
             return said
 
@@ -159,9 +157,7 @@ def deliver(said: Contents, formats: Sequence[str], out: Path | None, console: C
 def _known(kind: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
     for name in asked:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"there is no {kind} '{name}'; {hint}choose from {', '.join(known)}.")
+            raise unknown(f"there is no {kind} '{name}'", name, known)
     return list(dict.fromkeys(asked))
 
 

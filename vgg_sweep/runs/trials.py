@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vgg_sweep.runs.files import write_text
 
-FILE = "trials.csv"
+TRIALS_FILE = "trials.csv"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def read_trials(sweep: Path) -> list[Trial]:
     is no trial is left out.
     """
     found: dict[tuple[int, str], Trial] = {}
-    if (file := sweep / FILE).exists():
+    if (file := sweep / TRIALS_FILE).exists():
         for row in csv.reader(file.read_text(encoding="utf-8").splitlines()[1:]):
             if len(row) >= 3:
                 trial = Trial(int(row[0]), row[1], float(row[2]), tuple(row[3:]))
@@ -40,7 +40,7 @@ def add_trial(sweep: Path, trial: Trial) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("number", "run", "val_error", "settings"))
     rows.writerows((each.number, each.run_id, each.val_error, *each.settings) for each in [*read_trials(sweep), trial])
-    write_text(sweep / FILE, text.getvalue())
+    write_text(sweep / TRIALS_FILE, text.getvalue())
 
 
 def best(trials: Sequence[Trial]) -> Trial:

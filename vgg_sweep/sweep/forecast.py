@@ -1,11 +1,13 @@
 """A sweep before it starts: whether its runs can be, what is ahead of each, how long that takes and how much disk."""
 
+import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
-from statistics import median
+from statistics import median, variance
 from typing import Self
 
 from vgg_sweep.config.schema import Config
@@ -13,9 +15,11 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.nets.columns import net_macs, num_params, parse_columns
 from vgg_sweep.nets.inherited import check_inherits
 from vgg_sweep.nets.layers import Layer
+from vgg_sweep.plan.commands import settings
 from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR
+from vgg_sweep.protocols.statistics import MOST_SEEDS, POWER, seeds_needed
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
@@ -144,12 +148,12 @@ TFLOPS = (1, 10, 100)
 
 
 def training_work(runs: Iterable[Run]) -> list[str]:
-    """A sentence for a plan, of those of its runs that are not trained; none if the size of a set is not known."""
+    """A sentence for a plan, of those of its runs that are not trained; none if all are."""
     total = 0.0
     for run in runs:
         if not run.folder.is_trained and run.config.imported.sha256 is None:
             if (images := _num_images(run.config)) is None:
-                return []
+                return ["How long training takes is known when a run on these images is done; --smoke measures it."]
             total += FORWARD_AND_BACKWARD * images * training_macs(run)
     if not total:
         return []
@@ -164,6 +168,28 @@ def _num_images(config: Config) -> int | None:
     if data.source == "fractals":
         return data.fractals.num_classes * data.fractals.train_per_class
     return round(IMAGES[data.source] * (1 - share)) if data.source in IMAGES else None
+
+
+def seeds_said(finished: Iterable[Run]) -> list[str]:
+    """A sentence for a plan, if there are nets of several seeds among the `finished` runs: how many seeds it takes to
+    tell two nets apart, as far as the spread of their validation errors says.
+    """
+    errors: dict[str, list[float]] = defaultdict(list)
+    for run in finished:
+        if (error := run.folder.record().get("val_error")) is not None:
+            net = (run.config.model.name, run.config.train_scale.name, settings(asdict(run.config)))
+            errors[json.dumps(net)].append(float(error))
+    several = [values for values in errors.values() if len(values) > 1]
+    if not several:
+        return []
+    squares = sum(variance(values) * (len(values) - 1) for values in several)
+    deviation = math.sqrt(squares / sum(len(values) - 1 for values in several))
+    needed = seeds_needed(1, math.sqrt(2) * deviation)
+    return [
+        f"Over the finished seeds a net's validation error has a standard deviation of {deviation:.1f} points: to find "
+        f"a difference of 1 point between two nets {100 * POWER:.0f} times in 100 takes "
+        f"{needed or f'more than {MOST_SEEDS}'} seeds, more where the images are few."
+    ]
 
 
 def check_ready(runs: Iterable[Run]) -> None:

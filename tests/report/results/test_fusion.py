@@ -5,7 +5,7 @@ import pytest
 
 from tests.sweeps import Spec, make_run, make_sweep, softmax, write_posteriors
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.report.results.results import read_results
+from vgg_sweep.report.results.results import Source, read_results, read_sweeps
 
 JITTERED = [("D", "jitter"), ("D", "jitter-fc"), ("E", "jitter")]
 
@@ -125,3 +125,25 @@ def test_impossible_searches_are_refused(tmp_path: Path, spec: str, message: str
     make_sweep(tmp_path, JITTERED)
     with pytest.raises(ConfigError, match=message):
         read_results(tmp_path, [spec])
+
+
+def test_nets_of_several_sweeps_are_fused_where_the_first_one_is(tmp_path: Path) -> None:
+    """As if they were of one sweep; a bare name is the sweep's own run where it has one, and else the others'."""
+    spec = Spec(passes=["dense@single"])
+    sources = []
+    for name, nets in (("a", ["D", "E"]), ("b", ["B", "E"]), ("one", ["B", "D", "E"])):
+        make_sweep(tmp_path / name, [(net, "jitter") for net in nets], spec=spec)
+        sources.append(Source(tmp_path / name, f"outputs/{name}"))
+    expected = fused(tmp_path / "one", "D-jitter + B-jitter", "single")
+    for words in ("D-jitter + B-jitter", "a/D-jitter + outputs/b/B-jitter"):
+        first, second = read_sweeps(sources[:2], [words])
+        (row,) = first.results[first.results["fusion"] == words].to_dict("records")
+        assert (row["top1_misses"].unpack() == expected).all() and row["settings"] == ""
+        assert not (second.results["fusion"] == words).any()
+    both = read_sweeps(sources[:2], ["E-jitter + D-jitter"])
+    assert [int((each.results["fusion"] != "").sum()) for each in both] == [1, 1]  # E of each with the D there is
+    with pytest.raises(ConfigError, match=r"'c/D-jitter'.*did you mean D-jitter"):
+        read_sweeps(sources[:2], ["c/D-jitter + E-jitter"])
+    with pytest.raises(ConfigError, match=r"'E-jitter' in --fuse fits 2 runs; name one of outputs/a/E\S+, outputs/b/E"):
+        read_sweeps([Source(make_sweep(tmp_path / "c", [("C", "256")], spec=spec), "c"), *sources[:2]],
+                    ["C-256 + E-jitter"])  # fmt: skip

@@ -297,3 +297,12 @@ def test_a_grid_of_one_position_is_noted_at_the_claims_about_testing(tmp_path: P
     assert "one position here" in frame.loc["Scale jitter at test time helps", "note"]
     assert "the paper's has 2 x 2 at 256 px" in frame.loc["Multi-crop and dense together beat dense", "note"]
     assert frame.loc["Error falls with depth, from A to E", "note"] == ""
+
+
+def test_commands_for_more_seeds_are_lines_of_their_own(tmp_path: Path) -> None:
+    spec = Spec(num_images=20, passes=["dense@single"])
+    make_sweep(tmp_path, [("A", "256"), ("B", "256")], seeds=(0, 1), spec=spec)
+    make_run(tmp_path, "C", "256", spec=spec)
+    more = CLAIMS.shown(claims(read_results(tmp_path))).more
+    assert [line.split()[:2] for line in more] == [["vgg-sweep", "multirun"]] * 2
+    assert {line.rpartition("seed=")[2] for line in more} == {"2", "1,2"} and not any("&&" in line for line in more)

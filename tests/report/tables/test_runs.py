@@ -70,3 +70,16 @@ def test_of_many_rows_a_terminal_has_the_best_of_each_net(tmp_path: Path) -> Non
     shown = RUNS.shown(frame)
     assert [frame["config"][place] for place in shown.brief] == list(pd.unique(frame["config"]))
     assert not RUNS.shown(frame.head(MOST_ROWS)).brief
+
+
+def test_requested_fusions_stand_among_the_nets_and_those_of_other_images_behind(tmp_path: Path) -> None:
+    make_sweep(tmp_path, [("D", "jitter"), ("E", "jitter"), ("A", "256")], spec=ONE)
+    frame = all_runs(read_results(tmp_path, ["D-jitter + E-jitter", "best:1"]))
+    on_all = frame[frame["n_images"] == 40]
+    assert on_all["top1_error"].is_monotonic_increasing and set(frame["n_images"].iloc[: len(on_all)]) == {40}
+    fused = on_all[on_all["fusion"] != ""]
+    assert list(fused["config"]) == ["D-jitter + E-jitter"] and fused["train_scale"].isna().all()
+    assert frame["config"].iloc[-1].startswith("best 1 of 3")
+    assert (fused["run_id"].iloc[0].count("jitter-s0") == 2) and "D-jitter + E-jitter" in RUNS.shown(frame).columns[
+        0
+    ].cells

@@ -37,7 +37,7 @@ def headline(said: Contents) -> list[Fact]:
     if measured:
         facts.append(Fact("Rows of Tables 3 to 6", f"{measured} of {total}", "measured"))
     if (found := said.frames.get("runs")) is not None:
-        best = found.iloc[0]
+        best = found[found["fusion"] == ""].iloc[0]
         seeds = f"{best['seeds']} seed{'' if best['seeds'] == 1 else 's'}"
         name = f"{best['config']}-{best['train_scale']}, {seeds}: {best['method']}"
         under = f"{name}, Q {', '.join(map(str, best['test_scales']))} px"

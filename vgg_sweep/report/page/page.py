@@ -196,15 +196,15 @@ def _claims(said: Contents) -> Section:
         for index, (row, strip) in enumerate(zip(rows_of(frame), difference_strips(frame), strict=True))
         if where[index] in groups[:MAX_SWEEPS]
     ]
-    more = f" The first {MAX_SWEEPS} of {len(groups)} groups are shown here, all in the table below."
+    cut = f" The first {MAX_SWEEPS} of {len(groups)} groups are shown here, all in the table below."
     text = [
         "Points of top-1 error on the same images: to the right of the line is as the paper claims. "
         + " ".join(note for note in table.notes if note.startswith("For these nets"))
-        + (more if len(groups) > MAX_SWEEPS else ""),
+        + (cut if len(groups) > MAX_SWEEPS else ""),
         *table.above,
-        *table.more,
     ]
-    return Section("claims", "Claims", text, claims, f"{table.total}.")
+    more = [Commands("To train the other seeds", list(table.more))] if table.more else []
+    return Section("claims", "Claims", text, claims, f"{table.total}.", commands=more)
 
 
 def _minus(text: str) -> str:

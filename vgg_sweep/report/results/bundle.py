@@ -5,6 +5,7 @@
     0/<run id>/posteriors/              manifest.json, and the posteriors; without them their errors.json
     0/<run id>/boxes/                   of a run that localises instead: manifest.json, and the boxes
     0/fusions/, 0/localised/            without these: errors of the fusions, and of the boxes
+    0/trials.csv                        the trials of a search, where there was one
 
 With the posteriors a report of the bundle computes every error anew. The same runs give the same bytes.
 """
@@ -26,6 +27,7 @@ from vgg_sweep.report.results.errors import ReportedRun, as_file
 from vgg_sweep.report.results.localised import BoxRun, is_localised
 from vgg_sweep.report.results.results import Bundle, Source, Sweep
 from vgg_sweep.runs.files import atomic_path, printable
+from vgg_sweep.runs.trials import TRIALS_FILE
 
 _FORMAT = 1
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
@@ -35,7 +37,7 @@ _RUN_FILES = ("config.yaml", "record.json", "metrics.csv")
 
 _EXPECTED = re.compile(
     r"bundle\.json"
-    r"|\d+/(fusions|localised)/[0-9a-f]+\.json"
+    r"|\d+/((fusions|localised)/[0-9a-f]+\.json|trials\.csv)"
     r"|\d+/(?!\.)[^/\\]+/(config\.yaml|record\.json|metrics\.csv|status\.json"
     r"|(posteriors|boxes)/(?!\.)[^/\\]+\.(json|npy|npz))"
 )
@@ -58,6 +60,8 @@ def pack(file: Path, sweeps: Sequence[Sweep], fuse: Sequence[str], with_posterio
     with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w") as bundle:
         _add(bundle, "bundle.json", _as_json(about))
         for number, sweep in enumerate(sweeps):
+            if (trials := sweep.folder / TRIALS_FILE).exists():
+                _add(bundle, f"{number}/{TRIALS_FILE}", trials.read_bytes())
             for run in [*sweep.runs, *(each.run for each in sweep.localised.runs)]:
                 _pack_run(bundle, f"{number}/{run.folder.id}", run, with_posteriors)
             if not with_posteriors:

@@ -32,8 +32,11 @@ _SEARCH_PROTOCOLS = (("multi", BOTH), ("multi", "dense"), ("single", "dense"))
 """What `best:N` compares nets under: the first that enough of them have."""
 
 
-def fused_scores(sweep: Path, scores: Sequence[Score], fuse: Sequence[str]) -> list[Score]:
-    """The fusions of Table 6 whose members are all there, and those asked for: `D-jitter + E-jitter`, or `best:N`.
+def fused_scores(
+    sweep: Path, scores: Sequence[Score], fuse: Sequence[str], others: Sequence[ReportedRun] = ()
+) -> list[Score]:
+    """The fusions of Table 6 whose members are all there, and those asked for: `D-jitter + E-jitter`, or `best:N`. In
+    these, names that no run of the sweep has stand for `others`, of sweeps beside it, as do SWEEP/D-jitter.
 
     Raises `ConfigError` for a name that fits no run, or several.
     """
@@ -41,7 +44,7 @@ def fused_scores(sweep: Path, scores: Sequence[Score], fuse: Sequence[str]) -> l
     runs = list({score.runs[0].folder.id: score.runs[0] for score in scores}.values())
     fused = _table6(sweep, runs, has)
     for spec in fuse:
-        fused += _best(sweep, spec, scores) if spec.startswith("best:") else _named(sweep, spec, runs, has)
+        fused += _best(sweep, spec, scores) if spec.startswith("best:") else _named(sweep, spec, runs, others)
     return fused
 
 
@@ -59,13 +62,17 @@ def _table6(sweep: Path, runs: Sequence[ReportedRun], has: set[tuple[str, str, s
     return fused
 
 
-def _named(sweep: Path, spec: str, runs: Sequence[ReportedRun], has: set[tuple[str, str, str]]) -> list[Score]:
-    members = [find_run(name.strip(), runs) for name in spec.split("+")]
+def _named(sweep: Path, spec: str, runs: Sequence[ReportedRun], others: Sequence[ReportedRun]) -> list[Score]:
+    """None if the first net is another sweep's, which shows the fusion."""
+    members = [find_run(name.strip(), runs, others) for name in spec.split("+")]
+    if members[0] not in runs:
+        return []
+    has = [{(rule, protocol.method) for rule, protocol in run.protocols()} for run in members]
     shared = [
         (rule, method)
         for rule in ("single", "multi")
         for method in ("dense", "multi-crop", BOTH, "centre-crop", "ten-crop")
-        if all((run.folder.id, rule, method) in has for run in members)
+        if all((rule, method) in each for each in has)
     ]
     if not shared:
         raise ConfigError(
@@ -74,14 +81,21 @@ def _named(sweep: Path, spec: str, runs: Sequence[ReportedRun], has: set[tuple[s
     return [_fuse(sweep, members, rule, method, spec) for rule, method in shared]
 
 
-def find_run(name: str, runs: Sequence[ReportedRun]) -> ReportedRun:
-    """The run called `name`, as `runs.naming.fitting` says. Raises `ConfigError` if not just one is."""
-    by_id = {run.folder.id: run for run in runs}
-    found = fitting(name, by_id)
-    if len(found) == 1:
-        return by_id[found[0]]
-    if found:
-        raise ConfigError(f"'{name}' in --fuse fits {len(found)} runs; name one of {', '.join(found)}.")
+def find_run(name: str, runs: Sequence[ReportedRun], others: Sequence[ReportedRun] = ()) -> ReportedRun:
+    """The run called `name`, as `runs.naming.fitting` says, or else that of `others`; behind SWEEP/ one of that sweep.
+    Raises `ConfigError` if not just one is.
+    """
+    sweep, _, last = name.rpartition("/")
+    for candidates in (runs, others):
+        there = [run for run in candidates if not sweep or f"/{run.sweep}".endswith(f"/{sweep}")]
+        ids = fitting(last, (run.folder.id for run in there))
+        found = [run for run in there if run.folder.id in ids]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = [run.folder.id if run in runs else f"{run.sweep}/{run.folder.id}" for run in found]
+            raise ConfigError(f"'{name}' in --fuse fits {len(found)} runs; name one of {', '.join(names)}.")
+    by_id = [run.folder.id for run in [*runs, *others]]
     near = list(dict.fromkeys(slug(id) for id in nearest(name, by_id)))
     known = sorted(map(slug, by_id))
     hint = f"did you mean {' or '.join(near)}?" if near else f"scored are {', '.join(dict.fromkeys(known))}."

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean, stdev
 from typing import Any
 
@@ -37,6 +38,12 @@ def by_settings(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], Group]]
             rule = f"Q = {row['test_scales']}" if row["rule"] == "other" else row["rule"]
             by_protocol.setdefault((row["members"], rule, row["method"], row["fusion"]), []).append(row)
         yield {"sweep": str(sweep), "settings": str(settings)}, Group(rows, by_protocol)
+
+
+@cache
+def always_fused() -> frozenset[str]:
+    """What the fusions of Table 6 are called, which nobody need ask for."""
+    return frozenset(row.group for row in paper.fusions())
 
 
 def mean_errors(found: Found) -> dict[str, Any]:

@@ -68,21 +68,35 @@ class Sweep:
     """The rule by which their boxes are merged."""
 
 
-def read_sweep(source: Source, fuse: Sequence[str], merge: str = "overfeat") -> Sweep:
-    """Predicted boxes are merged by the rule `merge`. Raises `RunError` where there is nothing to report, `ConfigError`
-    for an unknown net in `fuse`.
+def read_sweeps(sources: Sequence[Source], fuse: Sequence[str], merge: str = "overfeat") -> list[Sweep]:
+    """Predicted boxes are merged by the rule `merge`; `fuse` may name nets of several sweeps. Raises `RunError` where
+    there is nothing to report, `ConfigError` for an unknown net in `fuse`.
     """
-    has_posteriors = source.bundle is None or source.bundle.has_posteriors
-    every = read_runs(source.folder, source.name, has_posteriors)
+    every = [read_runs(each.folder, each.name, each.bundle is None or each.bundle.has_posteriors) for each in sources]
+    scored = [[run for run in runs if run.is_scored and not is_localised(run)] for runs in every]
+    return [
+        _read_sweep(source, own, fuse, merge, [run for runs in scored[:place] + scored[place + 1 :] for run in runs])
+        for place, (source, own) in enumerate(zip(sources, every, strict=True))
+    ]
+
+
+def _read_sweep(
+    source: Source, every: list[ReportedRun], fuse: Sequence[str], merge: str, others: Sequence[ReportedRun]
+) -> Sweep:
     runs = [run for run in every if not is_localised(run)]
     if any(run.is_scored for run in runs) or not any_boxes(every):
         scores = [score for run in scored_runs(runs, source.name) for score in run_scores(run)]
-        scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])))
+        scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])), others)
         results = results_frame(source.name, scores)
     else:  # runs that predict boxes from nets of elsewhere
         scores, results = [], pd.DataFrame(columns=["sweep", "settings", "run_id"])
     boxes = localised(source.folder, source.name, every, scores)
     return Sweep(source.name, source.folder, runs, scores, results, source.bundle, boxes, merge)
+
+
+def read_sweep(source: Source, fuse: Sequence[str], merge: str = "overfeat") -> Sweep:
+    """One sweep alone."""
+    return read_sweeps([source], fuse, merge)[0]
 
 
 def read_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
@@ -92,7 +106,7 @@ def read_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
 
 def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
     """The DataFrame of some scores. Raises `RunError` if runs of one sort were scored on different images."""
-    runs = {run.folder.id: run for score in scores for run in score.runs}
+    runs = {run.folder.id: run for score in scores for run in score.runs[:1]}  # others may be of another sweep
     every = _settings(list(runs.values()))
     labels = {
         id: ", ".join(f"{name}={value}" for name, value in each.items())

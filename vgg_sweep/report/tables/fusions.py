@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.protocols import paper
-from vgg_sweep.report.results.groups import Group
+from vgg_sweep.report.results.groups import Group, always_fused
 from vgg_sweep.report.tables.errors import (
     error_columns,
     frame_of,
@@ -56,11 +56,10 @@ def table7(results: pd.DataFrame) -> pd.DataFrame:
 
 def fusion_table(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each fusion that was asked for, under each protocol that its members share."""
-    standing = {"", *(row.group for row in paper.fusions())}
 
     def rows_of(group: Group) -> Iterator[dict[str, Any]]:
         for (members, rule, method, fusion), found in group.by_protocol.items():
-            if fusion not in standing:
+            if fusion and fusion not in always_fused():
                 names = {"fusion": fusion, "config": members, "train_scale": None}
                 protocol = {"test_scales": found[0]["test_scales"], "rule": rule, "method": method}
                 yield names | protocol | mean_of(found) | published(None, None)

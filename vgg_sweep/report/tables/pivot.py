@@ -5,13 +5,15 @@ Nothing but seeds is averaged: what else differs between runs, and is not named,
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
 
+from vgg_sweep.config.roles import Role
+from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.report.results.answers import in_words, most_common
 from vgg_sweep.report.results.groups import mean_errors
@@ -79,7 +81,7 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
     rows, columns = ([_known(name, settings) for name in names] for names in (pivot.by, pivot.columns))
     for value in pivot.values:
         if value not in VALUES:
-            raise ConfigError(_unknown(value, "--values", VALUES))
+            raise unknown(f"--values cannot be '{value}'", value, VALUES)
     nets = results[results["fusion"] == ""]
     named, tests, under, num_runs = {*rows, *columns}, list[str](), "", nets["run_id"].nunique()
     if not named & {"method", "rule", "test_scales"}:
@@ -111,13 +113,23 @@ def _known(name: str, settings: Sequence[str]) -> str:
     fitting = [each for each in settings if each == name or each.endswith(f".{name}")]
     if name in SORTS or len(fitting) == 1:
         return name if name in SORTS else fitting[0]
-    raise ConfigError(_unknown(name, "--by and --columns", [*SORTS, *settings]))
+    known = [*SORTS, *settings]
+    if any(each == name or each.endswith(f".{name}") for each in sorts()):
+        raise ConfigError(f"no run here has another {name} than the default; choose from {', '.join(known)}.")
+    raise unknown(f"--by and --columns cannot be '{name}'", name, known)
 
 
-def _unknown(name: str, option: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+def sorts() -> list[str]:
+    """Whatever runs may differ in: the names of `SORTS` and all settings."""
+    settings = [name for name, each in schema_fields().items() if each.rules.role in (Role.SETTING, Role.ARITHMETIC)]
+    return list(dict.fromkeys([*SORTS, *settings]))
+
+
+def unknown(said: str, name: str, known: Collection[str]) -> ConfigError:
+    """What is `said` of a name, with the nearest of those that are `known`, and all of them."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    return f"{option} cannot be '{name}'; {hint}choose from {', '.join(known)}."
+    return ConfigError(f"{said}; {hint}choose from {', '.join(known)}.")
 
 
 def _differs(nets: pd.DataFrame, name: str) -> bool:

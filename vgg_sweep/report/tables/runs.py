@@ -8,7 +8,7 @@ import pandas as pd
 
 from vgg_sweep.plan.commands import schema_defaults
 from vgg_sweep.plan.swept import FEW
-from vgg_sweep.report.results.groups import Found, Group
+from vgg_sweep.report.results.groups import Found, Group, always_fused
 from vgg_sweep.report.tables.errors import error_columns, frame_of, mean_of, notes, published
 from vgg_sweep.report.tables.table import Column, Table, differs, interval, number, scales, text
 
@@ -21,21 +21,22 @@ SAME_POINTS = 1e-6
 
 
 def all_runs(results: pd.DataFrame) -> pd.DataFrame:
-    """A row for each net, group of settings and protocol, lowest top-1 error first; what was scored on other images, as
-    that of another sweep, comes after.
+    """A row for each net or requested fusion, group of settings and protocol, lowest top-1 error first; what was scored
+    on other images, as that of another sweep, comes after.
 
     Settings that are not the default in some run have columns of their own. `is_best` marks the best row of each net.
     """
 
     def rows_of(group: Group) -> Iterator[dict[str, Any]]:
         for (*_, fusion), found in group.by_protocol.items():
-            if not fusion:
+            if fusion not in always_fused():
                 first = found[0]
                 names = {name: first[name] for name in ("config", "train_scale", "S", "crop", *changed(results))}
+                names |= {"fusion": fusion} | ({"config": fusion, "train_scale": None} if fusion else {})
                 protocol = {name: first[name] for name in ("rule", "method", "test_scales", "scored_on")}
                 yield names | protocol | _values(found)
 
-    frame = frame_of("runs", results[results["fusion"] == ""], rows_of)
+    frame = frame_of("runs", results[~results["fusion"].isin(always_fused())], rows_of)
     apart = {name: pd.factorize(frame[name])[0] for name in _APART}
     order = frame.assign(**apart).sort_values([*_APART, "top1_error"], kind="stable").index
     frame = pd.DataFrame(frame.loc[order]).drop(columns="scored_on").reset_index(drop=True)
@@ -43,7 +44,7 @@ def all_runs(results: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-_APART = ("sweep", "scored_on")
+_APART = ("sweep", "scored_on", "n_images")
 """Errors that differ in these are not to be compared, so not sorted into one another."""
 
 

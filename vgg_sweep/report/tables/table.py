@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from vgg_sweep.plan.commands import merged
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -120,7 +122,7 @@ class Table:
             records(frame),
             notes=list(self.notes(frame)),
             above=self.above(frame),
-            more=list(dict.fromkeys(filter(None, frame["more_seeds"]))) if "more_seeds" in frame else (),
+            more=merged(filter(None, frame["more_seeds"])) if "more_seeds" in frame else (),
             commands=list(frame["command"]) if "command" in frame else (),
             total=self.total(frame),
             ends=self.ends,

@@ -16,5 +16,5 @@ def to_markdown(table: Shown) -> str:
     lines = [[column.head for column in table.columns], *table.lines]
     rows = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
     rule = "|" + "|".join("---:" if column.is_number else "---" for column in table.columns) + "|"
-    above = [*table.above, *(f"    {command}" for command in table.more)]
+    above = [*table.above, *(["\n".join(["```", *table.more, "```"])] if table.more else [])]
     return "\n\n".join([f"## {table.title}", *above, "\n".join([rows[0], rule, *rows[1:]]), *table.notes]) + "\n"

@@ -33,8 +33,8 @@ def show_tables(tables: Sequence[Shown], console: Console) -> None:
         console.print()
         for line in table.above:
             console.print(Text(line, style="bold"))
-        for command in table.more:
-            console.print(Text(f"  {command}\n"), soft_wrap=True)
+        if table.more:
+            console.print(Text("\n".join(table.more) + "\n"), soft_wrap=True)  # whole, to be copied
         console.print(to_rich(table, console.width))
         for note in table.notes:
             if note not in noted:
