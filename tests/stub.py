@@ -32,8 +32,7 @@ from vgg_sweep.runs.folder import RunFolder, RunLocked
 from vgg_sweep.sweep.agenda import Agenda
 from vgg_sweep.sweep.driver import Stopped
 from vgg_sweep.sweep.driver import drive as drive_sweep
-from vgg_sweep.sweep.executors.process import Processes
-from vgg_sweep.sweep.executors.slots import Slot
+from vgg_sweep.sweep.executors.process import Processes, Slot
 
 WORKER = (sys.executable, "-m", "tests.stub", "work")
 

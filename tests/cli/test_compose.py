@@ -129,8 +129,8 @@ def test_every_setting_of_a_wrong_type_is_told_in_words() -> None:
     for key, value in wrong.items():
         with pytest.raises(ConfigError, match=re.escape(f"{key}={value} is not ")):
             composed(f"{key}={value}")
-    for kind, _ in compose.settings().values():
-        assert compose._in_words(kind)
+    for each in compose.schema_fields().values():
+        assert compose._in_words(each.kind)
 
 
 def test_what_the_task_raises_is_raised() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.conftest import Outcome
 from tests.tiny import FRACTALS, tiny_config
-from vgg_sweep.cli.smoke import STEPS, _num_steps, smoke
+from vgg_sweep.cli.plans import STEPS, _num_steps, smoke
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import sampled
 from vgg_sweep.plan.runs import plan

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.gpu.conftest import DEVICE
 from tests.paths import ROOT
-from vgg_sweep.sweep.executors.slots import visible_gpus
+from vgg_sweep.sweep.executors.process import visible_gpus
 
 TINY = {"num_classes": 3, "train_per_class": 8, "val_per_class": 4, "side_px": 64}
 WORDS = ["model=A", "crop=32", "width=0.03125", "recipe.batch_size=8", "protocol=single", "threads=1", "layout=nchw"]

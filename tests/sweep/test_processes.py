@@ -25,8 +25,7 @@ from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.agenda import Agenda
 from vgg_sweep.sweep.driver import drive as drive_sweep
-from vgg_sweep.sweep.executors.process import Child, Processes
-from vgg_sweep.sweep.executors.slots import Slot, hold_gpus, most_at_once, slots, visible_gpus
+from vgg_sweep.sweep.executors.process import Child, Processes, Slot, hold_gpus, most_at_once, slots, visible_gpus
 
 REPOSITORY = ROOT
 

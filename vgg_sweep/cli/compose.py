@@ -24,7 +24,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from vgg_sweep.config.checks import checked
 from vgg_sweep.config.options import OWN_OPTIONS, choose_one, conf_dir, own_folders
 from vgg_sweep.config.schema import Config
-from vgg_sweep.config.vocabulary import did_you_mean, groups, settings
+from vgg_sweep.config.vocabulary import did_you_mean, groups, schema_fields
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.start import adopted
 
@@ -105,7 +105,7 @@ def _call_hydra(job: Callable[[DictConfig], object], argv: list[str]) -> None:
 
 def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
     """The overrides as Hydra wants them. Raises `ConfigError` for what it would take, or refuse in terms not ours."""
-    options, known = groups(flags.config_dir), settings()
+    options, known = groups(flags.config_dir), schema_fields()
     parser = OverridesParser.create()
     if any(text.startswith("out=") and "${now:" in text for text in overrides):
         print(
@@ -184,9 +184,8 @@ def _sentence(error: Exception) -> str:
             return f"{group}={option} does not exist; {choose_one(error.options or groups().get(group, []), option)}"
         case _, ConfigKeyError(full_key=str(key)) | ConfigAttributeError(full_key=str(key)):
             return f"{key} is not a setting; {did_you_mean(key)}"
-        case _, ValidationError(full_key=str(key), value=value) if (setting := key.partition("[")[0]) in settings():
-            kind, _ = settings()[setting]
-            return f"{key}={value} is not {_in_words(kind if key == setting else get_args(kind)[0])}."
+        case _, ValidationError(full_key=str(key), value=value) if known := schema_fields().get(key.partition("[")[0]):
+            return f"{key}={value} is not {_in_words(get_args(known.kind)[0] if '[' in key else known.kind)}."
     return f"{_first_line(error)}."
 
 

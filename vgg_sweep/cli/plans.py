@@ -1,9 +1,12 @@
-"""`--plan`: what a sweep or a scoring has ahead of it, how long that takes and how much disk, as far as known."""
+"""`--plan`: what a sweep or a scoring has ahead of it, how long that takes and how much disk, as far as known; and
+`--smoke`: each run takes a few steps and scores a few images, in a folder that is thrown away.
+"""
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -11,11 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from vgg_sweep.cli.status import STYLES, value_text
+from vgg_sweep.config.schema import Config
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.plan.swept import few
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass
+from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.score.cost import macs, macs_per_second, validation_set
 from vgg_sweep.sweep.agenda import Agenda
@@ -122,3 +127,52 @@ def _short(count: int) -> str:
     """12.5 G, 48.1 k."""
     factor, prefix = next(((f, p) for f, p in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if count >= f), (1e3, "k"))
     return f"{count / factor:.1f} {prefix}"
+
+
+FOLDER = ".smoke"
+"""In the folder of the sweep."""
+STEPS = 20
+
+
+def smoke(config: Config) -> Config:
+    """What is tried of `config`: a few steps of its training, on a sample of its images."""
+    recipe = replace(config.recipe, max_steps=min(STEPS, config.recipe.max_steps))
+    return replace(config, smoke=True, out=str(Path(config.out) / FOLDER), recipe=recipe)
+
+
+def smoke_table(tried: Iterable[Run], whole: Iterable[Run]) -> Table:
+    """What the runs that were `tried` measured, and how long the `whole` ones will train at that speed."""
+    lines = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("run", "state", "s a step", "whole run", "memory", "wait for data"):
+        lines.add_column(name, justify="left" if name in ("run", "state") else "right", no_wrap=True)
+    for run, full in zip(tried, whole, strict=True):
+        record, status = run.folder.record(), run.folder.status()
+        seconds = record.get("step_seconds")
+        if seconds is None:
+            lines.add_row(Text(full.id), str(status.get("state", "new")), "", "", "", "")
+            continue
+        wait = status.get("wait_share", 0.0)
+        lines.add_row(
+            Text(full.id),
+            str(status.get("state")),
+            f"{seconds / max(1 - wait, 0.01):.2f}",
+            duration(_num_steps(full, run) * seconds / max(1 - wait, 0.01)),
+            f"{record['peak_memory_bytes'] / 1e9:.1f} GB",
+            f"{wait:.0%}",
+        )
+    return lines
+
+
+def _num_steps(full: Run, tried: Run) -> int:
+    """Of a whole run; how many images there are the tried one has noted."""
+    recipe, fractals = full.config.recipe, full.config.data.fractals
+    drawn = fractals.num_classes * fractals.train_per_class
+    num_images = drawn if full.config.data.source == "fractals" else read_json(tried.folder.origin)["num_train"]
+    return min(recipe.max_steps, math.ceil(full.epochs * math.ceil(num_images / recipe.batch_size)))
+
+
+def throw_away(tried: Sequence[Run]) -> None:
+    """Remove the folders of what was tried."""
+    for folder in {run.folder.path.parent for run in tried}:
+        if folder.name == FOLDER:
+            shutil.rmtree(folder, ignore_errors=True)

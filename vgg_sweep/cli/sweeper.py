@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from vgg_sweep.cli.outcome import say_outcome
-from vgg_sweep.cli.plans import plan_table
-from vgg_sweep.cli.smoke import smoke, smoke_table, throw_away
+from vgg_sweep.cli.plans import plan_table, smoke, smoke_table, throw_away
 from vgg_sweep.cli.status import Watch, console
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
@@ -30,17 +29,15 @@ from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.runs.provenance import made_with, typed
 from vgg_sweep.runs.prune import note_asked
-from vgg_sweep.sweep.agenda import FAILED, Agenda, found_state
+from vgg_sweep.sweep.agenda import FAILED, Agenda, Picks, found_state, with_parents
 from vgg_sweep.sweep.driver import Executor, Stopped, drive
-from vgg_sweep.sweep.executors.process import Processes
+from vgg_sweep.sweep.executors.process import Processes, slots, visible_gpus
 from vgg_sweep.sweep.executors.queue import Queue, is_submitit
-from vgg_sweep.sweep.executors.slots import slots, visible_gpus
 from vgg_sweep.sweep.executors.tasks import Tasks, is_ray
 from vgg_sweep.sweep.executors.waves import Waves
 from vgg_sweep.sweep.forecast import Forecast, check_ready, seeds_said, training_work
 from vgg_sweep.sweep.on_end import telling
 from vgg_sweep.sweep.origin import check_origins, noticed
-from vgg_sweep.sweep.picks import Picks, with_parents
 from vgg_sweep.sweep.points import points
 from vgg_sweep.sweep.siblings import finished_elsewhere, said_of, take_over
 from vgg_sweep.sweep.snapshot import use_snapshot

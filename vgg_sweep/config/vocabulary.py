@@ -42,14 +42,9 @@ def schema_fields(schema: type = Config, prefix: str = "") -> dict[str, SchemaFi
     return found
 
 
-def settings() -> dict[str, tuple[Any, Any]]:
-    """Each setting under its dotted name, with its type and default."""
-    return {name: (each.kind, each.default) for name, each in schema_fields().items()}
-
-
 def did_you_mean(word: str) -> str:
     """The end of a sentence: the known word most like `word`, beside it or elsewhere; else where to look."""
-    known = [*groups(), *settings()]
+    known = [*groups(), *schema_fields()]
     prefix, _, last = word.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == prefix]
     for names in (siblings, known):
@@ -68,12 +63,12 @@ def complete(words: list[str], incomplete: str) -> list[str]:
     match words:
         case [*_, key, "="]:
             return _values(key, incomplete)
-        case [*before, key] if not incomplete and before[-1:] != ["="] and key in groups() | settings():
+        case [*before, key] if not incomplete and before[-1:] != ["="] and key in groups() | schema_fields():
             return _values(key, "")
     if "=" in incomplete:
         key, _, value = incomplete.partition("=")
         return [f"{key}={option}" for option in _values(key, value)]
-    keys = [*groups(), *(name for name in settings() if "." in incomplete or "." not in name)]
+    keys = [*groups(), *(name for name in schema_fields() if "." in incomplete or "." not in name)]
     matching = [key for key in dict.fromkeys(keys) if key.startswith(incomplete)]
     if len(matching) == 1 and (values := _values(matching[0], "")):
         return [f"{matching[0]}={value}" for value in values]  # several, so that bash puts no space behind the `=`

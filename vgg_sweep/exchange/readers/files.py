@@ -3,6 +3,7 @@
 Nothing in a file is ever run: of pickles only tensors and plain containers are read.
 """
 
+import json
 import pickle
 import re
 import zipfile
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -76,10 +78,8 @@ def read_weights(path: Path, *, mirrored: bool | None, state_dict: str | None = 
         with _sentence(path):
             return Weights("Keras h5", *keras.read_keras(path, mirrored=mirrored, trunk=trunk))
     if start.startswith(_ONNX) or any(name.endswith("model_weights_config.json") for name in inside):
-        from vgg_sweep.exchange.readers import programs
-
         with _sentence(path):
-            return Weights("program", *programs.read_program(path, is_onnx=not inside))
+            return Weights("program", *read_program(path, is_onnx=not inside))
     if start.startswith((_ZIP, _PICKLE)):
         state = _state_dict(path, _unpickled(path), state_dict)
         return _without_prefix("state dict", state, getattr(state, "_metadata", {}).get(KEY))
@@ -189,3 +189,47 @@ def _unreadable(path: Path, error: BaseException) -> str:
         return f"{path} cannot be read ({error.strerror})."
     first_line = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     return f"{path} cannot be read as weights ({first_line}); it may be cut short: fetch it again."
+
+
+def read_program(path: Path, *, is_onnx: bool) -> tuple[dict[str, Tensor], str]:
+    """The weights under the paper's names, conv1_1.weight and so on, and the file's tag; the first layer takes RGB.
+
+    Raises `RunError` for a program that is not of `vgg-sweep export`, `ConfigError` if onnx is not installed.
+    """
+    arrays, tag = _read_onnx(path) if is_onnx else _read_pt2(path)
+    if tag is None:
+        raise RunError(
+            f"{path} is a program that `vgg-sweep export` has not written, whose layers have no known names; save the "
+            "net's state dict instead: torch.save(net.state_dict(), FILE)."
+        )
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items() if "." in name}, tag
+
+
+def _read_onnx(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+    try:
+        import onnx
+    except ImportError as error:
+        raise ConfigError("an .onnx needs onnx; pip install 'vgg-sweep[onnx]'.") from error
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path)
+    except DecodeError as error:
+        raise RunError(f"{path} is not a whole .onnx; it may be cut short: fetch it again.") from error
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return arrays, {entry.key: entry.value for entry in model.metadata_props}.get(KEY)
+
+
+def _read_pt2(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+    """Weights lie in the archive as bytes, each a file; a table says of which name and shape they are."""
+    with zipfile.ZipFile(path) as archive:
+        top = archive.namelist()[0].partition("/")[0]
+        table = json.loads(archive.read(f"{top}/data/weights/model_weights_config.json"))["config"]
+        arrays = {}
+        for name, entry in table.items():
+            shape = [side["as_int"] for side in entry["tensor_meta"]["sizes"]]
+            if shape:
+                floats = np.frombuffer(archive.read(f"{top}/data/weights/{entry['path_name']}"), "<f4")
+                arrays[name.removeprefix("layers.")] = floats.reshape(shape)
+        extra = f"{top}/extra/{KEY}"
+        return arrays, archive.read(extra).decode() if extra in archive.namelist() else None

@@ -25,8 +25,7 @@ from vgg_sweep.runs.folder import RunLocked
 from vgg_sweep.runs.progress import STOP_SIGNALS, WARNINGS
 from vgg_sweep.sweep.agenda import FAILED, found_state
 from vgg_sweep.sweep.driver import POLL_SECONDS, Executor
-from vgg_sweep.sweep.executors.process import WORKER, Child
-from vgg_sweep.sweep.executors.slots import Slot
+from vgg_sweep.sweep.executors.process import WORKER, Child, Slot
 
 LOOK_SECONDS = 3.0
 """How often the queue is asked what became of jobs."""
