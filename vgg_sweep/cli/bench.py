@@ -22,9 +22,7 @@ def bench(
         typer.Argument(metavar="[train|score|data] [KEY=VALUE]", help="What to measure, and at which size."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="Compare all settings, with whole batches and all views: for hours.")
-    ] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Whole batches, more images and all 150 crops.")] = False,
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Minimum seconds for each comparison.", show_default="10")
     ] = None,
