@@ -4,6 +4,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def bench_score(config: Config, num_classes: int, effort: Effort, progress: Say)
         method, Q = wanted[0].method, wanted[0].Q
         progress(f"{config.model.name}, {method}" + (f", Q = {Q}" if method == "dense" else ""))
         images = [(each, random_images(each.Q, count)) for each in wanted]
-        times = take_turns({"": lambda images=images: scored(net, config, device, images)}, device.place, effort)  # type: ignore[misc]
+        times = take_turns({"": partial(scored, net, config, device, images)}, device.place, effort)
         rows.append(score_row("ours", config, device, num_classes, (wanted, count, worth), times[""]))
     return rows
 

@@ -50,8 +50,8 @@ def check_same_arithmetic(scored: Path, manifest: dict[str, Any], device: Device
     others = {entry["tf32"] for entry in manifest["files"] if "tf32" in entry} - {device.tf32}
     if others:
         note(
-            f"{scored.name} that are there were computed with TF32 for {', '.join(others)} of the products, these with "
-            f"TF32 for {device.tf32}: they agree to about three digits."
+            f"what {scored} has was computed with TF32 for {', '.join(others)} of the products, these with TF32 for "
+            f"{device.tf32}: they agree to about three digits."
         )
 
 
