@@ -117,6 +117,13 @@ def command(verb: str, *overrides: str) -> str:
     return shlex.join(["vgg-sweep", verb, *overrides])
 
 
+def multirun(model: str, train_scale: str, *words: str, seeds: Iterable[Any]) -> str:
+    """The command that makes a net, in each of some seeds; 0 alone, which is the default, is not named."""
+    numbers = sorted({int(seed) for seed in seeds if seed is not None})
+    named = [f"seed={','.join(map(str, numbers))}"] if numbers != [0] else []
+    return command("multirun", f"model={model}", f"train_scale={train_scale}", *words, *named)
+
+
 def merged(commands: Iterable[str]) -> list[str]:
     """Fewer commands that do the same as `commands`, each of which may be several joined by `&&`.
 

@@ -1,6 +1,7 @@
 """`vgg-sweep report`: from the posteriors of a sweep to the paper's tables and claims. Needs no torch."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -193,16 +194,10 @@ def _html(said: Contents) -> Files:
     return {"report.html": to_html(said)}
 
 
-def _svg(said: Contents) -> Files:
-    from vgg_sweep.report.figures.figures import svg_files
+def _figures(kind: str, said: Contents) -> Files:
+    from vgg_sweep.report.figures.figures import figure_files
 
-    return svg_files(said)
-
-
-def _pdf(said: Contents) -> Files:
-    from vgg_sweep.report.figures.figures import pdf_files
-
-    return pdf_files(said)
+    return figure_files(kind, said)
 
 
 def file_stem(table: str) -> str:
@@ -217,8 +212,8 @@ FORMATS: dict[str, Callable[[Contents], Files]] = {
     "latex": _latex,
     "parquet": lambda said: _tables(said, "parquet", to_parquet),
     "html": _html,
-    "svg": _svg,
-    "pdf": _pdf,
+    "svg": partial(_figures, "svg"),
+    "pdf": partial(_figures, "pdf"),
 }
 """What makes the files of each format. `rich`, the terminal's, makes none."""
 

@@ -8,7 +8,7 @@ import pytest
 from tests.sweeps import EVERYTHING, Spec, make_sweep
 from vgg_sweep.config.options import load_option
 from vgg_sweep.nets.describe import describe
-from vgg_sweep.report.figures.figures import SERIES, draw, pdf_files, svg_files, to_svg
+from vgg_sweep.report.figures.figures import SERIES, draw, figure_files, saved
 from vgg_sweep.report.figures.plots import MAX_PANELS, Plot, plots
 from vgg_sweep.report.results.means import means
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep
@@ -77,8 +77,8 @@ def test_means_are_over_seeds_and_multiply_adds_are_those_of_describe(sweep: Swe
 
 def test_files_are_alike_every_time_and_hold_text_and_every_mark(sweep: Sweep, by_name: dict[str, Plot]) -> None:
     said = contents([sweep], [])
-    drawn = svg_files(said)
-    assert drawn == svg_files(said)
+    drawn = figure_files("svg", said)
+    assert drawn == figure_files("svg", said)
     assert set(drawn) == {f"{name}.svg" for name in by_name}
     root = ElementTree.fromstring(drawn["depth.svg"])
     words = {text.text for text in root.iter(f"{SVG}text")}
@@ -96,7 +96,7 @@ def test_every_seed_is_a_dot(sweep: Sweep, by_name: dict[str, Plot]) -> None:
     points = by_name["depth"].points
     for point in points[points["panel"] == "top-1 error"].itertuples():
         assert sorted(point.seeds) == pytest.approx(expected[point.nets[0]]) and len(point.seeds) == 2
-    root = ElementTree.fromstring(svg_files(contents([sweep], []))["depth.svg"])
+    root = ElementTree.fromstring(figure_files("svg", contents([sweep], []))["depth.svg"])
     groups = [group for group in root.iter(f"{SVG}g") if group.get("id", "").startswith("seeds-")]
     assert sum(len(list(group.iter(f"{SVG}use"))) for group in groups) == 2 * len(points)
 
@@ -106,8 +106,8 @@ def test_a_pdf_is_alike_every_time_and_undated(
 ) -> None:
     monkeypatch.setattr("vgg_sweep.report.figures.figures.plots", lambda *_: [by_name["cost-memory"]])
     said = contents([sweep], [])
-    [(name, first)] = pdf_files(said).items()
-    assert (name, first) == ("cost-memory.pdf", pdf_files(said)["cost-memory.pdf"])
+    [(name, first)] = figure_files("pdf", said).items()
+    assert (name, first) == ("cost-memory.pdf", figure_files("pdf", said)["cost-memory.pdf"])
     assert first.startswith(b"%PDF-") and b"CreationDate" not in first
 
 
@@ -133,7 +133,7 @@ def plot_of(panels: list[str], series: list[str]) -> Plot:
 
 
 def test_a_name_is_drawn_as_it_is_written() -> None:
-    words = to_svg(draw(plot_of(["$x^2$ <b>"], ["$\\frac", "_a"]), ["$x^2$ <b>"]), plot_of([""], [""]))
+    words = saved(draw(plot_of(["$x^2$ <b>"], ["$\\frac", "_a"]), ["$x^2$ <b>"]), "svg", plot_of([""], [""])).decode()
     assert "$x^2$ &lt;b>" in words or "$x^2$ &lt;b&gt;" in words
 
 

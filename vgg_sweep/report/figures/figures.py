@@ -67,27 +67,21 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def svg_files(said: Contents) -> dict[str, str]:
-    """Each figure as SVG, by file name."""
-    return {f"{plot.name}.svg": to_svg(draw(plot, plot.panels), plot) for plot in plots(said.sweeps, said.pivot)}
+def figure_files(kind: str, said: Contents) -> dict[str, str | bytes]:
+    """Each figure as `svg` or `pdf`, by file name."""
+    return {
+        f"{plot.name}.{kind}": saved(draw(plot, plot.panels), kind, plot) for plot in plots(said.sweeps, said.pivot)
+    }
 
 
-def pdf_files(said: Contents) -> dict[str, bytes]:
-    """Each figure as PDF, by file name."""
-    return {f"{plot.name}.pdf": _to_pdf(draw(plot, plot.panels)) for plot in plots(said.sweeps, said.pivot)}
-
-
-def to_svg(figure: Figure, plot: Plot, panel: str = "") -> str:
-    out = io.StringIO()
-    with rc_context(STYLE | {"svg.hashsalt": plot.name + panel}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Title": plot.title})
-    return out.getvalue()
-
-
-def _to_pdf(figure: Figure) -> bytes:
+def saved(figure: Figure, kind: str, plot: Plot, panel: str = "") -> bytes:
     out = io.BytesIO()
-    with rc_context(STYLE):
-        figure.savefig(out, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    undated: dict[str, dict[str, str | None]] = {
+        "svg": {"Date": None, "Title": plot.title},
+        "pdf": {"CreationDate": None, "Producer": None},
+    }
+    with rc_context(STYLE | {"svg.hashsalt": plot.name + panel}):
+        figure.savefig(out, format=kind, metadata={"Creator": None, **undated[kind]})
     return out.getvalue()
 
 
@@ -111,9 +105,9 @@ def draw(plot: Plot, panels: Sequence[str], has_legend: bool = True) -> Figure:
         for index, panel in enumerate(panels):
             x = width * (index % columns) + left
             y = height * (rows - 1 - index // columns) + bottom + legend_height
-            place_inches = (x, y, width - left - right, height - top - bottom)
-            axes = figure.add_axes(_share(place_inches, figure))
-            _draw_panel(axes, plot, panel)
+            all_x, all_y = figure.get_figwidth(), figure.get_figheight()
+            place = (x / all_x, y / all_y, (width - left - right) / all_x, (height - top - bottom) / all_y)
+            _draw_panel(figure.add_axes(place), plot, panel)
         if legend_rows:
             handles = [_handle(plot, index, name) for index, name in enumerate(names)]
             if plot.points["paper"].notna().any():
@@ -126,12 +120,6 @@ def draw(plot: Plot, panels: Sequence[str], has_legend: bool = True) -> Figure:
                 ncols=LEGEND_COLUMNS * columns,
             )
     return figure
-
-
-def _share(place_inches: tuple[float, float, float, float], figure: Figure) -> tuple[float, float, float, float]:
-    x, y, width, height = place_inches
-    whole_width, whole_height = figure.get_figwidth(), figure.get_figheight()
-    return x / whole_width, y / whole_height, width / whole_width, height / whole_height
 
 
 def series(plot: Plot) -> list[str]:

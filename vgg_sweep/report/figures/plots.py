@@ -12,7 +12,6 @@ import pandas as pd
 
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH
-from vgg_sweep.report.results.curves import curve
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import means, rows_of, told_apart
 from vgg_sweep.report.results.results import Sweep, joined
@@ -240,7 +239,7 @@ def training_curves(sweeps: Sequence[Sweep]) -> Plot:
     """metrics.csv of each net's first seed: training error as a line, validation error as marks."""
     points, curves = [], []
     for panel, run in _first_seeds(sweeps)[: MAX_PANELS * 4]:
-        if (metrics := curve(run)).empty:
+        if (metrics := run.curve).empty:
             continue
         at = {"panel": panel, "series": run.train_scale, "nets": (run.slug,)}
         for row in rows_of(metrics[metrics["val_error"].notna()]):

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from vgg_sweep.report.figures.figures import GRID, GROUND, INK, MUTED, SERIES, draw, look, series, to_svg
+from vgg_sweep.report.figures.figures import GRID, GROUND, INK, MUTED, SERIES, draw, look, saved, series
 from vgg_sweep.report.figures.plots import Plot
 from vgg_sweep.report.results.means import rows_of
 
@@ -45,7 +45,7 @@ def inline_svg(plot: Plot, panel: str, net_numbers: Mapping[str, int]) -> str:
 
     `net_numbers` gives each net the number by which the page's filter knows it, in `data-nets`.
     """
-    root = ElementTree.fromstring(to_svg(draw(plot, [panel], has_legend=False), plot, panel))
+    root = ElementTree.fromstring(saved(draw(plot, [panel], has_legend=False), "svg", plot, panel))
     here = plot.points[plot.points["panel"] == panel]
     for index, name in enumerate(series(plot)):
         _label_marks(root, index, here[here["series"] == name], plot, net_numbers)

@@ -60,18 +60,6 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Chip:
-    name: str
-    nets: str
-
-
-@dataclass(frozen=True)
-class ChipGroup:
-    title: str
-    chips: list[Chip]
-
-
-@dataclass(frozen=True)
 class ShownClaim:
     sentence: str
     section: str
@@ -305,13 +293,11 @@ def _nets(said: Contents) -> list[tuple[str, str]]:
     return sorted(ours | {(str(config), str(scale)) for frame in shown for config, scale in rows_of(frame)})
 
 
-def _chips(nets: Sequence[tuple[str, str]]) -> list[ChipGroup]:
-    """What to choose nets by: their config, and their train scale."""
-    groups = []
+def _chips(nets: Sequence[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """What to choose nets by, their config and their train scale: the numbers of the nets of each."""
+    chips: dict[str, dict[str, str]] = {}
     for part, title in enumerate(("config", "train scale")):
-        names = paper_order(list(dict.fromkeys(net[part] for net in nets)))
-        chips = [
-            Chip(name, " ".join(str(number) for number, net in enumerate(nets) if net[part] == name)) for name in names
-        ]
-        groups.append(ChipGroup(title, chips))
-    return groups
+        for name in paper_order(list(dict.fromkeys(net[part] for net in nets))):
+            numbers_of = " ".join(str(number) for number, net in enumerate(nets) if net[part] == name)
+            chips.setdefault(title, {})[name] = numbers_of
+    return chips

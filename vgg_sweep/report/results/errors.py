@@ -1,14 +1,16 @@
 """The scored runs of a sweep and their errors under every protocol that the posteriors on disk allow, computed once."""
 
 import contextlib
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
@@ -115,6 +117,24 @@ class ReportedRun:
         return self.folder.record()
 
     @cached_property
+    def curve(self) -> pd.DataFrame:
+        """The learning curve: the rows of metrics.csv that have a training error, with `epoch`, errors in percent, and
+        `val_error`, missing where none was measured. Empty if nothing was written yet.
+
+        Raises `RunError` if the file is damaged.
+        """
+        file, columns = self.folder.metrics, ("epoch", "error", "val_error")
+        if not file.exists():
+            return pd.DataFrame(columns=list(columns), dtype=float)
+        try:
+            return pd.read_csv(file).astype(dict.fromkeys(columns, float)).dropna(subset="error")
+        except (ValueError, KeyError) as error:  # of text, columns or numbers
+            raise RunError(
+                f"{file} is damaged ({error}); put back a copy of it, or remove this file alone to report without the "
+                "curves of its run."
+            ) from error
+
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """What decides the result besides net, train scale and seed, where it differs from the schema's defaults."""
         return commands.settings(self.config)
@@ -155,6 +175,12 @@ class Score:
     """What the fusion is called; empty for one net."""
     kept_in: Path | None = None
     """The file that keeps the errors of a fusion."""
+
+    @property
+    def members(self) -> list[tuple[Posteriors, Protocol]]:
+        """The posteriors of each net, and the protocol that it is scored under."""
+        scales = [self.test_scales if self.rule == "other" else run.test_scales(self.rule) for run in self.runs]
+        return [(run.posteriors, Protocol(self.method, Q)) for run, Q in zip(self.runs, scales, strict=True)]
 
 
 def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[ReportedRun]:
@@ -257,25 +283,25 @@ def as_score(
 ) -> Score:
     """The score of `runs` from a row that `storable` made."""
     top1, top5 = Misses(**row["top1"]), Misses(**row["top5"]) if row["top5"] else None
-    return Score(
-        runs,
-        row["rule"],
-        row["method"],
-        tuple(row["test_scales"]),
-        row["num_classes"],
-        top1,
-        top5,
-        row["scored_on"],
-        fusion,
-        kept_in,
-    )
+    protocol = (row["rule"], row["method"], tuple(row["test_scales"]))
+    return Score(runs, *protocol, row["num_classes"], top1, top5, row["scored_on"], fusion, kept_in)
 
 
-def read_cached(path: Path, fingerprint: str) -> list[dict[str, Any]] | None:
-    """The errors in `path`, if they are those of the posteriors with this fingerprint."""
+def kept(
+    folder: Path, asked: Sequence[Any], computed: Callable[[], list[dict[str, Any]]] | None
+) -> tuple[Path, list[dict[str, Any]] | None]:
+    """The file in `folder` that keeps the errors of what is `asked`, and those errors: read from it, or else computed
+    and kept, or None if they cannot be computed.
+    """
+    fingerprint = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    path = folder / f"{fingerprint[:16]}.json"
+    rows = None
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return _cached(dict(json.loads(path.read_bytes())), fingerprint)
-    return None
+        rows = _cached(dict(json.loads(path.read_bytes())), fingerprint)
+    if rows is None and computed is not None:
+        rows = computed()
+        write_cached(path, fingerprint, rows)
+    return path, rows
 
 
 def _cached(file: dict[str, Any], fingerprint: str) -> list[dict[str, Any]] | None:
@@ -292,5 +318,5 @@ def write_cached(path: Path, fingerprint: str, errors: list[dict[str, Any]], **a
 
 
 def as_file(fingerprint: str, errors: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `read_cached` reads."""
+    """What `kept` reads."""
     return {"format": _ERRORS_FORMAT, "fingerprint": fingerprint, "errors": errors}

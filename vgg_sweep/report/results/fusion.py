@@ -1,6 +1,5 @@
 """Several nets as one: the mean of their posteriors (Sect. 4.4), for Table 6, for any names, and by greedy search."""
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from vgg_sweep.protocols.means import (
 )
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.protocols.metrics import ranks
-from vgg_sweep.report.results.errors import ReportedRun, Score, as_score, read_cached, storable, write_cached
+from vgg_sweep.report.results.errors import ReportedRun, Score, as_score, kept, storable
 from vgg_sweep.runs.naming import fitting, nearest, slug
 
 _Member = tuple[Posteriors, Protocol]
@@ -118,13 +117,8 @@ def _kept(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """The file in `fusions/` for what was `asked` of these members, and the rows in it; `computed` if it has none."""
     parts = sorted([posteriors.fingerprint, protocol.method, protocol.test_scales] for posteriors, protocol in members)
-    fingerprint = hashlib.sha256(json.dumps([*parts, *asked]).encode()).hexdigest()
-    path = sweep / "fusions" / f"{fingerprint[:16]}.json"
-    rows = read_cached(path, fingerprint)
-    if rows is None:
-        rows = computed()
-        write_cached(path, fingerprint, rows)
-    return path, rows
+    path, rows = kept(sweep / "fusions", [*parts, *asked], computed)
+    return path, rows or []
 
 
 def _row(members: Sequence[_Member], rule: str, method: str) -> dict[str, Any]:

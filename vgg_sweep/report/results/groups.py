@@ -47,13 +47,16 @@ def always_fused() -> frozenset[str]:
 
 
 def mean_errors(found: Found) -> dict[str, Any]:
-    """How many seeds and images, and the errors: mean over seeds, its 95 % interval over images, spread over seeds."""
+    """How many seeds and images, and the errors over seeds, top-1 and top-5."""
     num_images = found[0]["n_images"]
     values: dict[str, Any] = {"seeds": len(found), "n_images": num_images, "n_classes": found[0]["n_classes"]}
     for name in ("top1", "top5"):
-        errors = [row[f"{name}_error"] for row in found]
-        error = fmean(errors)
-        low, high = wilson(error, num_images) if not math.isnan(error) else (math.nan, math.nan)
-        spread = stdev(errors) if len(errors) > 1 else math.nan
-        values |= {f"{name}_error": error, f"{name}_low": low, f"{name}_high": high, f"{name}_std": spread}
+        values |= over_seeds(name, [row[f"{name}_error"] for row in found], num_images)
     return values
+
+
+def over_seeds(name: str, errors: Sequence[float] = (), num_images: int = 0) -> dict[str, float]:
+    """The mean error, its 95 % interval over images, and its spread over seeds; NaN for what there is not."""
+    error, spread = fmean(errors) if errors else math.nan, stdev(errors) if len(errors) > 1 else math.nan
+    low, high = wilson(error, num_images) if not math.isnan(error) else (math.nan, math.nan)
+    return {f"{name}_error": error, f"{name}_low": low, f"{name}_high": high, f"{name}_std": spread}

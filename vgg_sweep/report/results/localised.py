@@ -4,8 +4,6 @@ and dense, merged, with five guesses by the sweep's best classifier (Table 9).
 Errors of merged boxes are of the images on which their threshold was not chosen. Axes: N images, g guesses.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,10 +21,10 @@ from vgg_sweep.localise.merging import THRESHOLDS
 from vgg_sweep.localise.stored import Predictions
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.swept import swept
-from vgg_sweep.protocols.means import Protocol, chunks, fused_posteriors
+from vgg_sweep.protocols.means import chunks, fused_posteriors
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, wilson
-from vgg_sweep.report.results.errors import ReportedRun, Score, read_cached, write_cached
+from vgg_sweep.report.results.errors import ReportedRun, Score, kept
 
 OF_TRUE_CLASS, TOP1, TOP5 = "true_class", "top1", "top5"
 """What is given or guessed: the true class; the best class; the five best."""
@@ -209,15 +207,8 @@ def said(score: Score) -> str:
 def guesses(score: Score) -> NDArray[np.int64]:
     """Its best classes [N, g], best first: five, or all of fewer."""
     first = score.runs[0].posteriors
-    parts = []
-    for rows in chunks(first.num_images, first.num_classes):
-        members = [(run.posteriors, Protocol(score.method, _scales(run, score))) for run in score.runs]
-        parts.append(np.argsort(-fused_posteriors(members, rows), axis=1, kind="stable")[:, :NUM_GUESSES])
-    return np.concatenate(parts)
-
-
-def _scales(run: ReportedRun, score: Score) -> tuple[int, ...]:
-    return score.test_scales if score.rule == "other" else run.test_scales(score.rule)
+    parts = (fused_posteriors(score.members, rows) for rows in chunks(first.num_images, first.num_classes))
+    return np.concatenate([np.argsort(-part_NK, axis=1, kind="stable")[:, :NUM_GUESSES] for part_NK in parts])
 
 
 # --- errors ---
@@ -232,12 +223,12 @@ def _kept(
     for classifier in [*ranked, None] if rule != "centre" else [None]:
         by = [run.posteriors.fingerprint for run in classifier.runs] if classifier else []
         asked = [by, classifier and said(classifier), rule, *(run.predictions.fingerprint for run in members)]
-        fingerprint = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-        path = sweep / "localised" / f"{fingerprint[:16]}.json"
-        rows = read_cached(path, fingerprint)
-        if rows is None and (classifier is None or all(run.has_posteriors for run in classifier.runs)):
-            rows = _centre(members[0]) if rule == "centre" else _merged(members, rule, classifier)
-            write_cached(path, fingerprint, rows)
+
+        def computed(classifier: Score | None = classifier) -> list[dict[str, Any]]:
+            return _centre(members[0]) if rule == "centre" else _merged(members, rule, classifier)
+
+        is_known = classifier is None or all(run.has_posteriors for run in classifier.runs)
+        path, rows = kept(sweep / "localised", asked, computed if is_known else None)
         if rows is not None:
             break
     return rows or [], classifier, path

@@ -14,7 +14,6 @@ import pandas as pd
 
 from vgg_sweep.nets.blocks import SKIPS
 from vgg_sweep.plan.swept import swept
-from vgg_sweep.report.results.curves import curve
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.means import weight_layers
 from vgg_sweep.report.results.results import Sweep
@@ -64,7 +63,7 @@ def ended(runs: Sequence[ReportedRun]) -> list[Trained]:
         columns = run.config["model"]["columns"]
         about = (run.folder.id, run.slug, run.seed, treatment, _net(run.name), weight_layers(columns), end)
         has_none = end in ("diverged", "failed")
-        errors = (math.nan, math.nan) if has_none else (curve(run)["error"].iloc[-1], run.record["val_error"])
+        errors = (math.nan, math.nan) if has_none else (run.curve["error"].iloc[-1], run.record["val_error"])
         found.append(Trained(*about, *map(float, errors)))
     return found
 
@@ -72,7 +71,7 @@ def ended(runs: Sequence[ReportedRun]) -> list[Trained]:
 def _end(run: ReportedRun) -> str:
     """How a run ended; empty for one that is not over, or has no errors to compare."""
     if run.record.get("val_error") is not None:
-        return ("at chance" if run.record.get("stuck_at_chance") else "done") if len(curve(run)) else ""
+        return ("at chance" if run.record.get("stuck_at_chance") else "done") if len(run.curve) else ""
     at = state(run.folder)
     return at if at in _ENDS else ""
 

@@ -7,7 +7,6 @@ import pandas as pd
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.swept import swept, whole
-from vgg_sweep.report.results.curves import curve
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.unfinished import how_far
 from vgg_sweep.report.tables.table import Table, number, text
@@ -22,7 +21,7 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
 
     Raises `ConfigError` if it is neither, `RunError` if no run has come so far.
     """
-    curves = [(run, found) for run in runs if len(found := curve(run).dropna(subset="val_error"))]
+    curves = [(run, found) for run in runs if len(found := run.curve.dropna(subset="val_error"))]
     if not curves:
         raise RunError("no run has been validated yet; `vgg-sweep status` says what is going on.")
     epoch = min(found["epoch"].max() for _, found in curves) if at == COMMON else _number(at)
@@ -56,7 +55,7 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
 
 
 def _reaches(run: ReportedRun, epoch: float) -> bool:
-    return bool(curve(run)["epoch"].max() >= epoch - _EPSILON)
+    return bool(run.curve["epoch"].max() >= epoch - _EPSILON)
 
 
 def _number(at: str) -> float:

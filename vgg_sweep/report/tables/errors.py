@@ -6,9 +6,9 @@ error is their mean, `*_std` their standard deviation, and the 95 % interval is 
 it covers the choice of images, not that of seeds.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,7 +16,7 @@ import pandas as pd
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX, scaled_px, test_scales
-from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors
+from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors, over_seeds
 from vgg_sweep.report.tables.gaps import whole, with_crops, with_gaps
 from vgg_sweep.report.tables.table import (
     NOTED,
@@ -67,19 +67,10 @@ def _single_nets(table: str, results: pd.DataFrame) -> pd.DataFrame:
     return frame_of(table, results, rows_of)
 
 
-def table3(results: pd.DataFrame) -> pd.DataFrame:
-    """Single test scale (Sect. 4.1): 12 rows."""
-    return _single_nets("3", results)
-
-
-def table4(results: pd.DataFrame) -> pd.DataFrame:
-    """Multiple test scales (Sect. 4.2): 10 rows."""
-    return _single_nets("4", results)
-
-
-def table5(results: pd.DataFrame) -> pd.DataFrame:
-    """Dense, multi-crop and their mean (Sect. 4.3): 6 rows."""
-    return _single_nets("5", results)
+table3, table4, table5 = (partial(_single_nets, table) for table in "345")
+"""Single test scale (Sect. 4.1): 12 rows. Multiple test scales (4.2): 10 rows. Dense, multi-crop and their mean (4.3):
+6 rows.
+"""
 
 
 def table_5x5(results: pd.DataFrame) -> pd.DataFrame:
@@ -142,7 +133,7 @@ def _note(found: Found, values: Mapping[str, Any]) -> str:
 
 
 def nothing(command: str) -> dict[str, Any]:
-    errors = {f"{name}_{part}": math.nan for name in ("top1", "top5") for part in ("error", "low", "high", "std")}
+    errors = over_seeds("top1") | over_seeds("top5")
     about = {"note": "", "command": command, "made_with": ()}
     return {"seeds": 0, "n_images": None, "n_classes": None} | errors | about
 
@@ -153,14 +144,8 @@ def published(top1_error: float | None, top5_error: float | None) -> dict[str, f
 
 def missing_command(group: Group, nets: Sequence[paper.Net], protocol: str) -> str:
     """What makes these nets, in the seeds and settings of the others."""
-    trained = sorted(set(group.rows["seed"].dropna()))
-    chosen = [*group.rows["overrides"].iloc[0], *([f"seed={','.join(map(str, trained))}"] if trained != [0] else [])]
-    lines = [
-        commands.command(
-            "multirun", f"model={net.config}", f"train_scale={net.train_scale}", f"protocol={protocol}", *chosen
-        )
-        for net in nets
-    ]
+    words, seeds = (f"protocol={protocol}", *group.rows["overrides"].iloc[0]), group.rows["seed"].dropna()
+    lines = [commands.multirun(net.config, net.train_scale, *words, seeds=seeds) for net in nets]
     return " && ".join(commands.merged(lines))
 
 

@@ -139,11 +139,11 @@ def _more_seeds(group: Group) -> str:
     lines = []
     for (net, train_scale), rows in group.rows[group.rows["fusion"] == ""].groupby(["config", "train_scale"]):
         trained = set(rows["seed"])
-        more = [str(seed) for seed in range(2 * MIN_SEEDS) if seed not in trained]
+        more = [seed for seed in range(2 * MIN_SEEDS) if seed not in trained]
         if lacking := more[: max(0, MIN_SEEDS - len(trained))]:
             first = rows.iloc[0]
-            words = (f"model={net}", f"train_scale={train_scale}", f"protocol={first['protocol']}")
-            lines.append(commands.command("multirun", *words, *first["overrides"], f"seed={','.join(lacking)}"))
+            words = (f"protocol={first['protocol']}", *first["overrides"])
+            lines.append(commands.multirun(str(net), str(train_scale), *words, seeds=lacking))
     return " && ".join(commands.merged(lines))
 
 
