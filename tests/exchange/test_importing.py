@@ -213,6 +213,9 @@ def test_bn_is_not_plain() -> None:
     torch.save(torchvision_net("A", batch_norm=True).state_dict(), "net.pth")
     with pytest.raises(ConfigError, match="the file holds A-BN, not A; leave model=A out"):
         imported("net.pth", model=load_option("model", "A"), preprocessing=TORCHVISION)
+    with pytest.raises(ConfigError, match=r"say preprocessing=torchvision") as told:  # no Caffe net of the paper has BN
+        imported("net.pth")
+    assert "caffe" not in str(told.value)
 
 
 def test_other_numbers_of_classes_need_their_names() -> None:

@@ -176,11 +176,12 @@ def _preprocessing(path: Path, weights: Weights, found: Found, sha256: str) -> P
     elif start in TORCHVISION_OF_2017 | _torchvision_files():
         name = "torchvision"
     else:
+        caffe = " or preprocessing=caffe (BGR, 0 to 255, the paper's mean; Keras's too)"
         raise ConfigError(
             f"{path} does not say for which preprocessing its weights were trained, and is none of the files known by "
-            "checksum: say preprocessing=torchvision (RGB, 0 to 1, mean and deviation; timm's too) or "
-            "preprocessing=caffe (BGR, 0 to 255, the paper's mean; Keras's too), or give preprocessing.mean, .std, "
-            ".pixel_max and .channel_order."
+            "checksum: say preprocessing=torchvision (RGB, 0 to 1, mean and deviation; timm's too)"
+            f"{'' if 'BN' in found.model.columns else caffe}, or give preprocessing.mean, .std, .pixel_max and "
+            ".channel_order."
         )
     option: Preprocessing = load_option("preprocessing", name)
     return option
