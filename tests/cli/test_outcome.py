@@ -37,6 +37,16 @@ def test_the_best_comes_first_with_what_the_report_says(tmp_path: Path) -> None:
     assert last == f"All errors: vgg-sweep report {tmp_path}"  # to be pasted: in one line, however long
 
 
+def test_the_settings_in_which_runs_differ_are_columns(tmp_path: Path) -> None:
+    spec = [Spec(passes=["dense@single"], settings={"recipe.lr": lr}) for lr in (0.03, 0.002)]
+    runs = [run_in(make_run(tmp_path, "A", "256", spec=each)) for each in spec]
+    header, *lines, _ = shown(runs).splitlines()
+    assert header.split()[:3] == ["run", "recipe.lr", "protocol"] and {line.split()[1] for line in lines} == {
+        "0.03",
+        "0.002",
+    }
+
+
 def test_a_run_without_scores_and_a_top_5_without_meaning_leave_no_gap(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "A", "256", spec=Spec(num_classes=3, passes=["ten-crop@single"]))
     unscored = tiny_run(tmp_path / "other")

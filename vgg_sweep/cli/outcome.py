@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from vgg_sweep.cli.plans import LONG
+from vgg_sweep.cli.status import value_text
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan.configs import read_config
 from vgg_sweep.plan.runs import Run
+from vgg_sweep.plan.swept import few
 from vgg_sweep.protocols.metrics import Misses, wilson
 from vgg_sweep.report.results.errors import ReportedRun, Score, run_scores
 from vgg_sweep.runs.trials import Trial, add_trial, read_trials
@@ -51,15 +53,17 @@ def _score(run: Run) -> list[Score]:
 
 
 def _table(scores: Sequence[Score]) -> Table:
+    differing = few([score.runs[0].settings for score in scores])
     lines = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", "protocol", "images", "top-1 %", "95 %", "top-5 %"):
-        is_text = name in ("run", "protocol")
-        lines.add_column(name, justify="left" if is_text else "right", no_wrap=name != "protocol")
-    for score in scores[:SHOWN]:
+    for name in ("run", *differing[0], "protocol", "images", "top-1 %", "95 %", "top-5 %"):
+        is_number = name in ("images", "top-1 %", "95 %", "top-5 %")
+        lines.add_column(name, justify="right" if is_number else "left", no_wrap=name == "run" or is_number)
+    for score, settings in zip(scores[:SHOWN], differing, strict=False):
         protocol = f"{score.method}, Q {', '.join(map(str, score.test_scales))}"
         low, high = wilson(score.top1.error, score.top1.num_images)
         figures = [f"{score.top1.num_images:,}", _error(score.top1), f"{low:.1f}–{high:.1f}", _error(score.top5)]
-        lines.add_row(Text(score.runs[0].folder.id), protocol, *figures)
+        words = map(Text, [score.runs[0].folder.id, *map(value_text, settings.values())])
+        lines.add_row(*words, protocol, *figures)
     return lines
 
 
