@@ -2,13 +2,13 @@
 
 import torch
 
-from vgg_sweep.bench.measures import PASSES_OF_A_STEP
 from vgg_sweep.bench.timing import Row, peak_flops
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.device import DTYPES, choose_device
 from vgg_sweep.machine.measure import seconds_of
 from vgg_sweep.nets.columns import net_macs, num_params, parse_columns
 from vgg_sweep.nets.describe import activation_bytes_training
+from vgg_sweep.sweep.forecast import FORWARD_AND_BACKWARD
 
 ACTIVATION_TOUCHES = 6
 """A step writes and reads each activation, reads it again in the backward pass, writes and reads its gradient, and
@@ -25,7 +25,7 @@ def bottleneck(row: Row, config: Config, num_classes: int) -> str:
     place, dtype = choose_device(config).place, DTYPES[row.precision]
     layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
     batch = row.batch or 1
-    macs = batch * PASSES_OF_A_STEP * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
+    macs = batch * FORWARD_AND_BACKWARD * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
     activations = activation_bytes_training(layers, config.crop, pool_ceil=config.pool_ceil) * dtype.itemsize / 4
     weights = sum(num_params(layer) for layer in layers) * torch.float32.itemsize
     traffic = batch * activations * ACTIVATION_TOUCHES + weights * WEIGHT_TOUCHES

@@ -20,7 +20,7 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from tests.bench.plain import plain_net, plain_step
-from vgg_sweep.bench.measures import PASSES_OF_A_STEP, STATISTICS, own_step
+from vgg_sweep.bench.measures import STATISTICS, own_step
 from vgg_sweep.bench.timing import Effort, peak_flops, take_turns
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Recipe
@@ -31,6 +31,7 @@ from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.score.score import pass_posteriors
+from vgg_sweep.sweep.forecast import FORWARD_AND_BACKWARD
 
 CLASSES = 1000
 MOST_SECONDS = 600
@@ -113,7 +114,7 @@ def main() -> None:
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else "CPU"
     rates = ", ".join(f"{kind} {rate / 1e12:,.1f}" for kind, rate in peaks.items())
     console.print(f"{name}, torch {torch.__version__}; matrix products in TFLOP/s: {rates}")
-    for what, works_of, passes in (("training", training, PASSES_OF_A_STEP), ("scoring", scoring, 1)):
+    for what, works_of, passes in (("training", training, FORWARD_AND_BACKWARD), ("scoring", scoring, 1)):
         table = Table("net", "way", "images/s", "of peak", "ours is", title=f"{what}, {asked.batch} images")
         for net in asked.nets.split(","):
             if time.monotonic() - began > MOST_SECONDS - 3 * asked.seconds:

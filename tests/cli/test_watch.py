@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.stub import make_runs
-from vgg_sweep.cli.status import Watch
+from vgg_sweep.cli.watch import Watch
 from vgg_sweep.sweep.agenda import Agenda
 
 

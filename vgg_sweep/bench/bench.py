@@ -10,20 +10,19 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.bench.measures import PASSES_OF_A_STEP, bench_data, bench_score, bench_train
+from vgg_sweep.bench.measures import bench_data, bench_score, bench_train
 from vgg_sweep.bench.timing import Effort, Row, Say, peak_flops
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.imagenet import NUM_TRAIN, NUM_VAL
 from vgg_sweep.machine.device import DTYPES, choose_device
-from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import plan
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX
 from vgg_sweep.score.cost import macs as pass_macs
+from vgg_sweep.sweep.forecast import FORWARD_AND_BACKWARD, training_macs
 from vgg_sweep.sweep.status import duration
-from vgg_sweep.train.schedule import budget
 
 PAPER_CLASSES = 1000
 ILSVRC_SIZE_PX = (500, 375)
@@ -111,15 +110,13 @@ def paper_seconds(rows: Sequence[Row], config: Config) -> tuple[float, float] | 
         return None
     train_macs = score_macs = 0.0
     num_classes = config.classes or PAPER_CLASSES
+    config = replace(config, classes=num_classes)
     nets = [
         replace(config, model=load_option("model", net.config), train_scale=load_option("train_scale", net.train_scale))
         for net in (row.net for row in paper.rows("3"))
     ]
     for run in plan(nets):
-        layers = parse_columns(run.config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
-        images = budget(run, NUM_TRAIN).num_steps * config.recipe.batch_size
-        one = net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
-        train_macs += PASSES_OF_A_STEP * images * one
+        train_macs += FORWARD_AND_BACKWARD * NUM_TRAIN * training_macs(run)
         each_pass = pass_macs(passes(run.config), run.config, num_classes, [ILSVRC_SIZE_PX])
         score_macs += NUM_VAL * sum(each_pass.values())
     return train_macs / train_rate, score_macs / score_rate

@@ -30,14 +30,13 @@ from vgg_sweep.protocols.methods import scaled_px, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
 from vgg_sweep.score.cost import macs
 from vgg_sweep.score.score import pass_posteriors
+from vgg_sweep.sweep.forecast import FORWARD_AND_BACKWARD
 from vgg_sweep.train.step import Learner
 
 STATISTICS = Statistics([0.48, 0.46, 0.41], [0.01, 0.02, 0.2], torch.eye(3).tolist())
 """Speed does not depend on them."""
 
 # Training
-PASSES_OF_A_STEP = 3
-"""Forward, the gradients of the inputs, those of the weights: each as many multiply-adds as the forward pass."""
 BATCH, QUICK_CPU_BATCH = 32, 16
 
 # Scoring
@@ -100,7 +99,7 @@ def train_row(
     """The figures of a step that takes `seconds`."""
     layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
     batch = config.recipe.batch_size
-    needed = batch * PASSES_OF_A_STEP * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
+    needed = batch * FORWARD_AND_BACKWARD * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
     return Row(
         bench="train",
         what=what,

@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.images.check.check import KINDS, Counts, Findings, Problem
+from vgg_sweep.images.check.check import KINDS, Counts, Findings
+from vgg_sweep.images.sets.matching import Problem
 
 NUM_EXAMPLES = 3
 

@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from vgg_sweep.cli.outcome import say_outcome
 from vgg_sweep.cli.plans import plan_table, smoke, smoke_table, throw_away
-from vgg_sweep.cli.status import Watch, console
+from vgg_sweep.cli.status import console
+from vgg_sweep.cli.watch import Watch
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.machine.choices import foretold

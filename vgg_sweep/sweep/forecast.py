@@ -29,6 +29,12 @@ BYTES_PER_WEIGHT = 4
 WEIGHTS_IN_CHECKPOINTS = 6
 """Weights and velocity, in the two newest checkpoints and the one being written."""
 IMAGENET_POSTERIORS = 50_000 * 1000
+IMAGES = {"imagenet": 1_281_167, "cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000, "stl10": 5_000}
+"""Training images of published sets, which need not be there."""
+FORWARD_AND_BACKWARD = 3
+"""A backward pass takes twice as many multiply-adds as a forward pass: for the weights and for the input."""
+TFLOPS = (1, 10, 100)
+"""Speeds that a machine may reach in training, at two operations a multiply-add."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +143,6 @@ def training_macs(run: Run) -> float:
     config = run.config
     layers = _layers(tuple(config.model.columns), config.width, config.classes or 1, config.crop)
     return run.epochs * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
-
-
-IMAGES = {"imagenet": 1_281_167, "cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000, "stl10": 5_000}
-"""Training images of published sets, which need not be there."""
-FORWARD_AND_BACKWARD = 3
-"""A backward pass takes twice as many multiply-adds as a forward pass: for the weights and for the input."""
-TFLOPS = (1, 10, 100)
-"""Speeds that a machine may reach in training, at two operations a multiply-add."""
 
 
 def training_work(runs: Iterable[Run]) -> list[str]:

@@ -18,7 +18,7 @@ from vgg_sweep.errors import RunError
 from vgg_sweep.images import decode
 from vgg_sweep.images.sets.imagenet import known_oddity
 from vgg_sweep.images.sets.index import ProgressCallback
-from vgg_sweep.images.sets.matching import SetBoxes
+from vgg_sweep.images.sets.matching import Problem, SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.images.sets.wnids import shown
 from vgg_sweep.localise.boxes import Boxes
@@ -50,17 +50,6 @@ KINDS = {
     "imbalance": f"a class of more than {LARGEST_IMBALANCE:g} times more or fewer images than the median class",
 }
 """Every kind of problem, with what to make of it, the gravest first."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with one image, or with one class."""
-
-    kind: str
-    split: str
-    id: str
-    """Of the image; the class of an imbalance."""
-    detail: str
 
 
 @dataclass
@@ -217,7 +206,7 @@ def _enter_imbalance(findings: Findings, images: ImageSet) -> None:
 def check_boxes(images: ImageSet, boxes: SetBoxes, findings: Findings, progress: ProgressCallback) -> None:
     """Enter what is wrong with `boxes` into `findings`; reads the header of each image that has some."""
     findings.notes += boxes.notes
-    findings.problems += [Problem(fault.kind, fault.split, fault.id, fault.detail) for fault in boxes.faults]
+    findings.problems += boxes.faults
     splits = (("train", images.train, boxes.train), ("val", images.val, boxes.val))
     total = sum(int((own.counts_N > 0).sum()) for _, _, own in splits)
     done = 0

@@ -22,7 +22,7 @@ from vgg_sweep.images.sets.annotations import TARS
 from vgg_sweep.images.sets.imagenet import BASES
 from vgg_sweep.images.sets.index import LOOKED_AT, ProgressCallback, stamp_of
 from vgg_sweep.images.sets.labels import image_number
-from vgg_sweep.images.sets.matching import Fault, SetBoxes, fingerprint, matched_boxes
+from vgg_sweep.images.sets.matching import Problem, SetBoxes, fingerprint, matched_boxes
 from vgg_sweep.images.sets.splits import ImageSet, Split, spaced
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.runs.files import atomic_path
@@ -114,7 +114,7 @@ def _kept(config: Config, name: str, make: Callable[[], SetBoxes]) -> SetBoxes:
             train, val = (
                 Boxes(*(stored[f"{split}_{part}"] for part in Boxes.__dataclass_fields__)) for split in ("train", "val")
             )
-    faults = tuple(Fault(**fault) for fault in facts["faults"])
+    faults = tuple(Problem(**fault) for fault in facts["faults"])
     return SetBoxes(train, val, np.zeros(len(val), bool), facts["fingerprint"], tuple(facts["notes"]), faults)
 
 

@@ -20,13 +20,14 @@ from vgg_sweep.localise.boxes import Boxes
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong with the boxes of an image."""
+class Problem:
+    """One thing that is wrong with one image, its boxes, or one class."""
 
     kind: str
     """One of `images.check.check.KINDS`."""
     split: str
     id: str
+    """Of the image; the class of an imbalance."""
     detail: str
 
 
@@ -42,7 +43,7 @@ class SetBoxes:
     """Of all boxes."""
     notes: tuple[str, ...] = ()
     """What was noticed, a sentence each."""
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Problem, ...] = ()
 
 
 @dataclass
@@ -51,7 +52,7 @@ class _Matched:
 
     found: dict[str, dict[int, list[tuple[int, tuple[float, ...]]]]]
     sizes: dict[str, dict[int, tuple[int, int]]]
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Problem] = field(default_factory=list)
     num_left_out: Counter[str] = field(default_factory=Counter)
     strange: Counter[str] = field(default_factory=Counter)
     """Classes that the set has not."""
@@ -119,7 +120,7 @@ class _Finder:
 
 def _enter(matched: _Matched, finder: _Finder, names: dict[str, int], images: ImageSet, annotation: Annotation) -> None:
     def fault(kind: str, detail: str) -> None:
-        matched.faults.append(Fault(kind, split, id, detail))
+        matched.faults.append(Problem(kind, split, id, detail))
         matched.num_left_out[kind] += 1
 
     found = finder.find(annotation.path)

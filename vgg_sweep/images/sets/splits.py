@@ -25,6 +25,10 @@ NUM_SIZED = 64
 """Images of a split that are asked for their size to estimate how much memory all would take."""
 BYTES_PER_PX = 4
 """Of an RGB image in Pillow."""
+SAMPLED = 64
+"""Images of a split that are looked into, evenly spaced: all of them in a small set."""
+SAMPLED_BYTES = 2**16
+"""Of each, from its middle on, where there are neither headers nor margins."""
 
 
 @dataclass
@@ -148,12 +152,6 @@ def free_memory_bytes() -> int:
     if limit.exists() and used.exists() and (allowed := limit.read_text(encoding="utf-8").strip()) != "max":
         free = min(free, int(allowed) - int(used.read_text(encoding="utf-8")))
     return free
-
-
-SAMPLED = 64
-"""Images of a split that are looked into, evenly spaced: all of them in a small set."""
-SAMPLED_BYTES = 2**16
-"""Of each, from its middle on, where there are neither headers nor margins."""
 
 
 def contents(split: Split) -> str:
