@@ -73,27 +73,33 @@ import resource, torch
 from vgg_sweep.machine.choices import Choice, Way
 from vgg_sweep.machine.device import Device
 
-def pages_asked_for() -> int:
-    for _ in range(20):  # 64 MiB each: the first of the kept ones are free a few bytes too short for the next
-        torch.ones(2**24)
+def pages_asked_for(num_floats: int) -> int:
+    for _ in range(20):  # the first of the kept ones are free a few bytes too short for the next
+        torch.ones(num_floats)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):
-        torch.ones(2**24)
+        torch.ones(num_floats)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-print(pages_asked_for())
-Device(torch.device("cpu"), "fp32", "a CPU", "nchw").expect_shapes(alike=True)
-print(pages_asked_for())
+device = Device(torch.device("cpu"), "fp32", "a CPU", "nchw")
+print(pages_asked_for(2**24), pages_asked_for(2**21))  # 64 and 8 MiB
+device.expect_shapes(alike=False)
+print(pages_asked_for(2**24), pages_asked_for(2**21))
+device.expect_shapes(alike=True)
+print(pages_asked_for(2**24), pages_asked_for(2**21))
 """
 
 
-def test_memory_of_shapes_that_are_alike_is_asked_for_once() -> None:
+def test_memory_is_asked_for_once_where_shapes_are_alike_or_small() -> None:
     if not hasattr(ctypes.CDLL(None), "mallopt"):
         pytest.skip("this C library has no mallopt")
     # A process of its own: in this one, earlier tests have left memory free.
-    given_back, kept = map(int, subprocess.check_output([sys.executable, "-c", PAGES_ASKED_FOR], text=True).split())
-    assert given_back > 4 * 2**26 / resource.getpagesize() / 600  # pages may be huge ones of 2 MiB
-    assert kept < given_back / 4
+    counts = map(int, subprocess.check_output([sys.executable, "-c", PAGES_ASKED_FOR], text=True).split())
+    large, small, large_in_scoring, small_in_scoring, *in_training = counts
+    assert large > 4 * 2**26 / resource.getpagesize() / 600  # pages may be huge ones of 2 MiB
+    assert small > 4 * 2**23 / resource.getpagesize() / 600
+    assert large_in_scoring > large / 2 and small_in_scoring < small / 4
+    assert max(in_training) < small / 4
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

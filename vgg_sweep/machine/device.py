@@ -56,11 +56,12 @@ class Device:
     def expect_shapes(self, *, alike: bool) -> None:
         """Say whether the shapes that go through the net are `alike`, as in training, or differ, as in scoring.
 
-        Where they are alike, cuDNN tries its algorithms on each, and on a CPU the memory that a step frees is kept for
-        the next: asking the system for it anew took a fifth of a step's time (D at 224, micro-batch 8).
+        Where they are alike, cuDNN tries its algorithms on each. On a CPU memory that is freed is kept for what comes
+        next, blocks of any size or else small ones: asking the system for it anew took a fifth of a step's time (D at
+        224, micro-batch 8), and a third of that of scoring crops (the demo's D).
         """
         torch.backends.cudnn.benchmark = alike and not torch.are_deterministic_algorithms_enabled()
-        _keep_freed_memory(alike)
+        _keep_freed_memory(all_sizes=alike)
 
     def reset_peak_memory(self) -> None:
         """Measure anew: a process may do several runs."""
@@ -120,16 +121,17 @@ def hardware_name(place: torch.device) -> str:
     return torch.cuda.get_device_name(place) if place.type == "cuda" else cpu_name()
 
 
-def _keep_freed_memory(keep: bool) -> None:
-    """Whether large blocks come from the heap, which then never shrinks, or from the system, one by one (the default).
+def _keep_freed_memory(*, all_sizes: bool) -> None:
+    """Have blocks come from the heap, which then never shrinks; those above 32 MiB, the most there can be, from the
+    system, one by one, unless it is to be `all_sizes`.
 
-    Only where the C library is glibc; its numbers of M_TRIM_THRESHOLD and M_MMAP_MAX are -1 and -4, its defaults 128
-    KiB and 65536.
+    Only where the C library is glibc; its numbers of M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_MMAP_MAX are -1, -3, -4.
     """
     c_library = ctypes.CDLL(None)
     if hasattr(c_library, "mallopt"):
-        c_library.mallopt(-1, 2**31 - 1 if keep else 128 * 1024)
-        c_library.mallopt(-4, 0 if keep else 65536)
+        c_library.mallopt(-1, 2**31 - 1)
+        c_library.mallopt(-3, 2**25)
+        c_library.mallopt(-4, 0 if all_sizes else 65536)
 
 
 def set_tf32(tf32: str) -> None:

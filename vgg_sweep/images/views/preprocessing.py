@@ -45,4 +45,9 @@ def net_input(
     mean_C = torch.tensor([mean / pixel_max for mean in preprocessing.mean], device=images_NCHW.device)
     gain_C = torch.tensor([pixel_max / each for each in std], device=images_NCHW.device)
     offset_NC = -mean_C[None] if shift_NC is None else shift_NC - mean_C
-    return images_NCHW.float().div_(255).add_(offset_NC[:, :, None, None]).mul_(gain_C[:, None, None])
+
+    def along_row(colours_NC: torch.Tensor) -> torch.Tensor:  # torch would loop over the three of each pixel
+        colours_NCHW = colours_NC[:, :, None, None].expand(-1, -1, 1, images_NCHW.shape[3])
+        return colours_NCHW.contiguous(memory_format=torch.channels_last)
+
+    return images_NCHW.float().div_(255).add_(along_row(offset_NC)).mul_(along_row(gain_C[None]))
