@@ -42,8 +42,7 @@ LICENCES = {
     "caltech101": "Caltech gives the set out under CC BY 4.0; its authors found the images by a search engine, and the "
     "rights in them are their owners'.",
     "caltech256": "Its authors found the images by search engines; this program does not know whose they are.",
-    "voc2007": _FLICKRS,
-    "voc2012": _FLICKRS,
+    **dict.fromkeys(("voc2007", "voc2012", "voc2012-action"), _FLICKRS),
     "food101": "The images are of Foodspotting; its authors allow scientific use alone and point to the images' owners "
     "for any other.",
     "folder": "This program does not know whose the images are and under which licence: write it here before you pass "

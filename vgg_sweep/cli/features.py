@@ -47,7 +47,7 @@ def features(words: Words, config_dir: ConfigDir = None) -> None:
         folders = [run_folder(name) for name in runs]
         probed = open_set(config)
         for folder in folders:
-            wanted = wanted_features(config.transfer, read_run(folder).config.crop)
+            wanted = wanted_features(config.transfer, read_run(folder).config.crop, probed.regions)
             made = compute_features(folder, config, probed, wanted)
             layers = ", ".join(dict.fromkeys(f"{each.layer} [{len(probed.images):,}, C]" for each in wanted))
             if is_first_process():

@@ -72,7 +72,7 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
     folders = {run.path: run for net in nets for run in net.runs}
     crops = {run.path: net.crop for net in nets for run in net.runs}
     made = {
-        path: compute_features(run, config, probed_set, probed_features(asked, crops[path]))
+        path: compute_features(run, config, probed_set, probed_features(asked, crops[path], probed_set.regions))
         for path, run in folders.items()
     }
     manifests = {path: each.manifest() for path, each in made.items()}
@@ -82,7 +82,7 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
     for net in nets:
         paths = [run.path for run in net.runs]
         parts = ([made[path] for path in paths], [manifests[path] for path in paths])
-        records += _ways(net, *parts, config, asked, is_stack=len(net.runs) > 1)
+        records += _ways(net, *parts, config, asked, probed_set.regions)
     _run(records, images, splits, overrides)
     _show([run for net in nets for run in net.runs])
 
@@ -105,9 +105,7 @@ def _labelled(probed: "ProbedSet") -> Any:
     return Labelled(list(probed.images.ids), probed.labels, probed.is_test_N, probed.classes, metric=probed.metric)
 
 
-def _ways(
-    net: _Net, folders: Any, manifests: Any, config: "Config", asked: "Transfer", *, is_stack: bool
-) -> "list[Probed]":
+def _ways(net: _Net, folders: Any, manifests: Any, config: "Config", asked: "Transfer", regions: Any) -> "list[Probed]":
     """The records of a net: as asked, few-shot, other aggregations, controls."""
     from vgg_sweep.transfer.records import Probed
     from vgg_sweep.transfer.ways import aggregated, as_asked, controls
@@ -115,11 +113,11 @@ def _ways(
     def record(how: Any, shots: int | None = None) -> Probed:
         return Probed(net.runs, folders, config.data.name, config.data.source, how, asked, shots, manifests)
 
-    found = [record(how) for how in as_asked(asked, net.crop)]
+    found = [record(how) for how in as_asked(asked, net.crop, regions)]
     found += [record(found[0].how, shots) for shots in sorted(set(asked.shots))]
     if asked.aggregations:
         found += [record(how) for how in aggregated(asked, net.crop)]
-    if asked.controls and not is_stack:
+    if asked.controls and len(net.runs) == 1:
         found += [record(how) for how in controls(asked, net.crop)]
     return list({each.file: each for each in found}.values())
 

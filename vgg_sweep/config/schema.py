@@ -100,7 +100,7 @@ class Recipe(BeyondPaper):
 
 SOURCES = ("fractals", "folder", "imagenet", "cifar10", "cifar100", "stl10", "tiny-imagenet", "caltech101",
            "caltech256", "flowers102", "food101", "imagenette", "imagenette-320", "imagenette-160", "voc2007",
-           "voc2012")  # fmt: skip
+           "voc2012", "voc2012-action")  # fmt: skip
 
 
 @dataclass

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from vgg_sweep.config.roles import request
 
+IMAGE, BOX = "image", "box"
+"""What of an image is described: all of it, or the box of the person whom its label is about."""
+
 
 @dataclass
 class Transfer:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_sweep.config.transfer import IMAGE
 from vgg_sweep.errors import RunError
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass
 from vgg_sweep.runs.files import read_json, sha256_of
@@ -32,10 +33,12 @@ class Feature:
     layer: str
     view: Pass
     weights: str = OWN
+    region: str = IMAGE
 
     @property
     def name(self) -> str:
-        return f"{self.layer}-{self.view.name}" if self.weights == OWN else f"{RANDOM}-{self.layer}-{self.view.name}"
+        unusual = [word for word in (self.weights, self.region) if word not in (OWN, IMAGE)]
+        return "-".join([*unusual, self.layer, self.view.name])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Which features a command asks for: layers, and the views that Appendix B takes of an image."""
 
-from vgg_sweep.config.transfer import Transfer
+from collections.abc import Sequence
+
+from vgg_sweep.config.transfer import IMAGE, Transfer
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.features.store import COLOUR, OWN, RANDOM, Feature
 from vgg_sweep.protocols.methods import METHODS, scaled_px
@@ -40,11 +42,11 @@ def views(method: str, scales: tuple[int, ...]) -> list[Pass]:
     return [Pass(method, Q, flip) for Q in scales for flip in METHODS[method].flips]
 
 
-def wanted_features(asked: Transfer, crop: int) -> list[Feature]:
+def wanted_features(asked: Transfer, crop: int, regions: Sequence[str] = (IMAGE,)) -> list[Feature]:
     """The features of `asked.layers` under its method at its scales. Raises `ConfigError` for scales that cannot be."""
     check_scales(asked, crop)
-    scales = scales_px(asked.scales, crop)
-    return [Feature(layer, view) for layer in asked.layers for view in views(asked.method, scales)]
+    in_turn = [(region, view) for region in regions for view in views(asked.method, scales_px(asked.scales, crop))]
+    return [Feature(layer, view, region=region) for layer in asked.layers for region, view in in_turn]
 
 
 def one_scale(asked: Transfer, crop: int) -> tuple[int, ...]:
@@ -67,9 +69,9 @@ def aggregation_features(asked: Transfer, crop: int) -> list[Feature]:
     return [Feature(layer, view) for layer in asked.layers for view in found]
 
 
-def probed_features(asked: Transfer, crop: int) -> list[Feature]:
+def probed_features(asked: Transfer, crop: int, regions: Sequence[str] = (IMAGE,)) -> list[Feature]:
     """All that a probe needs, each once. Raises `ConfigError` for scales that cannot be."""
-    features = wanted_features(asked, crop)
+    features = wanted_features(asked, crop, regions)
     features += control_features(asked, crop) if asked.controls else []
     features += aggregation_features(asked, crop) if asked.aggregations else []
     return list(dict.fromkeys(features))

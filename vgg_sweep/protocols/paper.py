@@ -14,6 +14,8 @@ PAPER_JSON = Path(__file__).with_name("paper.json")
 
 TRAIN_SCALES = {"256": (256, 256), "384": (384, 384), "jitter": (256, 512), "jitter-fc": (256, 512)}
 """The paper's S, [smallest, largest] in pixels."""
+ACTIONS_SET = "voc2012-action"
+"""The set of Table 12."""
 
 
 @dataclass(frozen=True)
@@ -198,9 +200,17 @@ def box_systems() -> list[BoxSystem]:
     return [BoxSystem(row["system"], row["top5_val"], row["top5_test"]) for row in _paper()["box_systems"]]
 
 
-def transfer(configs: tuple[str, ...], data: str) -> tuple[float | None, float | None]:
-    """Table 11: the value in percent of D, E or both stacked on a set, and its deviation over splits if printed."""
+def transfer(configs: tuple[str, ...], data: str, regions: str = "image") -> tuple[float | None, float | None]:
+    """Tables 11 and 12: the value in percent of D, E or both stacked on a set, and its deviation over splits, if printed.
+    `regions` is what of an image is described, in Table 12 also `image + box`.
+    """
     for row in _paper()["transfer"]:
-        if (tuple(row["configs"]), row["data"]) == (configs, data):
+        if (tuple(row.get("configs", ())), row["data"], row.get("regions", "image")) == (configs, data, regions):
             return row["value"], row["pm"]
     return None, None
+
+
+def transfer_systems(data: str) -> list[tuple[str, float, float | None]]:
+    """The systems of others in Tables 11 and 12 on a set, each with its value and deviation."""
+    own = (row for row in _paper()["transfer"] if "system" in row and row["data"] == data)
+    return [(row["system"], row["value"], row["pm"]) for row in own]

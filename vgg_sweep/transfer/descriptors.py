@@ -5,11 +5,14 @@ Axes: N images, C channels of a layer, D dimensions of a descriptor.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_sweep.config.transfer import IMAGE
 from vgg_sweep.features.store import COLOUR, OWN, Feature, FeatureFolder
 from vgg_sweep.features.wanted import views
 
@@ -25,13 +28,22 @@ class Descriptor:
     pool: str = "mean"
     weights: str = OWN
     normalise: str = "once"
+    regions: tuple[str, ...] = (IMAGE,)
+    """What is seen of it, one behind the other."""
 
     @property
     def features(self) -> list[Feature]:
         """The files that it is made of."""
         if self.layer == COLOUR:  # the same for the mirror image
             return [Feature(COLOUR, views(self.method, self.scales)[0])]
-        return [Feature(self.layer, view, self.weights) for view in views(self.method, self.scales)]
+        in_turn = [(region, view) for region in self.regions for view in views(self.method, self.scales)]
+        return [Feature(self.layer, view, self.weights, region) for region, view in in_turn]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """All that decides it; of the regions, only what is not usual."""
+        said = asdict(self)
+        return {name: value for name, value in said.items() if (name, value) != ("regions", (IMAGE,))}
 
 
 def _mean(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -53,13 +65,15 @@ def descriptors(folders: Sequence[FeatureFolder], how: Descriptor, rows: NDArray
 
 
 def _of_net(folder: FeatureFolder, how: Descriptor, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    by_Q: dict[int, list[NDArray[np.float32]]] = {}
-    for feature in how.features:
-        by_Q.setdefault(feature.view.Q, []).append(folder.read(feature)[rows])
-    parts = [_mean(halves) for halves in by_Q.values()]
-    if how.normalise == "blocks":
-        parts = [normalised(part) for part in parts]
-    return _POOLS[how.pool](parts) if len(parts) > 1 else parts[0]
+    """Raises `RunError` for features that are not there whole."""
+    pooled = []
+    for _, of_region in groupby(how.features, key=lambda feature: feature.region):
+        by_Q = groupby(of_region, key=lambda feature: feature.view.Q)
+        parts = [_mean([folder.read(feature)[rows] for feature in halves]) for _, halves in by_Q]
+        if how.normalise == "blocks":
+            parts = [normalised(part) for part in parts]
+        pooled.append(_POOLS[how.pool](parts))
+    return pooled[0] if len(pooled) == 1 else np.concatenate(pooled, axis=1)
 
 
 def normalised(rows_ND: NDArray[np.float32]) -> NDArray[np.float32]:

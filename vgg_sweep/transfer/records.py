@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Probed:
             "data_fingerprint": self.manifests[0]["data_fingerprint"],
             "drawn": self.manifests[0]["test"] is None,
             "metric": self.manifests[0]["metric"],
-            "how": asdict(self.how),
+            "how": self.how.key,
             "shots": self.shots,
             "asked": {name: getattr(self.asked, name) for name in names},
         }
@@ -62,7 +62,11 @@ class Probed:
     def file(self) -> Path:
         digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:8]
         words = [self.how.layer, self.how.method, "Q" + "_".join(map(str, self.how.scales)), self.how.pool]
-        words += [self.how.weights] * (self.how.weights != "own") + [f"{self.shots}shots"] * bool(self.shots)
+        words += (
+            [*self.how.regions[1:]]
+            + [self.how.weights] * (self.how.weights != "own")
+            + [f"{self.shots}shots"] * bool(self.shots)
+        )
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(words))
         return self.runs[0].path / "transfer" / self.folders[0].path.name / f"{name}-{digest}.json"
 

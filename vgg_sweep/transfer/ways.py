@@ -1,16 +1,24 @@
 """Which descriptors a command probes, in the order of its tables."""
 
+from collections.abc import Sequence
+
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.features.store import COLOUR, RANDOM
 from vgg_sweep.features.wanted import FIVE, one_scale, scales_px
 from vgg_sweep.transfer.descriptors import Descriptor
 
 
-def as_asked(asked: Transfer, crop: int) -> list[Descriptor]:
-    """One for each layer: the scales, the pooling and the method of `asked`, which is resolved."""
+def as_asked(asked: Transfer, crop: int, regions: Sequence[str]) -> list[Descriptor]:
+    """For each layer, the scales, the pooling and the method of `asked`, which is resolved: of the first region, and of
+    all stacked.
+    """
     scales = scales_px(asked.scales, crop)
     pool = asked.pool if len(scales) > 1 else "mean"
-    return [Descriptor(layer, scales, asked.method, pool, normalise=asked.normalise) for layer in asked.layers]
+    seen = [tuple(regions[:num]) for num in range(1, len(regions) + 1)]
+    return [
+        Descriptor(layer, scales, asked.method, pool, normalise=asked.normalise, regions=each)
+        for layer in asked.layers for each in seen
+    ]  # fmt: skip
 
 
 def aggregated(asked: Transfer, crop: int) -> list[Descriptor]:

@@ -19,6 +19,7 @@ BY_HAND = {
     "unpack both in one folder, and give that as data.root",
     "voc2012": "get VOCtrainval_11-May-2012.tar from host.robots.ox.ac.uk/pascal/VOC, unpack it, and give its folder "
     "as data.root",
+    "voc2012-action": "it is part of VOC-2012's archive, which data=voc2012 says where to get",
     "folder": "a set of your own cannot be downloaded: give its folder as data.root",
 }
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_sweep.config.schema import Config, Data
+from vgg_sweep.config.transfer import BOX, IMAGE
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import Stored
 from vgg_sweep.images.files import is_image_name, is_visible
@@ -19,6 +20,7 @@ from vgg_sweep.images.sets.folders import class_folders, root_of
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.sets.voc import VOC_PARTS, read_voc
+from vgg_sweep.protocols.paper import ACTIONS_SET
 
 CALTECH = {"caltech101": "101_ObjectCategories", "caltech256": "256_ObjectCategories"}
 """The folder of each, whose clutter (BACKGROUND_Google, 257.clutter) is a class in Table 11."""
@@ -41,6 +43,13 @@ class ProbedSet:
     """`recall`, of the mean class; `AP11`, the mean over classes of VOC-2007's average precision; `AP`, of VOC-2010's.
     """
     notes: tuple[str, ...] = ()
+    boxes_N4: NDArray[np.integer] | None = None
+    """Where labels are about a person in the image: left, top, right and bottom edge of the person's box."""
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """What is described of an image."""
+        return (IMAGE,) if self.boxes_N4 is None else (IMAGE, BOX)
 
 
 def open_probed(config: Config, progress: Callable[[int, int], None] | None = None) -> ProbedSet:
@@ -79,12 +88,15 @@ def _both_splits(config: Config, progress: Callable[[int, int], None] | None) ->
 
 def _voc(data: Data) -> ProbedSet:
     classes, (train, test) = read_voc(data)
-    files = [part.file(index) for part in (train, test) for index in range(len(part.ids))]
+    files = train.files + test.files
     labels_NK = np.concatenate([train.labels_NK, test.labels_NK])
+    boxes_N4 = np.concatenate([train.boxes_N4(), test.boxes_N4()]) if data.source == ACTIONS_SET else None
     split = Split([*train.ids, *test.ids], np.zeros(len(files), int), files.__getitem__)
     is_test_N = np.arange(len(files)) >= len(train.ids)
     metric = "AP11" if data.source == "voc2007" else "AP"
-    return ProbedSet(split, labels_NK, is_test_N, classes, _fingerprint(classes, split.ids, files, labels_NK), metric)
+    boxes = [] if boxes_N4 is None else [boxes_N4]
+    fingerprint = _fingerprint(classes, split.ids, files, labels_NK, *boxes)
+    return ProbedSet(split, labels_NK, is_test_N, classes, fingerprint, metric, boxes_N4=boxes_N4)
 
 
 def _caltech(data: Data) -> ProbedSet:
@@ -116,10 +128,11 @@ def _caltech_tree(data: Data) -> Path:
     raise ConfigError(f"{root} has no {name}/; data.root is the folder that the set's archive was unpacked into.")
 
 
-def _fingerprint(classes: list[str], ids: Sequence[str], files: list[Path], labels: NDArray[np.integer]) -> str:
-    """Of the classes, ids, labels and sizes of the files."""
+def _fingerprint(classes: list[str], ids: Sequence[str], files: list[Path], *arrays: NDArray[np.integer]) -> str:
+    """Of the classes, ids, sizes of the files, and labels and boxes."""
     digest = hashlib.sha256("\n".join(classes).encode("utf-8", "surrogateescape"))
     for id, file in zip(ids, files, strict=True):
         digest.update(f"\n{id} {file.stat().st_size}".encode("utf-8", "surrogateescape"))
-    digest.update(np.ascontiguousarray(labels, np.int32).tobytes())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, np.int32).tobytes())
     return digest.hexdigest()

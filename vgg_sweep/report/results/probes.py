@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vgg_sweep.config.transfer import IMAGE
 from vgg_sweep.features.store import COLOUR, RANDOM
 from vgg_sweep.protocols import paper
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.naming import slug
 from vgg_sweep.transfer.records import read_records
 
-COLUMNS = ("sweep", "data", "nets", "layer", "weights", "method", "test_scales", "pool", "normalise", "shots", "metric",
-           "value", "std", "neighbours", "C", "num_train", "num_test", "num_splits", "seeds", "classes", "paper",
+COLUMNS = ("sweep", "data", "nets", "layer", "weights", "regions", "method", "test_scales", "pool", "normalise",
+           "shots", "metric", "value", "std", "neighbours", "C", "num_train", "num_test", "num_splits", "seeds", "classes", "paper",
            "paper_pm", "overrides", "run_ids", "splits")  # fmt: skip
 CONTROL = "–"
 """In place of a net, where the images' mean colour describes them."""
@@ -70,6 +71,7 @@ def _row(sweep: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "nets": nets,
         "layer": how["layer"],
         "weights": how["weights"],
+        "regions": _regions(how),
         "method": how["method"],
         "test_scales": tuple(how["scales"]),
         "pool": how["pool"] if len(how["scales"]) > 1 else "",
@@ -104,4 +106,8 @@ def _published(nets: str, record: Mapping[str, Any]) -> tuple[float | None, floa
     configs = tuple(sorted(net.partition("-")[0] for net in nets.split(" + ")))
     if record["how"]["layer"] != "fc7" or record["how"]["method"] != "dense" or record["shots"]:
         return None, None
-    return paper.transfer(configs, record["data"])
+    return paper.transfer(configs, record["data"], _regions(record["how"]))
+
+
+def _regions(how: Mapping[str, Any]) -> str:
+    return " + ".join(how.get("regions", (IMAGE,)))

@@ -1,20 +1,24 @@
-"""Table 11 and what belongs to it: features of trained nets probed on other sets (Appendix B)."""
+"""Tables 11 and 12 and what belongs to them: features of trained nets probed on other sets (Appendix B)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from vgg_sweep.config.transfer import BOX, IMAGE
 from vgg_sweep.features.store import COLOUR, RANDOM
 from vgg_sweep.plan.commands import command
 from vgg_sweep.protocols import paper
+from vgg_sweep.protocols.paper import ACTIONS_SET
 from vgg_sweep.report.results.probes import CONTROL, joined, probe_frame
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables.table import DASH, Column, Row, Table, differs, number, records, text
 
 METRICS = {"AP11": "mAP over 11 points (VOC-2007)", "AP": "mAP (VOC-2010)", "recall": "mean class recall"}
-PAPERS = ("D-jitter", "E-jitter", "D-jitter + E-jitter")
-"""The rows of the paper, which trained D and E by scale jitter."""
+BOTH = "D-jitter + E-jitter"
+PAPERS = {nets: (IMAGE,) for nets in ("D-jitter", "E-jitter", BOTH)}
+"""The rows of the paper, which trained D and E by scale jitter, and what of an image each describes."""
+PAPERS_ACTIONS = {BOTH: (IMAGE, f"{IMAGE} + {BOX}")}
 
 
 def probe_frames(sweeps: Sequence[Sweep]) -> pd.DataFrame:
@@ -24,19 +28,36 @@ def probe_frames(sweeps: Sequence[Sweep]) -> pd.DataFrame:
 
 def table11(probes: pd.DataFrame) -> pd.DataFrame:
     """For each set: the nets, each by its most scales under the paper's pooling, and the paper's that are not there;
-    then the controls.
+    other systems beside them; then the controls.
     """
+    return _generalisation("11", probes[probes["data"] != ACTIONS_SET], PAPERS)
+
+
+def table12(probes: pd.DataFrame) -> pd.DataFrame:
+    """The same for VOC-2012's actions: by the whole image, and with the person's box."""
+    return _generalisation("12", probes[probes["data"] == ACTIONS_SET], PAPERS_ACTIONS)
+
+
+def _generalisation(table: str, probes: pd.DataFrame, papers: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     full = probes[probes["shots"].isna()]
     for (sweep, data), own in full.groupby(["sweep", "data"], sort=False):
         main = records(_main(own[(own["weights"] != RANDOM) & (own["layer"] != COLOUR)]))
         controls = records(_main(own[(own["weights"] == RANDOM) | (own["layer"] == COLOUR)]))
-        there = {row["nets"] for row in main}
-        rows += [row | {"command": ""} for row in main]
-        rows += _lacking(str(sweep), str(data), main, there)
+        lacking = list(_lacking(str(sweep), str(data), main, papers))
+        rows += [*({**row, "command": ""} for row in main), *lacking]
+        if any(row["paper"] is not None for row in (*main, *lacking)):
+            nothing = dict.fromkeys(("value", "std", "neighbours")) | {
+                "C": (),
+                "test_scales": (),
+                "pool": "",
+                "seeds": 0,
+            }
+            for system, value, pm in paper.transfer_systems(str(data)):
+                rows.append(main[0] | nothing | {"nets": system, "paper": value, "paper_pm": pm, "command": ""})
         rows += [row | {"command": ""} for row in controls]
     frame = pd.DataFrame(rows)
-    return frame.assign(table="11").drop(columns="splits", errors="ignore") if rows else frame
+    return frame.assign(table=table).drop(columns="splits", errors="ignore") if rows else frame
 
 
 def _main(own: pd.DataFrame) -> pd.DataFrame:
@@ -48,39 +69,44 @@ def _main(own: pd.DataFrame) -> pd.DataFrame:
     papers = ["mean" if metric.startswith("AP") else "stack" for metric in dense["metric"]]
     ranked = dense.assign(num=[len(each) for each in dense["test_scales"]], papers=dense["pool"] == papers)
     best = ranked.sort_values(["papers", "num"], ascending=False, kind="stable").drop_duplicates(
-        ["nets", "layer", "weights", "normalise"]
+        ["nets", "layer", "weights", "normalise", "regions"]
     )
     return own.loc[sorted(best.index)]
 
 
-def _lacking(sweep: str, data: str, main: list[dict[str, Any]], there: set[str]) -> Iterator[dict[str, Any]]:
-    """The paper's rows that are not there, if one of them is, with what makes them."""
-    if not there & set(PAPERS):
-        return
-    like = next(row for row in main if row["nets"] in PAPERS)
-    for nets in PAPERS:
-        if nets not in there:
+def _lacking(
+    sweep: str, data: str, main: list[dict[str, Any]], papers: Mapping[str, Sequence[str]]
+) -> Iterator[dict[str, Any]]:
+    """The paper's rows that are not there, if one of its nets is, with what makes them."""
+    there = {(row["nets"], row["regions"]) for row in main}
+    like = next((row for row in main if row["nets"] in PAPERS), None)
+    for nets, seen in papers.items() if like else ():
+        for regions in seen:
+            if (nets, regions) in there:
+                continue
             members = nets.split(" + ")
             names = [f"{sweep}/{member}" for member in members]
             stack = ["--stack", " + ".join(names)] if len(names) > 1 else []
-            words = [*names, *like["overrides"], *stack]
-            published, pm = paper.transfer(tuple(member.partition("-")[0] for member in members), data)
+            published, pm = paper.transfer(tuple(member.partition("-")[0] for member in members), data, regions)
             yield like | dict.fromkeys(("value", "std", "neighbours")) | {
-                "nets": nets, "C": (), "seeds": 0, "paper": published, "paper_pm": pm,
-                "command": command("transfer", *words),
+                "nets": nets, "regions": regions, "C": (), "seeds": 0, "paper": published, "paper_pm": pm,
+                "command": command("transfer", *names, *like["overrides"], *stack),
             }  # fmt: skip
 
 
 def aggregations(probes: pd.DataFrame) -> pd.DataFrame:
     """Each way to come to a descriptor, where a net was probed in several: views, scales and their pooling."""
     own = probes[probes["shots"].isna() & (probes["weights"] != RANDOM) & (probes["layer"] != COLOUR)]
-    several = own.groupby(["sweep", "data", "nets", "layer", "normalise"], sort=False)["value"].transform("count") > 1
+    several = (
+        own.groupby(["sweep", "data", "nets", "layer", "normalise", "regions"], sort=False)["value"].transform("count")
+        > 1
+    )
     found = own[several]
     order = found.assign(
         dense=found["method"] == "dense", num=[len(each) for each in found["test_scales"]],
         pooled=found["pool"].map({"": 0, "mean": 1, "max": 2, "stack": 3}), num_nets=found["nets"].str.count("[+]"),
     )  # fmt: skip
-    by = ["sweep", "data", "num_nets", "nets", "layer", "dense", "num", "test_scales", "pooled"]
+    by = ["sweep", "data", "num_nets", "nets", "layer", "regions", "dense", "num", "test_scales", "pooled"]
     return found.loc[order.sort_values(by, kind="stable").index].drop(columns="splits").assign(table="aggregation")
 
 
@@ -122,6 +148,7 @@ def _columns(frame: pd.DataFrame) -> list[Column]:
         *([text("data", wrap=14)] if differs(frame, "data") else []),
         Column("nets", "net", _net, wrap=20),
         *([layers] if len(_layers(frame)) > 1 else []),
+        *([text("regions", "seen", wrap=11)] if differs(frame, "regions") else []),
         *([text("method", "view", wrap=11)] if differs(frame, "method") else []),
         Column("test_scales", "Q", _scales, wrap=13),
         *([text("pool")] if (frame["pool"] != "").any() else []),
@@ -140,19 +167,19 @@ def _layers(frame: pd.DataFrame) -> list[str]:
 
 
 def _scales(row: Row) -> str:
-    return DASH if row["layer"] == COLOUR else ", ".join(map(str, row["test_scales"]))
+    return DASH if row["layer"] == COLOUR else ", ".join(map(str, row["test_scales"])) or DASH
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:
     lines = []
     there = frame[frame["value"].notna()]
     for (data, metric), rows in there.groupby(["data", "metric"], sort=False):
-        row = rows.iloc[0]
+        row, of_persons = rows.iloc[0], data == ACTIONS_SET
         splits = f", mean ± deviation of {row['num_splits']} splits" if row["num_splits"] > 1 else ""
         sizes = "" if rows["shots"].notna().any() else f" {row['num_train']:,} training and"
         lines.append(
-            f"{data}: {METRICS[str(metric)]} in percent,{sizes} {row['num_test']:,} test images of "
-            f"{row['classes']} classes{splits}."
+            f"{data}: {METRICS[str(metric)]} in percent,{sizes} {row['num_test']:,} test "
+            f"{'persons' if of_persons else 'images'}, {row['classes']} {'actions' if of_persons else 'classes'}{splits}."
         )
     lines.append(
         f"Linear SVMs on L2-normalised activations of {', '.join(_layers(frame))}, averaged over positions and the "
@@ -166,9 +193,10 @@ def _notes(frame: pd.DataFrame) -> list[str]:
 OF_PROBES = (
     Table("11", "Table 11. Features on other sets (Appendix B)", table11, _columns, _notes, where=("sweep",),
           of="probes"),
+    Table("12", "Table 12. Actions of persons (Appendix B)", table12, _columns, _notes, where=("sweep",), of="probes"),
     Table("aggregation", "Appendix B. Ways to come to a descriptor", aggregations, _columns, _notes, where=("sweep",),
           of="probes"),
     Table("shots", "Appendix B. Features from few images of a class", few_shot, _columns, _notes, where=("sweep",),
           of="probes"),
 )  # fmt: skip
-TRANSFER, AGGREGATION, SHOTS = OF_PROBES
+TRANSFER, ACTIONS, AGGREGATION, SHOTS = OF_PROBES
