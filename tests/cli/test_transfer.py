@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Outcome
 from tests.tiny import random_run
+from tests.voc import actions_tree
 from vgg_sweep.cli.features import sorted_words
 
 Call = Callable[..., Outcome]
@@ -47,6 +48,24 @@ def test_from_nets_to_tables_and_again(call: Call, tmp_path: Path, monkeypatch: 
     assert {file: file.read_bytes() for file in records} == before
     assert again.out.split("Table 11")[1] == outcome.out.split("Table 11")[1]
     assert {json.loads(body)["metric"] for body in before.values()} == {"recall"}
+
+
+def test_actions_of_persons(call: Call, tmp_path: Path) -> None:
+    run, root = random_run(tmp_path, "D"), actions_tree(tmp_path / "voc").parents[1]
+    words = (
+        "data=voc2012-action",
+        f"data.root={root}",
+        "scales=64",
+        "controls=false",
+        "C=1",
+        "device=cpu",
+        "threads=1",
+    )
+    outcome = call("transfer", str(run.path), *words)
+    assert outcome.exit_code == 0, outcome.err
+    assert "Table 12" in outcome.out and "Table 11" not in outcome.out
+    assert "4 training and 4 test persons of 10 actions" in " ".join(outcome.out.split())
+    assert len(list(run.path.glob("features/voc2012-action-*/*fc7-dense-Q64-flip*.npy"))) == 4
 
 
 def test_features_alone(call: Call, tmp_path: Path) -> None:

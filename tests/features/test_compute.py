@@ -120,6 +120,17 @@ def test_a_dense_mean_of_fc7_is_that_of_sliding_the_fc_layers_by_hand(place: Pla
     np.testing.assert_allclose(got, torch.stack(slid).mean(0), rtol=1e-4, atol=1e-5)
 
 
+def test_of_a_box_the_features_are_those_of_the_image_cut_to_it(place: Place, tmp_path: Path) -> None:
+    images, boxes_N4 = some_images(), np.array([[2, 3, 70, 60], *[[0, 0, 999, 40]] * 6])
+    with_boxes = replace(probed_set(images), boxes_N4=boxes_N4)
+    cut = probed_set([image[y0:y1, x0:x1] for image, (x0, y0, x1, y1) in zip(images, boxes_N4, strict=True)])
+    box = replace(dense("pool5"), region="box")
+    found = place.compute(with_boxes, [box, dense("pool5")])
+    expected = place.compute(cut, [dense("pool5")], FeatureFolder(tmp_path / "cut"))
+    np.testing.assert_array_equal(found.read(box), expected.read(dense("pool5")))
+    assert not np.array_equal(found.read(box), found.read(dense("pool5")))
+
+
 def test_centre_crops_mean_colour_and_random_weights(place: Place) -> None:
     images = some_images()
     crop = Feature("fc7", Pass("centre-crop", 80, False))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.paths import ROOT
 from vgg_sweep.images.sets.voc import VOC_CLASSES, read_list
-from vgg_sweep.transfer.metrics import average_precision, mean_average_precision, mean_class_recall
+from vgg_sweep.transfer.metrics import average_precision, influences, mean_average_precision, mean_class_recall
 
 REAL = ROOT.parent / "shared" / "data" / "voc2007-labels.tar.xz"
 
@@ -101,6 +101,34 @@ def test_average_precisions_on_the_real_test_labels(tmp_path: Path) -> None:
     eleven, area, negative, positive = np.mean(found, axis=0)
     np.testing.assert_allclose([area - eleven, eleven - negative, positive - eleven], [0.9, 3.2, 1.4], atol=0.3)
     np.testing.assert_allclose(np.mean(random, axis=0), [8.5, 7.6], atol=0.3)
+
+
+@pytest.mark.parametrize("rule", ["AP11", "AP"])
+def test_influences_are_what_leaving_an_image_out_does(rule: str) -> None:
+    generator = np.random.default_rng(3)
+    labels_NK = generator.choice([-1, -1, -1, 0, 1], (40, 3))
+    decisions_NK = generator.normal(size=(40, 3)) + labels_NK
+    whole, each_K = mean_average_precision(decisions_NK, labels_NK, rule)
+    found_N = influences(decisions_NK, labels_NK, rule)
+    assert found_N.mean() == pytest.approx(whole)
+    kept = [np.delete(np.arange(40), n) for n in range(40)]
+    without_NK = np.array([mean_average_precision(decisions_NK[k], labels_NK[k], rule)[1] for k in kept])
+    without_NK = np.where(labels_NK == 0, np.nan, without_NK)  # a difficult image does nothing
+    expected_NK = each_K + 39 * np.nan_to_num(np.nanmean(without_NK, axis=0) - without_NK)
+    np.testing.assert_allclose(found_N, expected_NK.mean(axis=1))
+
+
+def test_their_spread_is_that_of_sets_drawn_anew() -> None:
+    """The standard error of the mean average precision, by influences and by the deviation over 300 sets of images."""
+    generator = np.random.default_rng(4)
+    values, errors = [], []
+    for _ in range(300):
+        labels_N1 = np.where(generator.random((400, 1)) < 0.2, 1, -1)
+        decisions_N1 = generator.normal(size=(400, 1)) + labels_N1
+        values.append(mean_average_precision(decisions_N1, labels_N1, "AP")[0])
+        if len(errors) < 10:
+            errors.append(influences(decisions_N1, labels_N1, "AP").std(ddof=1) / 20)
+    assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.2)
 
 
 def test_mean_class_recall_by_hand() -> None:

@@ -14,7 +14,7 @@ from vgg_sweep.features.wanted import views
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.transfer.descriptors import Descriptor, descriptors
 from vgg_sweep.transfer.metrics import average_precision
-from vgg_sweep.transfer.probe import judged, nearest, probe, signs
+from vgg_sweep.transfer.probe import choose_C, judged, nearest, probe, signs
 from vgg_sweep.transfer.records import Probed, read_records
 from vgg_sweep.transfer.splits import Labelled, probe_splits, resolved
 
@@ -82,6 +82,15 @@ def test_descriptors_by_hand(tmp_path: Path, pool: str) -> None:
     both = np.hstack([by_hand(folder, pool)[rows] for folder in folders])
     got = descriptors(folders, Descriptor("fc7", SCALES, pool=pool), rows)
     np.testing.assert_allclose(got, both / np.linalg.norm(both, axis=1, keepdims=True), rtol=1e-5)
+    box = write_features(RunFolder(tmp_path / "box"), 5)
+    for view in views("dense", SCALES):
+        folders[0].file(Feature("fc7", view, region="box")).write_bytes(box.file(Feature("fc7", view)).read_bytes())
+    manifest = folders[0].manifest()
+    manifest["files"] += [entry | {"file": f"box-{entry['file']}"} for entry in manifest["files"]]
+    (folders[0].path / "manifest.json").write_text(json.dumps(manifest))
+    both = np.hstack([by_hand(folder, pool)[rows] for folder in (folders[0], box)])
+    got = descriptors(folders[:1], Descriptor("fc7", SCALES, pool=pool, regions=("image", "box")), rows)
+    np.testing.assert_allclose(got, both / np.linalg.norm(both, axis=1, keepdims=True), rtol=1e-5)
     blocks = descriptors(folders[:1], Descriptor("fc7", SCALES, pool="stack", normalise="blocks"), rows)
     np.testing.assert_allclose(np.linalg.norm(blocks.reshape(3, 3, CHANNELS), axis=2), 3**-0.5, rtol=1e-5)
 
@@ -103,6 +112,17 @@ def test_a_probe_is_scikit_learns_with_C_from_the_held_out_images(tmp_path: Path
         wrong = set(result["wrong"])
         assert len(wrong ^ set(split.test[predicted != images.labels[split.test]].tolist())) <= 1
         assert result["labels"] == images.labels[split.test].tolist()
+
+
+def test_larger_C_are_not_tried_after_two_that_do_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held out, the values of C do as given here; a fall that is made good again, and equals, are no end."""
+    scores = iter([50.0, 60, 55, 60, 40, 50, 99])
+    monkeypatch.setattr("vgg_sweep.transfer.probe.judged", lambda *of: (next(scores), [], None))
+    images = Labelled([str(n) for n in range(10)], np.arange(10) % 2, None, ["a", "b"])
+    asked = Transfer(C=[1, 2, 3, 4, 5, 6, 7])
+    rows, rows_ND = np.arange(10), np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+    best, tried = choose_C(images, rows, rows_ND, signs(images, rows, "leave-out"), asked, lambda *step: None)
+    assert (best, list(tried)) == (2, ["1", "2", "3", "4", "5", "6"])
 
 
 def test_what_is_in_the_record_is_not_probed_again_and_a_stopped_probe_goes_on(
@@ -155,6 +175,8 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
     assert (signs(images, split.train, "leave-out")[:, 1] == 0).any()
     assert not (signs(images, split.train, "negative") == 0).any()
     assert "wrong" not in result and len(result["per_class"]) == 4
+    assert result["tested"] == split.test.tolist()
+    assert np.mean(result["influences"]) == pytest.approx(result["value"], abs=1e-3)
     decisions_NK = generator.normal(size=(len(split.test), 4))
     value, each_K, predicted = judged(images, split.test, decisions_NK)
     expected = [average_precision(decisions_NK[:, k], labels_NK[split.test][:, k], "AP11") for k in range(4)]

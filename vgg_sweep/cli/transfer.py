@@ -1,5 +1,6 @@
 """The command transfer: features of trained nets, probed on another set (Appendix B)."""
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from vgg_sweep.config.transfer import Transfer
     from vgg_sweep.images.sets.probed import ProbedSet
     from vgg_sweep.runs.folder import RunFolder
-    from vgg_sweep.runs.progress import Reporter
-    from vgg_sweep.transfer.probe import OnStep
     from vgg_sweep.transfer.records import Probed
 
 
@@ -128,21 +127,21 @@ def _run(records: "list[Probed]", images: Any, splits: Any, overrides: list[str]
     from vgg_sweep.runs.progress import Reporter
     from vgg_sweep.transfer.probe import probe
 
-    for number, each in enumerate(records, start=1):
+    todo, began = [each for each in records if len(each.found()) < len(splits)], time.monotonic()
+    for number, each in enumerate(todo):
         place = RunFolder(each.file.parent)
         reporter = Reporter(place, live=True)
+
+        def on_step(done: int, total: int, C: float, before: int = number, reporter: Reporter = reporter) -> None:
+            share = (before + (done + 1) / (total + 1)) / len(todo)
+            eta_seconds = round((time.monotonic() - began) * (1 - share) / share)
+            reporter.step(f"probe {before + 1} of {len(todo)}", done, total, C=C, eta_seconds=eta_seconds)
+            reporter.check_stop()
+
         with place.locked():
             place.remove_leftovers()
             with reporter.running():
-                probe(each, images, splits, _step_of(reporter, f"probe {number} of {len(records)}"), overrides)
-
-
-def _step_of(reporter: "Reporter", stage: str) -> "OnStep":
-    def on_step(number: int, total: int, C: float) -> None:
-        reporter.step(stage, number, total, C=C)
-        reporter.check_stop()
-
-    return on_step
+                probe(each, images, splits, on_step, overrides)
 
 
 def _show(runs: "list[RunFolder]") -> None:

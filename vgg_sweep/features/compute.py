@@ -11,13 +11,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vgg_sweep.config.transfer import BOX, IMAGE
 from vgg_sweep.errors import RunError
 from vgg_sweep.features.store import COLOUR, OWN, RANDOM, Feature, FeatureFolder
 from vgg_sweep.images.sets.probed import ProbedSet
@@ -102,9 +103,9 @@ def _manifest(folder: FeatureFolder, weights_fingerprint: str, probed: ProbedSet
 
 @dataclass(frozen=True)
 class _Usable:
-    """An image of a chunk, rescaled to each Q, and the hash of its pixels."""
+    """What is described of an image of a chunk, rescaled to each Q, and the hash of its pixels."""
 
-    at_Q: dict[int, NDArray[np.uint8]]
+    at_Q: dict[tuple[str, int], NDArray[np.uint8]]
     content: int
 
 
@@ -142,12 +143,18 @@ class _Computer:
             parts.fill(make, self.reporter, "features")
 
     def _usable(self, index: int) -> _Usable | None:
-        scales = sorted({each.view.Q for each in self.missing})
-        image = usable_or_none(self.probed.images, index, scales[-1])
+        seen = {(each.region, each.view.Q) for each in self.missing}
+        image = usable_or_none(self.probed.images, index, max(Q for _, Q in seen))
         if image is None:
             return None
+        regions = {IMAGE: image}
+        if self.probed.boxes_N4 is not None:
+            x0, y0, x1, y1 = self.probed.boxes_N4[index].tolist()
+            regions[BOX] = image.crop((x0, y0, min(x1, image.width), min(y1, image.height)))
         interpolation = self.loaded.preprocessing.interpolation
-        return _Usable({Q: rescaled(image, Q, interpolation) for Q in scales}, content_of(np.asarray(image)))
+        with self.probed.images.named(index):
+            at_Q = {(region, Q): rescaled(regions[region], Q, interpolation) for region, Q in seen}
+        return _Usable(at_Q, content_of(np.asarray(image)))
 
     def _rows(
         self, nets: Mapping[str, VGG], images: list[_Usable | None], todo: list[Feature | Contents]
@@ -156,18 +163,19 @@ class _Computer:
         there = [image for image in images if image is not None]
         is_there_N = np.array([image is not None for image in images], bool)
         rows: dict[Feature | Contents, NDArray[Any]] = {}
-        by_view: dict[tuple[str, Pass], list[str]] = {}
+        by_view: dict[Feature, list[str]] = {}
         for each in todo:
             if isinstance(each, Contents):
                 rows[each] = np.array([image.content if image else 0 for image in images], np.uint64)
             else:
-                by_view.setdefault((each.weights, each.view), []).append(each.layer)
-        for (weights, view), layers in by_view.items():
-            found = self.means(nets[weights], [image.at_Q[view.Q] for image in there], view, layers)
+                by_view.setdefault(replace(each, layer=""), []).append(each.layer)
+        for each, layers in by_view.items():
+            images_HWC = [image.at_Q[each.region, each.view.Q] for image in there]
+            found = self.means(nets[each.weights], images_HWC, each.view, layers)
             for layer, there_NC in found.items():
                 own_NC = np.full((len(images), there_NC.shape[1]), np.nan, np.float32)
                 own_NC[is_there_N] = there_NC
-                rows[Feature(layer, view, weights)] = own_NC
+                rows[replace(each, layer=layer)] = own_NC
         return rows
 
     def means(
@@ -235,7 +243,8 @@ def _finish(
         file = folder.file(each)
         parts.join(each, file)
         num_images, num_channels = np.load(file, mmap_mode="r").shape
-        about = {"layer": each.layer, "weights": each.weights, "N": num_images, "C": num_channels}
+        about = {"layer": each.layer, "weights": each.weights, "region": each.region}
+        about |= {"N": num_images, "C": num_channels}
         enter(manifest, each.view, file, device, **about)
         write_json(folder.path / "manifest.json", manifest)
         shutil.rmtree(parts.folder / each.name)

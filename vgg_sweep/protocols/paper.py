@@ -201,8 +201,8 @@ def box_systems() -> list[BoxSystem]:
 
 
 def transfer(configs: tuple[str, ...], data: str, regions: str = "image") -> tuple[float | None, float | None]:
-    """Tables 11 and 12: the value in percent of D, E or both stacked on a set, and its deviation over splits, if printed.
-    `regions` is what of an image is described, in Table 12 also `image + box`.
+    """Tables 11 and 12: the value in percent of D, E or both stacked on a set, and the printed deviation over splits.
+    `regions` is what is described of an image, in Table 12 also `image + box`.
     """
     for row in _paper()["transfer"]:
         if (tuple(row.get("configs", ())), row["data"], row.get("regions", "image")) == (configs, data, regions):

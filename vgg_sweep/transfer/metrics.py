@@ -6,9 +6,6 @@ Axes: N images, K classes.
 import numpy as np
 from numpy.typing import NDArray
 
-METRICS = {"AP11": "mAP, 11 points", "AP": "mAP", "recall": "mean class recall"}
-"""As `ProbedSet.metric` calls them, and in words."""
-
 
 def average_precision(decisions_N: NDArray[np.floating], labels_N: NDArray[np.integer], rule: str) -> float:
     """The average precision of one class. `rule` is `AP11`, VOC's until 2009: the mean over recalls 0, 0.1, ..., 1 of
@@ -17,9 +14,16 @@ def average_precision(decisions_N: NDArray[np.floating], labels_N: NDArray[np.in
 
     Images of label 0 are neither right nor wrong. NaN without an image of label 1.
     """
-    counts_N = labels_N != 0
-    order_N = np.argsort(-decisions_N[counts_N], kind="stable")
-    is_right_N = labels_N[counts_N][order_N] > 0
+    return _of_ranked(labels_N[_ranked(decisions_N, labels_N)] > 0, rule)
+
+
+def _ranked(decisions_N: NDArray[np.floating], labels_N: NDArray[np.integer]) -> NDArray[np.intp]:
+    """The images that count, those first that are most likely of the class."""
+    rows = np.flatnonzero(labels_N)
+    return np.asarray(rows[np.argsort(-decisions_N[rows], kind="stable")])
+
+
+def _of_ranked(is_right_N: NDArray[np.bool_], rule: str) -> float:
     num_positives = int(is_right_N.sum())
     if num_positives == 0:
         return float("nan")
@@ -40,6 +44,26 @@ def mean_average_precision(
     columns = zip(decisions_NK.T, labels_NK.T, strict=True)
     each_K = [average_precision(decisions_N, labels_N, rule) for decisions_N, labels_N in columns]
     return float(np.nanmean(each_K)), each_K
+
+
+def influences(decisions_NK: NDArray[np.floating], labels_NK: NDArray[np.integer], rule: str) -> NDArray[np.floating]:
+    """What each image does to the mean average precision, in percent [N], by leaving it out (the jackknife): their mean
+    is the mean average precision, and the standard error of their mean is its own.
+    """
+    num_images, num_classes = labels_NK.shape
+    found_NK = np.full((num_images, num_classes), np.nan)
+    for k in range(num_classes):
+        order = _ranked(decisions_NK[:, k], labels_NK[:, k])
+        is_right_N = labels_NK[order, k] > 0
+        whole = _of_ranked(is_right_N, rule)
+        starts = np.flatnonzero(
+            np.diff(is_right_N, prepend=~is_right_N[:1])
+        )  # in a run of equals, whichever is left out
+        without = np.array([_of_ranked(np.delete(is_right_N, start), rule) for start in starts])
+        left_N = np.repeat(np.where(np.isnan(without), whole, without), np.diff(starts, append=len(order)))
+        found_NK[:, k] = whole
+        found_NK[order, k] += (num_images - 1) * (left_N.mean() - left_N)
+    return np.asarray(np.nanmean(found_NK, axis=1))
 
 
 def mean_class_recall(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.transfer.descriptors import descriptors, normalised
-from vgg_sweep.transfer.metrics import mean_average_precision, mean_class_recall
+from vgg_sweep.transfer.metrics import influences, mean_average_precision, mean_class_recall
 from vgg_sweep.transfer.records import Probed
 from vgg_sweep.transfer.splits import Labelled, ProbeSplit, few, held_out
 from vgg_sweep.transfer.svm import Svm, train
@@ -21,11 +21,13 @@ from vgg_sweep.transfer.svm import Svm, train
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
 """A neighbour at cosine similarity s votes with exp(s / TEMPERATURE)."""
+ENOUGH = 2
+"""Values of C in a row that do worse than a smaller one."""
 ROWS_AT_ONCE = 1000
 """Test images whose similarities are in memory at a time."""
 
 OnStep = Callable[[int, int, float], None]
-"""Called after each step of an SVM: which of how many SVMs it is, and its C."""
+"""Called after each step of an SVM: how many of how many SVMs are done, and its C."""
 
 
 def probe(
@@ -39,7 +41,11 @@ def probe(
         train_ND = descriptors(probed.folders, probed.how, rows)
         test_ND = descriptors(probed.folders, probed.how, split.test)
         C = of_full[number] if probed.shots else None
-        result = _probe_split(images, ProbeSplit(rows, split.test), train_ND, test_ND, probed.asked, C, on_step)
+
+        def of_all(done: int, total: int, C: float, before: int = number) -> None:
+            on_step(before * total + done, len(splits) * total, C)
+
+        result = _probe_split(images, ProbeSplit(rows, split.test), train_ND, test_ND, probed.asked, C, of_all)
         found.append(result)
         probed.write(found, overrides)
     return found
@@ -65,7 +71,8 @@ def _probe_split(
         C, scores = choose_C(images, split.train, train_ND, signs_NK, asked, on_step)
     number = len(asked.C) if scores else 0
     svm = train(train_ND, signs_NK, C, on_step=lambda: on_step(number, number + 1, C))
-    value, each, predicted_N = judged(images, split.test, svm.decisions(test_ND))
+    decisions_NK = svm.decisions(test_ND)
+    value, each, predicted_N = judged(images, split.test, decisions_NK)
     neighbours, _, _ = judged(images, split.test, nearest(train_ND, signs_NK, test_ND))
     result: dict[str, Any] = {
         "C": C,
@@ -75,12 +82,13 @@ def _probe_split(
         "neighbours": neighbours,
         "num_train": len(split.train),
         "num_test": len(split.test),
+        "tested": split.test.tolist(),
     }
-    if predicted_N is not None:
-        is_wrong_N = predicted_N != images.labels[split.test]
-        labels = images.labels[split.test].tolist()
-        result |= {"tested": split.test.tolist(), "labels": labels, "wrong": split.test[is_wrong_N].tolist()}
-    return result
+    if predicted_N is None:
+        worth_N = influences(decisions_NK, images.labels[split.test], images.metric)
+        return result | {"influences": worth_N.round(4).tolist()}
+    is_wrong_N = predicted_N != images.labels[split.test]
+    return result | {"labels": images.labels[split.test].tolist(), "wrong": split.test[is_wrong_N].tolist()}
 
 
 def signs(images: Labelled, rows: NDArray[np.intp], difficult: str) -> NDArray[np.int8]:
@@ -100,7 +108,9 @@ def choose_C(
     asked: Transfer,
     on_step: OnStep,
 ) -> tuple[float, dict[str, float]]:
-    """The C that does best on the held-out training images, the smallest of equals, and what each does."""
+    """The C that does best on the held-out training images, the smallest of equals, and what each does; after `ENOUGH`
+    in a row that do worse, larger ones are not tried.
+    """
     is_held_out_N = held_out(images, rows, asked.held_out, asked.split_seed)
     kept_ND, held_ND = train_ND[~is_held_out_N], train_ND[is_held_out_N]
     grid = sorted(set(asked.C))
@@ -110,8 +120,10 @@ def choose_C(
         step = _step(on_step, number, len(grid) + 1, C)
         svm = train(kept_ND, signs_NK[~is_held_out_N], C, svm, step)
         scores[f"{C:g}"], _, _ = judged(images, rows[is_held_out_N], svm.decisions(held_ND))
+        if max([*scores.values()][-ENOUGH:]) < max(scores.values()):
+            break
     best = max(scores.values())
-    return next(C for C in grid if scores[f"{C:g}"] == best), scores
+    return next(C for C in grid if scores.get(f"{C:g}") == best), scores
 
 
 def _step(on_step: OnStep, number: int, total: int, C: float) -> Callable[[], None]:

@@ -81,9 +81,14 @@ class Probed:
         write_json(self.file, {**self.key, **about, "splits": list(splits)})
 
 
+def record_files(run: RunFolder) -> list[Path]:
+    """Those in a run's folder, sorted by name."""
+    return sorted(run.path.glob("transfer/*/*-????????.json"))
+
+
 def read_records(run: RunFolder) -> Iterator[dict[str, Any]]:
-    """The records in a run's folder, sorted by name. Raises `RunError` for one that is damaged."""
-    for file in sorted(run.path.glob("transfer/*/*-????????.json")):
+    """The records of `record_files`. Raises `RunError` for one that is damaged."""
+    for file in record_files(run):
         record = read_json(file)
         if record.get("format") != FORMAT or not {"nets", "how", "splits", "asked"} <= record.keys():
             raise RunError(f"{file} is not the record of a probe; remove it and give its command again.")

@@ -11,12 +11,13 @@ from PIL import Image
 
 from tests.paths import ROOT
 from tests.tiny import tiny_config
+from tests.voc import actions_tree
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.probed import ProbedSet, open_probed
 from vgg_sweep.images.sets.sources import check_source
-from vgg_sweep.images.sets.voc import VOC_CLASSES, read_list
+from vgg_sweep.images.sets.voc import ACTIONS, VOC_CLASSES, read_list
 
 REAL = ROOT.parent / "shared" / "data" / "voc2007-labels.tar.xz"
 
@@ -140,6 +141,54 @@ def test_the_real_lists_have_the_published_counts(tmp_path: Path) -> None:
         assert ((labels_NK == 1).sum(), (labels_NK == 0).sum()) == (positives, difficult)
         for name, counts in ones_zeros[part].items():
             assert ((columns[name][1] == 1).sum(), (columns[name][1] == 0).sum()) == counts
+
+
+@pytest.fixture
+def action(tmp_path: Path) -> Path:
+    return actions_tree(tmp_path / "voc")
+
+
+def test_actions_are_rows_of_persons_with_their_boxes(tmp_path: Path, action: Path) -> None:
+    probed = opened(tmp_path, "voc2012-action", tmp_path / "voc")
+    assert (probed.classes, probed.metric, probed.regions) == (list(ACTIONS), "AP", ("image", "box"))
+    assert list(probed.images.ids[:3]) == ["2010_000001 1", "2010_000001 2", "2010_000002 1"]
+    assert probed.labels[:2, :3].tolist() == [[1, -1, 1], [-1, 1, -1]]
+    assert probed.is_test_N is not None and probed.is_test_N.tolist() == 4 * [False] + 4 * [True]
+    assert probed.boxes_N4 is not None
+    assert probed.boxes_N4[:2].tolist() == [[0, 2, 10, 12], [20, 2, 30, 12]]  # VOC's first pixel is 1
+
+
+def _edit(name: str, old: str, new: str) -> Callable[[Path], object]:
+    def edit(folder: Path) -> None:
+        file = folder / name
+        file.write_text(file.read_text().replace(old, new))
+
+    return edit
+
+
+def _test_alone(folder: Path) -> None:
+    for file in (folder / "ImageSets" / "Action").iterdir():
+        file.rename(file.with_name(file.name.replace("_train", "_test").replace("_val", "_test")))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (_test_alone, "no lists such as ImageSets/Action/jumping_train.txt; the labels of test images are not public"),
+        (_edit("ImageSets/Action/reading_val.txt", "1 -1", "-1"), "line 1: .* is not an image's id, a person's number"),
+        (_edit("Annotations/2010_000003.xml", "object>", "thing>"), "2010_000003.xml has 0 objects, .* its object 1"),
+        (_edit("Annotations/2010_000003.xml", "<xmax>10</xmax>", ""), "object 1 has no number as its xmax; unpack"),
+        (_edit("Annotations/2010_000003.xml", "<xmin>1<", "<xmin>11<"), "object 1 without a pixel of the image in it"),
+        (lambda voc: (voc / "Annotations/2010_000003.xml").unlink(), "2010_000003.xml is not there; unpack"),
+        (lambda voc: (voc / "ImageSets/Action/walking_val.txt").unlink(), "has no walking_val.txt, but jumping_val"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_actions_is_said(
+    tmp_path: Path, action: Path, spoil: Callable[[Path], object], sentence: str
+) -> None:
+    spoil(action)
+    with pytest.raises(ConfigError, match=sentence):
+        opened(tmp_path, "voc2012-action", tmp_path / "voc")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.probes import probe_frame
 from vgg_sweep.report.tables.claims import weighed
 from vgg_sweep.report.tables.probe_claims import probe_claims
-from vgg_sweep.report.tables.transfer import AGGREGATION, SHOTS, TRANSFER
+from vgg_sweep.report.tables.transfer import ACTIONS, AGGREGATION, SHOTS, TRANSFER
 from vgg_sweep.runs.folder import RunFolder
 
 D0, D1, E0 = "D-jitter-s0-aaaaaaaa", "D-jitter-s1-bbbbbbbb", "E-jitter-s0-cccccccc"
@@ -83,15 +83,60 @@ def test_table_11_has_the_papers_rows_and_the_controls(runs: list[RunFolder]) ->
     frame = TRANSFER.make(probe_frame("outputs/some", runs))
     shown = TRANSFER.shown(frame)
     nets = [cells[0] for cells in shown.lines]
-    assert nets == ["D-jitter", "E-jitter", "D-jitter + E-jitter", "D-jitter, random weights", "mean colour"]
+    others = ["Zeiler & Fergus, 2013", "Chatfield et al., 2014", "He et al., 2014"]
+    assert nets == ["D-jitter", "E-jitter", "D-jitter + E-jitter", *others, "D-jitter, random weights", "mean colour"]
     assert shown.commands[0] == "" and shown.commands[1] == (
         "vgg-sweep transfer outputs/some/E-jitter data=caltech101 layers=fc7"
     )
     assert shown.commands[2].endswith("--stack 'outputs/some/D-jitter + outputs/some/E-jitter'")
     heads = [column.head for column in shown.columns]
     ours, papers = heads.index("ours"), heads.index("paper")
-    assert [cells[papers] for cells in shown.lines] == ["91.8 ± 1.0", "92.3 ± 0.5", "92.7 ± 0.5", "–", "–"]
-    assert [cells[ours] for cells in shown.lines][1:3] == ["–", "–"]
+    assert [cells[papers] for cells in shown.lines] == [
+        *("91.8 ± 1.0", "92.3 ± 0.5", "92.7 ± 0.5"), *("86.5 ± 0.5", "88.4 ± 0.6", "93.4 ± 0.5"), "–", "–"
+    ]  # fmt: skip
+    assert [cells[ours] for cells in shown.lines][1:6] == ["–"] * 5
+
+
+@pytest.fixture
+def actions(tmp_path: Path) -> list[RunFolder]:
+    """D, E and both on VOC's actions: how much each of four persons does to a mean average precision."""
+    sweep = tmp_path / "outputs" / "some"
+    found = {
+        ((D0,), "image"): [40.0, 60, 20, 80],
+        ((D0, E0), "image"): [50.0, 60, 20, 90],
+        ((D0, E0), "image + box"): [50.0, 80, 40, 90],
+    }
+    for (nets, regions), worth in found.items():
+        how = {"pool": "mean"} | ({"regions": regions.split(" + ")} if "box" in regions else {})
+        folder = write(sweep, list(nets), [[]], **how)
+        file = sorted(folder.path.glob("transfer/*/*.json"))[-1]
+        record = json.loads(file.read_text()) | {"data": "voc2012-action", "source": "voc2012-action", "metric": "AP"}
+        record["splits"][0] |= {"influences": worth, "value": float(np.mean(worth))}
+        file.write_text(json.dumps(record))
+    return [RunFolder(sweep / D0), RunFolder(sweep / E0)]
+
+
+def test_table_12_has_image_alone_and_image_and_box(actions: list[RunFolder]) -> None:
+    probes = probe_frame("outputs/some", actions)
+    assert TRANSFER.make(probes).empty
+    shown = ACTIONS.shown(ACTIONS.make(probes))
+    heads = [column.head for column in shown.columns]
+    lines = [[cells[heads.index(head)] for head in ("net", "seen", "ours", "paper")] for cells in shown.lines]
+    assert lines[:3] == [
+        ["D-jitter", "image", "50.0", "–"],
+        ["D-jitter + E-jitter", "image", "55.0", "79.2"],
+        ["D-jitter + E-jitter", "image + box", "65.0", "84.0"],
+    ]
+    assert [line[3] for line in lines[3:]] == ["70.2", "73.6", "76.3"]
+
+
+def test_claims_of_average_precision_are_differences_of_it(actions: list[RunFolder]) -> None:
+    found = list(probe_claims(probe_frame("some", actions), {D0, E0}))
+    assert [(claim.sentence, 100 * each.mean()) for claim, each in found] == [
+        ("Features of D and E beat those of D", pytest.approx(5)),
+        ("The person's box beside the image helps", pytest.approx(10)),
+    ]
+    np.testing.assert_allclose(100 * found[0][1], [[[10, 0, 0, 10]]])
 
 
 def test_the_other_tables(runs: list[RunFolder]) -> None:
@@ -141,4 +186,9 @@ def test_the_papers_values_are_the_printed_ones() -> None:
         ("D", "E"): [(89.7, None), (89.3, None), (92.7, 0.5), (86.2, 0.3)],
     }
     assert {configs: [paper.transfer(configs, data) for data in sets] for configs in printed} == printed
+    seen = [paper.transfer(("D", "E"), paper.ACTIONS_SET, regions)[0] for regions in ("image", "image + box")]
+    assert seen == [79.2, 84.0]
+    assert {data: len(paper.transfer_systems(data)) for data in (*sets, paper.ACTIONS_SET, "folder")} == {
+        "voc2007": 4, "voc2012": 4, "caltech101": 3, "caltech256": 2, paper.ACTIONS_SET: 3, "folder": 0,
+    }  # fmt: skip
     assert paper.transfer(("A",), "voc2007") == (None, None)

@@ -4,7 +4,8 @@
     0/<run id>/                         config.yaml, record.json, metrics.csv, status.json (the state alone)
     0/<run id>/posteriors/              manifest.json, and the posteriors; without them their errors.json
     0/<run id>/boxes/                   of a run that localises instead: manifest.json, and the boxes
-    0/fusions/, 0/localised/            without these: errors of the fusions, and of the boxes
+    0/<run id>/transfer/<set>/          what probes found
+    0/fusions/, 0/localised/            without posteriors and boxes: errors of the fusions, and of the boxes
     0/trials.csv                        the trials of a search, where there was one
 
 With the posteriors a report of the bundle computes every error anew. The same runs give the same bytes.
@@ -28,6 +29,7 @@ from vgg_sweep.report.results.localised import BoxRun, is_localised
 from vgg_sweep.report.results.results import Bundle, Source, Sweep
 from vgg_sweep.runs.files import atomic_path, printable
 from vgg_sweep.runs.trials import TRIALS_FILE
+from vgg_sweep.transfer.records import record_files
 
 _FORMAT = 1
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
@@ -39,7 +41,7 @@ _EXPECTED = re.compile(
     r"bundle\.json"
     r"|\d+/((fusions|localised)/[0-9a-f]+\.json|trials\.csv)"
     r"|\d+/(?!\.)[^/\\]+/(config\.yaml|record\.json|metrics\.csv|status\.json"
-    r"|(posteriors|boxes)/(?!\.)[^/\\]+\.(json|npy|npz))"
+    r"|(posteriors|boxes)/(?!\.)[^/\\]+\.(json|npy|npz)|transfer/(?!\.)[^/\\]+/(?!\.)[^/\\]+\.json)"
 )
 """The names that a bundle may hold; none leads out of the folder it is unpacked into."""
 
@@ -71,9 +73,9 @@ def pack(file: Path, sweeps: Sequence[Sweep], fuse: Sequence[str], with_posterio
 
 
 def _pack_run(bundle: zipfile.ZipFile, inside: str, run: ReportedRun, with_posteriors: bool) -> None:
-    for name in _RUN_FILES:
-        if (path := run.folder.path / name).exists():
-            _add(bundle, f"{inside}/{name}", path.read_bytes())
+    there = [path for name in _RUN_FILES if (path := run.folder.path / name).exists()]
+    for path in [*there, *record_files(run.folder)]:
+        _add(bundle, f"{inside}/{path.relative_to(run.folder.path).as_posix()}", path.read_bytes())
     state = run.folder.status().get("state", "not started")
     _add(bundle, f"{inside}/status.json", _as_json({"state": "at work when packed" if state == "running" else state}))
     scored = BoxRun(run).predictions if is_localised(run) else run.posteriors

@@ -19,8 +19,8 @@ from vgg_sweep.runs.naming import slug
 from vgg_sweep.transfer.records import read_records
 
 COLUMNS = ("sweep", "data", "nets", "layer", "weights", "regions", "method", "test_scales", "pool", "normalise",
-           "shots", "metric", "value", "std", "neighbours", "C", "num_train", "num_test", "num_splits", "seeds", "classes", "paper",
-           "paper_pm", "overrides", "run_ids", "splits")  # fmt: skip
+           "shots", "metric", "value", "std", "neighbours", "C", "num_train", "num_test", "num_splits", "seeds",
+           "classes", "paper", "paper_pm", "overrides", "run_ids", "splits")  # fmt: skip
 CONTROL = "–"
 """In place of a net, where the images' mean colour describes them."""
 

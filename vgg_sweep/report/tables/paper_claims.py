@@ -161,7 +161,7 @@ def _notes(frame: pd.DataFrame) -> Iterator[str]:
     )
     yield f'"LRN does not help" is tested one-sided: against a gain of {MARGIN_POINTS} points.'
     if (frame["section"] == "App. B").any():
-        yield "Appendix B: points of mean class recall, on the test images of all splits."
+        yield "Appendix B: points of mean class recall or mAP, on the test images of all splits."
     yield from (f"{NOTED} {note}" for note in dict.fromkeys(filter(None, frame["note"])))
     if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
         yield "* Some of the pairs that the paper compares are not in this sweep."

@@ -19,6 +19,8 @@ BOTH = "D-jitter + E-jitter"
 PAPERS = {nets: (IMAGE,) for nets in ("D-jitter", "E-jitter", BOTH)}
 """The rows of the paper, which trained D and E by scale jitter, and what of an image each describes."""
 PAPERS_ACTIONS = {BOTH: (IMAGE, f"{IMAGE} + {BOX}")}
+NOTHING: dict[str, Any] = {"value": None, "std": None, "neighbours": None, "C": (), "seeds": 0}
+"""Of a row that is not there."""
 
 
 def probe_frames(sweeps: Sequence[Sweep]) -> pd.DataFrame:
@@ -47,14 +49,10 @@ def _generalisation(table: str, probes: pd.DataFrame, papers: Mapping[str, Seque
         lacking = list(_lacking(str(sweep), str(data), main, papers))
         rows += [*({**row, "command": ""} for row in main), *lacking]
         if any(row["paper"] is not None for row in (*main, *lacking)):
-            nothing = dict.fromkeys(("value", "std", "neighbours")) | {
-                "C": (),
-                "test_scales": (),
-                "pool": "",
-                "seeds": 0,
-            }
-            for system, value, pm in paper.transfer_systems(str(data)):
-                rows.append(main[0] | nothing | {"nets": system, "paper": value, "paper_pm": pm, "command": ""})
+            others = [
+                {"nets": name, "paper": value, "paper_pm": pm} for name, value, pm in paper.transfer_systems(data)
+            ]
+            rows += [main[0] | NOTHING | {"test_scales": (), "pool": "", "command": ""} | other for other in others]
         rows += [row | {"command": ""} for row in controls]
     frame = pd.DataFrame(rows)
     return frame.assign(table=table).drop(columns="splits", errors="ignore") if rows else frame
@@ -88,8 +86,8 @@ def _lacking(
             names = [f"{sweep}/{member}" for member in members]
             stack = ["--stack", " + ".join(names)] if len(names) > 1 else []
             published, pm = paper.transfer(tuple(member.partition("-")[0] for member in members), data, regions)
-            yield like | dict.fromkeys(("value", "std", "neighbours")) | {
-                "nets": nets, "regions": regions, "C": (), "seeds": 0, "paper": published, "paper_pm": pm,
+            yield like | NOTHING | {
+                "nets": nets, "regions": regions, "paper": published, "paper_pm": pm,
                 "command": command("transfer", *names, *like["overrides"], *stack),
             }  # fmt: skip
 
@@ -97,11 +95,8 @@ def _lacking(
 def aggregations(probes: pd.DataFrame) -> pd.DataFrame:
     """Each way to come to a descriptor, where a net was probed in several: views, scales and their pooling."""
     own = probes[probes["shots"].isna() & (probes["weights"] != RANDOM) & (probes["layer"] != COLOUR)]
-    several = (
-        own.groupby(["sweep", "data", "nets", "layer", "normalise", "regions"], sort=False)["value"].transform("count")
-        > 1
-    )
-    found = own[several]
+    alike = own.groupby(["sweep", "data", "nets", "layer", "normalise", "regions"], sort=False)["value"]
+    found = own[alike.transform("count") > 1]
     order = found.assign(
         dense=found["method"] == "dense", num=[len(each) for each in found["test_scales"]],
         pooled=found["pool"].map({"": 0, "mean": 1, "max": 2, "stack": 3}), num_nets=found["nets"].str.count("[+]"),
@@ -174,12 +169,12 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     lines = []
     there = frame[frame["value"].notna()]
     for (data, metric), rows in there.groupby(["data", "metric"], sort=False):
-        row, of_persons = rows.iloc[0], data == ACTIONS_SET
+        row, kinds = rows.iloc[0], ("persons", "actions") if data == ACTIONS_SET else ("images", "classes")
         splits = f", mean ± deviation of {row['num_splits']} splits" if row["num_splits"] > 1 else ""
         sizes = "" if rows["shots"].notna().any() else f" {row['num_train']:,} training and"
         lines.append(
-            f"{data}: {METRICS[str(metric)]} in percent,{sizes} {row['num_test']:,} test "
-            f"{'persons' if of_persons else 'images'}, {row['classes']} {'actions' if of_persons else 'classes'}{splits}."
+            f"{data}: {METRICS[str(metric)]} in percent,{sizes} {row['num_test']:,} test {kinds[0]} of "
+            f"{row['classes']} {kinds[1]}{splits}."
         )
     lines.append(
         f"Linear SVMs on L2-normalised activations of {', '.join(_layers(frame))}, averaged over positions and the "
