@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tests.conftest import Outcome
 from tests.report.localised import make_box_run
+from tests.report.tables.test_transfer import write
 from tests.sweeps import TABLE3, Spec, make_run, make_sweep
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.report.report import report
@@ -81,6 +82,19 @@ def test_what_is_in_a_bundle(sweep: Path, tmp_path: Path) -> None:
     assert not any(name.endswith(".npy") for name in errors.namelist())
     assert (tmp_path / "errors.zip").stat().st_size < (tmp_path / "whole.zip").stat().st_size
     assert b"my-laptop" not in b"".join(map(whole.read, whole.namelist()))
+
+
+@pytest.mark.parametrize("errors_only", [False, True])
+def test_probes_are_in_a_bundle(tmp_path: Path, errors_only: bool) -> None:
+    sweep = make_sweep(tmp_path / "here", [("D", "jitter")], spec=Spec(num_images=20))
+    (run,) = sweep.glob("D-jitter-*")
+    write(sweep, [run.name], [[10], [20]])
+    (run / "transfer" / "caltech101-ffffffff" / "lock").touch()
+    here = reported(sweep, tables=["11"], formats=["json"], bundle=tmp_path / "b.zip", errors_only=errors_only)
+    shutil.rmtree(sweep)
+    there = reported(tmp_path / "b.zip", tables=["11"], formats=["json"])
+    assert '"table": "11"' in there and here.startswith(there.rstrip()[:500])
+    assert not any("lock" in name for name in zipfile.ZipFile(tmp_path / "b.zip").namelist())
 
 
 def test_a_bundle_says_that_it_is_one(sweep: Path, tmp_path: Path) -> None:
