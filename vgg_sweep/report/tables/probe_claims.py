@@ -33,7 +33,7 @@ def probe_claims(probes: pd.DataFrame, run_ids: set[str]) -> Iterator[tuple[Clai
     for (data, layer, metric), own in full.groupby(["data", "layer", "metric"], sort=False):
         rows = [row for row in records(own) if {id for ids in row["run_ids"] for id in ids} <= run_ids]
         rows = [row for row in rows if "tested" in row["splits"][0][0]]  # which first records of mAP have not
-        about, by_recall = f"{layer} on {data}, {METRICS[metric]}", metric == "recall"
+        about, by_recall = f"{layer} on {data}, {METRICS[str(metric)]}", metric == "recall"
         worse, papers = ("mean", "stack") if by_recall else ("stack", "mean")
         found = {net: _seeds(rows, papers, nets=(str(net),) * 2, pool=(worse, papers)) for net in alone}
         if pooled := {net: seeds for net, seeds in found.items() if seeds}:

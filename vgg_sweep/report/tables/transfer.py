@@ -50,7 +50,7 @@ def _generalisation(table: str, probes: pd.DataFrame, papers: Mapping[str, Seque
         rows += [*({**row, "command": ""} for row in main), *lacking]
         if any(row["paper"] is not None for row in (*main, *lacking)):
             others = [
-                {"nets": name, "paper": value, "paper_pm": pm} for name, value, pm in paper.transfer_systems(data)
+                {"nets": name, "paper": value, "paper_pm": pm} for name, value, pm in paper.transfer_systems(str(data))
             ]
             rows += [main[0] | NOTHING | {"test_scales": (), "pool": "", "command": ""} | other for other in others]
         rows += [row | {"command": ""} for row in controls]
@@ -77,8 +77,10 @@ def _lacking(
 ) -> Iterator[dict[str, Any]]:
     """The paper's rows that are not there, if one of its nets is, with what makes them."""
     there = {(row["nets"], row["regions"]) for row in main}
-    like = next((row for row in main if row["nets"] in PAPERS), None)
-    for nets, seen in papers.items() if like else ():
+    if not (known := [row for row in main if row["nets"] in PAPERS]):
+        return
+    like = known[0]
+    for nets, seen in papers.items():
         for regions in seen:
             if (nets, regions) in there:
                 continue
