@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vgg_sweep.localise.boxes import Boxes
+from vgg_sweep.localise.merging import merged_at
 from vgg_sweep.localise.stored import PassBoxes, truth_arrays
 
 ARRAYS = ("positions_N", "classes_Nk", "boxes_Rk4", "scores_Rk")
@@ -62,3 +63,9 @@ def write_predictions(
         "files": files,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def merged(boxes_P4: np.ndarray, scores_P: np.ndarray, rule: str, threshold: float = 0.0) -> tuple[np.ndarray, float]:
+    """The one box, and its score, that the boxes of one class in one image become."""
+    boxes_TG4, scores_TG = merged_at(np.asarray(boxes_P4)[None], np.asarray(scores_P)[None], rule, [threshold])
+    return boxes_TG4[0, 0], float(scores_TG[0, 0])

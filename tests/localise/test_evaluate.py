@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.localise.boxes import random_pass, truth_of
+from tests.localise.boxes import merged, random_pass, truth_of
 from tests.paths import SHARED
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.localise.evaluate import answers, centre_boxes, counted, held_out, wrong
-from vgg_sweep.localise.merging import merged
 from vgg_sweep.localise.stored import Truth
 
 REAL = SHARED / "data/ilsvrc-val-boxes.tar.xz"

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.localise.boxes import merged
 from vgg_sweep.localise.geometry import iou
-from vgg_sweep.localise.merging import MOST_BOXES, RULES, THRESHOLDS, USUAL_THRESHOLD, match_scores, merged, merged_at
+from vgg_sweep.localise.merging import MOST_BOXES, RULES, THRESHOLDS, match_scores, merged_at
 
 LEFT, LEFT_TOO, RIGHT = [0.0, 0, 9, 9], [2.0, 0, 11, 9], [50.0, 0, 59, 9]
 BOXES = np.array([LEFT, LEFT_TOO, RIGHT])
@@ -26,7 +27,6 @@ def test_overfeat_accumulates_scores() -> None:
     assert merged(BOXES, SCORES, "overfeat", 1.0)[1] == pytest.approx(0.6)
     assert merged(BOXES, SCORES, "overfeat", 0.01)[0].tolist() == RIGHT
     assert merged(BOXES, SCORES, "overfeat", 99)[0].tolist() == [25.5, 0, 34.5, 9]
-    assert merged(BOXES, SCORES)[0].tolist() == [1, 0, 10, 9]  # by default OverFeat's, at the usual threshold
 
 
 def test_the_other_rules() -> None:
@@ -37,7 +37,7 @@ def test_the_other_rules() -> None:
     )
     assert merged(BOXES, SCORES, "nms", 0.5) == (pytest.approx(LEFT), pytest.approx(0.6))
     assert merged(BOXES, SCORES, "nms", 0.9) == (pytest.approx(RIGHT), pytest.approx(0.5))
-    assert RULES.keys() == THRESHOLDS.keys() == USUAL_THRESHOLD.keys()
+    assert RULES.keys() == THRESHOLDS.keys()
 
 
 def plainly(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> tuple[np.ndarray, float]:
@@ -79,7 +79,8 @@ def test_the_order_of_boxes_does_not_matter_and_one_box_stays(rule: str) -> None
     corners = rng.uniform(0, 40, (8, 2))
     boxes_P4, scores_P = np.concatenate([corners, corners + rng.uniform(2, 40, corners.shape)], axis=-1), rng.random(8)
     order = rng.permutation(8)
-    np.testing.assert_allclose(merged(boxes_P4[order], scores_P[order], rule)[0], merged(boxes_P4, scores_P, rule)[0])
+    found, other = (merged(boxes_P4[each], scores_P[each], rule, 0.5) for each in (order, slice(None)))
+    np.testing.assert_allclose(found[0], other[0])
     assert merged(boxes_P4[:1], scores_P[:1], rule) == (pytest.approx(boxes_P4[0]), pytest.approx(scores_P[0]))
 
 

@@ -28,19 +28,10 @@ THRESHOLDS: dict[str, tuple[float, ...]] = {
     "best": (0.0,),
 }
 """What is tried on a held-out part: match scores of `overfeat`, IoUs of `nms`; the others have none."""
-USUAL_THRESHOLD = {"overfeat": 1.0, "nms": 0.5, "mean": 0.0, "best": 0.0}
-"""Where there is nothing to choose it on."""
+USUAL_THRESHOLD = 1.0
+"""Of `overfeat`, where there is nothing to choose it on."""
 MOST_BOXES = 64
 """Of more boxes of a class, those of the highest scores are merged. Ours, for time: the work grows with their cube."""
-
-
-def merged(
-    boxes_P4: Floats, scores_P: Floats, rule: str = "overfeat", threshold: float | None = None
-) -> tuple[Floats, float]:
-    """The one box, and its score, that the boxes of a class in an image become."""
-    threshold = USUAL_THRESHOLD[rule] if threshold is None else threshold
-    boxes_TG4, scores_TG = merged_at(np.asarray(boxes_P4)[None], np.asarray(scores_P)[None], rule, [threshold])
-    return boxes_TG4[0, 0], float(scores_TG[0, 0])
 
 
 def merged_at(boxes_GP4: Floats, scores_GP: Floats, rule: str, thresholds: Sequence[float]) -> tuple[Floats, Floats]:

@@ -1,6 +1,6 @@
 """The boxes that a trained net draws round what it sees, on images that nobody has labelled (Appendix A).
 
-Axes: P positions of one image in all passes, K classes.
+Axes: P positions of one image in all passes, K classes, G guesses.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.localise.geometry import Floats, clipped
-from vgg_sweep.localise.merging import merged
+from vgg_sweep.localise.merging import USUAL_THRESHOLD, merged_at
 from vgg_sweep.machine.device import Device
 from vgg_sweep.plan.folders import read_run
 from vgg_sweep.predict.predict import decoded_ahead
@@ -111,11 +111,11 @@ def _guesses(
     boxes_PK4: NDArray[np.float32], scores_PK: NDArray[np.float32], size_px: tuple[int, int], num_guesses: int
 ) -> list[Guess]:
     posteriors_K = scores_PK.mean(axis=0)
-    guesses = []
-    for label in np.argsort(-posteriors_K, kind="stable")[:num_guesses].tolist():
-        box_4, _ = merged(boxes_PK4[:, label % boxes_PK4.shape[1]], scores_PK[:, label])
-        guesses.append(Guess(label, float(posteriors_K[label]), clipped(box_4, *size_px)))
-    return guesses
+    best_G = np.argsort(-posteriors_K, kind="stable")[:num_guesses]
+    boxes_GP4 = boxes_PK4[:, best_G % boxes_PK4.shape[1]].swapaxes(0, 1)
+    [boxes_G4], _ = merged_at(boxes_GP4, scores_PK[:, best_G].T, "overfeat", [USUAL_THRESHOLD])
+    found = zip(best_G.tolist(), clipped(boxes_G4, *size_px), strict=True)
+    return [Guess(label, float(posteriors_K[label]), box_4) for label, box_4 in found]
 
 
 def drawn(image: Image.Image, guesses: Sequence[Guess], names: Sequence[str]) -> Image.Image:

@@ -46,7 +46,7 @@ class Scored:
             if manifest["format"] != FORMAT:
                 raise ValueError(f"format {manifest['format']}")
             _ = [manifest[name] for name in ("classes", "images", "labels")]
-            for name in self._file_names(manifest):
+            for name in self.file_names(manifest):
                 if Path(name).name != name:
                     raise ValueError(f"{name!r} is in another folder")
             return manifest
@@ -55,13 +55,9 @@ class Scored:
                 f"{self.folder / 'manifest.json'} is not a whole manifest ({error!r}); {self._anew}"
             ) from error
 
-    def _file_names(self, manifest: Mapping[str, Any]) -> list[str]:
+    def file_names(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Of all that a manifest names."""
         return sorted(entry["file"] for entry in [*manifest["files"], *(manifest[name] for name in self.besides)])
-
-    @property
-    def file_names(self) -> list[str]:
-        """Of all that the manifest names."""
-        return self._file_names(self.manifest)
 
     @property
     def _anew(self) -> str:

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from tests.localise.boxes import merged
 from tests.report.localised import make_box_run, true_boxes
 from tests.sweeps import Spec, make_sweep
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.localise.evaluate import held_out
 from vgg_sweep.localise.geometry import iou
-from vgg_sweep.localise.merging import THRESHOLDS, merged
+from vgg_sweep.localise.merging import THRESHOLDS
 from vgg_sweep.localise.stored import Predictions
 from vgg_sweep.report.report import report
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep

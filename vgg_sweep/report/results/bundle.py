@@ -89,7 +89,7 @@ def _pack_run(bundle: zipfile.ZipFile, inside: str, run: ReportedRun, with_poste
         return
     if not run.has_posteriors:
         raise ConfigError("a bundle without posteriors can only be packed again with --errors-only.")
-    for name in scored.file_names:
+    for name in scored.file_names(scored.manifest):
         info = _info(f"{inside}/{name}", zipfile.ZIP_STORED)  # digits of floats hardly shrink
         with open(scored.folder / name, "rb") as source, bundle.open(info, "w", force_zip64=True) as target:
             shutil.copyfileobj(source, target)

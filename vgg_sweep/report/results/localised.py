@@ -74,14 +74,20 @@ class BoxRun:
         words = (*own, "task=localise", f"boxes={self.boxes}", f"trainable={self.trainable}", *self.overrides)
         return Predictions(self.run.folder.path / "boxes", commands.command("train", *words))
 
+    @property
+    def S(self) -> int:
+        return int(self.run.config["train_scale"]["S"][0])
+
+    @property
+    def crop(self) -> int:
+        return int(self.run.config["crop"])
+
     def scales(self, rule: str) -> tuple[int, ...]:
-        """Q in pixels: S (`single`); S - 32 and S (`pair`)."""
-        crop, S = self.run.config["crop"], self.run.config["train_scale"]["S"][0]
-        return tuple(scaled_px(px, crop) for px in ((S,) if rule == "single" else (S - 32, S)))
+        """Q in pixels."""
+        return scales_of([self.S], rule, self.crop)[0]
 
     def has(self, rule: str) -> bool:
-        known = {Q for method, Q, _ in self.predictions.files if method == "dense"}
-        return set(self.scales(rule)) <= known
+        return set(self.scales(rule)) <= {Q for method, Q, _ in self.predictions.files if method == "dense"}
 
 
 @dataclass(frozen=True)
@@ -95,11 +101,6 @@ class Localised:
     """Run id -> whose five guesses its boxes go with."""
     kept_in: list[Path]
     """The files that keep the errors."""
-
-    @property
-    def without(self) -> list[BoxRun]:
-        """Those that have predicted nothing yet."""
-        return [run for run in self.runs if not run.predictions.are_there]
 
 
 def is_localised(run: ReportedRun) -> bool:
@@ -165,9 +166,9 @@ def _names(members: Sequence[BoxRun], rule: str) -> dict[str, Any]:
         "run_id": " + ".join(run.id for run in members),
         "config": first.name,
         "train_scale": " + ".join(run.run.train_scale for run in members),
-        "S": tuple(scaled_px(run.run.config["train_scale"]["S"][0], first.config["crop"]) for run in members),
-        "crop": first.config["crop"],
-        "test_scales": scales_of(members, rule),
+        "S": tuple(scaled_px(run.S, run.crop) for run in members),
+        "crop": members[0].crop,
+        "test_scales": scales_of([run.S for run in members], rule, members[0].crop),
         "boxes": members[0].boxes,
         "trainable": members[0].trainable,
         "seed": first.seed,
@@ -175,10 +176,11 @@ def _names(members: Sequence[BoxRun], rule: str) -> dict[str, Any]:
     }
 
 
-def scales_of(members: Sequence[BoxRun], rule: str) -> tuple[tuple[int, ...], ...]:
-    """Q in pixels of each net."""
-    rules = ["single", PAIR] if rule == "fusion" else ["single" if rule == "centre" else rule]
-    return tuple(run.scales(each) for run, each in zip(members, rules, strict=True))
+def scales_of(S: Sequence[int], rule: str, crop: int) -> tuple[tuple[int, ...], ...]:
+    """Q in pixels of each net of some S: S, or S - 32 and S; of two nets the former and the latter."""
+    rules = ["single", PAIR] if rule == "fusion" else [rule]
+    at_224 = [(px - 32, px) if each == PAIR else (px,) for px, each in zip(S, rules, strict=True)]
+    return tuple(tuple(scaled_px(px, crop) for px in each) for each in at_224)
 
 
 # --- the classifier whose guesses are taken ---
@@ -238,7 +240,7 @@ def _centre(run: BoxRun) -> list[dict[str, Any]]:
     """Table 8: the box of the true class in the centre crop, and those that need no net."""
     predictions = run.predictions
     labels_N1, truth = predictions.labels_N[:, None], predictions.truth
-    passes = predictions.passes("centre-crop", run.scales("single"))
+    passes = predictions.passes("centre-crop", run.scales("centre"))
     if passes is None:
         raise RunError(f"{predictions.folder} has no boxes of the centre crop; make them: {predictions.redo}")
     found_N14 = answers(passes, labels_N1, truth.sizes_N2, "best", [0.0])[0]
@@ -262,7 +264,7 @@ def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None) -> l
     labels_N, truth = predictions.labels_N, predictions.truth
     passes = [
         each
-        for run, scales in zip(members, scales_of(members, rule), strict=True)
+        for run, scales in zip(members, scales_of([run.S for run in members], rule, members[0].crop), strict=True)
         for each in run.predictions.passes("dense", scales) or []
     ]
     is_one_class = len(predictions.manifest["classes"]) == 1

@@ -73,7 +73,7 @@ def progress_lines(sweep: Sweep) -> list[str]:
     lines += [f"  not reported: {folder.id} has no config.yaml; put back a copy of it" for folder in nameless]
     lines += [f"  not scored: {run.folder.id} ({how_far(run.folder)})" for run in without[:10]]
     if boxes := sweep.localised.runs:
-        waiting = [each.run for each in sweep.localised.without]
+        waiting = [each.run for each in boxes if not each.predictions.are_there]
         lines.append(f"  {len(boxes) - len(waiting)} of {len(boxes)} localisation runs have predicted boxes.")
         lines += [f"  no boxes yet: {run.folder.id} ({how_far(run.folder)})" for run in waiting[:10]]
     if len(without) > 10:

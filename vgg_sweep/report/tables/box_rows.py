@@ -22,6 +22,7 @@ from vgg_sweep.report.results.localised import (
     TABLE9_TRAINABLE,
     TOP1,
     TOP5,
+    scales_of,
 )
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables.table import as_frame, records
@@ -150,20 +151,13 @@ def _row(
     found = {what: group.find(what, **names, **merged_by) for what in measures}
     there = next((rows[0] for rows in found.values() if rows), None)
     crop = group.first()["crop"]
-    scales = {"S": there["S"], "test_scales": there["test_scales"]} if there else _scales(names, crop)
+    S = [] if there else [int(each) for each in str(names["train_scale"]).split(" + ")]
+    scales = there or {"S": tuple(scaled_px(px, crop) for px in S), "test_scales": scales_of(S, names["rule"], crop)}
     thresholds = dict.fromkeys(row["threshold"] for row in found.get(OF_TRUE_CLASS, ()))
     about = {"control": "", "is_papers": is_papers, "crop": crop, "merge": merge}
+    about |= {"S": scales["S"], "test_scales": scales["test_scales"]}
     about["thresholds"] = tuple(each for each in thresholds if each is not None)
-    return {**names, **scales, **about, **_errors(found), "command": "" if there else _command(group, names)}
-
-
-def _scales(names: Mapping[str, Any], crop: int) -> dict[str, Any]:
-    """S and Q of a net that is not there."""
-    S = [int(each) for each in str(names["train_scale"]).split(" + ")]
-    rules = ["single", PAIR] if names["rule"] == "fusion" else [names["rule"]]
-    Q = [(px - 32, px) if rule == PAIR else (px,) for px, rule in zip(S, rules, strict=True)]
-    scaled = tuple(tuple(scaled_px(px, crop) for px in each) for each in Q)
-    return {"S": tuple(scaled_px(px, crop) for px in S), "test_scales": scaled}
+    return {**names, **about, **_errors(found), "command": "" if there else _command(group, names)}
 
 
 def _command(group: Boxes, names: Mapping[str, Any]) -> str:
