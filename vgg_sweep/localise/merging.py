@@ -72,23 +72,18 @@ def match_scores(first: Floats, second: Floats) -> Floats:
 
 
 def _overfeat(boxes_GP4: Floats, scores_GP: Floats, thresholds_T: Floats) -> tuple[Floats, Floats]:
-    """One greedy run answers for all thresholds: each takes the answer from before its first step beyond it.
-
-    Of each box its best match is remembered, and sought anew only where that one was merged.
-    """
+    """One greedy run answers for all thresholds: each takes the answer from before its first step beyond it."""
     boxes_GP4, scores_GP = boxes_GP4.copy(), scores_GP.copy()
     num_problems, num_boxes = scores_GP.shape
     match_GPP = match_scores(boxes_GP4[:, :, None], boxes_GP4[:, None])
     match_GPP[:, np.arange(num_boxes), np.arange(num_boxes)] = np.inf
-    nearest_GP, least_GP = match_GPP.argmin(axis=2), match_GPP.min(axis=2)
     found_TG4 = np.empty((len(thresholds_T), num_problems, 4))
     found_TG = np.empty((len(thresholds_T), num_problems))
     is_open_TG = np.ones(found_TG.shape, bool)
     every_G = np.arange(num_problems)
     while True:
-        first_G = least_GP.argmin(axis=1)
-        second_G = nearest_GP[every_G, first_G]
-        ends_TG = is_open_TG & (least_GP[every_G, first_G] > thresholds_T[:, None])
+        first_G, second_G = np.divmod(match_GPP.reshape(num_problems, -1).argmin(axis=1), num_boxes)
+        ends_TG = is_open_TG & (match_GPP[every_G, first_G, second_G] > thresholds_T[:, None])
         best_G4, best_G = _best(boxes_GP4, scores_GP)
         found_TG4[ends_TG] = np.broadcast_to(best_G4, found_TG4.shape)[ends_TG]
         found_TG[ends_TG] = np.broadcast_to(best_G, found_TG.shape)[ends_TG]
@@ -103,13 +98,6 @@ def _overfeat(boxes_GP4: Floats, scores_GP: Floats, thresholds_T: Floats) -> tup
         anew_GP[every_G, first_G] = np.inf
         match_GPP[every_G, first_G, :] = match_GPP[every_G, :, first_G] = anew_GP
         match_GPP[every_G, second_G, :] = match_GPP[every_G, :, second_G] = np.inf
-        is_nearer_GP = anew_GP < least_GP
-        nearest_GP[is_nearer_GP] = np.broadcast_to(first_G[:, None], nearest_GP.shape)[is_nearer_GP]
-        least_GP[is_nearer_GP] = anew_GP[is_nearer_GP]
-        is_stale_GP = ((nearest_GP == first_G[:, None]) & ~is_nearer_GP) | (nearest_GP == second_G[:, None])
-        is_stale_GP[every_G, first_G] = is_stale_GP[every_G, second_G] = True
-        rows = np.nonzero(is_stale_GP)
-        nearest_GP[rows], least_GP[rows] = match_GPP[rows].argmin(axis=1), match_GPP[rows].min(axis=1)
 
 
 def _nms(boxes_GP4: Floats, scores_GP: Floats, least_iou: float) -> tuple[Floats, Floats]:

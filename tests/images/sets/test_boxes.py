@@ -156,6 +156,8 @@ def test_voc_counts_from_one_and_matches_by_folders_where_names_recur(folder: Pa
     assert named_boxes(folder_config(folder)) == {
         f"val/{label}/{number}.png": [[number - 1, 0, 29, 19]] for label in ("cat", "dog") for number in (1, 2)
     }
+    write([(boxes / "train/cat/2.xml", xml(("cat", -3, 1, 29, 19)))])  # a fault, which says nothing of how they count
+    assert named_boxes(folder_config(folder))["val/dog/2.png"] == [[1, 0, 29, 19]]
     write([(boxes / "train/cat/1.xml", xml(("cat", 0, 1, 29, 19)))])  # one box at 0: so does the set count
     config = folder_config(folder)
     assert named_boxes(config)["val/dog/2.png"] == [[2, 1, 30, 20]]  # a file that changed is read again

@@ -5,7 +5,7 @@ What they say is read as it stands, first and last pixel of a box as they count 
 
 import csv
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -74,17 +74,14 @@ def _in_tar(path: Path, progress: ProgressCallback) -> Iterator[Annotation]:
     try:
         with tarfile.open(path) as tar:
             for done, member in enumerate(tar, start=1):
-                if member.isfile() and member.name.lower().endswith(".xml") and _is_visible(member.name):
+                parts = PurePosixPath(member.name).parts
+                if member.isfile() and member.name.lower().endswith(".xml") and all(map(is_visible, parts)):
                     file = tar.extractfile(member)
                     assert file is not None, "a file of the archive"
                     yield read_xml(member.name, file.read())
                 progress(done, 0)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise ConfigError(f"{path} is not a whole archive ({error}); copy it again.") from error
-
-
-def _is_visible(name: str) -> bool:
-    return all(map(is_visible, PurePosixPath(name).parts))
 
 
 def read_xml(path: str, content: bytes) -> Annotation:
@@ -156,14 +153,10 @@ def _columns(
     first = [cell.strip().lower() for cell in rows[0][1]] if rows else []
     if not rows or len(first) > 4 and all(_number(cell) is not None for cell in first[1:5]):
         return dict(zip(("file", *CORNERS, "class"), range(6), strict=True)), rows
-    columns = {name: first.index(word) for name, words in HEADS.items() for word in _first_of(words, first)}
+    columns = {name: first.index(word) for name, words in HEADS.items() for word in reversed(words) if word in first}
     if not {"file", *CORNERS} <= columns.keys():
         raise ConfigError(
             f"{path}:{rows[0][0]} is `{','.join(rows[0][1])}`, neither a box nor the names of columns; write "
             f"{CSV_LINE}."
         )
     return columns, rows[1:]
-
-
-def _first_of(words: Iterable[str], cells: Sequence[str]) -> list[str]:
-    return [word for word in words if word in cells][:1]

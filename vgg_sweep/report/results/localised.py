@@ -96,9 +96,9 @@ class Localised:
 
     runs: list[BoxRun]
     errors: pd.DataFrame
-    """A row for each net or union of nets, what is given, rule of Q, merging and seed; empty without such runs."""
-    labels_by: dict[str, str]
-    """Run id -> whose five guesses its boxes go with."""
+    """A row for each net or union of nets, what is given, rule of Q, merging and seed; empty without such runs.
+    `labels_by` says whose five guesses are taken.
+    """
     kept_in: list[Path]
     """The files that keep the errors."""
 
@@ -125,15 +125,14 @@ def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequ
     ]
     settings = dict(zip((run.id for run in there), labels, strict=True))
     rows: list[dict[str, Any]] = []
-    labels_by: dict[str, str] = {}
     kept_in: list[Path] = []
     for members, rule in _tasks(there, settings):
         found, classifier, path = _kept(sweep, members, rule, classifiers(members[0], scores))
         about = {"sweep": name, "settings": settings[members[0].id], "rule": rule} | _names(members, rule)
+        about["labels_by"] = "" if classifier is None else said(classifier)
         rows += [about | row for row in found]
         kept_in.append(path)
-        labels_by |= {run.id: "" if classifier is None else said(classifier) for run in members}
-    return Localised(runs, _frame(rows), labels_by, kept_in)
+    return Localised(runs, _frame(rows), kept_in)
 
 
 def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -38,7 +38,6 @@ class Boxes:
 
     rows: pd.DataFrame
     merge: str
-    labels_by: Sequence[str]
 
     def find(self, what: str = OF_TRUE_CLASS, control: str = "", **names: Any) -> list[dict[str, Any]]:
         """The rows, one a seed, of a net."""
@@ -62,9 +61,7 @@ def groups(sweeps: Sequence[Sweep]) -> Iterator[tuple[dict[str, str], Boxes]]:
         if sweep.localised.errors.empty:
             continue
         for settings, rows in sweep.localised.errors.groupby("settings", sort=False):
-            ids = dict.fromkeys(id for each in rows["run_id"] for id in each.split(" + "))
-            labels_by = list(dict.fromkeys(sweep.localised.labels_by[id] for id in ids))
-            yield {"sweep": sweep.name, "settings": str(settings)}, Boxes(rows, sweep.merge, labels_by)
+            yield {"sweep": sweep.name, "settings": str(settings)}, Boxes(rows, sweep.merge)
 
 
 def frame_of(table: str, sweeps: Sequence[Sweep], rows_of: Callable[[Boxes], Iterable[dict[str, Any]]]) -> pd.DataFrame:
@@ -102,7 +99,7 @@ def table9(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     papers = [(_table9_net(row), _published(row)) for row in paper.box_scales()]
 
     def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
-        labels_by = {"labels_by": " or ".join(group.labels_by)}
+        labels_by = {"labels_by": " or ".join(filter(None, dict.fromkeys(group.rows["labels_by"])))}
         nets = _nets(group, papers, "single", PAIR, "fusion")
         for names, published in nets:
             yield _row(group, names, MEASURES, is_papers=bool(published), merge=group.merge) | labels_by | published
