@@ -249,12 +249,12 @@ def test_what_is_left_out_is_said(folder: Path) -> None:
             (boxes / "train/dog/2.xml", b"<annotation><object>"),
             (boxes / "val/dog/2.xml", xml(("dog", "left", 1, 9, 9))),
             (boxes / "val/dog/9.xml", xml(("dog", 1, 1, 9, 9))),
-            (boxes / "val/dog/1.xml", xml(("dog", 1.5, -3, 90, 9), size=None)),  # floats, negative: kept as they are
+            (boxes / "val/dog/1.xml", xml(("dog", 1.5, -3, 90, 9), size=None)),  # floats, negative: kept
         ]
     )
     found = opened(folder_config(folder))
-    assert found.train.of(2).tolist() == [[1, 1, 9, 9]] and len(found.train.boxes_B4) == 1
-    assert found.val.of(2).tolist() == [[1.5, -3, 90, 9]] and found.val.sizes_N2[2].tolist() == [0, 0]
+    assert found.train.of(2).tolist() == [[0, 0, 8, 8]] and len(found.train.boxes_B4) == 1  # counted from 1
+    assert found.val.of(2).tolist() == [[0.5, -4, 89, 8]] and found.val.sizes_N2[2].tolist() == [0, 0]
     kinds = {fault.id: (fault.kind, fault.detail) for fault in found.faults}
     assert kinds == {
         "train/cat/1.png": ("box-empty", "x 9 to 3, y 1 to 20"),
