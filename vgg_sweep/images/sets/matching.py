@@ -78,7 +78,7 @@ def matched_boxes(data: Data, images: ImageSet, paths: Sequence[Path], progress:
     kept = [box for split in matched.found.values() for boxes in split.values() for _, box in boxes]
     if not kept:
         raise ConfigError(_why_none(paths, matched, images))
-    begins_at_0 = any(0 <= first < 1 for box in kept for first in box[:2])  # below 0 is a fault, and tells nothing
+    begins_at_0 = any(0 <= first < 1 for box in kept for first in box[:2])  # below 0 is a fault
     counted_from = 1 if is_xml and data.source != "imagenet" and not begins_at_0 else 0
     boxes = {}
     for name, split in (("train", images.train), ("val", images.val)):

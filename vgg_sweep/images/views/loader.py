@@ -110,7 +110,7 @@ class Loader:
         rows = self.ranks.share(range(len(indices)))
         shape = (len(rows), side_px, side_px, 3)
         images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
-        num_positions = self.targets.num_positions(side_px) if self.targets is not None else 0
+        num_positions = len(self.targets.offsets(side_px)) ** 2 if self.targets is not None else 0
         targets_NP4 = torch.from_numpy(np.tile(NO_TARGET, (len(rows), num_positions, 1)))
         seen_N = [
             pool.submit(draw_view, view_HWC, split, draws, int(indices[row]), self.filter, self.targets, targets_P4)

@@ -74,14 +74,14 @@ class Targets:
         """Of the views of batch number `batch` of an epoch."""
         return self.wide if batch % 2 else self.crop
 
-    def num_positions(self, side_px: int) -> int:
-        """Of the map that the net makes of a view."""
-        return ((side_px - self.crop) // POSITION_PX + 1) ** 2
+    def offsets(self, side_px: int) -> range:
+        """Of the crops in a view, across and down."""
+        return range(0, side_px - self.crop + 1, POSITION_PX)
 
     def of(self, index: int, view: Crop) -> NDArray[np.float32]:
         """The targets [P, 4] of a view of image `index`, in the settings' units."""
         boxes_b4 = view.box_in_crop(self.boxes.of(index, int(self.labels_N[index])))
-        offsets = range(0, view.side - self.crop + 1, POSITION_PX)
+        offsets = self.offsets(view.side)
         return np.stack([self._of_crop(shifted(boxes_b4, -left, -top)) for top in offsets for left in offsets])
 
     def _of_crop(self, boxes_b4: Floats) -> NDArray[np.float32]:

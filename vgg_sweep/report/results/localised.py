@@ -107,11 +107,6 @@ def is_localised(run: ReportedRun) -> bool:
     return run.config.get("task") == "localise"
 
 
-def any_boxes(every: Sequence[ReportedRun]) -> bool:
-    """Whether one of some runs has predicted boxes."""
-    return any(BoxRun(run).predictions.are_there for run in every if is_localised(run))
-
-
 def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequence[Score]) -> Localised:
     """The errors of the sweep's localisation runs, merged by each rule.
 
@@ -119,10 +114,8 @@ def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequ
     """
     runs = [BoxRun(run) for run in every if is_localised(run)]
     there = [run for run in runs if run.predictions.are_there]
-    labels = [
-        ", ".join(f"{setting}={value}" for setting, value in each.items())
-        for each in swept([run.settings for run in there])
-    ]
+    differing = swept([run.settings for run in there])
+    labels = [", ".join(f"{setting}={value}" for setting, value in each.items()) for each in differing]
     settings = dict(zip((run.id for run in there), labels, strict=True))
     rows: list[dict[str, Any]] = []
     kept_in: list[Path] = []

@@ -18,7 +18,7 @@ from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, mean_class_recall, wilson
 from vgg_sweep.report.results.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
 from vgg_sweep.report.results.fusion import fused_scores
-from vgg_sweep.report.results.localised import Localised, any_boxes, is_localised, localised
+from vgg_sweep.report.results.localised import BoxRun, Localised, is_localised, localised
 
 _COSTS = ("params", "train_seconds", "step_seconds", "peak_memory_bytes", "device_name", "precision")
 
@@ -84,7 +84,8 @@ def _read_sweep(
     source: Source, every: list[ReportedRun], fuse: Sequence[str], merge: str, others: Sequence[ReportedRun]
 ) -> Sweep:
     runs = [run for run in every if not is_localised(run)]
-    if any(run.is_scored for run in runs) or not any_boxes(every):
+    has_boxes = any(BoxRun(run).predictions.are_there for run in every if is_localised(run))
+    if any(run.is_scored for run in runs) or not has_boxes:
         scores = [score for run in scored_runs(runs, source.name) for score in run_scores(run)]
         scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])), others)
         results = results_frame(source.name, scores)
