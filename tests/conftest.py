@@ -1,5 +1,6 @@
 """What tests of several modules use."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from vgg_sweep import cli
+
+os.fsync = lambda fd: None  # the tests end processes, not machines, and what was written outlives its process
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.sweep.test_work import start_worker, wait_until_it_trains
+from tests.forked import start_worker
+from tests.sweep.test_work import wait_until_it_trains
 from tests.tiny import RECIPE, tiny_run
 from tests.train.test_train import equal
 from vgg_sweep.plan.folders import prepare
@@ -61,19 +62,20 @@ def test_killed_at_random_moments(tmp_path: Path, devices: int, num_kills: int) 
     seed = time.time_ns()
     print(f"seed {seed}")
     rng, steps, num_while_saving = random.Random(seed), [0], 0
+    prepare(pieces)
     for _ in range(num_kills):
-        worker = start_worker(pieces)
+        worker = start_worker(pieces.folder.path)
         if devices == 1:
             wait_until_it_trains(pieces, worker)
         else:
             while pieces.folder.status().get("state") != "running" or pieces.folder.status().get("stage") != "train":
                 time.sleep(0.02)
-                assert worker.poll() is None
+                assert worker.is_alive()
         time.sleep(rng.uniform(0, 1))
         os.kill(int(pieces.folder.status()["pid"]), signal.SIGKILL)  # the process that writes
-        worker.communicate(timeout=60)
+        worker.join(60)
         # With two processes torchrun stops the other one: it may end as failed or, if it hears in time, as interrupted.
-        assert worker.returncode in ((-9,) if devices == 1 else (1, 130))
+        assert worker.exitcode in ((-9,) if devices == 1 else (1, 130))
         unfinished = list(pieces.folder.checkpoints.glob(".*"))
         assert len(unfinished) <= 1
         num_while_saving += len(unfinished)

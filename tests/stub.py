@@ -16,10 +16,8 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig
 
-from vgg_sweep.cli import compose, sweeper
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Protocol
 from vgg_sweep.errors import RunError
@@ -126,6 +124,8 @@ def finish(folder: RunFolder, config: Config) -> None:
 
 def _scored(folder: RunFolder, each: Pass) -> dict[str, object]:
     """Posteriors of one image and class, and their entry in the manifest."""
+    import numpy as np  # not for runs without passes: a worker begins twice as quickly
+
     file = folder.posteriors / f"{each.name}.npy"
     np.save(file, np.ones((1, 1), np.float32))
     return asdict(each) | {"file": file.name, "N": 1, "K": 1}
@@ -151,6 +151,8 @@ def drive(sweep: Path, retries: int, gpus: str) -> int:
 
 def multirun(overrides: Sequence[str]) -> int:
     """`vgg-sweep multirun`, with runs that obey orders.json instead of training."""
+    from vgg_sweep.cli import compose, sweeper
+
     sweeper.Processes = partial(Processes, command=WORKER)  # type: ignore[assignment,misc]
     try:
         compose.multirun(_no_job, list(overrides), compose.Flags())

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -51,6 +52,43 @@ def _python(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
     return done.stdout
 
 
+LISTENER = """
+import contextlib, io, json, sys
+from vgg_sweep.cli import main
+for line in sys.stdin:
+    sys.argv, said, code = ["vgg-sweep", *json.loads(line)], io.StringIO(), None
+    with contextlib.redirect_stdout(said):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code or 0, said.getvalue()]), flush=True)
+"""
+"""A process that works off command lines, a JSON list each, and answers with exit code and output: with the wheel's
+modules, which take seconds, imported once.
+"""
+
+
+@pytest.fixture
+def call(installed: Path, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """`call("train", "model=A")` runs that command line of the wheel in an empty folder. Returns what it says."""
+    environment = os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    with open(tmp_path / "errors", "w") as errors, subprocess.Popen(
+        [sys.executable, "-c", LISTENER], cwd=tmp_path, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+    ) as listener:  # fmt: skip
+        assert listener.stdin is not None and listener.stdout is not None
+        stdin, stdout = listener.stdin, listener.stdout
+
+        def run(*words: str) -> str:
+            print(json.dumps(words), file=stdin, flush=True)
+            exit_code, said = json.loads(stdout.readline() or '[null, "the process has ended"]')
+            assert exit_code == 0, said + (tmp_path / "errors").read_text()
+            return str(said)
+
+        yield run
+
+
 def in_the_tree() -> dict[str, bytes]:
     """The files of the package, by their names in the wheel: those that git tracks, if this is a checkout of git."""
     listed = subprocess.run(["git", "ls-files", "-z", "vgg_sweep", "conf"], cwd=ROOT, capture_output=True, text=True)
@@ -83,10 +121,7 @@ def test_the_wheel_composes_from_its_own_conf(installed: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_command_of_the_wheel_works_in_another_folder(installed: Path, tmp_path: Path) -> None:
-    def call(*words: str) -> str:
-        return _python("-m", "vgg_sweep", *words, cwd=tmp_path, PYTHONPATH=str(installed), OMP_NUM_THREADS="1")
-
+def test_every_command_of_the_wheel_works_in_another_folder(call: Callable[..., str], tmp_path: Path) -> None:
     commands = set(re.findall(r"^  ([a-z]+)  ", call("--help"), re.MULTILINE))
     called = set()
 

@@ -54,8 +54,8 @@ def test_a_run_from_images_to_tables(tmp_path: Path, device: torch.device) -> No
 
 @pytest.mark.parametrize("precision", ["fp32"] if DEVICE == "cpu" else ["fp32", "bf16", "fp16"])
 def test_killed_and_resumed_is_bitwise_never_killed(tmp_path: Path, device: torch.device, precision: str) -> None:
-    words = [*WORDS, f"device={device}", f"precision={precision}", "deterministic=true", "recipe.epochs=100"]
-    words += ["recipe.lr=0.002", "recipe.validate_epochs=100"]
+    words = [*WORDS, f"device={device}", f"precision={precision}", "deterministic=true", "recipe.epochs=50"]
+    words += ["recipe.lr=0.002", "recipe.validate_epochs=50"]
     call(tmp_path, "train", *words, "out=whole")
     words += ["out=killed", "checkpoint_every_steps=5"]
     process = start(tmp_path, "train", *words)

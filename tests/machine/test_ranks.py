@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import Outcome
 from tests.paths import ROOT
 from tests.tiny import RECIPE, tiny_config, tiny_run
 from vgg_sweep.errors import ConfigError, RunError
@@ -84,7 +86,7 @@ def torchrun(*words: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_torchrun_works_off_a_chain_of_runs_in_one_process_group(tmp_path: Path) -> None:
+def test_torchrun_works_off_a_chain_of_runs_in_one_process_group(call: Callable[..., Outcome], tmp_path: Path) -> None:
     settings = {"recipe.epochs": 1, "recipe.batch_size": 8, "width": 0.03125, "crop": 32, "device": "cpu", "threads": 1}
     settings |= {"precision": "fp32", "layout": "channels-last"}
     settings |= {f"data.fractals.{name}": value for name, value in
@@ -93,8 +95,7 @@ def test_torchrun_works_off_a_chain_of_runs_in_one_process_group(tmp_path: Path)
     both = torchrun(*words, cwd=tmp_path)
     out, err = both.communicate(timeout=120)
     assert both.returncode == 0, out + err
-    subprocess.run([sys.executable, "-m", *words, "out=alone"], cwd=tmp_path, check=True, capture_output=True,
-                   env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert call(*words[1:], "out=alone").exit_code == 0
     folders = sorted(path.name for path in (tmp_path / "alone").iterdir())
     assert [name.split("-")[0] for name in folders] == ["A", "B"]
     for name in folders:
@@ -117,7 +118,7 @@ def start_ranks(run: Run) -> subprocess.Popen[str]:
 
 
 def test_all_stop_at_one_step_and_go_on_to_the_same_weights(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=25.0, lr=0.005)
+    recipe = replace(RECIPE, epochs=15.0, lr=0.005, validate_epochs=15.0)
     alone = worked(tiny_run(tmp_path / "one", recipe=recipe, devices=2))
     run = tiny_run(tmp_path / "two", recipe=recipe, devices=2)
     worker = start_ranks(run)

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import multiprocessing
 import shutil
 import time
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.forked import FORKED
 from tests.tiny import tiny_config, tiny_run
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import RunError
@@ -287,9 +287,7 @@ def score_image_by_image(tmp_path: Path) -> None:
 
 def test_killed_at_ten_random_moments_and_repeated_gives_the_same_bytes(tmp_path: Path) -> None:
     """SIGKILL to a process of its own; one that comes to its end first starts anew."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([__name__])
-    attempt = functools.partial(processes.Process, target=score_image_by_image)
+    attempt = functools.partial(FORKED.Process, target=score_image_by_image)
     for name in ("first", "whole"):  # the first one waits for the imports
         unkilled = attempt(args=(tmp_path / name,))
         began = time.monotonic()

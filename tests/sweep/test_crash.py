@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,30 +23,29 @@ OPERATIONS = ("open", "replace", "rename", "unlink", "mkdir", "rmdir")
 TIMES = {"images_per_second", "wait_share"}
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing that the process would do afterwards reaches the disk."""
-
-
 @contextmanager
-def killed_before(number: int | None, folder: Path) -> Iterator[list[str]]:
-    """Every file operation in `folder` from the `number`th on raises `Killed`; yields the operations before it."""
+def copied_before_operations(folder: Path, copies: Path) -> Iterator[list[str]]:
+    """Before each file operation in `folder` it is copied to `copies`/0, 1, ..., which is what a SIGKILL would leave
+    there; yields the operations.
+    """
     done: list[str] = []
+    one_at_a_time = threading.RLock()
 
-    def counted(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any, *arguments: Any, **options: Any) -> Any:
             is_write = name != "open" or (arguments and arguments[0] & os.O_CREAT)
             is_ours = folder in Path(os.fsdecode(path)).parents or "dir_fd" in options
-            if is_write and is_ours and (name != "unlink" or "dir_fd" in options or os.path.lexists(path)):
-                if number is not None and len(done) >= number:
-                    raise Killed
-                done.append(f"{name} {path}")
-            return operation(path, *arguments, **options)
+            with one_at_a_time:
+                if is_write and is_ours and (name != "unlink" or "dir_fd" in options or os.path.lexists(path)):
+                    shutil.copytree(folder, copies / str(len(done)))
+                    done.append(f"{name} {path}")
+                return operation(path, *arguments, **options)
 
         return call
 
     with pytest.MonkeyPatch.context() as patch:
         for name in OPERATIONS:
-            patch.setattr(os, name, counted(name, getattr(os, name)))
+            patch.setattr(os, name, watched(name, getattr(os, name)))
         yield done
 
 
@@ -72,17 +72,13 @@ def content(folder: Path) -> dict[str, object]:
 
 def test_a_run_killed_before_any_file_operation_comes_out_the_same(tmp_path: Path) -> None:
     run = tiny_run(tmp_path, recipe=replace(RECIPE, epochs=2.0))
-    folder, number, is_whole = run.folder.path, 0, False
-    finished(run)
-    expected = content(folder)
-    while not is_whole:
-        shutil.rmtree(folder)
-        with killed_before(number, folder) as operations:
-            try:
-                finished(run)
-                is_whole = True
-            except Killed:
-                number += 1
+    folder, copies = run.folder.path, tmp_path / "copies"
+    with copied_before_operations(folder, copies) as operations:
         finished(run)
-        assert content(folder) == expected, f"killed after {operations[-1:]}"
-    assert number > 30
+    expected = content(folder)
+    assert len(operations) > 30
+    for number, operation in enumerate(operations):
+        shutil.rmtree(folder)
+        shutil.copytree(copies / str(number), folder)
+        finished(run)
+        assert content(folder) == expected, f"killed before {operation}"

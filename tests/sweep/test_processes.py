@@ -297,7 +297,7 @@ def test_two_drivers_never_give_one_gpu_to_two_runs(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     sweeps = {tmp_path / "one": one, tmp_path / "other": other}
     for sweep in sweeps:
-        orders = {"seconds": 0.5, "ends": ["done"]}
+        orders = {"seconds": 0.2, "ends": ["done"]}
         make_runs(sweep, {f"{sweep.name}{i}": None for i in range(3)}, {f"{sweep.name}{i}": orders for i in range(3)})
         (sweep / "parents.json").write_text(json.dumps({f"{sweep.name}{i}": None for i in range(3)}))
     drivers = [drive(sweep, gpus=gpus) for sweep, gpus in sweeps.items()]

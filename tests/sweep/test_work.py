@@ -2,16 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.forked import start_worker
 from tests.tiny import RECIPE, tiny_config, tiny_run
 from tests.train.test_train import equal
 from vgg_sweep.errors import RunError
@@ -23,17 +23,7 @@ from vgg_sweep.sweep.work import work
 from vgg_sweep.train.checkpoints import checkpoint_files
 
 
-def start_worker(run: Run) -> subprocess.Popen[str]:
-    prepare(run)
-    return subprocess.Popen(
-        [sys.executable, "-m", "vgg_sweep.sweep.work", str(run.folder.path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_until_it_trains(run: Run, worker: subprocess.Popen[str]) -> None:
+def wait_until_it_trains(run: Run, worker: BaseProcess) -> None:
     deadline = time.monotonic() + 60
     while True:
         status = run.folder.status()
@@ -76,21 +66,22 @@ def test_a_finished_run_whose_weights_have_changed_is_not_called_done(tmp_path: 
 
 
 def test_killed_or_asked_to_stop_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=100.0, lr=0.01)
+    recipe = replace(RECIPE, epochs=60.0, lr=0.01, validate_epochs=20.0)
     whole = tiny_run(tmp_path / "whole", recipe=recipe)
     prepare(whole)
     work(whole, live=False)
     pieces = tiny_run(tmp_path / "pieces", recipe=recipe, checkpoint_every_steps=1)  # so most kills come while saving
+    prepare(pieces)
     for number, exit_code in ((signal.SIGKILL, -9), (signal.SIGKILL, -9), (signal.SIGINT, 130)):
-        worker = start_worker(pieces)
+        worker = start_worker(pieces.folder.path)
         wait_until_it_trains(pieces, worker)
-        worker.send_signal(number)
-        worker.communicate(timeout=60)
-        assert worker.returncode == exit_code
+        os.kill(worker.pid, number)
+        worker.join(60)
+        assert worker.exitcode == exit_code
         assert pieces.folder.status()["state"] == "interrupted"
-    worker = start_worker(pieces)
-    _, errors = worker.communicate(timeout=120)
-    assert worker.returncode == 0, errors
+    worker = start_worker(pieces.folder.path)
+    worker.join(120)
+    assert worker.exitcode == 0, pieces.folder.log.read_text()
     assert equal(load_file(whole.folder.weights), load_file(pieces.folder.weights))
     for file in whole.folder.posteriors.glob("*.npy"):
         assert file.read_bytes() == (pieces.folder.posteriors / file.name).read_bytes()
