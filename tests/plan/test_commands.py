@@ -7,7 +7,7 @@ from tests.plan.test_plan import config
 from vgg_sweep.cli import compose
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Data, Recipe
-from vgg_sweep.plan.commands import command, covers, flat, merged, settings_overrides
+from vgg_sweep.plan.commands import command, covers, flat, merged, multirun, settings_overrides
 
 
 def test_flat() -> None:
@@ -27,6 +27,12 @@ def test_commands_that_differ_in_one_place_become_one() -> None:
         "vgg-sweep multirun model=A,C train_scale=256 crop=64",
         "vgg-sweep multirun model=C,D train_scale=384,jitter crop=64",
     ]
+
+
+def test_a_net_is_made_in_each_seed_and_the_default_is_not_named() -> None:
+    of_d = "vgg-sweep multirun model=D train_scale=jitter protocol=multi"
+    assert multirun("D", "jitter", "protocol=multi", seeds=[0, 0]) == of_d
+    assert multirun("D", "jitter", "protocol=multi", seeds=[2, 0, 2, None]) == f"{of_d} seed=0,2"
 
 
 def test_merging_keeps_quotes() -> None:

@@ -202,3 +202,11 @@ def test_localisation_runs_alone_are_reported(tmp_path: Path) -> None:
         assert np.isnan(row["loc_error"]) == (num_classes == 7) and not np.isnan(row["true_class_error"])
         said(folder, formats=["html"], out=folder / "report")
         assert "Table 8. Localisation" in (folder / "report/report.html").read_text()
+
+
+def test_localisation_runs_alone_are_reported_beside_a_sweep_that_classifies(folder: Path, tmp_path: Path) -> None:
+    make_box_run(tmp_path, "256", spec=Spec(num_images=30, passes=("dense@single",)))
+    console = Console(width=100, file=io.StringIO())
+    report([tmp_path, folder], tables=["8", "deviations"], formats=None, out=None, fuse=[], console=console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Settings that differ from the paper's" in text and "Table 8. Localisation" in text
