@@ -136,10 +136,8 @@ def error_by_depth(nets: pd.DataFrame) -> Plot:
         for row in rows_of(found[found[f"{name}_error"].notna()]):
             published = paper.published(row.config, row.train_scale, "single", "dense")[top]
             where = f"{row.where}: " if row.where else ""
-            at = {"panel": f"{where}top-{name[3:]} error", "series": row.train_scale}
-            at |= {"x": f"{row.config}\n{row.weight_layers:.0f}"}
-            about = {"paper": published, "nets": (row.members,), "joins": "-" not in row.config}
-            points.append(at | _error(row, name) | about)
+            at = {"panel": f"{where}top-{name[3:]} error", "x": f"{row.config}\n{row.weight_layers:.0f}"}
+            points.append(_mark(row, name, **at, paper=published, joins="-" not in row.config))
     return Plot(
         "depth",
         "Error against depth",
@@ -157,9 +155,7 @@ def error_by_test_scale(nets: pd.DataFrame) -> Plot:
     found = nets[(nets["fusion"] == "") & (nets["method"] == "dense") & (nets["test_scales"].map(len) == 1)]
     found = found[found.groupby(["where", "members"])["rule"].transform("size") > 1]
     points = [
-        {"panel": f"{row.where}: {row.config}" if row.where else f"net {row.config}", "series": row.train_scale}
-        | {"x": row.test_scales[0], "nets": (row.members,)}
-        | _error(row, "top1")
+        _mark(row, panel=f"{row.where}: {row.config}" if row.where else f"net {row.config}", x=row.test_scales[0])
         for row in rows_of(found)
     ]
     return Plot(
@@ -180,12 +176,12 @@ def fusion_gains(nets: pd.DataFrame) -> Plot:
         members = fused.members.split(" + ")
         names = fused.members if len(members) <= 3 else f"{len(members)} nets, {fused.fusion}"
         kind = f"{fused.method}, {'one Q' if fused.rule == 'single' else 'three Q'}"
-        at = {"panel": fused.where, "x": f"{names}\n{kind}"}
+        x = f"{names}\n{kind}"
         for slug in members:
             row = alone.get((fused.where, slug, fused.rule, fused.method))
             if row is not None and row.n_images == fused.n_images:
-                points.append(at | {"series": "one net", "nets": (slug,)} | _error(row, "top1"))
-        points.append(at | {"series": "fused", "nets": tuple(members)} | _error(fused, "top1"))
+                points.append(_mark(row, x=x, series="one net"))
+        points.append(_mark(fused, x=x, series="fused", nets=tuple(members)))
     return Plot(
         "fusion",
         "What fusion gains",
@@ -210,12 +206,8 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
     )  # fmt: skip
     drawn = []
     for name, title, column, factor, x, caption in training:
-        points = [
-            {"panel": row.where, "series": row.train_scale, "x": getattr(row, column) * factor}
-            | {"text": row.config, "nets": (row.members,)}
-            | _error(row, "top1")
-            for row in rows_of(found[found[column].notna()])
-        ]
+        there = rows_of(found[found[column].notna()])
+        points = [_mark(row, x=getattr(row, column) * factor, text=row.config) for row in there]
         drawn.append(Plot(name, title, caption, x, _points(points), joined=False, x_from_zero=True))
     kinds = {
         ("single", "dense"): "dense, one Q",
@@ -224,7 +216,7 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
         ("multi", BOTH): "both, three Q",
     }
     points = [
-        {"panel": row.where, "series": kind, "x": row.macs * 1e-6, "nets": (row.members,)} | _error(row, "top1")
+        _mark(row, x=row.macs * 1e-6, series=kind)
         for protocol, kind in kinds.items()
         for row in rows_of(nets[(nets["fusion"] == "") & nets["macs"].notna()])
         if (row.rule, row.method) == protocol
@@ -309,9 +301,11 @@ def _single_nets(nets: pd.DataFrame) -> pd.DataFrame:
     return nets[(nets["fusion"] == "") & (nets["rule"] == "single") & (nets["method"] == "dense")]
 
 
-def _error(row: Any, name: str) -> dict[str, Any]:
+def _mark(row: Any, name: str = "top1", **about: Any) -> dict[str, Any]:
+    """The mark of a net's error, its series the train scale unless `about` says another."""
     parts = {"y": "error", "low": "low", "high": "high", "seeds": "seeds"}
-    return {key: getattr(row, f"{name}_{part}") for key, part in parts.items()}
+    error = {key: getattr(row, f"{name}_{part}") for key, part in parts.items()}
+    return {"panel": row.where, "series": row.train_scale, "nets": (row.members,)} | error | about
 
 
 def _points(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

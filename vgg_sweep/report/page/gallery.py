@@ -115,7 +115,7 @@ def _wrong(close: ImageByImage) -> Gallery | None:
         times_wrong_N += misses.unpack()
     wrong_N = np.flatnonzero(best["top1_misses"].unpack())
     hardest = _one_a_class(wrong_N[np.argsort(-times_wrong_N[wrong_N], kind="stable")], run)
-    protocol = _protocol(best)
+    protocol = Protocol(best["method"], best["test_scales"])
     examples = _examples(run, {_name(best): protocol}, hardest, lambda n: f"{times_wrong_N[n]} of {len(nets)} nets err")
     note = (
         f"{len(wrong_N)} of {len(times_wrong_N):,} images are wrong under {_name(best)}. Shown: those that the most "
@@ -141,7 +141,9 @@ def _disagreement(run: ReportedRun, first: pd.Series, second: pd.Series) -> Gall
     only_second, only_first = np.flatnonzero(wrong_N & ~also_wrong_N), np.flatnonzero(also_wrong_N & ~wrong_N)
     chosen = [n for right in (only_second, only_first) for n in _one_a_class(right, run)[: NUM_EXAMPLES // 2]]
     names = _name(first), _name(second)
-    protocols = {name: _protocol(row) for name, row in zip(names, (first, second), strict=True)}
+    protocols = {
+        name: Protocol(row["method"], row["test_scales"]) for name, row in zip(names, (first, second), strict=True)
+    }
     examples = _examples(run, protocols, chosen, lambda n: f"only {names[int(wrong_N[n])]} is right")
     note = (
         f"{len(only_first)} images are right under {names[0]} alone, and {len(only_second)} under {names[1]} alone. "
@@ -158,10 +160,6 @@ def _with_top5(run: ReportedRun) -> str:
 
 def _name(row: pd.Series) -> str:
     return f"{row['method']}, {RULES[row['rule']]}"
-
-
-def _protocol(row: pd.Series) -> Protocol:
-    return Protocol(row["method"], row["test_scales"])
 
 
 def _one_a_class(images: NDArray[np.integer], run: ReportedRun) -> list[int]:

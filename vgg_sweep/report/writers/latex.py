@@ -73,14 +73,11 @@ def to_latex(table: Shown) -> str:
             above = r" \par ".join([*map(escaped, table.above), *commands])
             lines.insert(4, rf"  \parbox{{\linewidth}}{{\footnotesize\raggedright {above}}}\par\smallskip")
         if table.notes and number == len(parts):
-            lines.append(rf"  \par\smallskip\parbox{{\linewidth}}{{\footnotesize {_noted(table.notes)}}}")
+            notes = r" \par ".join(map(escaped, table.notes))
+            lines.append(rf"  \par\smallskip\parbox{{\linewidth}}{{\footnotesize {notes}}}")
         pages.append("\n".join([*lines, r"\end{table}"]))
     needs = f"% needs \\usepackage{{{','.join(PACKAGES)}}} and \\usepackage[T1]{{fontenc}}\n"
     return needs + "\n\\clearpage\n".join(pages) + "\n"
-
-
-def _noted(notes: Sequence[str]) -> str:
-    return r" \par ".join(map(escaped, notes))
 
 
 def _shrunk(tabular: Sequence[str]) -> list[str]:
