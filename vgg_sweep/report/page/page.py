@@ -73,12 +73,6 @@ class ShownClaim:
 
 
 @dataclass(frozen=True)
-class Commands:
-    title: str
-    lines: list[str]
-
-
-@dataclass(frozen=True)
 class Section:
     id: str
     title: str
@@ -88,7 +82,8 @@ class Section:
     figures: list[Drawn] = field(default_factory=list)
     grids: list[Grid] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
-    commands: list[Commands] = field(default_factory=list)
+    commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Title -> command lines."""
 
     @property
     def is_empty(self) -> bool:
@@ -148,7 +143,7 @@ def _sections(said: Contents, net_numbers: NetNumbers) -> list[Section]:
         ]),
         Section("settings", "Settings", grids=_grids(said, {}, "runs")),
         Section("provenance", "Provenance", grids=[facts.provenance(said), facts.runs_grid(said)],
-                commands=[Commands("To make these runs again", facts.commands_of(said))]),
+                commands={"To make these runs again": facts.commands_of(said)}),
     ]  # fmt: skip
 
 
@@ -191,7 +186,7 @@ def _claims(said: Contents) -> Section:
         + (cut if len(groups) > MAX_SWEEPS else ""),
         *table.above,
     ]
-    more = [Commands("To train the other seeds", list(table.more))] if table.more else []
+    more = {"To train the other seeds": table.more} if table.more else {}
     return Section("claims", "Claims", text, claims, f"{table.total}.", commands=more)
 
 
@@ -214,9 +209,7 @@ def _missing(said: Contents) -> Section:
         text.append(
             "A dash is a row that no run has filled yet. These commands fill them; what is done is not done again."
         )
-        return Section(
-            "missing", "What is missing", text, commands=[Commands("To fill the missing rows", said.commands)]
-        )
+        return Section("missing", "What is missing", text, commands={"To fill the missing rows": said.commands})
     return Section("missing", "What is there", text)
 
 
