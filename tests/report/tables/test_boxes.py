@@ -207,6 +207,6 @@ def test_localisation_runs_alone_are_reported(tmp_path: Path) -> None:
 def test_localisation_runs_alone_are_reported_beside_a_sweep_that_classifies(folder: Path, tmp_path: Path) -> None:
     make_box_run(tmp_path, "256", spec=Spec(num_images=30, passes=("dense@single",)))
     console = Console(width=100, file=io.StringIO())
-    report([tmp_path, folder], tables=["8", "deviations"], formats=None, out=None, fuse=[], console=console)
+    report([tmp_path, folder], tables=None, formats=None, out=None, fuse=[], console=console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "Settings that differ from the paper's" in text and "Table 8. Localisation" in text

@@ -58,8 +58,10 @@ def depth_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
         nets: dict[Net, dict[int, Trained]] = {}
         for each in trained(sweep.runs):
             nets.setdefault((each.treatment, each.net), {})[each.seed] = each
+        if not nets:
+            continue
         misses = _misses(sweep.results)
-        found = [(claim, _weighed(claim, nets, misses)) for claim in (CLAIMS if nets else ())]
+        found = [(claim, _weighed(claim, nets, misses)) for claim in CLAIMS]
         for claim, values in judged(found):
             rows.append({"sweep": sweep.name, "claim": claim.sentence, "of": claim.protocols} | values)
     return as_frame("depth-claims", rows)
