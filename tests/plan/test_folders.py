@@ -9,6 +9,7 @@ from tests.plan.test_plan import config
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.folders import prepare, read_run, run_in_folder
 from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.protocols.seals import unsealed_yaml
 
 
 def made(sweep: Path, *, trained: bool = True, **settings: object) -> Run:
@@ -42,7 +43,8 @@ def test_config_yaml_is_what_was_last_asked_before_there_are_weights(tmp_path: P
 def test_a_run_whose_id_was_made_without_its_arithmetic_is_known(tmp_path: Path) -> None:
     run = made(tmp_path, trained=False)
     prepare(run)
-    run.folder.config.write_text(run.folder.config.read_text().replace("precision: auto", "precision: fp32"))
+    text = unsealed_yaml(run.folder.config.read_text())
+    run.folder.config.write_text(text.replace("precision: auto", "precision: fp32"))
     there = read_run(run.folder)
     assert (there.id, there.config.precision) == (run.id, "fp32")
     prepare(run)

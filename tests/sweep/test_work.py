@@ -17,6 +17,7 @@ from tests.train.test_train import equal
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan.folders import prepare, read_run, run_in_folder
 from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.protocols.seals import unsealed_yaml
 from vgg_sweep.runs.folder import RunLocked
 from vgg_sweep.runs.progress import STOP_SIGNALS, Interrupted
 from vgg_sweep.sweep.work import work
@@ -151,23 +152,23 @@ def test_a_run_made_before_arithmetic_entered_ids_is_known(tmp_path: Path) -> No
     """Its config.yaml names a precision that its id knows nothing of."""
     run = tiny_run(tmp_path, precision="auto")
     folder = prepare(run)
-    text = folder.config.read_text()
+    text = unsealed_yaml(folder.config.read_text())
     assert text.count("precision: auto") == 1 and text.count("deterministic: false") == 1
     old = text.replace("precision: auto", "precision: fp32").replace("deterministic: false", "deterministic: true")
     folder.config.write_text(old)
     found = read_run(folder)
     assert (found.id, found.config.precision, found.config.deterministic) == (run.id, "fp32", True)
-    assert prepare(run).config.read_text() == old
+    assert unsealed_yaml(prepare(run).config.read_text()) == old
     folder.config.write_text(text.replace("crop: 32", "crop: 64"))
     assert read_run(folder).id != run.id
 
 
 def test_a_run_in_a_folder_is_scored_as_asked_and_keeps_its_configuration(tmp_path: Path) -> None:
     run = tiny_run(tmp_path, precision="auto")
-    text = prepare(run).config.read_text()
+    text = unsealed_yaml(prepare(run).config.read_text())
     asked = run_in_folder(replace(run.config, run=str(run.folder.path), precision="bf16", threads=2))
     assert (asked.id, asked.config.precision, asked.config.threads) == (run.id, "bf16", 2)
-    assert prepare(asked).config.read_text() == text.replace("threads: 1", "threads: 2")
+    assert unsealed_yaml(prepare(asked).config.read_text()) == text.replace("threads: 1", "threads: 2")
     named = tiny_run(tmp_path, precision="bf16")
     prepare(named)
     again = run_in_folder(replace(run.config, run=str(named.folder.path)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vgg_sweep.train.curves import COLUMNS, Window, append_row, forget_rows_after
+from vgg_sweep.train.curves import COLUMNS, Window, append_row, begin_rows
 
 
 def test_running_means_begin_with_the_first_step_and_forget_slowly() -> None:
@@ -38,7 +38,7 @@ def test_rows_after_a_step_and_cut_rows_are_dropped(tmp_path: Path) -> None:
         append_row(path, row(step))
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, "1", "2,0.5"]))
-    forget_rows_after(path, 6)
+    begin_rows(path, 6, "")
     append_row(path, row(7))
     with open(path) as file:
         rows = list(csv.DictReader(file))
@@ -49,7 +49,7 @@ def test_rows_after_a_step_and_cut_rows_are_dropped(tmp_path: Path) -> None:
 
 
 def test_without_rows_there_is_nothing_to_forget(tmp_path: Path) -> None:
-    forget_rows_after(tmp_path / "metrics.csv", 3)
+    begin_rows(tmp_path / "metrics.csv", 3, "")
     assert not (tmp_path / "metrics.csv").exists()
 
 
@@ -60,6 +60,6 @@ def test_damaged_rows_are_dropped(tmp_path: Path) -> None:
     lines = path.read_bytes().splitlines()
     lines[2] = lines[2].replace(b".", b"\xff")
     path.write_bytes(b"\n".join(lines))
-    forget_rows_after(path, 3)
+    begin_rows(path, 3, "")
     with open(path) as file:
         assert [each["step"] for each in csv.DictReader(file)] == ["1", "3"]

@@ -14,7 +14,7 @@ from vgg_sweep.exchange.exporting import Exported, To, exported
 from vgg_sweep.images.sets.wnids import shown
 from vgg_sweep.nets.describe import trained_word
 from vgg_sweep.plan import commands
-from vgg_sweep.plan.configs import read_config
+from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.predict.trained import TrainedNet, load
@@ -61,7 +61,7 @@ def export(folder: RunFolder, to: To, out: Path | None = None, *, force: bool = 
 def model_card(folder: RunFolder, file: Exported) -> str:
     """The card in Markdown. Raises `RunError` if the run's configuration or posteriors cannot be read."""
     run, loaded = read_run(folder), load(folder.path)
-    reported = ReportedRun(folder, read_config(folder.config.read_text(encoding="utf-8")), str(folder.path.parent))
+    reported = ReportedRun(folder, config_in(folder.config), str(folder.path.parent))
     sections = [
         _head(run, loaded, file),
         _use(loaded, file),
@@ -132,12 +132,7 @@ def _errors(run: ReportedRun) -> list[str]:
         return [*heading, f"Not measured. `{run.posteriors.redo}` measures them."]
     scores = run_scores(run)
     rows = [
-        (
-            score.method,
-            ", ".join(map(str, score.test_scales)),
-            *_error(score.top1),
-            *_error(score.top5),
-        )
+        (score.method, ", ".join(map(str, score.test_scales)), *_error(score.top1), *_error(score.top5))
         for score in scores
     ]
     return [
@@ -189,6 +184,7 @@ def _drops(folder: RunFolder) -> str:
     """How often the rate fell, as far as metrics.csv tells."""
     if not folder.metrics.exists():
         return ""
+    folder.check_metrics()
     with open(folder.metrics, encoding="utf-8", newline="") as file:
         rates = [float(row["lr"]) for row in csv.DictReader(file) if row.get("lr")]
     drops = sum(later < earlier for earlier, later in pairwise(rates))

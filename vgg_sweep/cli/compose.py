@@ -186,7 +186,7 @@ def _sentence(error: Exception) -> str:
             return f"{key} is not a setting; {did_you_mean(key)}"
         case _, ValidationError(full_key=str(key), value=value) if known := schema_fields().get(key.partition("[")[0]):
             return f"{key}={value} is not {_in_words(get_args(known.kind)[0] if '[' in key else known.kind)}."
-    return f"{_first_line(error)}."
+    return f"{str(error).splitlines()[0].rstrip('.')}."
 
 
 _KINDS: dict[Any, str] = {
@@ -204,7 +204,3 @@ _KINDS: dict[Any, str] = {
 
 def _in_words(kind: Any) -> str:
     return " or ".join(map(_in_words, get_args(kind))) if isinstance(kind, UnionType) else _KINDS[kind]
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).splitlines()[0].rstrip(".")

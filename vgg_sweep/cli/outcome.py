@@ -12,7 +12,7 @@ from rich.text import Text
 from vgg_sweep.cli.plans import LONG
 from vgg_sweep.cli.status import value_text
 from vgg_sweep.errors import RunError
-from vgg_sweep.plan.configs import read_config
+from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.plan.swept import few
 from vgg_sweep.protocols.metrics import Misses, wilson
@@ -47,7 +47,7 @@ def _score(run: Run) -> list[Score]:
     if it is not scored.
     """
     folder = run.folder
-    reported = ReportedRun(folder, read_config(folder.config.read_text(encoding="utf-8")), str(folder.path.parent))
+    reported = ReportedRun(folder, config_in(folder.config), str(folder.path.parent))
     scores = run_scores(reported) if reported.is_scored else []
     return [each for each in scores if (each.rule, each.method) == ("single", "dense")][:1] or scores[:1]
 

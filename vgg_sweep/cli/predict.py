@@ -35,10 +35,7 @@ def predict(
     map_Q_px: Annotated[
         int | None,
         typer.Option(
-            "--map-q",
-            min=1,
-            metavar="PX",
-            help="Smallest side for the map; default: the largest Q of multi.",
+            "--map-q", min=1, metavar="PX", help="Smallest side for the map; default: the largest Q of multi."
         ),
     ] = None,
     boxes: Annotated[

@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def train(
-    overrides: Overrides = None,
-    config_dir: ConfigDir = None,
-    cfg: Cfg = None,
-    package: Package = None,
-) -> None:
+def train(overrides: Overrides = None, config_dir: ConfigDir = None, cfg: Cfg = None, package: Package = None) -> None:
     """Train and score one net, after those that it starts from."""
     from vgg_sweep.cli import compose
 

@@ -94,16 +94,14 @@ def report(
         typer.Option(metavar="FILE", dir_okay=False, help="Pack what a reader needs to check the tables into a zip."),
     ] = None,
     errors_only: Annotated[
-        bool,
-        typer.Option("--errors-only", help="With --bundle: pack the misclassified images' ids, not posteriors."),
+        bool, typer.Option("--errors-only", help="With --bundle: pack the misclassified images' ids, not posteriors.")
     ] = False,
     images: Annotated[
         Path | None,
         typer.Option(metavar="FILE", dir_okay=False, help="Write what each net answers to each image: .csv, .parquet."),
     ] = None,
     at: Annotated[
-        str | None,
-        typer.Option(metavar="EPOCH", help="Compare runs, finished or not, at an epoch, or at common."),
+        str | None, typer.Option(metavar="EPOCH", help="Compare runs, finished or not, at an epoch, or at common.")
     ] = None,
     seeds: Annotated[bool, typer.Option("--seeds", help="List the errors seed by seed, too.")] = False,
     by: Annotated[
@@ -136,8 +134,7 @@ def report(
         str, typer.Option(help="How predicted boxes become one, of Table 9: overfeat, nms, mean or best.")
     ] = "overfeat",
     watch: Annotated[
-        bool,
-        typer.Option("--watch", help="Update the report whenever a run progresses, until none is running."),
+        bool, typer.Option("--watch", help="Update the report whenever a run progresses, until none is running.")
     ] = False,
 ) -> None:
     """All runs, best first, and the paper's tables, ours beside the paper's.

@@ -13,6 +13,7 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.protocols.methods import PAPER_CROP_PX, parse_pass
+from vgg_sweep.protocols.seals import unsealed_yaml
 
 _STARTED = time.localtime()
 
@@ -34,13 +35,27 @@ def read_config(file: Path, advice: str, text: str | None = None) -> Config:
     Raises `RunError` with the `advice` if it cannot be read.
     """
     try:
-        raw = OmegaConf.create(file.read_text(encoding="utf-8") if text is None else text)
+        raw = OmegaConf.create(unsealed_yaml(file.read_text(encoding="utf-8")) if text is None else text)
         if not isinstance(raw, DictConfig):
             raise ValueError("it holds no settings")
         return checked(raw)
     except (OSError, ValueError, TypeError, OmegaConfBaseException, YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0].rstrip(".")
-        raise RunError(f"{file} is not a whole configuration ({reason}); {advice}.") from error
+        raise not_whole(file, error, advice) from error
+
+
+def not_whole(file: Path, error: Exception, advice: str = "") -> RunError:
+    """What to say of a config.yaml that cannot be read, or is no run's, for `error`."""
+    match error:
+        case OSError():
+            reason = str(error.strerror)
+        case UnicodeDecodeError():
+            reason = "it is not text"
+        case KeyError() | TypeError():
+            reason = "it has other values than those of a run"
+        case _:
+            reason = str(error).partition("\n")[0].rstrip(".")
+    advice = advice or f"put back a copy of it, or move {file.parent} elsewhere to go on without this run"
+    return RunError(f"{file} is not a whole configuration ({reason}); {advice}.")
 
 
 def valid(config: Config) -> Config:

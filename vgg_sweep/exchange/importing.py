@@ -66,7 +66,8 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
     else:
         config = _as_known(config, path, weights, found, sha256, told)
     classes, class_order = _classes(path, asked.class_order, found.classes, tag)
-    source = "vgg-sweep" if tag is not None else _source(weights, found)
+    foreign = {"caffemodel": "caffe", "Keras h5": "keras"}.get(weights.format, found.scheme.source)
+    source = "vgg-sweep" if tag is not None else foreign
     config = replace(
         config,
         model=found.model,
@@ -198,10 +199,6 @@ def _torchvision_files() -> set[str]:
 
     urls = [each.url for name in list_models(include="vgg*") for each in get_model_weights(name)]
     return {url.rpartition("-")[2].partition(".")[0] for url in urls}
-
-
-def _source(weights: Weights, found: Found) -> str:
-    return {"caffemodel": "caffe", "Keras h5": "keras"}.get(weights.format, found.scheme.source)
 
 
 def _train_scale(config: Config, found: Found) -> TrainScale:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vgg_sweep.config.schema import Config
+from vgg_sweep.protocols.seals import unsealed
 from vgg_sweep.runs.files import write_json
 
 FASTEST = "VGG_SWEEP_FASTEST"
@@ -128,7 +129,7 @@ def choice_file(cache_folder: Path, of: Mapping[str, Any]) -> Path:
 def kept_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) -> Choice | None:
     """The choice kept in `path`; None if there is none, or, which is said, if it is damaged or not for `of`."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = unsealed(path.read_bytes())
         choice = _read(kept)
     except FileNotFoundError:
         return None
@@ -201,7 +202,7 @@ def _all_kept(cache_folder: Path) -> list[tuple[dict[str, Any], Choice]]:
     found = []
     for path in sorted(cache_folder.glob("choices/*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = unsealed(path.read_bytes())
             found.append((kept["of"], _read(kept)))
     return found
 

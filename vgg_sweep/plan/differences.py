@@ -10,7 +10,7 @@ from vgg_sweep.config.roles import Role
 from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import some
 from vgg_sweep.plan.commands import flat, schema_defaults, settings
-from vgg_sweep.plan.configs import read_config
+from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.provenance import changes, made_with
@@ -74,7 +74,7 @@ class _Beside:
             files = sorted(self._listed[sweep][slug], key=lambda file: file.stat().st_mtime)
             newest = files[-min(NEAREST_RUNS, self._left) :] if self._left else []
             self._left -= len(newest)
-            self._read[slug] = [(file.parent.name, read_config(file.read_text(encoding="utf-8"))) for file in newest]
+            self._read[slug] = [(file.parent.name, config_in(file)) for file in newest]
         return self._read[slug]
 
 

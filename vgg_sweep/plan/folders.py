@@ -12,9 +12,10 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.commands import flat
+from vgg_sweep.plan.configs import write_config
 from vgg_sweep.plan.runs import Run, plan, with_passes
 from vgg_sweep.plan.start import unnamed_arithmetic
-from vgg_sweep.runs.files import remove_temporaries, write_text
+from vgg_sweep.runs.files import remove_temporaries
 from vgg_sweep.runs.folder import RunFolder, find_runs, waiting_lock
 from vgg_sweep.runs.naming import find_run, not_a_run
 
@@ -47,9 +48,9 @@ def _prepared(run: Run) -> RunFolder:
             config = kept = _with(config, {name: getattr(there.config, name) for name in _defaults(Role.ARITHMETIC)})
     try:
         remove_temporaries(folder.path, of=[folder.config.name, folder.asked.name])
-        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(kept)))
+        write_config(folder.config, kept)
         if kept != config:
-            write_text(folder.asked, OmegaConf.to_yaml(OmegaConf.structured(config)))
+            write_config(folder.asked, config)
         else:
             folder.asked.unlink(missing_ok=True)
     except OSError as error:

@@ -121,11 +121,7 @@ def _parent_config(config: Config) -> Config | None:
     if config.task == "localise":
         return replace(config, task="classify", boxes=Config.boxes, localise=Localise(), protocol=single)
     if config.train_scale.parent is not None:
-        return replace(
-            config,
-            train_scale=load_option("train_scale", config.train_scale.parent),
-            protocol=single,
-        )
+        return replace(config, train_scale=load_option("train_scale", config.train_scale.parent), protocol=single)
     if config.model.parent is not None:
         return replace(config, model=load_option("model", config.model.parent), protocol=single)
     return None

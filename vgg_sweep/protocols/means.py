@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vgg_sweep.errors import RunError
 from vgg_sweep.protocols.methods import METHODS, averaged
 from vgg_sweep.protocols.scored import Scored
+from vgg_sweep.protocols.seals import unsealed
 
 CHUNK_ELEMENTS = 2**20
 """Posteriors are read this many numbers at a time, so memory does not grow with the number of images."""
@@ -49,7 +50,7 @@ class Posteriors(Scored):
     def remembered(self) -> dict[str, Any]:
         """`errors.json` of the last report; empty if it is missing or damaged."""
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return dict(json.loads((self.folder / "errors.json").read_bytes()))
+            return unsealed((self.folder / "errors.json").read_bytes())
         return {}
 
     @cached_property

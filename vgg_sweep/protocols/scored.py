@@ -1,7 +1,6 @@
 """What the scoring of a run leaves on disk: a manifest of the images, and of a file for each pass."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
+from vgg_sweep.protocols.seals import unsealed
 
 FORMAT = 1
 
@@ -42,7 +42,7 @@ class Scored:
     def manifest(self) -> dict[str, Any]:
         """Raises `RunError` if it is not whole."""
         try:
-            manifest = dict(json.loads(self._manifest_bytes))
+            manifest = unsealed(self._manifest_bytes)
             if manifest["format"] != FORMAT:
                 raise ValueError(f"format {manifest['format']}")
             _ = [manifest[name] for name in ("classes", "images", "labels")]
@@ -51,8 +51,10 @@ class Scored:
                     raise ValueError(f"{name!r} is in another folder")
             return manifest
         except (ValueError, KeyError, TypeError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
             raise RunError(
-                f"{self.folder / 'manifest.json'} is not a whole manifest ({error!r}); {self._anew}"
+                f"{self.folder / 'manifest.json'} is not a whole manifest ({reason}); put back a copy of it, or "
+                f"{self._anew}"
             ) from error
 
     def file_names(self, manifest: Mapping[str, Any]) -> list[str]:

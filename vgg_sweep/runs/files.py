@@ -2,16 +2,16 @@
 
 import codecs
 import hashlib
-import json
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vgg_sweep.errors import RunError
+from vgg_sweep.protocols.seals import sealed, unsealed
 
 NAME_BYTE = 0xDC00
 """As Python decodes names of files, a byte that is not of UTF-8 is a character from here on."""
@@ -85,9 +85,9 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode(errors="surrogateescape"))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a whole JSON file atomically."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a whole JSON file atomically, sealed, so that `read_json` notices what changes in it."""
+    write_text(path, sealed(value))
 
 
 def sha256_of(path: Path) -> str:
@@ -97,10 +97,11 @@ def sha256_of(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; empty if there is no file. Raises `RunError` if it cannot be read."""
+    """The JSON object in `path`; empty if there is no file. Raises `RunError` if it is not what was written."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return unsealed(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove it and run the command again.") from error
+        advice = "put back a copy of it, or remove this file alone and give the command again"
+        raise RunError(f"{path} cannot be read ({error}); {advice}.") from error

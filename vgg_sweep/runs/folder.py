@@ -112,6 +112,30 @@ class RunFolder:
             )
         return there
 
+    def check_files(self) -> None:
+        """Raise `RunError` if its weights, or what is there of its posteriors or boxes, are not what was written."""
+        if self.is_trained:
+            self.weights_fingerprint()
+        for scored in (self.posteriors, self.boxes):
+            for entry in read_json(scored / "manifest.json").get("files", []):
+                file = scored / entry["file"]
+                if file.exists() and sha256_of(file) != entry["sha256"]:
+                    raise RunError(
+                        f"{file} is not the file that was scored: its sha256 is not that in manifest.json; put back a "
+                        "copy, or remove this file alone and give the command again, which makes it anew."
+                    )
+
+    def check_metrics(self) -> None:
+        """Raise `RunError` if metrics.csv is not what the training of a finished run has left."""
+        sha256 = self.record().get("metrics_sha256")
+        if self.is_trained and sha256 is not None and self.metrics.exists() and sha256 != sha256_of(self.metrics):
+            raise self.metrics_damaged("its sha256 is not that in record.json")
+
+    def metrics_damaged(self, reason: object) -> RunError:
+        """What to say of metrics.csv where it cannot be read."""
+        advice = "put back a copy of it, or remove this file alone to go on without the curves of its run"
+        return RunError(f"{self.metrics} is damaged ({reason}); {advice}.")
+
     def status(self) -> dict[str, Any]:
         """The last status written; a `running` whose process is gone is reported as `interrupted`."""
         status = read_json(self.path / "status.json")
@@ -121,15 +145,8 @@ class RunFolder:
 
     def update_status(self, **values: Any) -> None:
         """Merge `values` into status.json, with the time as heartbeat."""
-        now = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "heartbeat": time.time(),
-        }
-        write_json(
-            self.path / "status.json",
-            read_json(self.path / "status.json") | now | values,
-        )
+        now = {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
+        write_json(self.path / "status.json", read_json(self.path / "status.json") | now | values)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed process has left. Call it with the run's lock held."""

@@ -105,7 +105,4 @@ def same_shape(
         per_batch = max(1, forward_px // (one.shape[0] * one.shape[1] * one.shape[2]))
         for first in range(0, len(indices), per_batch):
             group = indices[first : first + per_batch]
-            yield (
-                group,
-                np.concatenate([views(images_HWC[index], method, crop) for index in group]),
-            )
+            yield (group, np.concatenate([views(images_HWC[index], method, crop) for index in group]))

@@ -177,12 +177,7 @@ def _origin(manifest: dict[str, Any], device: Device) -> str:
 
 
 def pass_posteriors(
-    net: VGG,
-    images_HWC: list[np.ndarray],
-    each: Pass,
-    crop: int,
-    preprocessing: Preprocessing,
-    device: Device,
+    net: VGG, images_HWC: list[np.ndarray], each: Pass, crop: int, preprocessing: Preprocessing, device: Device
 ) -> np.ndarray:
     """Posteriors [N, K] of one pass: the mean over an image's views where it has several (Sect. 3.2: of
     posteriors, not of scores).

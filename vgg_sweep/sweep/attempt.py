@@ -60,10 +60,7 @@ def _trained(run: Run, images: ImageSet, boxes: SetBoxes | None, reporter: Repor
     """Train `run` if it is not trained. Returns the preprocessing of its images."""
     config = run.config
     figures = statistics(
-        images,
-        Path(config.cache),
-        max(1, config.workers),
-        lambda done, total: reporter.step("mean", done, total),
+        images, Path(config.cache), max(1, config.workers), lambda done, total: reporter.step("mean", done, total)
     )
     figures = own_statistics(run, figures, write=ranks.is_first)
     if not run.folder.is_trained:

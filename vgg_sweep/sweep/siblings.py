@@ -3,12 +3,15 @@
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
+from vgg_sweep.errors import RunError
+from vgg_sweep.plan.configs import write_config
+from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import temporary_path, write_text
+from vgg_sweep.runs.files import temporary_path
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.naming import OUTPUTS, listed
 from vgg_sweep.sweep.origin import has_same_images
@@ -28,10 +31,12 @@ def finished_elsewhere(runs: Iterable[Run]) -> dict[str, RunFolder]:
         own = run.folder.path.parent.resolve()
         for sweep in sorted({*_folders(run.folder.path.parent.parent), *_folders(OUTPUTS)}):
             there = RunFolder(sweep / run.id)
-            is_finished = sweep.resolve() != own and there.is_trained and there.status().get("state") == "done"
-            if is_finished and has_same_images(run, there):
-                found[run.id] = there
-                break
+            if sweep.resolve() == own or not there.is_trained:
+                continue
+            with suppress(RunError):  # of a damaged run
+                if there.status().get("state") == "done" and has_same_images(run, there):
+                    found[run.id] = there
+                    break
     return found
 
 
@@ -47,14 +52,12 @@ def take_over(run: Run, there: RunFolder) -> None:
 
     Raises `RunLocked` if a process works on that.
     """
-    folder = run.folder
+    folder, config = run.folder, read_run(there).config
     begun = temporary_path(folder.path)
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     with there.locked():
         shutil.copytree(there.path, begun, ignore=shutil.ignore_patterns(*LEFT), copy_function=_copied)
-    config = OmegaConf.load(begun / "config.yaml")
-    config.out = run.config.out
-    write_text(begun / "config.yaml", OmegaConf.to_yaml(config))
+    write_config(begun / "config.yaml", replace(config, out=run.config.out))
     if folder.path.exists():
         shutil.rmtree(folder.path)  # what was begun here is not needed any more
     begun.rename(folder.path)

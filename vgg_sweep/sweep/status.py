@@ -1,14 +1,11 @@
 """What a sweep is doing and did, read from the runs' folders."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from yaml import YAMLError
-
 from vgg_sweep.plan import commands
-from vgg_sweep.plan.configs import read_config
+from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.swept import swept
 from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.runs.logs import last_words
@@ -24,7 +21,7 @@ def read_sweep(sweep: Path) -> list[dict[str, Any]]:
     States: new, running, interrupted, failed, diverged, done, or blocked by a parent that failed.
     """
     folders = find_runs(sweep)
-    settings = swept([_settings(folder) for folder in folders])
+    settings = swept([commands.settings(config_in(folder.config)) for folder in folders])
     rows = {
         folder.id: {"sweep": str(sweep), "run": folder.id, "settings": each, "state": "new", "parent": None}
         | told(folder)
@@ -33,13 +30,6 @@ def read_sweep(sweep: Path) -> list[dict[str, Any]]:
     for row in rows.values():
         row["state"] = _with_blocked(row, rows)
     return list(rows.values())
-
-
-def _settings(folder: RunFolder) -> dict[str, Any]:
-    """Those of the run that are no default; none of a folder whose config.yaml cannot be read."""
-    with suppress(OSError, YAMLError, KeyError, TypeError, ValueError):
-        return commands.settings(read_config(folder.config.read_text(encoding="utf-8")))
-    return {}
 
 
 def told(folder: RunFolder) -> dict[str, Any]:

@@ -78,11 +78,12 @@ def work(run: Run, *, live: bool) -> None:
 
 
 def _begin(reporter: Reporter) -> None:
-    """Clear away what a kill has left. Write down that the run is at work and with what, and if it goes on with other
-    code or versions than before.
+    """Clear away what a kill has left, and look whether the rest is whole. Write down that the run is at work and with
+    what, and if it goes on with other code or versions than before.
     """
     folder = reporter.folder
     folder.remove_leftovers()
+    folder.check_files()
     before, now = folder.status(), made_with()
     begun, queued = before.get("made_with"), before.get("queued_with", now)
     if not folder.is_trained and (changed := changes(begun or queued, now)):
@@ -99,7 +100,6 @@ def _attempt(run: Run, reporter: Reporter) -> None:
     if run.folder.is_trained and not missing(run.folder, run.config):
         for scored in (run.folder.posteriors, run.folder.boxes):
             shutil.rmtree(scored / "parts", ignore_errors=True)  # if killed before they were removed
-        run.folder.weights_fingerprint()
         return
     from vgg_sweep.sweep.attempt import train_and_score  # a plan is made and a sweep driven without its torch
 

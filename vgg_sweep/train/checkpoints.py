@@ -38,6 +38,8 @@ class TrainingState:
     rules: int = RULES
     """Of `RULES`, those that the run began under; it goes on under them."""
     window: Window = field(default_factory=Window)
+    curves: str = ""
+    """metrics.csv up to here."""
 
 
 def checkpoint_files(folder: RunFolder) -> list[Path]:

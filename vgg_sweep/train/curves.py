@@ -64,12 +64,20 @@ def append_row(path: Path, row: Mapping[str, float]) -> None:
         writer.writerow({name: value if name == "step" else f"{value:.5g}" for name, value in row.items()})
 
 
-def forget_rows_after(path: Path, step: int) -> None:
-    """Drop the rows of steps that will be taken again, and any that was cut or is damaged."""
-    if path.exists():
+def read_rows(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def begin_rows(path: Path, step: int, kept: str) -> None:
+    """Leave the rows that a checkpoint has `kept`; of one of an earlier version, which kept none, those up to `step`
+    that are whole.
+    """
+    if kept:
+        write_text(path, kept)
+    elif path.exists():
         rows = [line.split(",") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-        kept = [row for row in rows if _is_whole(row) and int(row[0]) <= step]
-        write_text(path, "".join(",".join(row) + "\n" for row in [list(COLUMNS), *kept]))
+        whole = [row for row in rows if _is_whole(row) and int(row[0]) <= step]
+        write_text(path, "".join(",".join(row) + "\n" for row in [list(COLUMNS), *whole]))
 
 
 def _is_whole(row: Sequence[str]) -> bool:

@@ -21,7 +21,7 @@ from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.train.averaging import averaged
 from vgg_sweep.train.checkpoints import Checkpoints, TrainingState
-from vgg_sweep.train.curves import Window, append_row, forget_rows_after
+from vgg_sweep.train.curves import Window, append_row, begin_rows, read_rows
 from vgg_sweep.train.loggers import Log, open_logger
 from vgg_sweep.train.schedule import Budget, is_over, learning_rate
 from vgg_sweep.train.step import Learner
@@ -60,7 +60,7 @@ class Loop:
         if state.rules == 1:  # patience counted validations
             recipe = replace(recipe, validate_epochs=1.0)
         if is_first:
-            forget_rows_after(self.run.folder.metrics, state.step)
+            begin_rows(self.run.folder.metrics, state.step, state.curves)
         self.learner.net.train()
         with closing(self._batches()) as batches, open_logger(self.run, state.step + 1, is_first) as log:
             while not is_over(recipe, share_done := state.step / self.budget.num_steps, state.val_errors):
@@ -169,6 +169,7 @@ class Loop:
         epoch_ends = state.step % self.budget.steps_per_epoch == 0
         if ranks.is_first and (must_stop or self.checkpoints.is_due(state.step, epoch_ends=epoch_ends)):
             state.lr, state.micro_batch = self.learner.lr, self.learner.micro_batch
+            state.curves = read_rows(self.run.folder.metrics)
             self.checkpoints.save(self.learner, state)
         if must_stop:
             self.checkpoints.wait()

@@ -21,6 +21,7 @@ from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan.runs import Run
+from vgg_sweep.runs.files import sha256_of
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
 from vgg_sweep.train.beginning import begin, fine_tuning_stream
@@ -115,6 +116,7 @@ def train(
             copied=beginning.copied,
             **beginning.record,
             rules=state.rules,
+            metrics_sha256=sha256_of(folder.metrics),
             **_lrn(learner, images, reporter),
             **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
             **provenance(folder.command),

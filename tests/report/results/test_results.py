@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.sweeps import EVERYTHING, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.errors import ConfigError, RunError
@@ -187,13 +188,13 @@ def test_nothing_to_report_says_what_to_run(tmp_path: Path, state: str) -> None:
 def test_a_spoilt_configuration_is_named(tmp_path: Path, text: str) -> None:
     run = make_run(tmp_path, "A", "256")
     (run / "config.yaml").write_text(text)
-    with pytest.raises(RunError, match="config.yaml is no run's configuration"):
+    with pytest.raises(RunError, match="config.yaml is not a whole configuration"):
         read_results(tmp_path)
 
 
 def test_reading_a_configuration_by_parts_is_reading_it_whole(tmp_path: Path) -> None:
     text = (make_run(tmp_path, "D", "jitter") / "config.yaml").read_text()
-    assert read_config(text) == errors_module.yaml.safe_load(text)
+    assert read_config(text) == yaml.safe_load(text)
 
 
 def test_a_sweep_that_may_only_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +224,7 @@ def test_a_configuration_that_is_no_text_is_a_sentence_that_removes_nothing(
     (run / "config.yaml").mkdir() if damage == "folder" else (run / "config.yaml").write_bytes(b"\xff\xfe\0\x81")
     with pytest.raises(RunError) as told:
         read_results(tmp_path)
-    assert f"config.yaml is no run's configuration ({reason}); put back a copy of it" in str(told.value)
+    assert f"config.yaml is not a whole configuration ({reason}); put back a copy of it" in str(told.value)
     assert "remove" not in str(told.value)
 
 

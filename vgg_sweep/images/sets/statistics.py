@@ -60,10 +60,7 @@ class Sums:
 
 
 def statistics(
-    images: ImageSet,
-    cache: Path,
-    workers: int,
-    progress: Callable[[int, int], None] | None = None,
+    images: ImageSet, cache: Path, workers: int, progress: Callable[[int, int], None] | None = None
 ) -> Statistics:
     """Mean and principal components over all pixels of the training images, kept in `cache` under the data's
     fingerprint, what a sample of the files holds, and what changes the pixels that are read.

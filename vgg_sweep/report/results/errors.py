@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
+from vgg_sweep.config.checks import not_whole
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan import commands
-from vgg_sweep.plan.configs import read_config
+from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.words import own_words
 from vgg_sweep.protocols.means import Posteriors, Protocol, chunks, mean, posteriors_at
 from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
 from vgg_sweep.protocols.metrics import Misses, ranks, top_k_misses
+from vgg_sweep.protocols.seals import unsealed
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder, find_nameless, find_runs
 from vgg_sweep.runs.prune import are_pruned
@@ -126,13 +127,11 @@ class ReportedRun:
         file, columns = self.folder.metrics, ("epoch", "error", "val_error")
         if not file.exists():
             return pd.DataFrame(columns=list(columns), dtype=float)
+        self.folder.check_metrics()
         try:
             return pd.read_csv(file).astype(dict.fromkeys(columns, float)).dropna(subset="error")
         except (ValueError, KeyError) as error:  # of text, columns or numbers
-            raise RunError(
-                f"{file} is damaged ({error}); put back a copy of it, or remove this file alone to report without the "
-                "curves of its run."
-            ) from error
+            raise self.folder.metrics_damaged(error) from error
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -195,33 +194,17 @@ def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[Repor
     for folder in find_runs(sweep):
         here = has_posteriors and not are_pruned(folder)
         try:
-            run = ReportedRun(folder, read_config(folder.config.read_text(encoding="utf-8")), name, here)
+            run = ReportedRun(folder, config_in(folder.config), name, here)
             _ = run.slug, run.seed, run.test_scales("multi"), run.overrides  # all that a report needs of it
             runs.append(run)
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{folder.config} is no run's configuration ({_reason(error)}); put back a copy of it, or move "
-                f"{folder.path} out of the sweep to report the others."
-            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise not_whole(folder.config, error) from error
     if not runs and (nameless := find_nameless(sweep)):
         ids = ", ".join(folder.id for folder in nameless)
         raise RunError(f"{sweep} holds no run with a config.yaml, but {ids} without; put back copies of these files.")
     if not runs:
         raise ConfigError(f"{sweep} holds no run; run `vgg-sweep multirun` first, or name another folder.")
     return runs
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case UnicodeDecodeError():
-            return "it is not text"
-        case OSError():
-            return str(error.strerror)
-        case KeyError():
-            return f"it has no {error.args[0]}"
-        case yaml.YAMLError():
-            return "it is not YAML"
-    return "it has other values than those of a run"
 
 
 def scored_runs(every: Sequence[ReportedRun], sweep: str) -> list[ReportedRun]:
@@ -297,7 +280,7 @@ def kept(
     path = folder / f"{fingerprint[:16]}.json"
     rows = None
     with contextlib.suppress(OSError, ValueError, TypeError):
-        rows = _cached(dict(json.loads(path.read_bytes())), fingerprint)
+        rows = _cached(unsealed(path.read_bytes()), fingerprint)
     if rows is None and computed is not None:
         rows = computed()
         write_cached(path, fingerprint, rows)

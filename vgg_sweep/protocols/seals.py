@@ -1,0 +1,44 @@
+"""The SHA-256 that a JSON or YAML file holds of the rest of what is in it, by which damage is noticed."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+SEAL = "sha256"
+_SEAL_LINE = re.compile(r"# sha256: [0-9a-f]{64}")
+
+
+def sealed(values: Mapping[str, Any]) -> str:
+    """A JSON object of `values`, and under `SEAL` of the hash of these."""
+    return json.dumps({**values, SEAL: _sha256(json.dumps(values))}, indent=1) + "\n"
+
+
+def unsealed(text: str | bytes) -> dict[str, Any]:
+    """The values in a JSON object, also in one that has no seal. Raises `ValueError` if they are not what was sealed,
+    `TypeError` if it is no object.
+    """
+    values = dict(json.loads(text))
+    seal = values.pop(SEAL, None)
+    if seal is not None and seal != _sha256(json.dumps(values)):
+        raise ValueError("it is not what was written, as its sha256 tells")
+    return values
+
+
+def sealed_yaml(text: str) -> str:
+    """`text` and, as a last line, its hash in a comment."""
+    return f"{text}# sha256: {_sha256(text)}\n"
+
+
+def unsealed_yaml(text: str) -> str:
+    """`text` without its seal, if it has one. Raises `ValueError` if it is not what was sealed."""
+    if (seal := _SEAL_LINE.search(text)) is None:
+        return text
+    if text != sealed_yaml(text[: seal.start()]):
+        raise ValueError("its last line is the sha256 of another text; remove that line if the change was meant")
+    return text[: seal.start()]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
