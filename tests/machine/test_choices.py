@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from vgg_sweep.machine.choices import Choice, Way, fastest_way, foretold
 from vgg_sweep.nets import fastest
 from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.nets.fastest import fastest_choice, net_pieces
+from vgg_sweep.protocols.seals import sealed, unsealed
 
 CPU = torch.device("cpu")
 
@@ -104,13 +106,17 @@ def test_scores_are_fp32_unless_another_precision_is_asked_for(tmp_path: Path, m
     assert fastest_choice(left_open, 3, lambda text: None, training=True).way.precision == "bf16"
 
 
+def of_another_machine(kept: dict[str, Any]) -> dict[str, Any]:
+    return kept | {"of": kept["of"] | {"device": "not " + kept["of"]["device"]}}
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (lambda text: text[: len(text) // 2], "is damaged (JSONDecodeError): what is fastest here is measured again"),
         (lambda text: text.replace('"fp32"', '"fp8"'), "is damaged (ValueError)"),
         (lambda text: "[]", "is damaged (TypeError)"),
-        (lambda text: text.replace('"device": "', '"device": "not '), "was measured elsewhere, on not "),
+        (lambda text: sealed(of_another_machine(unsealed(text))), "was measured elsewhere, on not "),
     ],
 )
 def test_a_damaged_choice_or_that_of_another_machine_is_made_anew(

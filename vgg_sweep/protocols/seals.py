@@ -19,7 +19,9 @@ def unsealed(text: str | bytes) -> dict[str, Any]:
     """The values in a JSON object, also in one that has no seal. Raises `ValueError` if they are not what was sealed,
     `TypeError` if it is no object.
     """
-    values = dict(json.loads(text))
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise TypeError("it is no object")
     seal = values.pop(SEAL, None)
     if seal is not None and seal != _sha256(json.dumps(values)):
         raise ValueError("it is not what was written, as its sha256 tells")
