@@ -112,3 +112,10 @@ def test_a_preprocessing_of_the_users_own_is_in_the_command(tmp_path: Path) -> N
     text = export(folder, "safetensors", tmp_path).card.read_text()
     command = "vgg-sweep import vgg16.pth 'preprocessing.mean=[1.0,2.0,3.0]' 'preprocessing.std=[4.0,5.0,6.0]'"
     assert command in text
+
+
+def test_a_net_whose_record_was_damaged_and_removed_has_a_card(tmp_path: Path) -> None:
+    folder = random_run(tmp_path)
+    (folder.path / "record.json").unlink()
+    text = export(folder, "safetensors", tmp_path).card.read_text()
+    assert "| seed | 0 |" in text and "| length |" not in text

@@ -170,13 +170,16 @@ def _training(run: Run, reported: ReportedRun) -> list[str]:
     rows = [
         ("S, px", str(smallest) if smallest == largest else f"[{smallest};{largest}]"),
         ("started from", " -> ".join(f"`{id}`" for id in parents) or f"random weights ({recipe.init})"),
-        ("layers copied", ", ".join(record["copied"]) or "none"),
-        ("length", f"{record['steps']} steps of {recipe.batch_size} images, at most {run.epochs:g} epochs"),
         ("rate", f"{run.lr:g}, {recipe.schedule}{_drops(run.folder)}"),
         ("momentum, weight decay, dropout", f"{recipe.momentum:g}, {recipe.weight_decay:g}, {recipe.dropout:g}"),
         ("seed", str(config.seed)),
-        ("where", f"{record['device_name']}, {record['precision']}, {record['train_seconds'] / 60:.1f} min"),
     ]
+    if record:  # which may have been damaged, and be gone
+        rows += [
+            ("layers copied", ", ".join(record["copied"]) or "none"),
+            ("length", f"{record['steps']} steps of {recipe.batch_size} images, at most {run.epochs:g} epochs"),
+            ("where", f"{record['device_name']}, {record['precision']}, {record['train_seconds'] / 60:.1f} min"),
+        ]
     return ["## Training", "", *_table(("", ""), *rows)]
 
 
@@ -215,7 +218,8 @@ def _classes(loaded: TrainedNet) -> list[str]:
 def _made_with(run: Run, reported: ReportedRun, file: Exported, folder: RunFolder) -> list[str]:
     config = run.config
     if config.imported.sha256 is not None:
-        origin: tuple[str, ...] = ("import", reported.record["imported"]["file"], *_preprocessing(config))
+        source = reported.record.get("imported", {}).get("file", "FILE")
+        origin: tuple[str, ...] = ("import", source, *_preprocessing(config))
     else:
         own = (f"model={config.model.name}", f"train_scale={config.train_scale.name}", f"seed={config.seed}")
         origin = ("train", *own, *reported.overrides)
