@@ -12,8 +12,6 @@ from vgg_sweep.cli.naming import run_folder
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
-    from vgg_sweep.config.transfer import Transfer
-    from vgg_sweep.images.sets.probed import ProbedSet
     from vgg_sweep.runs.folder import RunFolder
     from vgg_sweep.transfer.records import Probed
 
@@ -55,10 +53,14 @@ class _Net:
 
 def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides: list[str]) -> None:
     """Compute what features are missing, probe them, and show the tables."""
+    from rich.console import Console
+
     from vgg_sweep.errors import ConfigError
-    from vgg_sweep.features.wanted import probed_features
     from vgg_sweep.machine.launch import num_processes
+    from vgg_sweep.report.report import show_probes
+    from vgg_sweep.transfer.records import Probed
     from vgg_sweep.transfer.splits import Labelled, probe_splits, resolved
+    from vgg_sweep.transfer.ways import ways
 
     if num_processes() > 1:
         raise ConfigError("transfer probes in one process; compute the features first: torchrun -m vgg_sweep features.")
@@ -67,23 +69,25 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
     found = {name: run_folder(name) for name in dict.fromkeys(name for group in groups for name in group)}
     nets = [_net([found[name] for name in group]) for group in groups]
     probed_set = open_set(config)
-    probe_splits(_labelled(probed_set), asked)  # what can be refused is, before anything is computed
-    folders = {run.path: run for net in nets for run in net.runs}
-    crops = {run.path: net.crop for net in nets for run in net.runs}
-    made = {
-        path: compute_features(run, config, probed_set, probed_features(asked, crops[path], probed_set.regions))
-        for path, run in folders.items()
-    }
+    known = (list(probed_set.images.ids), probed_set.labels, probed_set.is_test_N, probed_set.classes)
+    probe_splits(Labelled(*known, metric=probed_set.metric), asked)  # what can be refused is, before all computing
+    made = {}
+    for run, crop in {run: net.crop for net in nets for run in net.runs}.items():
+        wanted = [feature for how in ways(asked, crop, probed_set.regions) for feature in how.features]
+        made[run.path] = compute_features(run, config, probed_set, list(dict.fromkeys(wanted)))
     manifests = {path: each.manifest() for path, each in made.items()}
     images = Labelled.of(next(iter(manifests.values())))
     splits = probe_splits(images, asked)
     records: list[Probed] = []
     for net in nets:
         paths = [run.path for run in net.runs]
-        parts = ([made[path] for path in paths], [manifests[path] for path in paths])
-        records += _ways(net, *parts, config, asked, probed_set.regions)
+        parts = [made[path] for path in paths], [manifests[path] for path in paths]
+        hows = ways(asked, net.crop, probed_set.regions, of_stack=len(paths) > 1)
+        probes = [*((how, None) for how in hows), *((hows[0], shots) for shots in sorted(set(asked.shots)))]
+        about = (net.runs, parts[0], config.data.name, config.data.source)
+        records += [Probed(*about, how, asked, shots, parts[1]) for how, shots in probes]
     _run(records, images, splits, overrides)
-    _show([run for net in nets for run in net.runs])
+    show_probes([run for net in nets for run in net.runs], Console())
 
 
 def _net(runs: "list[RunFolder]") -> _Net:
@@ -96,29 +100,6 @@ def _net(runs: "list[RunFolder]") -> _Net:
         ids = " + ".join(run.id for run in runs)
         raise ConfigError(f"--stack '{ids}': the nets have crops of {sorted(crops)} px; stack nets of one crop.")
     return _Net(runs, crops.pop())
-
-
-def _labelled(probed: "ProbedSet") -> Any:
-    from vgg_sweep.transfer.splits import Labelled
-
-    return Labelled(list(probed.images.ids), probed.labels, probed.is_test_N, probed.classes, metric=probed.metric)
-
-
-def _ways(net: _Net, folders: Any, manifests: Any, config: "Config", asked: "Transfer", regions: Any) -> "list[Probed]":
-    """The records of a net: as asked, few-shot, other aggregations, controls."""
-    from vgg_sweep.transfer.records import Probed
-    from vgg_sweep.transfer.ways import aggregated, as_asked, controls
-
-    def record(how: Any, shots: int | None = None) -> Probed:
-        return Probed(net.runs, folders, config.data.name, config.data.source, how, asked, shots, manifests)
-
-    found = [record(how) for how in as_asked(asked, net.crop, regions)]
-    found += [record(found[0].how, shots) for shots in sorted(set(asked.shots))]
-    if asked.aggregations:
-        found += [record(how) for how in aggregated(asked, net.crop)]
-    if asked.controls and len(net.runs) == 1:
-        found += [record(how) for how in controls(asked, net.crop)]
-    return list({each.file: each for each in found}.values())
 
 
 def _run(records: "list[Probed]", images: Any, splits: Any, overrides: list[str]) -> None:
@@ -142,11 +123,3 @@ def _run(records: "list[Probed]", images: Any, splits: Any, overrides: list[str]
             place.remove_leftovers()
             with reporter.running():
                 probe(each, images, splits, on_step, overrides)
-
-
-def _show(runs: "list[RunFolder]") -> None:
-    from rich.console import Console
-
-    from vgg_sweep.report.report import show_probes
-
-    show_probes(runs, Console())

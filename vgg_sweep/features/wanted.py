@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vgg_sweep.config.transfer import IMAGE, Transfer
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.features.store import COLOUR, OWN, RANDOM, Feature
+from vgg_sweep.features.store import Feature
 from vgg_sweep.protocols.methods import METHODS, scaled_px
 from vgg_sweep.protocols.passes import Pass
 
@@ -52,26 +52,3 @@ def wanted_features(asked: Transfer, crop: int, regions: Sequence[str] = (IMAGE,
 def one_scale(asked: Transfer, crop: int) -> tuple[int, ...]:
     """The smallest of the scales, of which the ways to look at one Q are compared."""
     return (min(scales_px(asked.scales, crop)),)
-
-
-def control_features(asked: Transfer, crop: int) -> list[Feature]:
-    """Dense at one Q: those of the net, of the same net with random weights, and the mean colour."""
-    dense = views("dense", one_scale(asked, crop))
-    both = [Feature(layer, view, weights) for layer in asked.layers for weights in (OWN, RANDOM) for view in dense]
-    return [*both, Feature(COLOUR, dense[0])]
-
-
-def aggregation_features(asked: Transfer, crop: int) -> list[Feature]:
-    """Those that the table of aggregations compares: a centre crop, and dense at all Q and, of the paper's, at five."""
-    one, scales = one_scale(asked, crop), scales_px(asked.scales, crop)
-    found = views("centre-crop", one) if one[0] >= crop else []
-    found += views("dense", scales_px([FIVE], crop) if asked.scales == ["multi"] else scales)
-    return [Feature(layer, view) for layer in asked.layers for view in found]
-
-
-def probed_features(asked: Transfer, crop: int, regions: Sequence[str] = (IMAGE,)) -> list[Feature]:
-    """All that a probe needs, each once. Raises `ConfigError` for scales that cannot be."""
-    features = wanted_features(asked, crop, regions)
-    features += control_features(asked, crop) if asked.controls else []
-    features += aggregation_features(asked, crop) if asked.aggregations else []
-    return list(dict.fromkeys(features))

@@ -4,8 +4,17 @@ from collections.abc import Sequence
 
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.features.store import COLOUR, RANDOM
-from vgg_sweep.features.wanted import FIVE, one_scale, scales_px
+from vgg_sweep.features.wanted import FIVE, check_scales, one_scale, scales_px
 from vgg_sweep.transfer.descriptors import Descriptor
+
+
+def ways(asked: Transfer, crop: int, regions: Sequence[str], *, of_stack: bool = False) -> list[Descriptor]:
+    """All that are probed of a net, or of a stack of nets. Raises `ConfigError` for scales that cannot be."""
+    check_scales(asked, crop)
+    found = as_asked(asked, crop, regions)
+    found += aggregated(asked, crop) if asked.aggregations else []
+    found += controls(asked, crop) if asked.controls and not of_stack else []
+    return list(dict.fromkeys(found))
 
 
 def as_asked(asked: Transfer, crop: int, regions: Sequence[str]) -> list[Descriptor]:

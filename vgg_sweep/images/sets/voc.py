@@ -112,13 +112,14 @@ def part_folder(data: Data, part: str) -> Path:
     if tars := sorted(path.name for path in root.glob("VOC*.tar")):
         raise ConfigError(f"{root} holds {', '.join(tars)} packed; unpack it there (tar xf) first.")
     if folders:
-        with_xml = next((each for each in folders if (each / "Annotations").is_dir()), None)
-        first = (ACTIONS if data.source == ACTIONS_SET else VOC_CLASSES)[0]
+        first, reason = (ACTIONS if data.source == ACTIONS_SET else VOC_CLASSES)[0], ""
+        if year == "2012" and any((folders[0] / lists).glob("*test.txt")):
+            reason = "the labels of test images are not public: "
+        elif any((each / "Annotations").is_dir() for each in folders):
+            reason = "its XML annotations do not take their place: "
         raise ConfigError(
-            f"{folders[0]} has no lists such as {lists}/{first}_{part}.txt; "
-            + ("the labels of test images are not public: " if year == "2012" and _has(folders[0] / lists) else "")
-            + ("its XML annotations do not take their place: " if with_xml else "")
-            + f"unpack VOC{year}'s archive of {part} whole, there or beside it."
+            f"{folders[0]} has no lists such as {lists}/{first}_{part}.txt; {reason}unpack VOC{year}'s archive of "
+            f"{part} whole, there or beside it."
         )
     raise ConfigError(
         f"{root} has no VOC{year}/{lists}; data.root is the folder that VOC's archives were unpacked into."
@@ -132,10 +133,6 @@ def _candidates(folder: Path, depth: int) -> Iterator[Path]:
     elif depth:
         for inner in sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name)):
             yield from _candidates(inner, depth - 1)
-
-
-def _has(lists: Path) -> bool:
-    return any(lists.glob("*test.txt"))
 
 
 def _classes(lists: Path, part: str, known: tuple[str, ...]) -> list[str]:
@@ -161,9 +158,10 @@ def _read_part(folder: Path, lists: Path, part: str, classes: list[str]) -> VocP
         columns.append(labels)
     there = {path.name for path in (folder / "JPEGImages").glob("*.jpg")}
     found = VocPart(folder, ids, np.stack(columns, axis=1))
-    if missing := [file.name for file in found.files if file.name not in there]:
+    names = dict.fromkeys(file.name for file in found.files)
+    if missing := [name for name in names if name not in there]:
         raise ConfigError(
-            f"{len(missing)} of the {len(ids):,} images that {folder / lists} lists for {part} are not in "
+            f"{len(missing)} of the {len(names):,} images that {folder / lists} lists for {part} are not in "
             f"{folder / 'JPEGImages'}, such as {missing[0]}; unpack the archive with the images there."
         )
     return found
