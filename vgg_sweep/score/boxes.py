@@ -93,7 +93,7 @@ def _fill(parts: Parts[Pass], localiser: Localiser, images: ImageSet, reporter: 
             reporter.check_stop()
 
     with ThreadPoolExecutor(max(1, localiser.config.workers)) as pool:
-        parts.fill(make, reporter)
+        parts.fill(make, reporter, "score", passes=len(parts.wanted))
 
 
 def _kept(

@@ -55,7 +55,7 @@ class Parts(Generic[T]):
     def missing(self, chunk: range) -> list[T]:
         return [each for each in self.wanted if not self.file(each, chunk).exists()]
 
-    def fill(self, make: Callable[[range, list[T]], None], reporter: Reporter, stage: str = "score") -> int:
+    def fill(self, make: Callable[[range, list[T]], None], reporter: Reporter, stage: str, **figures: float) -> int:
         """Have `make` write the files that a chunk lacks, chunk by chunk. Returns how many chunks lacked any."""
         began, num_made = time.monotonic(), 0
         for number, chunk in enumerate(self.chunks, start=1):
@@ -66,7 +66,7 @@ class Parts(Generic[T]):
                 stage,
                 chunk.stop,
                 self.num_images,
-                passes=len(self.wanted),
+                **figures,
                 eta_seconds=round((time.monotonic() - began) / max(num_made, 1) * (len(self.chunks) - number)),
             )
         return num_made

@@ -107,7 +107,7 @@ class _Scorer:
         began, earlier = time.monotonic(), read_json(parts.folder / CLOCK).get("seconds")
         with ThreadPoolExecutor(max(1, self.config.workers)) as pool:
             make = partial(self._fill_chunk, pool, parts, began - (earlier or 0.0))
-            num_made = parts.fill(make, self.reporter)
+            num_made = parts.fill(make, self.reporter, "score", passes=len(parts.wanted))
         is_timed = earlier is not None or num_made == len(parts.chunks)
         return time.monotonic() - began + (earlier or 0.0) if is_timed else None
 
