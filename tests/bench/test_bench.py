@@ -156,6 +156,14 @@ def test_advice_on_workers_keeps_the_net_busy(tmp_path: Path) -> None:
     assert "workers=4" in conclusions([row(), loading], tiny_config(tmp_path))[-1]  # 32 images/s at 10 a worker
 
 
+def test_reading_images_has_no_precision_and_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    loading = row(bench="data", images_per_second_per_core=10.0, precision="", share_of_peak=None)
+    config = tiny_config(tmp_path, "D", crop=224, width=1.0)
+    assert paper_seconds([row(config="D", share_of_peak=0.5), loading], config) is None
+    rows = [row(share_of_peak=0.5), row(bench="score", what="ours, dense", share_of_peak=0.5)]
+    assert paper_seconds([*rows, loading], config) == paper_seconds(rows, config) is not None
+
+
 def test_bottleneck_is_overhead_where_neither_rate_explains_the_time(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     assert bottleneck(row(seconds=100.0), config, 5).startswith("Neither")

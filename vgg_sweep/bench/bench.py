@@ -103,7 +103,7 @@ def paper_seconds(rows: Sequence[Row], config: Config) -> tuple[float, float] | 
     rates = {
         (row.bench, row.what): (row.share_of_peak or 0.0) * peak_flops(place, DTYPES[row.precision]) / 2
         for row in reversed(rows)  # of several dense ones the first counts
-        if row.what in ("ours", "ours, dense")
+        if row.what in ("ours", "ours, dense") and row.precision  # reading images has none
     }
     train_rate, score_rate = rates.get(("train", "ours")), rates.get(("score", "ours, dense"))
     if train_rate is None or score_rate is None or (config.crop, config.width) != (PAPER_CROP_PX, 1.0):

@@ -24,7 +24,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
     thorough: Annotated[bool, typer.Option("--thorough", help="Whole batches, more images and all 150 crops.")] = False,
     seconds: Annotated[
-        float | None, typer.Option(min=0, help="Minimum seconds for each comparison.", show_default="10")
+        float | None, typer.Option(min=0, help="Minimum seconds for each measurement.", show_default="10")
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
