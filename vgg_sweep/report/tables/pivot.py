@@ -91,12 +91,10 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
     else:
         tests = ["method"] if "test_scales" in named else ["method", "rule"]
         nets = nets if "test_scales" in named else nets[nets["rule"] != "other"]
-    if "recipe" in named:
-        settings = [name for name in settings if not _comes_with_recipe(nets, name)]
     rows += [
         name
         for name in ("sweep", "model", "train_scale", *tests, *settings)
-        if name not in named and _differs(nets, name)
+        if name not in named and _differs(nets, name) and not ("recipe" in named and _comes_with_recipe(nets, name))
     ]
     keys = [*rows, *columns]
     found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
