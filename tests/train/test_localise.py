@@ -27,6 +27,7 @@ from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.progress import Interrupted
 from vgg_sweep.score.localiser import Localiser
+from vgg_sweep.train.beginning import draw
 from vgg_sweep.train.objectives import localisation, overlaps
 from vgg_sweep.train.tasks import only_with_boxes
 from vgg_sweep.train.train import train
@@ -120,6 +121,17 @@ def test_stopped_and_continued_is_bitwise_never_stopped(tmp_path: Path, boxes: s
         nets.append(localised(run, stops))
     assert equal(*nets)
     assert nets[0]["classifier.6.weight"].shape[0] == {"scr": 4, "pcr": 12}[boxes]
+
+
+def test_the_new_layer_alone_is_drawn_otherwise(tmp_path: Path) -> None:
+    nets = []
+    for init in ("recipe", "normal"):
+        [*_, run] = chain(tmp_path, localise=Localise(init=init))
+        nets.append(build_net(run.config, 3))
+        draw(nets[-1], run)
+    he, normal = (net.state_dict() for net in nets)
+    assert [name for name in he if not torch.equal(he[name], normal[name])] == ["classifier.6.weight"]
+    assert normal["classifier.6.weight"].std().item() == pytest.approx(0.01, rel=0.1)
 
 
 def test_only_the_last_layer_is_new(tmp_path: Path) -> None:

@@ -18,9 +18,12 @@ from vgg_sweep.localise.geometry import iou
 from vgg_sweep.localise.merging import THRESHOLDS
 from vgg_sweep.localise.stored import Predictions
 from vgg_sweep.report.report import report
+from vgg_sweep.report.results.errors import ReportedRun
+from vgg_sweep.report.results.localised import BoxRun
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep
 from vgg_sweep.report.tables.box_claims import box_claims
 from vgg_sweep.report.tables.box_rows import table8, table9, table10
+from vgg_sweep.runs.folder import RunFolder
 
 SPEC = Spec(num_images=60, passes=("dense@multi",))
 
@@ -177,6 +180,13 @@ def test_errors_are_computed_once_and_anew_where_the_boxes_changed(folder: Path,
     times = [file.stat().st_mtime_ns for file in files]
     read_sweep(Source(folder, "small"), [])
     assert [file.stat().st_mtime_ns for file in files] == times
+
+
+def test_a_jittered_net_is_tested_at_the_middle_of_its_scales() -> None:
+    """At crop 64 S of [256;512] is 73 to 146 px, and Q = 384 is 110."""
+    config = {"crop": 64, "train_scale": {"name": "jitter", "S": [256, 512]}}
+    run = BoxRun(ReportedRun(RunFolder(Path("x")), config, "s"))
+    assert run.scales("centre") == run.scales("single") == (110,) and run.S_px == (73, 146)
 
 
 def test_no_box_of_its_class_in_val_is_said(tmp_path: Path) -> None:

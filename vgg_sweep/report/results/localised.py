@@ -76,7 +76,13 @@ class BoxRun:
 
     @property
     def S(self) -> int:
-        return int(self.run.config["train_scale"]["S"][0])
+        """At crop 224; of a jittered range the middle, where it is tested (Sect. 4.1)."""
+        return int(sum(self.run.config["train_scale"]["S"])) // 2
+
+    @property
+    def S_px(self) -> int | tuple[int, ...]:
+        smallest, largest = (scaled_px(px, self.crop) for px in self.run.config["train_scale"]["S"])
+        return smallest if smallest == largest else (smallest, largest)
 
     @property
     def crop(self) -> int:
@@ -158,7 +164,7 @@ def _names(members: Sequence[BoxRun], rule: str) -> dict[str, Any]:
         "run_id": " + ".join(run.id for run in members),
         "config": first.name,
         "train_scale": " + ".join(run.run.train_scale for run in members),
-        "S": tuple(scaled_px(run.S, run.crop) for run in members),
+        "S": tuple(run.S_px for run in members),
         "crop": members[0].crop,
         "test_scales": scales_of([run.S for run in members], rule, members[0].crop),
         "boxes": members[0].boxes,
