@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.forked import start_worker
+from tests.forked import FORKED, start_worker
 from tests.tiny import RECIPE, tiny_config, tiny_run
 from tests.train.test_train import equal
 from vgg_sweep.errors import RunError
@@ -20,7 +21,7 @@ from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.protocols.seals import unsealed_yaml
 from vgg_sweep.runs.folder import RunLocked
 from vgg_sweep.runs.progress import STOP_SIGNALS, Interrupted
-from vgg_sweep.sweep.work import work
+from vgg_sweep.sweep.work import main, work
 from vgg_sweep.train.checkpoints import checkpoint_files
 
 
@@ -41,6 +42,21 @@ def test_a_chain_ends_done_with_weights_and_posteriors(tmp_path: Path) -> None:
         assert run.folder.status()["state"] == "done"
         assert run.folder.is_trained and (run.folder.posteriors / "manifest.json").exists()
         assert not run.folder.error.exists()
+
+
+def test_a_run_does_without_torchs_compiler(tmp_path: Path) -> None:
+    """Whose import would take two seconds of it."""
+    run = tiny_run(tmp_path)
+    prepare(run)
+    worker = FORKED.Process(target=work_and_tell_of_compiler, args=(run.folder.path,))
+    worker.start()
+    worker.join(120)
+    assert run.folder.is_trained and worker.exitcode == 0
+
+
+def work_and_tell_of_compiler(folder: Path) -> None:
+    main(folder)
+    sys.exit("torch._dynamo" in sys.modules)
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:

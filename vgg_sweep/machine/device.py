@@ -93,7 +93,8 @@ def choose_device(config: Config, choice: Choice | None = None) -> Device:
     set_tf32(way.tf32)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
-    torch.use_deterministic_algorithms(config.deterministic)
+    if config.deterministic != torch.are_deterministic_algorithms_enabled():  # it imports torch's compiler
+        torch.use_deterministic_algorithms(config.deterministic)
     if place.type == "cuda":
         title, tf32 = torch.cuda.get_device_name(place), way.tf32
     else:

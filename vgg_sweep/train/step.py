@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -146,7 +147,19 @@ class Learner:
         self._note(f"out of memory: from now on {self.micro_batch} images at a time, with the same result")
 
 
-def make_optimizer(net: VGG, config: Config, device: Device, shares: Mapping[str, float]) -> torch.optim.SGD:
+def _bare(name: str) -> Any:
+    return getattr(torch.optim.SGD, name).__wrapped__
+
+
+class SGD(torch.optim.SGD):
+    """torch's. Its methods keep torch's compiler out, and to do so import it, two seconds of a run: these do not."""
+
+    add_param_group, zero_grad = _bare("add_param_group"), _bare("zero_grad")
+    state_dict, load_state_dict = _bare("state_dict"), _bare("load_state_dict")
+    step = torch.no_grad()(_bare("step"))
+
+
+def make_optimizer(net: VGG, config: Config, device: Device, shares: Mapping[str, float]) -> SGD:
     """SGD with momentum and L2 decay on all trainable parameters, biases too (the paper does not exempt them); those
     that `shares` names have such a multiple of the rate.
 
@@ -157,7 +170,7 @@ def make_optimizer(net: VGG, config: Config, device: Device, shares: Mapping[str
     recipe = config.recipe
     fused = device.precision != "fp16"
     groups = by_rate(parameter_groups(net, recipe.weight_decay, bn_decay=recipe.bn_decay), net, shares)
-    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
+    return SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
