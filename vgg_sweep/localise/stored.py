@@ -74,11 +74,7 @@ class Predictions(Scored):
     def read(self, method: str, Q: int, flip: bool) -> PassBoxes:
         """One pass. Raises `RunError` if its file is missing, damaged, or of other images."""
         entry = self.files[method, Q, flip]
-        arrays = self._arrays(entry)
-        try:
-            read = PassBoxes(*(arrays[name] for name in ("positions_N", "classes_Nk", "boxes_Rk4", "scores_Rk")))
-        except KeyError as error:
-            raise self._damaged(entry, f"it has no {error.args[0]}") from error
+        read = PassBoxes(*self._arrays(entry, "positions_N", "classes_Nk", "boxes_Rk4", "scores_Rk"))
         num_rows, num_kept = int(read.positions_N.sum()), read.classes_Nk.shape[1]
         shapes = (read.positions_N.shape[0], read.classes_Nk.shape[0], read.scores_Rk.shape)
         if shapes != (len(self.labels_N), len(self.labels_N), (num_rows, num_kept)) or read.boxes_Rk4.shape not in (
@@ -92,18 +88,15 @@ class Predictions(Scored):
     def truth(self) -> Truth:
         """Raises `RunError` as `read` does."""
         entry = self.manifest["truth"]
-        arrays = self._arrays(entry)
-        try:
-            ends_N = np.cumsum(arrays["counts_N"], dtype=np.int64)
-            boxes = Boxes(arrays["boxes_B4"], arrays["labels_B"], ends_N, arrays["sizes_N2"])
-            truth = Truth(arrays["sizes_N2"], boxes, arrays["blacklisted_N"])
-        except KeyError as error:
-            raise self._damaged(entry, f"it has no {error.args[0]}") from error
+        names = ("boxes_B4", "labels_B", "counts_N", "sizes_N2", "blacklisted_N")
+        boxes_B4, labels_B, counts_N, sizes_N2, blacklisted_N = self._arrays(entry, *names)
+        boxes = Boxes(boxes_B4, labels_B, np.cumsum(counts_N, dtype=np.int64), sizes_N2)
+        truth = Truth(sizes_N2, boxes, blacklisted_N)
         if not len(self.labels_N) == len(boxes) == len(truth.sizes_N2) == len(truth.blacklisted_N):
             raise self._damaged(entry, "its arrays do not fit the images")
         return truth
 
-    def _arrays(self, entry: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    def _arrays(self, entry: dict[str, Any], *names: str) -> list[NDArray[Any]]:
         path = self.folder / entry["file"]
         try:
             with open(path, "rb") as file:
@@ -111,10 +104,10 @@ class Predictions(Scored):
             if digest != entry["sha256"]:
                 raise self._damaged(entry, "its sha256 is not that in manifest.json")
             with np.load(path) as stored:
-                return {name: stored[name] for name in stored}
+                return [stored[name] for name in names]
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing; make it again: {self.redo}") from error
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, KeyError) as error:
             raise self._damaged(entry, str(error)) from error
 
     def _damaged(self, entry: dict[str, Any], why: str) -> RunError:

@@ -63,11 +63,6 @@ class BoxRun:
         named = ("task", "boxes", "trainable")
         return [word for word in self.run.overrides if word.partition("=")[0] not in named]
 
-    @property
-    def kind(self) -> tuple[str, str, str]:
-        """What nets that are fused must share besides seed and settings."""
-        return self.run.name, self.boxes, self.trainable
-
     @cached_property
     def predictions(self) -> Predictions:
         own = (f"model={self.run.name}", f"train_scale={self.run.train_scale}", f"seed={self.run.seed}")
@@ -151,7 +146,8 @@ def _tasks(runs: Sequence[BoxRun], settings: dict[str, str]) -> list[tuple[tuple
     ]
     alike: dict[tuple[Any, ...], dict[str, BoxRun]] = {}
     for run in runs:
-        alike.setdefault((run.kind, run.run.seed, settings[run.id]), {})[run.run.train_scale] = run
+        kind = (run.run.name, run.boxes, run.trainable, run.run.seed, settings[run.id])
+        alike.setdefault(kind, {})[run.run.train_scale] = run
     for by_scale in alike.values():
         if {"256", "384"} <= by_scale.keys() and by_scale["256"].has("single") and by_scale["384"].has(PAIR):
             tasks.append(((by_scale["256"], by_scale["384"]), "fusion"))
