@@ -16,7 +16,7 @@ from vgg_sweep.report.tables.contents import TABLES
 SMALL = Spec(num_images=20)
 
 SEVERAL = ("fusion", "differences", "comparison", "seeds", "7", "confusions", "confusion", "8", "9", "10", "box-claims",
-           "11", "aggregation", "shots", "depth", "depth-claims")  # fmt: skip
+           "11", "12", "aggregation", "shots", "depth", "depth-claims")  # fmt: skip
 """Tables that are not there for one sweep that is not on ILSVRC, without boxes, BN and what is asked for."""
 
 
