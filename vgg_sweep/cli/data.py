@@ -109,11 +109,13 @@ def check_set(config: "Config", csv: Path | None, *, as_json: bool) -> None:
     from vgg_sweep.cli.findings import findings_csv, findings_json, findings_table, verdict
     from vgg_sweep.errors import ConfigError
     from vgg_sweep.images.check.check import Findings, check_images
-    from vgg_sweep.images.sets.sources import is_indexed, open_images, open_index
+    from vgg_sweep.images.sets.sources import check_source, is_indexed, open_images, open_index
     from vgg_sweep.runs.files import write_text
 
     if csv is not None and not csv.absolute().parent.is_dir():
         raise ConfigError(f"--csv {csv}: {csv.parent} is not a folder; make it first.")
+    if not config.data.download:
+        check_source(config.data)
     with shown_progress("list") as progress:
         images = open_images(config, progress)
     facts = open_index(config).facts if is_indexed(config.data) else {"notes": [], "mislabelled": []}

@@ -99,6 +99,8 @@ def find_package(data: Data) -> Package:
     for path in (*(root / name for name in folders), root):
         if path.is_file() or (path.is_dir() and any((path / mark).exists() for mark in MARKS)):
             return Package(path)
+    if half := [name for name in folders if (root / name).is_dir()]:
+        raise ConfigError(f"{root / half[0]} lacks files of {data.source}; unpack the published archive there again.")
     raise ConfigError(
         f"{root} has none of {', '.join(folders)}; put the set there, or give data.download=true to have it fetched."
     )

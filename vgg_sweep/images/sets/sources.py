@@ -63,7 +63,10 @@ def check_source(data: Data, *, val_alone: bool = False) -> None:
     """
     match data.source:
         case "fractals":
-            pass
+            if data.root is not None:
+                raise ConfigError(
+                    f"data.root={data.root} is not for data={data.name}, which is drawn; give data=folder."
+                )
         case "folder":
             check_folders(data)
         case "imagenet":
