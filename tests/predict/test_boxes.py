@@ -70,6 +70,11 @@ def test_what_cannot_be_is_said(run: RunFolder, call: Callable[..., Outcome], wo
     assert outcome.exit_code == 2 and sentence in outcome.err
 
 
+def test_such_a_net_is_not_exported(run: RunFolder, call: Callable[..., Outcome]) -> None:
+    outcome = call("export", str(run.path), "--to", "safetensors")
+    assert outcome.exit_code == 2 and "predicts boxes, which other libraries have no place for" in outcome.err
+
+
 def test_a_run_that_classifies_has_no_boxes(run: RunFolder, tmp_path: Path, call: Callable[..., Outcome]) -> None:
     other = random_run(tmp_path, "A")
     outcome = call("predict", str(other.path), "one.png", "--boxes")
