@@ -1,10 +1,10 @@
 """What a shell makes of the words of a report."""
 
-from vgg_sweep.cli.shows import complete_by, complete_format, complete_values
+from vgg_sweep.cli.shows import complete_by, completes
 
 
 def test_settings_values_and_formats_complete_also_behind_a_comma() -> None:
     assert {"recipe.lr", "recipe.last_batch"} <= set(complete_by("recipe.l")) and complete_by("devi") == []
     assert complete_by("model,se") == ["model,seed"] and "train_scale" in complete_by("")
-    assert complete_values("top1_error,tr") == ["top1_error,train_seconds"]
-    assert complete_format("md,c") == ["md,csv"]
+    assert completes("report.tables.pivot", "VALUES")("top1_error,tr") == ["top1_error,train_seconds"]
+    assert completes("report.report", "ALL_FORMATS")("md,c") == ["md,csv"]

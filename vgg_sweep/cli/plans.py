@@ -56,9 +56,8 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
             size(used[run.id]) if state == "done" else f"~ {size(max(will_use, used[run.id]))}",
         )
     todo = [run for run in agenda.runs if states[run.id].partition(" ")[0] in ("new", "resume", "retry", "score")]
-    summary = (
-        f"In {', '.join(folders)}: {len(agenda.runs)} runs, {len(agenda.in_state('done'))} done, {len(todo)} to do"
-    )
+    count, num_done = len(agenda.runs), len(agenda.in_state("done"))
+    summary = f"In {', '.join(folders)}: {count} run{'s' * (count != 1)}, {num_done} done, {len(todo)} to do"
     if todo and all(run.id in forecast.seconds for run in todo):
         summary += f"; {duration(sum(forecast.seconds[run.id] for run in todo))} of work"
     texts = [Text(f"{summary}.")]

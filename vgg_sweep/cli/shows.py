@@ -1,6 +1,7 @@
 """Commands that show: status, report, describe."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,34 +36,20 @@ def status(
     show(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
 
 
-def complete_table(incomplete: str) -> list[str]:
-    from vgg_sweep.report.tables.contents import TABLES
+def completes(module: str, collection: str) -> Callable[[str], list[str]]:
+    """Shell completion by the names in a collection, also behind a comma: md,c -> md,csv. Its module is imported when a
+    shell asks.
+    """
 
-    return [name for name in TABLES if name.startswith(incomplete)]
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        names = getattr(import_module(f"vgg_sweep.{module}"), collection)
+        return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
 
-
-def complete_format(incomplete: str) -> list[str]:
-    from vgg_sweep.report.report import FORMATS
-
-    return _listed(incomplete, ["rich", *FORMATS])
-
-
-def complete_by(incomplete: str) -> list[str]:
-    from vgg_sweep.report.tables.pivot import sorts
-
-    return _listed(incomplete, sorts())
+    return complete
 
 
-def complete_values(incomplete: str) -> list[str]:
-    from vgg_sweep.report.tables.pivot import VALUES
-
-    return _listed(incomplete, VALUES)
-
-
-def _listed(incomplete: str, names: Iterable[str]) -> list[str]:
-    """Those that it begins, also behind a comma: md,c -> md,csv."""
-    before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
+complete_by = completes("report.tables.pivot", "SORTABLE")
 
 
 @app.command()
@@ -70,13 +57,16 @@ def report(
     sweeps: Reported = None,
     table: Annotated[
         list[str] | None,
-        typer.Option(help="Only this table, such as 3; may be repeated.", autocompletion=complete_table),
+        typer.Option(
+            help="Only this table, such as 3; may be repeated.",
+            autocompletion=completes("report.tables.contents", "TABLES"),
+        ),
     ] = None,
     format: Annotated[
         list[str] | None,
         typer.Option(
             help="rich, md, csv, json, latex, parquet, html, svg, pdf, or a list such as md,csv.",
-            autocompletion=complete_format,
+            autocompletion=completes("report.report", "ALL_FORMATS"),
         ),
     ] = None,
     out: Annotated[
@@ -123,7 +113,7 @@ def report(
         typer.Option(
             metavar="NAMES",
             help="With --by: what is in it, such as top1_error,train_seconds.",
-            autocompletion=complete_values,
+            autocompletion=completes("report.tables.pivot", "VALUES"),
         ),
     ] = None,
     missing: Annotated[
@@ -131,7 +121,11 @@ def report(
         typer.Option("--missing", help="Show every row that the paper has, and the commands that fill those missing."),
     ] = False,
     merge: Annotated[
-        str, typer.Option(help="How predicted boxes become one, of Table 9: overfeat, nms, mean or best.")
+        str,
+        typer.Option(
+            help="How predicted boxes become one, of Table 9: overfeat, nms, mean or best.",
+            autocompletion=completes("localise.merging", "RULES"),
+        ),
     ] = "overfeat",
     watch: Annotated[
         bool, typer.Option("--watch", help="Update the report whenever a run progresses, until none is running.")

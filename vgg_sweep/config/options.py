@@ -25,7 +25,7 @@ def choose_one(names: Iterable[str], asked: str = "") -> str:
     known = sorted(names)
     if len(known) > SHOWN:
         known.sort(key=len)
-    near = get_close_matches(asked, known, n=1) if len(known) > SHOWN else []
+    near = get_close_matches(asked, known, n=1)
     return f"choose one of {some(known, SHOWN)}" + (f"; did you mean {near[0]}?" if near else ".")
 
 

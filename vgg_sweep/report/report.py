@@ -1,6 +1,6 @@
 """`vgg-sweep report`: from the posteriors of a sweep to the paper's tables and claims. Needs no torch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from vgg_sweep.config.options import choose_one
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.localise.merging import RULES
 from vgg_sweep.plan.commands import merged
@@ -19,7 +20,7 @@ from vgg_sweep.report.results.results import Source, read_sweeps
 from vgg_sweep.report.results.unfinished import refreshes
 from vgg_sweep.report.tables.contents import TABLES, Contents, contents
 from vgg_sweep.report.tables.epochs import at_epoch
-from vgg_sweep.report.tables.pivot import Pivot, unknown
+from vgg_sweep.report.tables.pivot import Pivot
 from vgg_sweep.report.tables.runs import BY_SEED
 from vgg_sweep.report.tables.transfer import OF_PROBES
 from vgg_sweep.report.writers import latex, markdown
@@ -62,9 +63,9 @@ def report(
     `watch` goes on, and shows and writes everything anew whenever a run has come further, until none is at work. Raises
     `ConfigError` for an unknown table, format or net, `RunError` where there is nothing to report.
     """
-    _known("merging", [merge], list(RULES))
-    chosen = _known("format", formats or [], ["rich", *FORMATS]) or (["rich", *FILES] if out else ["rich"])
-    names = _known("table", tables or [], list(TABLES))
+    _known("merging", [merge], RULES)
+    chosen = _known("format", formats or [], ALL_FORMATS) or (["rich", *FILES] if out else ["rich"])
+    names = _known("table", tables or [], TABLES)
     if not names and (pivot is None or "html" in chosen):
         names = [name for name, table in TABLES.items() if not table.if_asked]
     names += [BY_SEED.name] if by_seed else []
@@ -155,10 +156,10 @@ def deliver(said: Contents, formats: Sequence[str], out: Path | None, console: C
         console.print(Text(f"Written to {out}: {', '.join(files)}"))
 
 
-def _known(kind: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
+def _known(kind: str, asked: Sequence[str], known: Iterable[str]) -> list[str]:
     for name in asked:
         if name not in known:
-            raise unknown(f"there is no {kind} '{name}'", name, known)
+            raise ConfigError(f"there is no {kind} '{name}'; {choose_one(known, name)}")
     return list(dict.fromkeys(asked))
 
 
@@ -216,6 +217,8 @@ FORMATS: dict[str, Callable[[Contents], Files]] = {
     "pdf": partial(_figures, "pdf"),
 }
 """What makes the files of each format. `rich`, the terminal's, makes none."""
+
+ALL_FORMATS = ("rich", *FORMATS)
 
 TABLE_FILES: dict[str, Callable[[pd.DataFrame], str | bytes]] = {".csv": to_csv, ".parquet": to_parquet}
 """What makes a file of one table, by its ending."""

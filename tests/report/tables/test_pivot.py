@@ -102,8 +102,8 @@ def test_the_protocol_is_that_of_most_runs_unless_it_is_named(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("pivot", "said"),
     [
-        (Pivot(["recipe.ls"]), r"--by and --columns cannot be 'recipe.ls'; did you mean recipe.lr\?"),
-        (Pivot(["model"], values=["top2_error"]), r"--values cannot be 'top2_error'; did you mean top"),
+        (Pivot(["recipe.ls"]), r"--by and --columns cannot be 'recipe.ls'; .*did you mean recipe.lr\?"),
+        (Pivot(["model"], values=["top2_error"]), r"--values cannot be 'top2_error'; .*did you mean top"),
     ],
 )
 def test_wrong_names_are_answered_with_the_nearest(results: pd.DataFrame, pivot: Pivot, said: str) -> None:

@@ -3,15 +3,15 @@
 Nothing but seeds is averaged: what else differs between runs, and is not named, tells rows apart too.
 """
 
-import difflib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
 
+from vgg_sweep.config.options import choose_one
 from vgg_sweep.config.roles import Role
 from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import ConfigError
@@ -25,6 +25,11 @@ NAME = "pivot"
 SORTS = {"model": "config", "train_scale": "train_scale", "recipe": "recipe", "seed": "seed", "method": "method",
          "rule": "rule", "test_scales": "test_scales", "sweep": "sweep"}  # fmt: skip
 """What runs differ in beside settings: name -> column of the results."""
+
+SORTABLE = list(dict.fromkeys([*SORTS, *(
+    name for name, each in schema_fields().items() if each.rules.role in (Role.SETTING, Role.ARITHMETIC)
+)]))  # fmt: skip
+"""Whatever runs may differ in: these, and every setting."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
     rows, columns = ([_known(name, settings) for name in names] for names in (pivot.by, pivot.columns))
     for value in pivot.values:
         if value not in VALUES:
-            raise unknown(f"--values cannot be '{value}'", value, VALUES)
+            raise ConfigError(f"--values cannot be '{value}'; {choose_one(VALUES, value)}")
     nets = results[results["fusion"] == ""]
     named, tests, under, num_runs = {*rows, *columns}, list[str](), "", nets["run_id"].nunique()
     if not named & {"method", "rule", "test_scales"}:
@@ -112,22 +117,9 @@ def _known(name: str, settings: Sequence[str]) -> str:
     if name in SORTS or len(fitting) == 1:
         return name if name in SORTS else fitting[0]
     known = [*SORTS, *settings]
-    if any(each == name or each.endswith(f".{name}") for each in sorts()):
-        raise ConfigError(f"no run here has another {name} than the default; choose from {', '.join(known)}.")
-    raise unknown(f"--by and --columns cannot be '{name}'", name, known)
-
-
-def sorts() -> list[str]:
-    """Whatever runs may differ in: the names of `SORTS` and all settings."""
-    settings = [name for name, each in schema_fields().items() if each.rules.role in (Role.SETTING, Role.ARITHMETIC)]
-    return list(dict.fromkeys([*SORTS, *settings]))
-
-
-def unknown(said: str, name: str, known: Collection[str]) -> ConfigError:
-    """What is `said` of a name, with the nearest of those that are `known`, and all of them."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return ConfigError(f"{said}; {hint}choose from {', '.join(known)}.")
+    if any(each == name or each.endswith(f".{name}") for each in SORTABLE):
+        raise ConfigError(f"no run here has another {name} than the default; {choose_one(known)}")
+    raise ConfigError(f"--by and --columns cannot be '{name}'; {choose_one(known, name)}")
 
 
 def _differs(nets: pd.DataFrame, name: str) -> bool:

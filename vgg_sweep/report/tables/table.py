@@ -4,6 +4,7 @@
 second to import.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -114,7 +115,7 @@ class Table:
 
     def shown(self, frame: "pd.DataFrame") -> Shown:
         """The text of the rows in `frame`, with the sweep and settings of each where these differ."""
-        where = [text(key, _WHERE[key], wrap=24) for key in self.where if differs(frame, key)]
+        where = [_where(frame, key) for key in self.where if differs(frame, key)]
         return show(
             self.name,
             self.title,
@@ -128,6 +129,12 @@ class Table:
             ends=self.ends,
             brief=self.brief(frame),
         )
+
+
+def _where(frame: "pd.DataFrame", key: str) -> Column:
+    """A column of `_WHERE`; sweeps that lie beside one another go by the names of their folders."""
+    are_beside = key.endswith("sweep") and len({os.path.dirname(str(name)) for name in frame[key]}) == 1
+    return Column(key, _WHERE[key], lambda row: os.path.basename(row[key]) if are_beside else said(row[key]), wrap=24)
 
 
 def show(name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], **about: Any) -> Shown:
