@@ -47,10 +47,10 @@ test: $(READY)
 soak: $(READY)
 	$(BIN)/pytest -s tests/soak.py
 
-# Ray's launcher and joblib's need different versions of cloudpickle, so Ray has an environment of its own.
 test-tutorials: $(READY)
 	VGG_SWEEP_TUTORIALS=1 $(BIN)/python -m pytest -q tests/test_tutorials.py
 
+# Ray's launcher and joblib's need different versions of cloudpickle, so Ray has an environment of its own.
 test-ray: $(READY)
 	test -x .venv-ray/bin/ray || { $(BIN)/python -m venv .venv-ray && .venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[ray]'; }
 	.venv-ray/bin/python -m tests.ray.cluster
