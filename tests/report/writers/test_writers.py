@@ -63,6 +63,12 @@ def test_what_leaves_a_narrow_terminal_first() -> None:
     assert kept == {14: "abcd", 13: "abd", 10: "abd", 9: "ab", 6: "ab", 5: "a", 1: "a"}
 
 
+def test_a_cell_that_wraps_breaks_between_words() -> None:
+    cells = ["He, BN, shortcuts from zero"]
+    columns = [ShownColumn("trained", cells, wrap=20, is_number=False), ShownColumn("net", ["x" * 24])]
+    assert "shortcuts" in printed(Shown("some", "Some", columns, []), 30)
+
+
 def test_a_number_is_never_without_its_protocol_and_n(everything: pd.DataFrame) -> None:
     text = to_markdown(TABLES["4"].shown(table4(everything)))
     assert "Errors in percent of 1,000 images" in text

@@ -146,7 +146,7 @@ def _error(row: Row, name: str) -> str:
 def _columns(lines: pd.DataFrame) -> list[Column]:
     heads = [str(name) for name in lines if name not in ("sweep", "treatment")]
     nets = sorted(heads, key=lambda head: int(re.findall(r"\d+", head)[0]))
-    return [text("treatment", "trained", wrap=20), *(text(net) for net in nets)]
+    return [text("treatment", "trained", wrap=20), *(text(net, wrap=16) for net in nets)]
 
 
 _NOTES = (

@@ -49,6 +49,12 @@ class ShownColumn:
         longest = max(len(line) for cell in [self.head, *self.cells] for line in cell.split("\n"))
         return min(longest, self.wrap) if self.wrap else longest
 
+    @property
+    def longest_word(self) -> int | None:
+        """Characters below which a cell that wraps would break within a word; None where cells do not wrap."""
+        words = [len(word) for cell in self.cells for word in cell.split()]
+        return min(self.wrap, max(words, default=0)) if self.wrap else None
+
 
 @dataclass(frozen=True)
 class Shown:

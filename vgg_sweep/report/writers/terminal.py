@@ -62,6 +62,7 @@ def to_rich(table: Shown, width: int) -> Group:
             Text(column.head),
             justify=justify,
             no_wrap=not column.wrap,
+            min_width=column.longest_word,
             max_width=column.wrap,
             overflow="fold" if column.wrap else "ellipsis",
         )
