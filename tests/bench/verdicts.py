@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
 from vgg_sweep.protocols.statistics import ALPHA, holm
-from vgg_sweep.report.tables.claims import Claim, paper_claims, verdict, weighed
+from vgg_sweep.report.tables.claims import Claim, verdict, weighed
+from vgg_sweep.report.tables.paper_claims import paper_claims
 
 SHARED, OWN = 2.0, 0.7
 """Standard deviations of an image's difficulty in logits: for all nets, and beside it for one net in all its seeds."""

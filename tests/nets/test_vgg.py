@@ -141,22 +141,6 @@ def test_memory_layout_changes_nothing():
         torch.testing.assert_close(net(images(2, 96, 64).contiguous(memory_format=torch.channels_last)), plain)
 
 
-@pytest.mark.parametrize("name", ["A", "A-LRN", "D"])
-def test_values_and_gradients_are_those_of_one_layer_after_the_other_to_the_bit(name):
-    net = small(name, crop=64)
-    images_NCHW = images(2, 8, 8).round().repeat_interleave(8, 2).repeat_interleave(8, 3)  # poolings see many ties
-
-    def bits(forward):
-        net.zero_grad()
-        scores_NKhw = forward(images_NCHW)
-        scores_NKhw[:, 0].sum().backward()
-        return [scores_NKhw, *(parameter.grad for parameter in net.parameters())]
-
-    plain = bits(nn.Sequential(*net.features, *net.classifier))
-    assert all(torch.equal(ours, one) for ours, one in zip(bits(net), plain, strict=True))
-    assert sum(gradient.count_nonzero() for gradient in plain[1:]) > 1000
-
-
 def test_receptive_fields_are_what_gradients_reach():
     """At one central position after each layer of C; positive weights and mean pooling let every path through."""
     net = VGG(load_option("model", "C").columns, width=1e-6, classes=2, crop=32).double().eval()
@@ -191,9 +175,9 @@ def test_training_keeps_the_activations_that_are_counted(name):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        keep(net.features(images(1, 64, 64)))
+        features_NChw = net.features(images(1, 64, 64))
     kept_bytes = sum(storage.nbytes() for storage in kept.values())
-    assert kept_bytes == activation_bytes_training(net.layers[:-3], 64, pool_ceil=True)
+    assert kept_bytes + features_NChw.nbytes == activation_bytes_training(net.layers[:-3], 64, pool_ceil=True)
 
 
 def test_posteriors_average_scores_over_space_before_the_softmax():

@@ -4,7 +4,6 @@ Axes: N images, C channels, h w positions.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,15 +51,7 @@ class Chain(nn.Sequential):
 
 
 def through(modules: Iterable[nn.Module], input: Tensor) -> Tensor:
-    """What `modules`, from the first of a chain on, make of `input`.
-
-    A ReLU before a max-pooling comes after it, where it has a quarter to do: values and gradients are the same bits.
-    """
-    modules = list(modules)
-    if not any(isinstance(module, Skip) for module in modules):
-        for place, (first, second) in enumerate(pairwise(list(modules))):
-            if isinstance(first, nn.ReLU) and isinstance(second, nn.MaxPool2d):
-                modules[place : place + 2] = second, first
+    """What `modules`, from the first of a chain on, make of `input`."""
     output = input
     for each in outputs(modules, input):
         output = each

@@ -72,8 +72,8 @@ def test_each_fault_is_found(tmp_path: Path) -> None:
         "box-other": ["train/cat/3.png"],
     }
     assert found["box-size"][1][1] == "said to be 20 x 30 px, is 30 x 20 px, turned by EXIF perhaps"
-    # a coordinate below 1 says that this set counts from 0
-    assert found["box-outside"][0][1] == "x 1 to 31, y 1 to 20, counted from 0, of 30 x 20 px"
+    # a coordinate below 0 is a fault and says nothing: the set counts from 1
+    assert found["box-outside"][0][1] == "x 0 to 30, y 0 to 19, counted from 0, of 30 x 20 px"
 
 
 def test_the_command_lists_them(tmp_path: Path, call: Callable[..., Outcome]) -> None:

@@ -131,7 +131,7 @@ def test_a_batch_without_any_image_is_refused(split: Split, on_bad_image: str) -
         (OSError(errno.EMFILE, "Too many open files"), "too many files are open; raise the limit"),
         (
             OSError(errno.ESTALE, "Stale file handle"),
-            r"from its disk \(Stale file handle\); see that",
+            r"from its disk \(Stale file handle\); check that",
         ),
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), "the set complete"),
     ],
