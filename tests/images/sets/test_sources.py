@@ -73,7 +73,7 @@ def _empty_class(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (_empty, "has no train/"),
+        (_empty, "has no train/.*data.val_share=0.1 to hold out a tenth of the images in it"),
         (_without_val, "has no val/"),
         (_extra_class, "none is only in train/ and wasp is only in val/"),
         (_empty_class, "wasp has no images"),

@@ -62,9 +62,10 @@ def root_of(data: Data, layout: str) -> Path:
 def class_folders(tree: Path) -> set[str]:
     """The names of the class folders in `tree`, none of them empty. Raises `ConfigError` if there are none."""
     if not tree.is_dir():
+        to_split = "the images in it" if tree.name == "train" else "train/"
         raise ConfigError(
-            f"{tree.parent} has no {tree.name}/; data.root must hold train/ and val/ and in each a folder a class"
-            + ("." if tree.name == "train" else ", or give data.val_share=0.1 to hold out a tenth of train/.")
+            f"{tree.parent} has no {tree.name}/; data.root must hold train/ and val/ and in each a folder a class, "
+            f"or give data.val_share=0.1 to hold out a tenth of {to_split}."
         )
     classes = {path.name for path in tree.iterdir() if path.is_dir() and is_visible(path.name)}
     if not classes:
