@@ -3,10 +3,11 @@
 import io
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -63,14 +64,13 @@ def complete_override(context: typer.Context, args: list[str], incomplete: str) 
     return complete(context.params.get("overrides") or args, incomplete)
 
 
+def words_argument(metavar: str, help: str, complete: Callable[..., list[str]]) -> Any:
+    """An argument of several words; blanks around them, as a terminal pastes them, do not count."""
+    return typer.Argument(metavar=metavar, help=help, parser=str.strip, autocompletion=complete)
+
+
 Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE",
-        help="Settings, such as model=D train_scale=jitter.",
-        parser=str.strip,
-        autocompletion=complete_override,
-    ),
+    list[str] | None, words_argument("KEY=VALUE", "Settings, such as model=D train_scale=jitter.", complete_override)
 ]
 ConfigDir = Annotated[
     Path | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_sweep.cli.app import complete_override
+from vgg_sweep.cli.app import complete_override, words_argument
 
 if TYPE_CHECKING:
     from vgg_sweep.runs.folder import RunFolder
@@ -43,11 +43,10 @@ RunName = Annotated[
 ]
 RunsAndOverrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="RUN|KEY=VALUE",
-        help="Runs, such as D-jitter, or the settings of one; and what to do with them, such as protocol=multi.",
-        parser=str.strip,
-        autocompletion=complete_run_or_override,
+    words_argument(
+        "RUN|KEY=VALUE",
+        "Runs, such as D-jitter, or the settings of one; and what to do with them, such as protocol=multi.",
+        complete_run_or_override,
     ),
 ]
 
@@ -107,11 +106,10 @@ def complete_picks(context: typer.Context, args: list[str], incomplete: str) -> 
 
 Picked = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE",
-        help="Settings, such as model=D,E; and which runs: only='D-*', except='*-jitter', retry=failed.",
-        parser=str.strip,
-        autocompletion=complete_picks,
+    words_argument(
+        "KEY=VALUE",
+        "Settings, such as model=D,E; and which runs: only='D-*', except='*-jitter', retry=failed.",
+        complete_picks,
     ),
 ]
 

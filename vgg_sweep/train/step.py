@@ -148,7 +148,9 @@ class Learner:
 
 
 def _bare(name: str) -> Any:
-    return getattr(torch.optim.SGD, name).__wrapped__
+    """A method without its wrapper, if this version of torch has given it one."""
+    method = getattr(torch.optim.SGD, name)
+    return getattr(method, "__wrapped__", method)
 
 
 class SGD(torch.optim.SGD):

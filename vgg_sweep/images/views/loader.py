@@ -3,8 +3,7 @@
 Threads suffice: Pillow reads, decodes and rescales outside Python's lock. They share the decoded images, and need
 neither /dev/shm nor a copy of the index for each of them. What was measured is in docs/loader.md.
 
-Axes: N images of a batch that fall to this process, C = 3 colours, H W pixels, P positions of the map of a
-view.
+Axes: N images of a batch that fall to this process, C = 3 colours, H W pixels, P positions of the map of a view.
 """
 
 import threading
