@@ -4,6 +4,8 @@ import pytest
 
 from vgg_sweep.config.vocabulary import complete, did_you_mean, groups, schema_fields
 
+OWN = {"retry": ("failed", "diverged")}
+
 
 def test_groups_are_the_folders_of_conf_and_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
@@ -46,6 +48,8 @@ def test_did_you_mean(word: str, meant: str) -> None:
         ("recipe.init=", "recipe.init=normal recipe.init=literal recipe.init=glorot recipe.init=he"),
         ("logger", "logger=none logger=tensorboard logger=wandb logger=mlflow logger=trackio"),
         ("nonsense=", ""),
+        ("retry=f", "retry=failed"),
+        ("retry ", "failed diverged"),
         # as bash does, and Typer of a last `=`
         ("model ", "A A-BN A-BN-skip A-LRN A-skip B B-5x5 B-BN C D D-BN E"),
         ("model = A-L", "A-LRN"),
@@ -57,4 +61,4 @@ def test_did_you_mean(word: str, meant: str) -> None:
 )
 def test_complete(line: str, offered: str) -> None:
     *words, incomplete = line.split(" ")
-    assert complete(words, incomplete)[: max(1, len(offered.split())) if offered else None] == offered.split()
+    assert complete(words, incomplete, OWN)[: max(1, len(offered.split())) if offered else None] == offered.split()

@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 from tests.conftest import Outcome
 from tests.paths import ROOT
 from tests.tiny import RECIPE, tiny_config, tiny_run
+from vgg_sweep.config.checks import check_batches
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.machine.ranks import Ranks
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.sweep.work import work
-from vgg_sweep.train.parts import check_batches
 
 TWENTY_STEPS = replace(RECIPE, epochs=5.0)  # 24 images in batches of 7: the shares are 3 and 4 rows, the last 1 and 2
 
@@ -38,9 +38,9 @@ def test_shares_cover_a_batch_and_differ_by_one_at_most(num_rows: int, num_ranks
 
 def test_a_batch_too_small_for_the_processes_is_refused(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)  # batches of 7
-    check_batches(config, 24, Ranks(0, 3), is_whole=False)
+    check_batches(config, 24, 3, is_whole=False)
     with pytest.raises(ConfigError, match="a batch has 3 images .* too few for 4 processes"):
-        check_batches(config, 24, Ranks(0, 4), is_whole=False)
+        check_batches(config, 24, 4, is_whole=False)
 
 
 def same(one: Run, other: Run, atol: float = 1e-5) -> None:

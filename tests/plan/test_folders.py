@@ -69,7 +69,7 @@ def test_a_run_that_is_a_sweep_or_a_slip_is_answered_and_nothing_is_to_be_remove
     for path, answer in (
         (tmp_path / "sweep", f"holds the folders of 1 run; name one, such as {run.folder.path}."),
         (tmp_path / "sweep" / run.id.replace("A-", "Q-"), f"did you mean {run.folder.path}?"),
-        (tmp_path / "nowhere", "is not the folder of a run, nor how one is called: "),
+        (tmp_path / "nowhere", "is neither the folder nor the name of a run: "),
     ):
         with pytest.raises(ConfigError) as refused:
             run_in_folder(config("A", run=str(path)))

@@ -195,7 +195,7 @@ def test_a_csv_has_what_was_done_before_the_command_was_stopped(
     [
         (["run", "nowhere.jpg"], "nowhere.jpg is not there; name image files, or folders of them."),
         (["run", "images", "--csv", "no/out.csv"], "--csv no/out.csv: no is not a folder; make it first."),
-        (["rum", "images"], "rum is not the folder of a run, nor how one is called: there is none under outputs/ yet"),
+        (["rum", "images"], "rum is neither the folder nor the name of a run: there is none under outputs/ yet"),
         (["run", "images", "--map", "zebre"], "zebre is not a class of this net, whose classes are such as zebra,"),
         (["run", "images", "--device", "cuda:99"], "device=cuda:99 is not available here"),
         (["run", "images", "--map", "zebra", "--map-q", "40"], "--map-q 40 is smaller than the crop of 64 px"),
@@ -236,7 +236,7 @@ def test_a_run_is_found_by_its_id_or_enough_of_it(tmp_path: Path, call: Call) ->
     assert "D may be outputs/sweep/D-256-s0-" in outcome.err
     outcome = call("predict", "E-256", "images")
     assert outcome.exit_code == 2
-    assert "E-256 is not the folder of a run, nor how one is called: did you mean" in outcome.err
+    assert "E-256 is neither the folder nor the name of a run: did you mean" in outcome.err
     assert "D-256-s" in outcome.err
 
 

@@ -135,9 +135,9 @@ def test_an_exported_file_is_as_good_as_its_run(tmp_path):
 
 def test_what_cannot_be_loaded_is_said(tmp_path):
     folder = random_run(tmp_path)
-    with pytest.raises(ConfigError, match="nowhere is not the folder of a run, nor how one is called"):
+    with pytest.raises(ConfigError, match="nowhere is neither the folder nor the name of a run"):
         vgg_sweep.load(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="is not the folder of a run, nor how one is called"):
+    with pytest.raises(ConfigError, match="is neither the folder nor the name of a run"):
         vgg_sweep.load(tmp_path)
     with pytest.raises(ConfigError, match=r"does not say what net it is; `vgg-sweep import .*` makes a run of it"):
         vgg_sweep.load(folder.weights.rename(tmp_path / "bare.safetensors"))

@@ -3,7 +3,7 @@
 import io
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,11 +57,29 @@ class Program:
     debug: bool = False
 
 
+def completed(
+    context: typer.Context, args: list[str], incomplete: str, own: Mapping[str, Sequence[str]], *, or_run: bool = False
+) -> list[str]:
+    """Shell completion of KEY=VALUE, or of a run's name too; `own` has the values of a command's own keys."""
+    from vgg_sweep.config.vocabulary import complete
+    from vgg_sweep.runs.naming import names
+
+    runs = names()
+    words = context.params.get("overrides") or context.params.get("words") or args
+    return complete(words, incomplete, {"start_from": runs, **own}, runs if or_run else ())
+
+
 def complete_override(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """Shell completion of KEY=VALUE."""
-    from vgg_sweep.config.vocabulary import complete
+    return completed(context, args, incomplete, {})
 
-    return complete(context.params.get("overrides") or args, incomplete)
+
+def complete_sweep(incomplete: str) -> list[str]:
+    """Shell completion of a sweep's folder."""
+    from vgg_sweep.runs.naming import known_runs
+
+    sweeps = sorted({str(run.path.parent) for run in known_runs()})
+    return [sweep for sweep in sweeps if sweep.startswith(incomplete)]
 
 
 def words_argument(metavar: str, help: str, complete: Callable[..., list[str]]) -> Any:
@@ -83,7 +101,11 @@ Cfg = Annotated[
 Package = Annotated[str | None, typer.Option(help="With --cfg: show only this part, such as recipe.")]
 Sweeps = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="SWEEP", help="Sweep folders; default: the most recent one under outputs/."),
+    typer.Argument(
+        metavar="SWEEP",
+        help="Sweep folders; default: the most recent one under outputs/.",
+        autocompletion=complete_sweep,
+    ),
 ]
 
 

@@ -1,5 +1,6 @@
 """Commands on features of trained nets: features, transfer."""
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_sweep.cli.app import ConfigDir, app
-from vgg_sweep.cli.naming import complete_run_or_override, run_folder
+from vgg_sweep.cli.app import ConfigDir, app, completed
+from vgg_sweep.cli.naming import run_folder
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -16,12 +17,23 @@ if TYPE_CHECKING:
     from vgg_sweep.images.sets.probed import ProbedSet
     from vgg_sweep.runs.folder import RunFolder
 
+
+def complete_probe(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """Shell completion of a run's name or of KEY=VALUE; settings of features and probes may leave out `transfer.`."""
+    from vgg_sweep.config.transfer import Transfer
+    from vgg_sweep.config.vocabulary import schema_fields
+    from vgg_sweep.features.wanted import SCALES
+
+    own = {name: field.rules.choices for name, field in schema_fields(Transfer).items()} | {"scales": tuple(SCALES)}
+    return completed(context, args, incomplete, own, or_run=True)
+
+
 Words = Annotated[
     list[str],
     typer.Argument(
         metavar="RUN|KEY=VALUE",
         help="Runs, such as D-jitter, and settings, such as data=caltech101 data.root=DIR layers=fc7.",
-        autocompletion=complete_run_or_override,
+        autocompletion=complete_probe,
     ),
 ]
 
@@ -45,7 +57,7 @@ def features(words: Words, config_dir: ConfigDir = None) -> None:
         from vgg_sweep.plan.folders import read_run
 
         folders = [run_folder(name) for name in runs]
-        probed = open_set(config)
+        probed = open_set(config, folders)
         for folder in folders:
             wanted = wanted_features(config.transfer, read_run(folder).config.crop, probed.regions)
             made = compute_features(folder, config, probed, wanted)
@@ -76,11 +88,17 @@ def sorted_words(words: list[str]) -> tuple[list[str], list[str]]:
     return runs, overrides
 
 
-def open_set(config: "Config") -> "ProbedSet":
-    """The images of `config.data`; says what was noticed when they were listed."""
+def open_set(config: "Config", folders: Iterable["RunFolder"]) -> "ProbedSet":
+    """The images of `config.data`, for the nets in `folders`; says what was noticed when they were listed.
+
+    Raises `ConfigError`, before that, for a net that is not trained or lacks a layer that is asked for.
+    """
     from vgg_sweep.cli.data import shown_progress
     from vgg_sweep.images.sets.probed import open_probed
+    from vgg_sweep.predict.trained import check_layers
 
+    for folder in folders:
+        check_layers(folder, config.transfer.layers)
     with shown_progress("list") as progress:
         probed = open_probed(config, progress)
     for note in probed.notes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_sweep.cli.app import complete_override, words_argument
+from vgg_sweep.cli.app import complete_sweep, completed, words_argument
 
 if TYPE_CHECKING:
     from vgg_sweep.runs.folder import RunFolder
@@ -21,16 +21,25 @@ def complete_run(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
-def complete_fuse(incomplete: str) -> list[str]:
-    """Shell completion of the last run of a fusion: D-jitter+E-jitter."""
+def complete_stack(incomplete: str) -> list[str]:
+    """Shell completion of the last of several runs: D-jitter+E-jitter."""
     before, plus, last = incomplete.rpartition("+")
-    return [f"{before}{plus}{name}" for name in [*complete_run(last), *(["best:"] if "best:".startswith(last) else [])]]
+    return [f"{before}{plus}{name}" for name in complete_run(last)]
+
+
+def complete_fuse(incomplete: str) -> list[str]:
+    """Shell completion of a fusion: several runs, or the best."""
+    return [*complete_stack(incomplete), *(["best:"] if "best:".startswith(incomplete) else [])]
+
+
+def complete_run_or_sweep(incomplete: str) -> list[str]:
+    """Shell completion of a run's name or a sweep's folder."""
+    return [*complete_run(incomplete), *complete_sweep(incomplete)]
 
 
 def complete_run_or_override(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """Shell completion of a run's name or of KEY=VALUE."""
-    runs = [] if "=" in incomplete or args[-1:] == ["="] else complete_run(incomplete)
-    return [*runs, *complete_override(context, args, incomplete)]
+    return completed(context, args, incomplete, {}, or_run=True)
 
 
 RunName = Annotated[
@@ -94,14 +103,9 @@ STATES = ("failed", "diverged", "interrupted")
 
 def complete_picks(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """Shell completion of only=, except=, retry= and KEY=VALUE."""
-    if args[-2:] == ["retry", "="]:
-        return [state for state in STATES if state.startswith(incomplete)]
-    if incomplete.startswith("retry="):
-        return [f"retry={state}" for state in STATES if f"retry={state}".startswith(incomplete)]
-    return [
-        *(f"{word}=" for word in WORDS if incomplete and word.startswith(incomplete)),
-        *complete_override(context, args, incomplete),
-    ]
+    from vgg_sweep.runs.naming import names
+
+    return completed(context, args, incomplete, {"only": names(), "except": names(), "retry": STATES})
 
 
 Picked = Annotated[

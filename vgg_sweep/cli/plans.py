@@ -123,7 +123,9 @@ def pass_table(run: Run) -> RenderableType:
 
 
 def _short(count: int) -> str:
-    """12.5 G, 48.1 k."""
+    """12.5 G, 48.1 k, 0."""
+    if count == 0:
+        return "0"
     factor, prefix = next(((f, p) for f, p in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if count >= f), (1e3, "k"))
     return f"{count / factor:.1f} {prefix}"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgg_sweep.cli.app import app, newest_sweep
-from vgg_sweep.cli.naming import complete_run, run_folder
+from vgg_sweep.cli.naming import complete_run_or_sweep, run_folder
 
 if TYPE_CHECKING:
     from vgg_sweep.runs.folder import RunFolder
@@ -21,7 +21,7 @@ def prune(
         typer.Argument(
             metavar="SWEEP|RUN",
             help="Sweep folders, or runs such as D-jitter; default: the most recent sweep under outputs/.",
-            autocompletion=complete_run,
+            autocompletion=complete_run_or_sweep,
         ),
     ] = None,
     checkpoints: Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_sweep.cli.app import ConfigDir, Overrides, Sweeps, app, newest_sweep
+from vgg_sweep.cli.app import ConfigDir, Overrides, Sweeps, app, complete_sweep, newest_sweep
 from vgg_sweep.cli.naming import complete_fuse
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ Reported = Annotated[
     typer.Argument(
         metavar="SWEEP",
         help="Sweep folders or bundles; several are compared. Default: the most recent folder under outputs/.",
+        autocompletion=complete_sweep,
     ),
 ]
 
@@ -91,7 +92,12 @@ def report(
         typer.Option(metavar="FILE", dir_okay=False, help="Write what each net answers to each image: .csv, .parquet."),
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="EPOCH", help="Compare runs, finished or not, at an epoch, or at common.")
+        str | None,
+        typer.Option(
+            metavar="EPOCH",
+            help="Compare runs, finished or not, at an epoch, or at common.",
+            autocompletion=lambda: ["common"],
+        ),
     ] = None,
     seeds: Annotated[bool, typer.Option("--seeds", help="List the errors seed by seed, too.")] = False,
     by: Annotated[

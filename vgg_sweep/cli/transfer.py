@@ -8,7 +8,7 @@ import typer
 
 from vgg_sweep.cli.app import ConfigDir, app
 from vgg_sweep.cli.features import Words, compute_features, open_set, sorted_words
-from vgg_sweep.cli.naming import run_folder
+from vgg_sweep.cli.naming import complete_stack, run_folder
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -21,7 +21,11 @@ def transfer(
     words: Words,
     stack: Annotated[
         list[str] | None,
-        typer.Option(metavar="'RUN + RUN'", help="Also probe nets whose features are stacked; may be repeated."),
+        typer.Option(
+            metavar="'RUN + RUN'",
+            help="Also probe nets whose features are stacked; may be repeated.",
+            autocompletion=complete_stack,
+        ),
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
@@ -68,7 +72,7 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
     groups = [*([name] for name in names), *([part.strip() for part in spec.split("+")] for spec in stacks)]
     found = {name: run_folder(name) for name in dict.fromkeys(name for group in groups for name in group)}
     nets = [_net([found[name] for name in group]) for group in groups]
-    probed_set = open_set(config)
+    probed_set = open_set(config, found.values())
     known = (list(probed_set.images.ids), probed_set.labels, probed_set.is_test_N, probed_set.classes)
     probe_splits(Labelled(*known, metric=probed_set.metric), asked)  # what can be refused is, before all computing
     made = {}

@@ -116,6 +116,31 @@ def _check_batch_norm(config: Config) -> None:
         )
 
 
+def check_batches(config: Config, num_images: int, num_ranks: int, *, is_whole: bool) -> None:
+    """Raise `ConfigError` if a batch of an epoch of `num_images` is too small for all processes, or, where it must go
+    through the net as a whole, is a single image; or if it cannot be cut into groups alike on several processes.
+    """
+    recipe = config.recipe
+    if is_whole and recipe.bn_images and num_ranks > 1:
+        raise ConfigError(
+            f"{num_ranks} processes normalise over the whole batch together, so recipe.bn_images={recipe.bn_images} "
+            "needs a single one; leave one of the two out."
+        )
+    if recipe.last_batch == "wrap":
+        return
+    smallest = min(recipe.batch_size, num_images % recipe.batch_size or recipe.batch_size)
+    if smallest < num_ranks:
+        raise ConfigError(
+            f"a batch has {smallest} images (the last of an epoch may be smaller), too few for {num_ranks} "
+            f"processes; change recipe.batch_size={recipe.batch_size} or take fewer processes."
+        )
+    if is_whole and smallest == 1:
+        raise ConfigError(
+            f"the last batch of an epoch of {num_images} images is a single one, too few for batch normalisation; "
+            f"change recipe.batch_size={recipe.batch_size}, or fill that batch up with recipe.last_batch=wrap."
+        )
+
+
 def _check_task(config: Config) -> None:
     if config.task == "classify":
         default = Config()

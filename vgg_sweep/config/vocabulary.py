@@ -1,5 +1,6 @@
 """The words of a command line: groups, their options and settings, read from `conf/` and the schema."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -54,31 +55,38 @@ def did_you_mean(word: str) -> str:
     return "`vgg-sweep train --cfg job` shows all settings."
 
 
-def complete(words: list[str], incomplete: str) -> list[str]:
-    """What a shell may make of `incomplete` behind the whole `words`: of `mod` a key, of `model=` a value.
+def complete(
+    words: list[str], incomplete: str, own: Mapping[str, Sequence[str]], instead: Sequence[str] = ()
+) -> list[str]:
+    """What a shell may make of `incomplete` behind the whole `words`: of `mod` a key, of `model=` a value. `own` has
+    the values of further keys; `instead`, what may stand in place of a key and its value.
 
     Bash splits words at `=`: it passes `model=D` as three and wants the last alone. Typer makes of a last `=` an
     empty word.
     """
     match words:
         case [*_, key, "="]:
-            return _values(key, incomplete)
-        case [*before, key] if not incomplete and before[-1:] != ["="] and key in groups() | schema_fields():
-            return _values(key, "")
+            return _values(key, incomplete, own)
+        case [*before, key] if not incomplete and before[-1:] != ["="] and key in {*groups(), *schema_fields(), *own}:
+            return _values(key, "", own)
     if "=" in incomplete:
         key, _, value = incomplete.partition("=")
-        return [f"{key}={option}" for option in _values(key, value)]
-    keys = [*groups(), *(name for name in schema_fields() if "." in incomplete or "." not in name)]
+        return [f"{key}={option}" for option in _values(key, value, own)]
+    keys = [*groups(), *(name for name in schema_fields() if "." in incomplete or "." not in name), *own]
+    others = [word for word in instead if word.startswith(incomplete)]
     matching = [key for key in dict.fromkeys(keys) if key.startswith(incomplete)]
-    if len(matching) == 1 and (values := _values(matching[0], "")):
-        return [f"{matching[0]}={value}" for value in values]  # several, so that bash puts no space behind the `=`
-    return [f"{key}=" for key in matching]
+    if len(matching) == 1 and (values := _values(matching[0], "", own)):
+        return [
+            *others,
+            *(f"{matching[0]}={value}" for value in values),
+        ]  # several, so bash puts no space behind the `=`
+    return [*others, *(f"{key}=" for key in matching)]
 
 
-def _values(key: str, value: str) -> list[str]:
+def _values(key: str, value: str, own: Mapping[str, Sequence[str]]) -> list[str]:
     """The options of a group, completing the last of a list such as `A,B,`; of a setting its choices or its default."""
     listed, comma, last = value.rpartition(",")
-    options = groups().get(key, [])
+    options = [*own[key]] if key in own else groups().get(key, [])
     if not options and (known := schema_fields().get(key)):
         kind, default, rules = known
         numbers = [str(default)] if isinstance(default, int | float) else []

@@ -21,7 +21,7 @@ from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.images.decode import BadImage, decoded
 from vgg_sweep.images.views.crops import rescaled
 from vgg_sweep.images.views.preprocessing import net_input, of_trained
-from vgg_sweep.nets.activations import activations
+from vgg_sweep.nets.activations import activations, check_layer
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
 from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.protocols.methods import test_scales
@@ -112,11 +112,25 @@ def load(run_or_file: str | Path) -> TrainedNet:
             raise ConfigError(f"{path} does not say what net it is; `vgg-sweep import {path}` makes a run of it.")
         return _load(path, read_config(path, "export the net again", text))
     folder = find_run(str(run_or_file))
-    if not folder.is_trained:
-        raise ConfigError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
-    config = read_config(folder.config, "put back a copy of it; the weights beside it are not touched")
+    config = _config_of(folder)
     _check_weights(folder)
     return _load(folder.weights, config)
+
+
+def check_layers(folder: RunFolder, layers: Sequence[str]) -> None:
+    """Raise `ConfigError` if the run is not trained, or for a layer that its net has not; the weights are not read."""
+    config = _config_of(folder)
+    with torch.device("meta"):
+        net = build_net(config, len(json.loads(read_metadata(folder.weights)["classes"])))
+    for layer in layers:
+        check_layer(net, layer)
+
+
+def _config_of(folder: RunFolder) -> Config:
+    """Raises `ConfigError` if the run is not trained."""
+    if not folder.is_trained:
+        raise ConfigError(f"{folder.path} holds no finished net; `vgg-sweep status` says how far its sweep is.")
+    return read_config(folder.config, "put back a copy of it; the weights beside it are not touched")
 
 
 def _check_weights(folder: RunFolder) -> None:

@@ -95,7 +95,7 @@ def not_a_run(word: str, candidates: Sequence[RunFolder]) -> ConfigError:
         instead = f"there are {listed([folder.path for folder in candidates], 'and')}."
     else:
         instead = f"there is none under {OUTPUTS}/ yet; start with `vgg-sweep multirun`, or name a run's folder."
-    return ConfigError(f"{word} is not the folder of a run, nor how one is called: {instead}")
+    return ConfigError(f"{word} is neither the folder nor the name of a run: {instead}")
 
 
 def listed(names: Iterable[object], joint: str = "or") -> str:

@@ -17,6 +17,8 @@ from rich.text import Text
 from vgg_sweep.runs.files import printable
 from vgg_sweep.runs.folder import RunFolder
 
+BAR = 12
+"""Characters of the bar."""
 STATUS_EVERY_SECONDS = 1.0
 PLAIN_LINE_EVERY_SECONDS = 10.0
 SHORT = {
@@ -74,15 +76,19 @@ class Reporter:
         if self._mute:
             return
         now = time.monotonic()
-        if now - self._status_at >= STATUS_EVERY_SECONDS or done == total or stage != self._stage:
+        is_last = done == total or self.stop_requested is not None
+        if now - self._status_at >= STATUS_EVERY_SECONDS or is_last or stage != self._stage:
             self._status_at = now
             self.folder.update_status(stage=stage, step=done, num_steps=total, **figures)
         if self._bar is not None:
             bar = self._bar.task_ids[0]
             if stage != self._stage:
                 self._bar.reset(bar, total=total)
-            shown = {name: value for name, value in figures.items() if name != "eta_seconds"}  # the bar tells it
-            self._bar.update(bar, description=stage, completed=done, figures="  ".join(_in_words(shown)))
+            room = self._console.width - BAR - len(f"{stage}  {done}/{total} 0:00:00 ")
+            shown = _in_words({name: value for name, value in figures.items() if name != "eta_seconds"})  # the bar's
+            while len(line := "  ".join(shown)) > room:
+                shown.pop()
+            self._bar.update(bar, description=stage, completed=done, figures=line)
         elif self._live and (now - self._line_at >= PLAIN_LINE_EVERY_SECONDS or done == total):
             self._line_at = now
             print(", ".join([f"{self.folder.id}: {stage} {done}/{total}", *_in_words(figures)]), flush=True)
@@ -101,13 +107,13 @@ class Reporter:
             if self._live and sys.stdout.isatty():
                 columns = (
                     TextColumn("{task.description}"),
-                    BarColumn(12),
+                    BarColumn(BAR),
                     MofNCompleteColumn(),
                     TimeRemainingColumn(),
                     TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True)),
                 )
                 with Progress(*columns, console=self._console, expand=True) as self._bar:
-                    self._bar.add_task("", figures="")
+                    self._bar.add_task("start", total=None, figures="")
                     yield
             else:
                 yield
@@ -120,6 +126,8 @@ class Reporter:
         if self.stop_requested is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.stop_requested = signal.Signals(number).name
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], figures="saving; Ctrl-C again stops at once")
 
 
 def _in_words(figures: Mapping[str, float]) -> list[str]:

@@ -118,13 +118,18 @@ class _Scorer:
         usable = partial(usable_or_none, self.images.val, Q_px=largest_Q(self.config, parts.wanted))
         found = list(pool.map(usable, self.ranks.share(chunk)))
         decoded, is_there_N = [image for image in found if image is not None], [image is not None for image in found]
+        crop, done = self.config.crop, 0
+        pixels = {each: each.views * (each.Q if each.method == "dense" else crop) ** 2 for each in todo}
         for each, images_HWC in at_each_Q(pool, decoded, todo, self.preprocessing.interpolation):
-            there_NK = pass_posteriors(self.net, images_HWC, each, self.config.crop, self.preprocessing, self.device)
+            there_NK = pass_posteriors(self.net, images_HWC, each, crop, self.preprocessing, self.device)
             own_NK = np.full((len(found), len(self.images.classes)), LEFT_OUT, np.float32)
             own_NK[is_there_N] = there_NK.reshape(-1, len(self.images.classes))  # which may be none
             if (posteriors_NK := self.ranks.gather(own_NK)) is not None:
                 save(parts.file(each, chunk), posteriors_NK)
                 write_json(parts.folder / CLOCK, {"seconds": time.monotonic() - began})
+            done += pixels[each]
+            scored = chunk.start + len(chunk) * done // sum(pixels.values())
+            self.reporter.step("score", scored, parts.num_images, passes=len(parts.wanted))
             self.ranks.share_stop(self.reporter)
             self.reporter.check_stop()
 

@@ -10,8 +10,11 @@ from importlib.util import find_spec
 from statistics import median, variance
 from typing import Self
 
+from vgg_sweep.config.checks import check_batches
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.sets.index import forget
+from vgg_sweep.images.sets.sources import index_folder, is_here, open_images
 from vgg_sweep.nets.columns import net_macs, num_params, parse_columns
 from vgg_sweep.nets.inherited import check_inherits
 from vgg_sweep.nets.layers import Layer
@@ -191,8 +194,8 @@ def seeds_said(finished: Iterable[Run]) -> list[str]:
 
 
 def check_ready(runs: Iterable[Run]) -> None:
-    """Raise `ConfigError` for a net that cannot be built, or that cannot take what its parent has to give; and for a
-    logger whose package is not installed.
+    """Raise `ConfigError` for a net that cannot be built, or that cannot take what its parent has to give; for batches
+    that it cannot be trained in; and for a logger whose package is not installed.
     """
     for run in runs:
         config, parent = run.config, run.parent
@@ -207,3 +210,21 @@ def check_ready(runs: Iterable[Run]) -> None:
         parse_columns(config.model.columns, width=config.width, classes=classes, crop=config.crop)
         if parent is not None and not run.fine_tunes and parent.config.model.name == config.model.parent:
             check_inherits(config, parent.config, classes)
+        _check_batches(config)
+
+
+def _check_batches(config: Config) -> None:
+    """Raise `ConfigError` for batches that cannot be trained in, where the number of images is known: a folder's are
+    listed for a net with batch normalisation alone, and the list goes if that is refused.
+    """
+    is_whole, is_listed = "BN" in config.model.columns, True
+    count = _num_images(config) if config.data.val_share is None else None
+    if is_whole and config.data.source == "folder" and is_here(config.data):
+        is_listed, count = index_folder(config).exists(), len(open_images(config).train)
+    try:
+        if count is not None:
+            check_batches(config, count, config.devices, is_whole=is_whole)
+    except ConfigError:
+        if not is_listed:
+            forget(index_folder(config))
+        raise

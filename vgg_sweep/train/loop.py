@@ -154,9 +154,9 @@ class Loop:
             train_error=window.error,
             **({"val_error": state.val_errors[-1]} if state.val_errors else {}),
             lr=self.learner.lr,
-            S_px=window.S_px,
             images_per_second=window.images_per_second,
             wait_share=window.wait_share,
+            S_px=window.S_px,
             memory_gb=peak_memory_bytes(self.learner.device) / 1e9,
             eta_seconds=round(state.seconds / state.step * (self.budget.num_steps - state.step)),
         )

@@ -11,6 +11,7 @@ from statistics import median
 
 import numpy as np
 
+from vgg_sweep.config.checks import check_batches
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import refuse_dropped
 from vgg_sweep.images.sets.splits import ImageSet
@@ -27,7 +28,6 @@ from vgg_sweep.runs.provenance import provenance
 from vgg_sweep.train.beginning import begin, fine_tuning_stream
 from vgg_sweep.train.checkpoints import Checkpoints, TrainingState, restore
 from vgg_sweep.train.loop import Loop, peak_memory_bytes
-from vgg_sweep.train.parts import check_batches
 from vgg_sweep.train.schedule import budget
 from vgg_sweep.train.segments import note_segment, trained_in
 from vgg_sweep.train.step import Learner
@@ -59,7 +59,7 @@ def train(
     net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
     learner = Learner(net, config, statistics, device, ranks, reporter.note, beginning.shares)
     learner.preprocessing = beginning.preprocessing or learner.preprocessing
-    check_batches(config, len(images.train), ranks, is_whole=learner.is_whole)
+    check_batches(config, len(images.train), ranks.num_ranks, is_whole=learner.is_whole)
     task = task_of(config, images, boxes)
     learner.lr, learner.objective = run.lr, task.objective
     state = restore(folder, learner, reporter) or TrainingState(lr=run.lr)

@@ -225,9 +225,9 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _unpickled(package: Package, name: str) -> dict[str, Any]:
+    content = io.BytesIO(package.read(name))
     try:
-        content: dict[str, Any] = _ArraysOnly(io.BytesIO(package.read(name)), encoding="latin1").load()
-        return content
+        return dict(_ArraysOnly(content, encoding="latin1").load())
     except (pickle.UnpicklingError, EOFError, AttributeError, ValueError) as error:
         raise ConfigError(f"{package.path}/{name} is not the published file ({error}); copy the set again.") from error
 
