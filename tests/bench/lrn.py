@@ -8,7 +8,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from vgg_sweep.bench.bench import table
-from vgg_sweep.bench.timing import THOROUGH, Effort, Row, Say, peak_memory, take_turns
+from vgg_sweep.bench.timing import THOROUGH, Effort, Measured, Say, peak_memory, take_turns
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.device import choose_device
@@ -18,7 +18,7 @@ IMAGES, CHANNELS = 16, 64
 """As they leave conv1_1 at the paper's width, in a batch that fits a laptop."""
 
 
-def bench_lrn(config: Config, effort: Effort, progress: Say) -> list[Row]:
+def bench_lrn(config: Config, effort: Effort, progress: Say) -> list[Measured]:
     """Forward and backward on what conv1_1 gives at this crop, in both layouts, and the memory both take beyond their
     input.
     """
@@ -33,7 +33,7 @@ def bench_lrn(config: Config, effort: Effort, progress: Say) -> list[Row]:
         times = take_turns(works, device.place, effort)
         slowest = times["torch.nn.LocalResponseNorm"]
         rows += [
-            Row(
+            Measured(
                 bench="lrn",
                 what=what,
                 config="A-LRN",

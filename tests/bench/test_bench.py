@@ -16,7 +16,7 @@ from tests.bench.settings import advice, bench_settings
 from tests.conftest import Outcome
 from tests.tiny import tiny_config
 from vgg_sweep.bench.bench import conclusions, paper_seconds
-from vgg_sweep.bench.timing import Effort, Row, peak_flops, peak_memory, take_turns
+from vgg_sweep.bench.timing import Effort, Measured, peak_flops, peak_memory, take_turns
 from vgg_sweep.config.schema import Recipe
 from vgg_sweep.images.sets.imagenet import NUM_TRAIN
 from vgg_sweep.nets.vgg import build_net
@@ -25,13 +25,13 @@ CPU = torch.device("cpu")
 THRICE = Effort(3, 0)
 
 
-def row(**figures: object) -> Row:
+def row(**figures: object) -> Measured:
     given = {
         "bench": "train", "what": "ours", "config": "A", "image_px": 32, "batch": 32, "micro_batch": 0,
         "precision": "fp32", "layout": "channels-last", "compile": False, "device": "CPU", "seconds": 1.0,
         "images_per_second": 32.0,
     }  # fmt: skip
-    return Row(**(given | figures))  # type: ignore[arg-type]
+    return Measured(**(given | figures))  # type: ignore[arg-type]
 
 
 def test_works_take_turns_after_a_warm_up() -> None:

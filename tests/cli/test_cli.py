@@ -26,7 +26,7 @@ Call = Callable[..., Outcome]
 BAD_COMMAND_LINES = {
     "train modle=D": "modle is not a setting; did you mean model?",
     "train model=Z": "model=Z does not exist; choose one of A, B, C, D, E, F, G, A-BN, ",
-    "train model=A,B": "model=A,B is more than one configuration; `vgg-sweep multirun model=A,B` runs them all.",
+    "train model=A,B": "model=A,B gives more than one configuration; `vgg-sweep multirun model=A,B` runs them all.",
     "train seed=abc": "seed=abc is not a whole number.",
     "train +sede=3": "sede is not a setting; did you mean seed?",
     "train ++sede=3": "sede is not a setting; did you mean seed?",
@@ -54,16 +54,16 @@ BAD_COMMAND_LINES = {
     "multirun --plan hydra/sweeper=basic": "need the default sweeper; leave out hydra/sweeper=.",
     "multirun --force hydra/sweeper=optuna": "need the default sweeper; leave out hydra/sweeper=.",
     "multirun only=D-* hydra/sweeper=basic": "need the default sweeper; leave out hydra/sweeper=.",
-    "multirun only=": "only= picks nothing; give a pattern such as only='D-*', or leave it out.",
-    "multirun retry=fialed": "retry=fialed is not known; choose among failed, diverged, interrupted.",
-    "multirun only=F-*": "only=F-* picks none of the plan, whose runs are A-256, A-LRN-256, B-256 and 9 more.",
-    "multirun model=A retry=failed": "retry=failed picks none of the plan, whose run is A-256.",
+    "multirun only=": "only= selects nothing; give a pattern such as only='D-*', or leave it out.",
+    "multirun retry=fialed": "retry=fialed is not known; choose from failed, diverged, interrupted.",
+    "multirun only=F-*": "only=F-* matches no run of the plan, whose runs are A-256, A-LRN-256, B-256 and 9 more.",
+    "multirun model=A retry=failed": "retry=failed matches no run of the plan, whose run is A-256.",
     "score model=Z": "model=Z does not exist",
     "describe modle=D": "modle is not a setting; did you mean model?",
     "describe crop=50": "crop=50 is not a multiple of 32",
-    "train hydra.job.chdir=true": "hydra.job.chdir=true: folders are named from where a command is given; leave it out",
-    "multirun hydra.job.chdir=true": "folders are named from where a command is given; leave it out, and give out=DIR.",
-    "score model=A": "holds no finished net; give `vgg-sweep train` the same settings first.",
+    "train hydra.job.chdir=true": "hydra.job.chdir=true: paths are relative to where the command is given",
+    "multirun hydra.job.chdir=true": "paths are relative to where the command is given; leave it out and give out=DIR.",
+    "score model=A": "holds no trained net; run `vgg-sweep train` with the same settings first.",
     "score run=nowhere": "nowhere is neither the folder nor the name of a run: there is none under outputs/ yet",
     "score nowhere": "nowhere is neither the folder nor the name of a run: ",
     "train run=nowhere": "train takes the settings of a net and no run=",
@@ -186,12 +186,12 @@ def test_a_job_of_a_prepared_run_works_on_its_folder_alone(monkeypatch: pytest.M
         (
             Interrupted("stopped at step 3."),
             130,
-            "Error: stopped at step 3; what was done is saved. To go on: vgg-sweep train model=A\n",
+            "Error: stopped at step 3; what was done is saved. To continue: vgg-sweep train model=A\n",
         ),
         (
             PermissionError(13, "Permission denied", "a/b"),
             1,
-            "Error: a/b: Permission denied; the system refused it, so look at the path, its owner and the disk.\n",
+            "Error: a/b: Permission denied; the system refused it, check the path, its permissions and the disk.\n",
         ),
         (KeyError("x"), 1, "Error: KeyError: 'x' (`vgg-sweep --debug ...` shows where.)\n"),
     ],
@@ -225,7 +225,7 @@ def test_multirun_shows_one_configuration_at_a_time(call: Call) -> None:
 def test_score_needs_a_trained_net(call: Call) -> None:
     outcome = call("score", "model=A", "protocol=multi")
     assert outcome.exit_code == 2
-    assert "holds no finished net; give `vgg-sweep train` the same settings first." in outcome.err
+    assert "holds no trained net; run `vgg-sweep train` with the same settings first." in outcome.err
 
 
 def test_score_shows_and_makes_the_passes_that_are_missing(

@@ -36,7 +36,7 @@ def test_the_failed_runs_of_a_sweep_say_why(call: Call) -> None:
     for id, state in (("A-256-s0-11111111", "done"), ("B-256-s0-22222222", "failed"), ("C-256-s0-3", "diverged")):
         folder = make(id, f"log of {id}\n", state=state)
         if state != "done":
-            folder.write_error("Traceback: out of luck\n")
+            folder.fail("out of luck", "Traceback: out of luck\n", state=state)
     outcome = call("logs", "--failed")
     assert outcome.out == "".join(
         f"== outputs/demo/{id}\nlog of {id}\n\noutputs/demo/{id}/error.txt:\nTraceback: out of luck\n"

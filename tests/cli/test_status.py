@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.stub import EVERY_STATE, make_every_state
-from vgg_sweep.cli.status import picture, show
+from vgg_sweep.cli.status import picture, show_status
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.status import duration, read_sweep
@@ -23,7 +23,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_every_run_is_read_with_its_state(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["run"]: row["state"] for row in read_sweep(sweep)} == EVERY_STATE
-    show([sweep], as_json=True)
+    show_status([sweep], as_json=True)
     rows = json.loads(capsys.readouterr().out)
     assert {row["run"]: row["state"] for row in rows} == EVERY_STATE
     [cut] = [row for row in rows if row["run"] == "cut"]
@@ -39,7 +39,7 @@ def test_the_table_shows_how_far_and_why(
     sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    show([sweep])
+    show_status([sweep])
     text = capsys.readouterr().out
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert "train 30/40, 75 %" in lines["cut"] and "1.250" in lines["cut"] and "40.0" in lines["cut"]
@@ -100,13 +100,13 @@ def test_a_run_at_work_that_says_nothing_is_shown_as_silent() -> None:
 
 def test_a_run_without_its_configuration_is_named(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sweep / "A-lost" / "posteriors").mkdir(parents=True)
-    show([sweep])
+    show_status([sweep])
     assert f"{sweep / 'A-lost'} has no config.yaml; put back a copy of it." in capsys.readouterr().err
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no runs"):
-        show([tmp_path])
+        show_status([tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -130,5 +130,5 @@ def test_a_folder_is_shown_by_its_whole_name(tmp_path: Path, capsys: pytest.Capt
     for name in ("[x] y", "a[", "[bold]z"):
         sweep = tmp_path / name if name != "a[" else tmp_path / "a[" / "b]"
         make_every_state(sweep)
-        show([sweep])
+        show_status([sweep])
         assert capsys.readouterr().out.replace("\n", "").startswith(str(sweep))

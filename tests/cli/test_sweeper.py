@@ -15,6 +15,7 @@ from rich.console import Console
 
 from tests.stub import WORKER, lines
 from vgg_sweep.cli import compose, sweeper
+from vgg_sweep.cli.screen import shown_progress
 from vgg_sweep.errors import RunError
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder
@@ -111,14 +112,11 @@ def test_force_does_again_what_was_asked_for_but_not_its_parents(
 @pytest.mark.parametrize(
     ("is_terminal", "seconds", "shown"), [(True, 0.0, True), (True, 60.0, False), (False, 0.0, False)]
 )
-def test_composing_has_a_bar_on_a_terminal_once_it_takes_long(
-    is_terminal: bool, seconds: float, shown: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweeper, "PATIENCE_SECONDS", seconds)
+def test_composing_has_a_bar_on_a_terminal_once_it_takes_long(is_terminal: bool, seconds: float, shown: bool) -> None:
     screen = Console(file=io.StringIO(), force_terminal=is_terminal, width=80)
-    with sweeper._patience(screen) as tell:
-        tell(0.0)
-        tell(0.5)
+    with shown_progress("Composing the runs", screen, after_seconds=seconds) as tell:
+        tell(0, 2)
+        tell(1, 2)
     assert ("Composing the runs" in screen.file.getvalue()) is shown  # type: ignore[attr-defined]
     assert shown or screen.file.getvalue() == ""  # type: ignore[attr-defined]
 

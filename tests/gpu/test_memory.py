@@ -62,7 +62,7 @@ def test_training_goes_on_with_fewer_images_at_a_time(tmp_path: Path, cuda: torc
     tight.device.expect_shapes(alike=False)
     with all_but(taken // 2, cuda):
         found = losses(tight, 2, images)
-    assert notes and "out of memory: from now on 32 images at a time, with the same result" in notes[0]
+    assert notes and "out of memory: continuing with 32 images at a time, with the same result" in notes[0]
     assert tight.micro_batch <= 32
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     np.testing.assert_allclose(weights(tight), expected_weights, atol=1e-4)

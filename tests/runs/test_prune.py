@@ -85,8 +85,8 @@ def test_the_command_says_first_and_does_when_told(tmp_path: Path, call) -> None
     trained, left, bad = sweep_of(tmp_path)
     with left.locked():
         outcome: Outcome = call("prune")
-        assert f"{left.id} is being worked on and stays as it is." in outcome.out
-        assert "To choose what goes: --checkpoints, --posteriors, --failed, --left-the-sweep." in outcome.out
+        assert f"{left.id} is in use and is left as it is." in outcome.out
+        assert "To choose what to remove: --checkpoints, --posteriors, --failed, --left-the-sweep." in outcome.out
     assert "Nothing has been removed; add --yes to remove it." in call("prune", "--failed").out
     assert bad.path.exists()
     assert call("prune", "outputs/demo", "--failed", "--yes").out.endswith("Removed.\n")

@@ -25,7 +25,7 @@ from vgg_sweep.protocols.methods import test_scales as scales
 from vgg_sweep.protocols.passes import Pass, passes_of
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.score.cost import Size, macs, macs_per_second, validation_set
-from vgg_sweep.sweep.points import cells
+from vgg_sweep.sweep.grids import cells
 
 TINY_IMAGES = 3 * 4
 

@@ -142,7 +142,7 @@ def test_ctrl_c_takes_the_jobs_back_and_the_same_command_goes_on(tmp_path: Path)
     driver.send_signal(signal.SIGINT)
     code, said = end_of(driver)
     assert code == 130
-    assert "To go on: vgg-sweep multirun" in said
+    assert "To continue: vgg-sweep multirun" in said
     wait_until(lambda: slurm_says("squeue", "--noheader") == "")
     step = run_of(tmp_path, "A").status()["step"]
     driver = start(*command)

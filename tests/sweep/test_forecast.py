@@ -12,7 +12,8 @@ from rich.console import Console
 from tests.plan.test_plan import config
 from tests.stub import EVERY_STATE, finish, make_every_state, make_runs
 from tests.sweeps import write_posteriors
-from vgg_sweep.cli.plans import plan_table, size
+from vgg_sweep.cli.plans import plan_table
+from vgg_sweep.cli.screen import size
 from vgg_sweep.config.schema import Protocol
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import write_json
@@ -72,7 +73,9 @@ def test_the_plan_adds_up_the_work(tmp_path: Path) -> None:
     runs = make_runs(tmp_path, {"A": None, "B": "A"})
     known = shown(runs, {"A": 60.0, "B": 130.0})
     assert known[3].endswith("2 runs, 0 done, 2 to do; 3 min of work.")
-    assert known[4].startswith("They need about 2.0 MB of disk, and 3.0 MB for the checkpoints of each run at work")
+    assert known[4].startswith(
+        "They need about 2.0 MB of disk space, plus 3.0 MB for the checkpoints of each active run"
+    )
     assert shown(runs, {"A": 60.0})[3].endswith("2 runs, 0 done, 2 to do.")
 
 

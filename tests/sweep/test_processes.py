@@ -86,7 +86,7 @@ def test_a_child_does_not_wait_for_the_whole_generation(tmp_path: Path) -> None:
     [
         ("raise", "told to fail"),
         ("exit", "the process ended with exit code 3 and left no message"),
-        ("kill", "the process was killed by SIGKILL, perhaps because memory ran out"),
+        ("kill", "the process was killed by SIGKILL, perhaps because it ran out of memory"),
         ("segfault", "the process was killed by SIGSEGV"),
     ],
 )

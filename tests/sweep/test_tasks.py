@@ -91,14 +91,14 @@ def test_parents_first_lost_nodes_again_and_no_end_touches_another(
     assert RunFolder(tmp_path / "bad").status()["error"] == "told to fail"
 
 
-def test_a_task_is_cancelled_once_and_then_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_are_cancelled_or_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = StandIn()
     monkeypatch.setitem(sys.modules, "ray", ray)
     tasks = Tasks(launcher())
-    assert len(list(tasks.submit(make_runs(tmp_path, {"A": None})))) == 1
-    for at_once in (False, False, True, True):
-        tasks.cancel(at_once=at_once)
-    assert ray.cancelled == [False, True]
+    runs = list(tasks.submit(make_runs(tmp_path, {"A": None, "B": None})))
+    tasks.cancel(runs[:1], at_once=False)
+    tasks.cancel(runs, at_once=True)
+    assert ray.cancelled == [False, True, True]
 
 
 def test_no_cluster_and_no_node_large_enough_are_a_sentence_each(monkeypatch: pytest.MonkeyPatch) -> None:

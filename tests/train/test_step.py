@@ -106,8 +106,10 @@ def test_out_of_memory_changes_the_micro_batch_and_not_the_weights(
         torch.testing.assert_close(parts[name], tensor, atol=1e-5, rtol=0)
     assert run.folder.record()["micro_batch"] == 2
     log = run.folder.log.read_text()
-    assert log.count("out of memory: from now on 4 images at a time, with the same result") == 1  # kept when continued
-    assert log.count("from now on 2 images") == 1
+    assert (
+        log.count("out of memory: continuing with 4 images at a time, with the same result") == 1
+    )  # kept when continued
+    assert log.count("continuing with 2 images") == 1
 
 
 def test_memory_for_less_than_an_image_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

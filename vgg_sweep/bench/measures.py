@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vgg_sweep.bench.timing import Effort, Row, Say, peak_flops, peak_memory, take_turns
+from vgg_sweep.bench.timing import Effort, Measured, Say, peak_flops, peak_memory, take_turns
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import BadImage, size_px
@@ -59,7 +59,7 @@ def random_net(config: Config, num_classes: int) -> VGG:
     return net
 
 
-def bench_train(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Row]:
+def bench_train(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Measured]:
     """A step with the settings of `config`.
 
     Images are random and lie ready: what loads them is the business of `bench data`.
@@ -95,30 +95,26 @@ def own_step(config: Config, device: Device, num_classes: int) -> Callable[[], o
 
 def train_row(
     what: str, config: Config, device: Device, num_classes: int, seconds: float, memory: int | None = None
-) -> Row:
+) -> Measured:
     """The figures of a step that takes `seconds`."""
     layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
-    batch = config.recipe.batch_size
+    batch, compiled = config.recipe.batch_size, config.compile and what != "torchvision"
     needed = batch * FORWARD_AND_BACKWARD * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
-    return Row(
-        bench="train",
-        what=what,
-        config=config.model.name,
-        seconds=seconds,
-        image_px=config.crop,
-        batch=batch,
-        micro_batch=device.micro_batch or batch,
-        precision=device.precision,
-        layout=device.layout,
-        compile=config.compile and what != "torchvision",
-        device=device.name,
-        images_per_second=batch / seconds,
-        share_of_peak=2 * needed / seconds / peak_flops(device.place, device.dtype),
-        peak_memory_bytes=memory,
-    )
+    row = _computed("train", what, config, device, seconds, needed, images=batch, batch=batch, image_px=config.crop)
+    return replace(row, micro_batch=device.micro_batch or batch, compile=compiled, peak_memory_bytes=memory)
 
 
-def bench_score(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Row]:
+def _computed(
+    bench: str, what: str, config: Config, device: Device, seconds: float, macs: int, *, images: float, **size: int
+) -> Measured:
+    """The figures of work on `images` whose `macs` multiply-adds take `seconds`."""
+    share_of_peak = 2 * macs / seconds / peak_flops(device.place, device.dtype)
+    on = {"precision": device.precision, "layout": device.layout, "device": device.name}
+    rates = {"images_per_second": images / seconds, "share_of_peak": share_of_peak}
+    return Measured(bench, what, config.model.name, seconds, **size, **on, **rates)  # type: ignore[arg-type]
+
+
+def bench_score(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Measured]:
     """Dense evaluation at each Q, and crops of an image, 50 at each Q, with the settings of `config`. Unless thorough,
     fewer images, and crops at the middle Q alone.
     """
@@ -158,24 +154,14 @@ def score_row(
     num_classes: int,
     work: tuple[list[Pass], int, float],
     seconds: float,
-) -> Row:
+) -> Measured:
     """The figures of one of `score_works` that takes `seconds`."""
     wanted, count, worth = work
     method, Q = wanted[0].method, wanted[0].Q
     needed = sum(macs(wanted, config, num_classes, [SIZE_PX] * count).values())
-    return Row(
-        bench="score",
-        what=f"{what}, {method}",
-        config=config.model.name,
-        seconds=seconds,
-        image_px=Q if method == "dense" else config.crop,
-        batch=count,
-        precision=device.precision,
-        layout=device.layout,
-        device=device.name,
-        images_per_second=worth / seconds,
-        share_of_peak=2 * needed / seconds / peak_flops(device.place, device.dtype),
-    )
+    image_px = Q if method == "dense" else config.crop
+    what = f"{what}, {method}"
+    return _computed("score", what, config, device, seconds, needed, images=worth, batch=count, image_px=image_px)
 
 
 def random_images(Q: int, count: int) -> list[np.ndarray]:
@@ -183,7 +169,7 @@ def random_images(Q: int, count: int) -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
 
 
-def bench_data(config: Config, effort: Effort, progress: Say) -> list[Row]:
+def bench_data(config: Config, effort: Effort, progress: Say) -> list[Measured]:
     """Training views of the images in `data.root`, a folder or a tar, with S and the crop of `config`. The files lie in
     memory, so that no disk is measured.
 
@@ -238,14 +224,8 @@ def own_epoch(split: Split, config: Config, workers: int) -> Callable[[], object
     return lambda: sum(len(batch.labels_N) for batch in loader.batches(split, draws, 0))
 
 
-def data_row(what: str, workers: int, config: Config, seconds: float) -> Row:
+def data_row(what: str, workers: int, config: Config, seconds: float) -> Measured:
     """The figures of an epoch that takes `seconds`."""
-    return Row(
-        bench="data",
-        what=what if workers == 1 else f"{what}, {workers} workers",
-        config=config.model.name,
-        seconds=seconds,
-        image_px=config.crop,
-        images_per_second=IMAGES_A_ROUND / seconds,
-        images_per_second_per_core=IMAGES_A_ROUND / seconds / workers,
-    )
+    what, rate = what if workers == 1 else f"{what}, {workers} workers", IMAGES_A_ROUND / seconds
+    rates = {"images_per_second": rate, "images_per_second_per_core": rate / workers}
+    return Measured("data", what, config.model.name, seconds, image_px=config.crop, **rates)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Row:
+class Measured:
     """One thing measured. What has no meaning for it is None."""
 
     bench: str

@@ -13,24 +13,11 @@ import typer
 from typer.core import TyperGroup
 
 from vgg_sweep import __version__
+from vgg_sweep.errors import ConfigError, RunError
 
 ORDER = (
-    "train",
-    "multirun",
-    "status",
-    "logs",
-    "score",
-    "report",
-    "describe",
-    "predict",
-    "features",
-    "transfer",
-    "import",
-    "export",
-    "prune",
-    "data",
-    "bench",
-)
+    "train multirun status logs score report describe predict features transfer import export prune data bench"
+).split()
 """In which `--help` lists the commands: first what makes the tables."""
 
 
@@ -92,11 +79,11 @@ Overrides = Annotated[
 ]
 ConfigDir = Annotated[
     Path | None,
-    typer.Option(exists=True, file_okay=False, help="A folder with options of your own, such as model/mine.yaml."),
+    typer.Option(exists=True, file_okay=False, help="A folder with your own options, such as model/mine.yaml."),
 ]
 Cfg = Annotated[
     Literal["job", "hydra", "all"] | None,
-    typer.Option("--cfg", "-c", help="Show the configuration instead of running: ours, Hydra's or both."),
+    typer.Option("--cfg", "-c", help="Show the configuration instead of running: the job's, Hydra's or both."),
 ]
 Package = Annotated[str | None, typer.Option(help="With --cfg: show only this part, such as recipe.")]
 Sweeps = Annotated[
@@ -130,8 +117,6 @@ def program(
 
 def newest_sweep() -> Path:
     """The sweep under outputs/ in which something was written last. Raises `ConfigError` if there is none."""
-    from vgg_sweep.errors import ConfigError
-
     written = {file: file.stat().st_mtime for file in Path("outputs").glob("*/*/status.json")}
     if not written:
         raise ConfigError(
@@ -165,7 +150,6 @@ def main() -> None:
 
 def _verdict(error: Exception) -> tuple[str, int]:
     """What to say of an error, and the exit code."""
-    from vgg_sweep.errors import ConfigError, RunError
     from vgg_sweep.runs.progress import Diverged, Interrupted
     from vgg_sweep.runs.provenance import typed
 
@@ -173,10 +157,10 @@ def _verdict(error: Exception) -> tuple[str, int]:
         case ConfigError():
             return str(error), 2
         case Interrupted():
-            again = f"; what was done is saved. To go on: {typed()}" if typed() else ""
+            again = f"; what was done is saved. To continue: {typed()}" if typed() else ""
             return f"{str(error).rstrip('.')}{again}", 130
         case RunError() | Diverged():
             return str(error), 1
         case OSError(filename=str(file), strerror=str(reason)):
-            return f"{file}: {reason}; the system refused it, so look at the path, its owner and the disk.", 1
+            return f"{file}: {reason}; the system refused it; check the path, its permissions and the disk.", 1
     return f"{type(error).__name__}: {error} (`vgg-sweep --debug ...` shows where.)", 1

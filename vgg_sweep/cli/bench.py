@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgg_sweep.cli.app import ConfigDir, app
+from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -30,19 +31,19 @@ def bench(
 ) -> None:
     """How fast this machine is.
 
-    Training and scoring, as a share of the rate at which it multiplies matrices, and reading images.
+    Measures training and scoring, also as a share of its matrix-product rate, and reading images.
 
-    The default is net D at the paper's size; model=, crop=, width= or data=fractals give another. Let nothing else run.
+    The default is net D at the paper's size; model=, crop=, width= or data=fractals give another.
+    Run nothing else meanwhile.
     """
     from vgg_sweep.cli import compose
-    from vgg_sweep.errors import ConfigError
 
     chosen = [word for word in words or [] if "=" not in word]
     overrides = [word.strip() for word in words or [] if "=" in word]
     for word in chosen:
         if word not in BENCHES:
             raise ConfigError(
-                f"bench {word} is not known; choose among {', '.join(BENCHES)}, and write settings as KEY=VALUE."
+                f"bench {word} is not known; choose from {', '.join(BENCHES)}, and write settings as KEY=VALUE."
             )
 
     def task(config: "Config") -> None:

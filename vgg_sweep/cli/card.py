@@ -25,13 +25,13 @@ from vgg_sweep.runs.files import write_text
 from vgg_sweep.runs.folder import RunFolder
 
 _IMAGENETS = (
-    "are for non-commercial research and education (ImageNet's terms of access); what follows for weights trained on "
+    "are for non-commercial research and education (ImageNet's terms of access); whether that binds weights trained on "
     "them is for you to judge."
 )
 _NONE_STATED = "Its authors state no licence and ask to be cited; the rights in the images are their owners'."
 _FLICKRS = "The images are from Flickr, whose terms of use hold for them."
 LICENCES = {
-    "fractals": "The images are drawn by this program by formula; nobody else has rights in them.",
+    "fractals": "The images are drawn by this program from a formula; nobody else has rights in them.",
     "imagenet": f"The images of ILSVRC {_IMAGENETS}",
     "tiny-imagenet": f"The images are ILSVRC's, made smaller, which {_IMAGENETS}",
     "stl10": f"The images are ImageNet's, made smaller, which {_IMAGENETS}",
@@ -39,8 +39,8 @@ LICENCES = {
         ("imagenette", "imagenette-320", "imagenette-160"), f"The images are of ten classes of ILSVRC and {_IMAGENETS}"
     ),
     **dict.fromkeys(("cifar10", "cifar100", "flowers102"), _NONE_STATED),
-    "caltech101": "Caltech gives the set out under CC BY 4.0; its authors found the images by a search engine, and the "
-    "rights in them are their owners'.",
+    "caltech101": "Caltech distributes the set under CC BY 4.0; its authors found the images by a search engine, and "
+    "the rights in them are their owners'.",
     "caltech256": "Its authors found the images by search engines; this program does not know whose they are.",
     **dict.fromkeys(("voc2007", "voc2012", "voc2012-action"), _FLICKRS),
     "food101": "The images are of Foodspotting; its authors allow scientific use alone and point to the images' owners "
@@ -62,86 +62,91 @@ def model_card(folder: RunFolder, file: Exported) -> str:
     """The card in Markdown. Raises `RunError` if the run's configuration or posteriors cannot be read."""
     run, loaded = read_run(folder), load(folder.path)
     reported = ReportedRun(folder, config_in(folder.config), str(folder.path.parent))
-    sections = [
-        _head(run, loaded, file),
-        _use(loaded, file),
-        _errors(reported),
-        _training(run, reported),
-        _data(run.config, loaded),
-        _made_with(run, reported, file, folder),
-        _classes(loaded),
-    ]
-    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+    classes = "\n".join(f"{index} {shown(name)}" for index, name in enumerate(loaded.classes))
+    return f"""# VGG net {run.config.model.name}: {run.id}
+
+A net of Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition (ICLR 2015, arXiv \
+1409.1556), made with vgg-sweep.
+
+{_facts(run.config, loaded, file)}
+
+## Use
+
+{_use(loaded, file)}
+
+## Errors
+
+{_errors(reported)}
+
+## Training
+
+{_training(run, reported)}
+
+## Data
+
+{_data(run.config, loaded)}
+
+## Made with
+
+{_made_with(run.config, reported, file, folder)}
+
+## Classes
+
+```text
+{classes}
+```
+"""
 
 
-def _head(run: Run, loaded: TrainedNet, file: Exported) -> list[str]:
-    config, net = run.config, loaded.net
-    num_params = sum(parameter.numel() for parameter in net.parameters())
-    words = [trained_word(layer.word, config.width) for layer in net.layers]
-    return [
-        f"# VGG net {config.model.name}: {run.id}",
-        "",
-        "A net of Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition (ICLR 2015, "
-        "arXiv 1409.1556), made with vgg-sweep.",
-        "",
-        *_table(
-            ("", ""),
-            ("file", f"`{file.file.name}`, for {file.to}, {file.num_bytes / 1e6:.1f} MB"),
-            ("SHA-256", f"`{file.sha256}`"),
-            ("net", f"{config.model.name}: {', '.join(words)}"),
-            ("size", f"crop {config.crop} px, width {config.width:g}, {num_params:,} parameters"),
-            (
-                "agreement",
-                f"its log-posteriors in {file.to} are within {file.difference:.0e} (relative) of vgg-sweep's",
-            ),
-        ),
-    ]
+def _facts(config: Config, loaded: TrainedNet, file: Exported) -> str:
+    num_params = sum(parameter.numel() for parameter in loaded.net.parameters())
+    words = [trained_word(layer.word, config.width) for layer in loaded.net.layers]
+    agreement = f"its log-posteriors in {file.to} are within {file.difference:.0e} (relative) of vgg-sweep's"
+    return _table(
+        ("", ""),
+        ("file", f"`{file.file.name}`, for {file.to}, {file.num_bytes / 1e6:.1f} MB"),
+        ("SHA-256", f"`{file.sha256}`"),
+        ("net", f"{config.model.name}: {', '.join(words)}"),
+        ("size", f"crop {config.crop} px, width {config.width:g}, {num_params:,} parameters"),
+        ("agreement", agreement),
+    )
 
 
-def _use(loaded: TrainedNet, file: Exported) -> list[str]:
-    config = loaded.config
-    Q_px, crop = loaded.test_scale_px, config.crop
-    crops = [
-        f"left, top = (image.width - {crop}) // 2, (image.height - {crop}) // 2",
-        f"image = image.crop((left, top, left + {crop}, top + {crop}))  # the net sees {crop} px here",
-    ]
-    return [
-        "## Use",
-        "",
-        "```python",
-        "import numpy as np",
-        "from PIL import Image",
-        "",
-        'image = Image.open("image.jpg").convert("RGB")',
-        f"size = [round(side * {Q_px} / min(image.size)) for side in image.size]  # the smallest side becomes Q",
-        f"image = image.resize(size, Image.Resampling.{loaded.preprocessing.interpolation.upper()})",
-        *([] if file.sees_larger else crops),
-        "pixels_NCHW = np.array(image).transpose(2, 0, 1)[None]",
-        "",
-        *file.example,
-        "```",
-        "",
-        f"That is one view of the image: {'the whole, unflipped' if file.sees_larger else 'the centre crop'}. The "
-        "columns of `posteriors_NK` are the classes at the end of this card.",
-    ]
+def _use(loaded: TrainedNet, file: Exported) -> str:
+    Q_px, crop, example = loaded.test_scale_px, loaded.config.crop, "\n".join(file.example)
+    crops = f"""
+left, top = (image.width - {crop}) // 2, (image.height - {crop}) // 2
+image = image.crop((left, top, left + {crop}, top + {crop}))  # the net sees {crop} px here"""
+    return f"""```python
+import numpy as np
+from PIL import Image
+
+image = Image.open("image.jpg").convert("RGB")
+size = [round(side * {Q_px} / min(image.size)) for side in image.size]  # the smallest side becomes Q
+image = image.resize(size, Image.Resampling.{loaded.preprocessing.interpolation.upper()})\
+{"" if file.sees_larger else crops}
+pixels_NCHW = np.array(image).transpose(2, 0, 1)[None]
+
+{example}
+```
+
+That is one view of the image: {"the whole, unflipped" if file.sees_larger else "the centre crop"}. The columns of \
+`posteriors_NK` are the classes at the end of this card."""
 
 
-def _errors(run: ReportedRun) -> list[str]:
-    heading = ["## Errors", ""]
+def _errors(run: ReportedRun) -> str:
     if not run.is_scored:
-        return [*heading, f"Not measured. `{run.posteriors.redo}` measures them."]
+        return f"Not measured. `{run.posteriors.redo}` measures them."
     scores = run_scores(run)
     rows = [
         (score.method, ", ".join(map(str, score.test_scales)), *_error(score.top1), *_error(score.top5))
         for score in scores
     ]
-    return [
-        *heading,
-        f"In percent of the {scores[0].top1.num_images} validation images of {run.config['data']['name']}, with 95 % "
-        "intervals (Wilson). Posteriors are averaged over the image and its flip, and over the Q given.",
-        "",
-        *_table(("method", "Q, px", "top-1", "95 %", "top-5", "95 %"), *rows),
-    ]
+    images = f"{scores[0].top1.num_images} validation images of {run.config['data']['name']}"
+    return f"""In percent of the {images}, with 95 % intervals (Wilson). Posteriors are averaged over the image and \
+its flip, and over the Q given.
+
+{_table(("method", "Q, px", "top-1", "95 %", "top-5", "95 %"), *rows)}"""
 
 
 def _error(misses: Misses | None) -> tuple[str, str]:
@@ -151,36 +156,30 @@ def _error(misses: Misses | None) -> tuple[str, str]:
     return f"{misses.error:.1f}", f"{low:.1f}–{high:.1f}"
 
 
-def _training(run: Run, reported: ReportedRun) -> list[str]:
-    config, recipe = run.config, run.config.recipe
-    if config.imported.sha256 is not None:
-        return [
-            "## Training",
-            "",
-            f"Not trained here: imported from a file of {config.imported.source} with SHA-256 "
-            f"`{config.imported.sha256}`.",
-        ]
-    record = reported.record
+def _training(run: Run, reported: ReportedRun) -> str:
+    config, recipe, imported = run.config, run.config.recipe, run.config.imported
+    if imported.sha256 is not None:
+        return f"Not trained here: imported from a file of {imported.source} with SHA-256 `{imported.sha256}`."
     parents: list[str] = []
     parent = run.parent
     while parent is not None:
-        parents.insert(0, parent.id)
+        parents.insert(0, f"`{parent.id}`")
         parent = parent.parent
     smallest, largest = (scaled_px(S, config.crop) for S in config.train_scale.S)
     rows = [
         ("S, px", str(smallest) if smallest == largest else f"[{smallest};{largest}]"),
-        ("started from", " -> ".join(f"`{id}`" for id in parents) or f"random weights ({recipe.init})"),
+        ("started from", " -> ".join(parents) or f"random weights ({recipe.init})"),
         ("rate", f"{run.lr:g}, {recipe.schedule}{_drops(run.folder)}"),
         ("momentum, weight decay, dropout", f"{recipe.momentum:g}, {recipe.weight_decay:g}, {recipe.dropout:g}"),
         ("seed", str(config.seed)),
     ]
-    if record:  # which may have been damaged, and be gone
+    if record := reported.record:  # which may have been damaged, and be gone
         rows += [
             ("layers copied", ", ".join(record["copied"]) or "none"),
             ("length", f"{record['steps']} steps of {recipe.batch_size} images, at most {run.epochs:g} epochs"),
             ("where", f"{record['device_name']}, {record['precision']}, {record['train_seconds'] / 60:.1f} min"),
         ]
-    return ["## Training", "", *_table(("", ""), *rows)]
+    return _table(("", ""), *rows)
 
 
 def _drops(folder: RunFolder) -> str:
@@ -194,48 +193,33 @@ def _drops(folder: RunFolder) -> str:
     return f", {drops} {'drop' if drops == 1 else 'drops'} in training"
 
 
-def _data(config: Config, loaded: TrainedNet) -> list[str]:
+def _data(config: Config, loaded: TrainedNet) -> str:
     own = loaded.preprocessing
     mean, std = (", ".join(f"{value:.6g}" for value in each) for each in (own.mean, own.std))
-    return [
-        "## Data",
-        "",
-        *_table(
-            ("", ""),
-            ("set", f"{config.data.name}, {len(loaded.classes)} classes"),
-            ("licence", LICENCES[config.data.source]),
-            ("rescaling", f"the smallest side to Q, {own.interpolation}, with antialiasing"),
-            ("pixels", f"RGB, 0 to {own.pixel_max:g}, minus {mean}, divided by {std}"),
-        ),
-    ]
+    return _table(
+        ("", ""),
+        ("set", f"{config.data.name}, {len(loaded.classes)} classes"),
+        ("licence", LICENCES[config.data.source]),
+        ("rescaling", f"the smallest side to Q, {own.interpolation}, with antialiasing"),
+        ("pixels", f"RGB, 0 to {own.pixel_max:g}, minus {mean}, divided by {std}"),
+    )
 
 
-def _classes(loaded: TrainedNet) -> list[str]:
-    lines = [f"{index} {shown(name)}" for index, name in enumerate(loaded.classes)]
-    return ["## Classes", "", "```text", *lines, "```"]
-
-
-def _made_with(run: Run, reported: ReportedRun, file: Exported, folder: RunFolder) -> list[str]:
-    config = run.config
+def _made_with(config: Config, reported: ReportedRun, file: Exported, folder: RunFolder) -> str:
+    record = reported.record
     if config.imported.sha256 is not None:
-        source = reported.record.get("imported", {}).get("file", "FILE")
-        origin: tuple[str, ...] = ("import", source, *_preprocessing(config))
+        origin = ("import", record.get("imported", {}).get("file", "FILE"), *_preprocessing(config))
     else:
         own = (f"model={config.model.name}", f"train_scale={config.train_scale.name}", f"seed={config.seed}")
         origin = ("train", *own, *reported.overrides)
-    versions = {"vgg-sweep": __version__} | reported.record.get("versions", {})
-    return [
-        "## Made with",
-        "",
-        "```shell",
-        commands.command(*origin),
-        shlex.join(["vgg-sweep", "export", str(folder.path), "--to", file.to, "--out", str(file.file)]),
-        "```",
-        "",
-        ", ".join(f"{name} {version}" for name, version in versions.items())
-        + (f"; commit {reported.record['commit']}" if reported.record.get("commit") else "")
-        + ".",
-    ]
+    versions = {"vgg-sweep": __version__} | record.get("versions", {})
+    commit = f"; commit {record['commit']}" if record.get("commit") else ""
+    return f"""```shell
+{commands.command(*origin)}
+{shlex.join(["vgg-sweep", "export", str(folder.path), "--to", file.to, "--out", str(file.file)])}
+```
+
+{", ".join(f"{name} {version}" for name, version in versions.items())}{commit}."""
 
 
 def _preprocessing(config: Config) -> list[str]:
@@ -249,6 +233,6 @@ def _preprocessing(config: Config) -> list[str]:
     return [f"preprocessing.{name}={json.dumps(value, separators=(',', ':'))}" for name, value in changed.items()]
 
 
-def _table(head: tuple[str, ...], *rows: tuple[str, ...]) -> list[str]:
+def _table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -109,7 +109,7 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
     parser = OverridesParser.create()
     if any(text.startswith("out=") and "${now:" in text for text in overrides):
         print(
-            "Note: with ${now:...} in out, the same command starts a new sweep; to continue one, name its folder.",
+            "Note: with ${now:...} in out, repeating the command starts a new sweep; to continue one, name its folder.",
             file=sys.stderr,
         )
     overrides = [text.strip() for text in overrides]
@@ -120,10 +120,10 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
             raise ConfigError(_unreadable(text)) from error
         key = override.key_or_group
         if override.is_sweep_override() and not many:
-            raise ConfigError(f"{text} is more than one configuration; `vgg-sweep multirun {text}` runs them all.")
+            raise ConfigError(f"{text} gives more than one configuration; `vgg-sweep multirun {text}` runs them all.")
         if key == "hydra.job.chdir" and override.value():
             raise ConfigError(
-                f"{text}: folders are named from where a command is given; leave it out, and give out=DIR."
+                f"{text}: paths are relative to where the command is given; leave it out and give out=DIR."
             )
         adds = override.is_add() or override.is_force_add()
         if not key or (adds and key not in options | known and not key.startswith("hydra")):
@@ -144,8 +144,8 @@ def _errors_in_a_sentence(config_dir: Path | None) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        place, in_file, _ = str(error).partition(" raised while composing config:")
-        raise ConfigError(f"{place.partition(':')[0]}: " * bool(in_file) + _sentence(error)) from error
+        named, in_file, _ = str(error).partition(" raised while composing config:")
+        raise ConfigError(f"{named.partition(':')[0]}: " * bool(in_file) + _sentence(error)) from error
     except UnicodeDecodeError as error:
         files = sorted(config_dir.rglob("*.yaml")) if config_dir else []
         if (file := next((file for file in files if not _is_utf8(file)), None)) is None:

@@ -9,6 +9,7 @@ import typer
 
 from vgg_sweep.cli.app import ConfigDir, app, complete_override
 from vgg_sweep.cli.naming import RunName, run_folder
+from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -27,12 +28,11 @@ def import_(
     ],
     config_dir: ConfigDir = None,
 ) -> None:
-    """Make runs of published weights: of torchvision, timm, Oxford, Caffe, Keras.
+    """Make runs of published weights: torchvision, timm, Oxford, Caffe, Keras.
 
-    With data.root=DIR they are scored at once, and the tables shown.
+    With data.root=DIR they are scored at once and the tables shown.
     """
     from vgg_sweep.cli import compose
-    from vgg_sweep.errors import ConfigError
 
     files = [Path(word) for word in words if "=" not in word or Path(word).is_file()]
     overrides = [word.strip() for word in words if Path(word) not in files]
@@ -63,7 +63,7 @@ def export(
     run: RunName,
     to: Annotated[
         Literal["torchvision", "timm", "safetensors", "onnx", "keras", "pt2"],
-        typer.Option(help="Target library or file format; pt2 or onnx in place of TorchScript."),
+        typer.Option(help="Target library or file format; in place of TorchScript, pt2 or onnx."),
     ],
     out: Annotated[
         str | None,
@@ -73,7 +73,7 @@ def export(
 ) -> None:
     """Write a trained net for another library, with a model card.
 
-    That library reads the file and its answers are compared with the net's before anything is written.
+    The file is read by that library and its outputs compared with the net's before anything is written.
     """
     from vgg_sweep.cli.card import export
 

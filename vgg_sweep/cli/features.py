@@ -10,6 +10,7 @@ import typer
 
 from vgg_sweep.cli.app import ConfigDir, app, completed
 from vgg_sweep.cli.naming import run_folder
+from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -71,11 +72,10 @@ def features(words: Words, config_dir: ConfigDir = None) -> None:
 def sorted_words(words: list[str]) -> tuple[list[str], list[str]]:
     """The runs, and the settings; those of features and probes may leave out `transfer.`, and lists their brackets."""
     from vgg_sweep.config.transfer import Transfer
-    from vgg_sweep.errors import ConfigError
 
     runs = [word for word in words if "=" not in word or Path(word).exists()]
     if not runs:
-        raise ConfigError("name a run: its folder, or its id; `vgg-sweep status` lists those of a sweep.")
+        raise ConfigError("no run is given; name its folder or id (`vgg-sweep status` lists those of a sweep).")
     own = {each.name: callable(each.default_factory) for each in fields(Transfer)}
     overrides = []
     for word in (word.strip() for word in words if word not in runs):
@@ -93,7 +93,7 @@ def open_set(config: "Config", folders: Iterable["RunFolder"]) -> "ProbedSet":
 
     Raises `ConfigError`, before that, for a net that is not trained or lacks a layer that is asked for.
     """
-    from vgg_sweep.cli.data import shown_progress
+    from vgg_sweep.cli.screen import shown_progress
     from vgg_sweep.images.sets.probed import open_probed
     from vgg_sweep.predict.trained import check_layers
 

@@ -1,19 +1,75 @@
-"""What a check of a set has found, for people (a table) and for programs (CSV, JSON)."""
+"""`vgg-sweep data check`: what is wrong with a set, for people (a table) and for programs (CSV, JSON)."""
 
 import csv
 import io
+import json
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+import typer
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.images.check.check import KINDS, Counts, Findings
+from vgg_sweep.cli.screen import shown_progress
+from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.check.check import KINDS, Counts, Findings, check_boxes, check_images
+from vgg_sweep.images.sets.boxes import find_boxes, open_boxes
 from vgg_sweep.images.sets.matching import Problem
+from vgg_sweep.images.sets.sources import check_source, is_indexed, open_images, open_index
+from vgg_sweep.images.sets.splits import ImageSet
+from vgg_sweep.runs.files import write_text
+from vgg_sweep.runs.progress import Interrupted
 
 NUM_EXAMPLES = 3
+
+
+def check_set(config: Config, file: Path | None, *, as_json: bool) -> None:
+    """Check the set of `config`; show what was found so far if it is stopped."""
+    if file is not None and not file.absolute().parent.is_dir():
+        raise ConfigError(f"--csv {file}: {file.parent} is not a folder; make it first.")
+    if not config.data.download:
+        check_source(config.data)
+    with shown_progress("list") as progress:
+        images = open_images(config, progress)
+    facts = open_index(config).facts if is_indexed(config.data) else {"notes": [], "mislabelled": []}
+    findings = Findings(notes=list(facts["notes"]))
+    was_stopped = False
+    try:
+        with shown_progress("check") as progress:
+            check_images(images, config, findings, progress, facts["mislabelled"])
+        _check_boxes(config, images, findings)
+    except KeyboardInterrupt:
+        was_stopped = True
+    if file is not None:
+        write_text(file, findings_csv(findings))
+    if as_json:
+        typer.echo(json.dumps(findings_json(findings), indent=1))
+    else:
+        Console().print(findings_table(findings), soft_wrap=True)
+        typer.echo(f"{config.data.name}: {verdict(findings.problems)}")
+    if was_stopped:
+        counts = findings.counts
+        raise Interrupted(
+            f"stopped after {counts.num_images:,} of {counts.num_total:,} images; duplicates were not looked for"
+        )
+    raise typer.Exit(1 if findings.problems else 0)
+
+
+def _check_boxes(config: Config, images: ImageSet, findings: Findings) -> None:
+    """Those of `data.boxes`, or where boxes usually lie; drawn ones are exact."""
+    if config.data.source == "fractals" or not find_boxes(config.data):
+        return
+    try:
+        with shown_progress("boxes") as progress:
+            check_boxes(images, open_boxes(config, images, progress), findings, progress)
+    except ConfigError as error:
+        if config.data.boxes is not None:
+            raise
+        findings.notes.append(str(error))
 
 
 def findings_table(findings: Findings) -> RenderableType:
@@ -64,7 +120,7 @@ def findings_json(findings: Findings) -> dict[str, Any]:
 def verdict(problems: list[Problem]) -> str:
     """How many problems of which kinds, in a line."""
     kinds = Counter(problem.kind for problem in problems)
-    return ", ".join(f"{kinds[kind]:,} {kind}" for kind in KINDS if kind in kinds) or "no problem"
+    return ", ".join(f"{kinds[kind]:,} {kind}" for kind in KINDS if kind in kinds) or "no problems"
 
 
 def _sentences(counts: Counts) -> list[str]:

@@ -8,6 +8,7 @@ import typer
 
 from vgg_sweep.cli.app import app, newest_sweep
 from vgg_sweep.cli.naming import complete_run, run_folder
+from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from vgg_sweep.runs.folder import RunFolder
@@ -33,7 +34,6 @@ def logs(
 
     With --failed: of all failed runs of a sweep, by default the most recent one.
     """
-    from vgg_sweep.errors import ConfigError
     from vgg_sweep.runs.folder import find_runs
     from vgg_sweep.sweep.agenda import FAILED
 
@@ -46,7 +46,7 @@ def logs(
         chosen = [folder for folder in folders if folder.status().get("state") in FAILED]
         for folder in chosen:
             typer.echo(f"== {folder.path}")
-            _show(folder, lines)
+            _show_log(folder, lines)
         if not chosen:
             typer.echo(f"No run of {sweep} has failed.")
         return
@@ -56,10 +56,10 @@ def logs(
     if follow:
         _follow(folder, lines)
     else:
-        _show(folder, lines)
+        _show_log(folder, lines)
 
 
-def _show(folder: "RunFolder", lines: int | None) -> None:
+def _show_log(folder: "RunFolder", lines: int | None) -> None:
     """The log, or its last lines, and the traceback if the run failed."""
     from vgg_sweep.runs.logs import last_lines
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgg_sweep.cli.app import complete_sweep, completed, words_argument
+from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from vgg_sweep.runs.folder import RunFolder
@@ -54,7 +55,7 @@ RunsAndOverrides = Annotated[
     list[str] | None,
     words_argument(
         "RUN|KEY=VALUE",
-        "Runs, such as D-jitter, or the settings of one; and what to do with them, such as protocol=multi.",
+        "Runs, such as D-jitter, or the settings of one; and settings of the scoring, such as protocol=multi.",
         complete_run_or_override,
     ),
 ]
@@ -87,12 +88,10 @@ def with_runs(words: Sequence[str]) -> list[list[str]]:
 
 def refuse_run(command: str, words: Sequence[str]) -> None:
     """Raise `ConfigError` for run=NAME, which only a launcher gives to a job that trains."""
-    from vgg_sweep.errors import ConfigError
-
     if any(word.startswith("run=") for word in words):
         raise ConfigError(
-            f"{command} takes the settings of a net and no run=; to go on with a run give its settings again, to score "
-            "a trained one `vgg-sweep score RUN protocol=NAME`."
+            f"{command} takes the settings of a net, not run=; to continue a run, give its settings again; to score a "
+            "trained one, use `vgg-sweep score RUN protocol=NAME`."
         )
 
 
@@ -112,7 +111,7 @@ Picked = Annotated[
     list[str] | None,
     words_argument(
         "KEY=VALUE",
-        "Settings, such as model=D,E; and which runs: only='D-*', except='*-jitter', retry=failed.",
+        "Settings, such as model=D,E; and a selection: only='D-*', except='*-jitter', retry=failed.",
         complete_picks,
     ),
 ]
@@ -123,14 +122,13 @@ def for_sweeper(words: Sequence[str], **flags: bool) -> list[str]:
 
     Raises `ConfigError` for run=, for a word that says nothing, and for what another sweeper does not know.
     """
-    from vgg_sweep.errors import ConfigError
     from vgg_sweep.plan.commands import override
 
     refuse_run("multirun", words)
     kept = [word for word in words if word.partition("=")[0] not in WORDS]
     picks = [word.partition("=") for word in words if word not in kept]
     if empty := [key for key, _, value in picks if not value]:
-        raise ConfigError(f"{empty[0]}= picks nothing; give a pattern such as {empty[0]}='D-*', or leave it out.")
+        raise ConfigError(f"{empty[0]}= selects nothing; give a pattern such as {empty[0]}='D-*', or leave it out.")
     asked = [f"hydra.sweeper.{name}=true" for name, is_asked in flags.items() if is_asked]
     asked += [override(f"hydra.sweeper.{WORDS[key]}", value) for key, _, value in picks]
     if asked and any(word.startswith("hydra/sweeper=") for word in words):

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vgg_sweep.cli.plans import LONG
+from vgg_sweep.cli.screen import plain_table
 from vgg_sweep.cli.status import value_text
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan.configs import config_in
@@ -54,10 +55,8 @@ def _score(run: Run) -> list[Score]:
 
 def _table(scores: Sequence[Score]) -> Table:
     differing = few([score.runs[0].settings for score in scores])
-    lines = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", *differing[0], "protocol", "images", "top-1 %", "95 %", "top-5 %"):
-        is_number = name in ("images", "top-1 %", "95 %", "top-5 %")
-        lines.add_column(name, justify="right" if is_number else "left", no_wrap=name == "run" or is_number)
+    numbers = ("images", "top-1 %", "95 %", "top-5 %")
+    lines = plain_table(("run", *differing[0], "protocol", *numbers), numbers)
     for score, settings in zip(scores[:SHOWN], differing, strict=False):
         protocol = f"{score.method}, Q {', '.join(map(str, score.test_scales))}"
         low, high = wilson(score.top1.error, score.top1.num_images)

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vgg_sweep.cli.screen import plain_table, size
 from vgg_sweep.cli.status import STYLES, value_text
 from vgg_sweep.config.schema import Config
 from vgg_sweep.plan import commands
@@ -38,9 +39,8 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
     """
     differing = few([commands.settings(asdict(run.config)) for run in agenda.runs])
     settings = dict(zip((run.id for run in agenda.runs), differing, strict=True))
-    lines = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", *(differing[0] if differing else ()), "parent", "state", "time", "disk"):
-        lines.add_column(name, justify="right" if name in ("time", "disk") else "left", no_wrap=name in ("run", "disk"))
+    names = ("run", *(differing[0] if differing else ()), "parent", "state", "time", "disk")
+    lines = plain_table(names, ("time", "disk"))
     states, short = foreseen(agenda), _short_names(agenda.runs)
     folders = sorted({str(run.folder.path.parent) for run in agenda.runs})
     used = {run.id: _bytes(run.folder) for run in agenda.runs}
@@ -69,9 +69,10 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
 
 def _disk_line(more: int, working: int, folder: Path) -> Text:
     free = shutil.disk_usage(next(path for path in folder.absolute().parents if path.exists())).free
-    checkpoints = f", and {size(working)} for the checkpoints of each run at work" if working else ""
+    checkpoints = f", plus {size(working)} for the checkpoints of each active run" if working else ""
     return Text(
-        f"They need about {size(more)} of disk{checkpoints}; {size(free)} are free.", "red" * (more + working > free)
+        f"They need about {size(more)} of disk space{checkpoints}; {size(free)} is free.",
+        "red" * (more + working > free),
     )
 
 
@@ -80,13 +81,6 @@ def _short_names(runs: Sequence[Run]) -> dict[str, str]:
     slugs = {run.id: run.id.rpartition("-")[0] or run.id for run in runs}
     counts = Counter(slugs.values())
     return {id: slug if counts[slug] == 1 else id for id, slug in slugs.items()}
-
-
-def size(num_bytes: float) -> str:
-    """12 kB, 5.2 MB, 1.1 GB."""
-    factor, unit = next(((f, u) for f, u in ((1e9, "GB"), (1e6, "MB")) if num_bytes >= 0.95 * f), (1e3, "kB"))
-    value = num_bytes / factor
-    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
 
 
 def _bytes(folder: RunFolder) -> int:
@@ -104,9 +98,8 @@ def pass_table(run: Run) -> RenderableType:
     cost = macs(wanted, config, num_classes, sizes_px)
     num_bytes = NPY_HEADER_BYTES + len(sizes_px) * num_classes * BYTES_PER_POSTERIOR
     speed = macs_per_second(Path(config.out))
-    lines = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("method", "Q", "flip", "views an image", "state", "multiply-adds", "disk", "time"):
-        lines.add_column(name, justify="left" if name in ("method", "flip", "state") else "right")
+    numbers = ("Q", "views/image", "multiply-adds", "disk", "time")
+    lines = plain_table(("method", "Q", "flip", "views/image", "state", *numbers[2:]), numbers)
 
     def costs(those: Sequence[Pass]) -> list[str]:
         total = sum(cost[each] for each in those)
@@ -118,7 +111,7 @@ def pass_table(run: Run) -> RenderableType:
         lines.add_row(each.method, str(each.Q), flip, str(each.views), state, *costs([each]))
     for name, those in (("all", wanted), ("to do", [each for each in wanted if each in todo])):
         lines.add_row(name, "", "", str(sum(each.views for each in those)), "", *costs(those), style="bold")
-    trained = "" if run.folder.is_trained else " It is not trained yet: `vgg-sweep train` does both."
+    trained = "" if run.folder.is_trained else " It is not trained yet; `vgg-sweep train` trains and scores it."
     return Group(lines, Text(f"{run.folder.path}: {len(todo)} of {len(wanted)} passes to do.{trained}"))
 
 
@@ -143,9 +136,8 @@ def smoke(config: Config) -> Config:
 
 def smoke_table(tried: Iterable[Run], whole: Iterable[Run]) -> Table:
     """What the runs that were `tried` measured, and how long the `whole` ones will train at that speed."""
-    lines = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", "state", "s a step", "whole run", "memory", "wait for data"):
-        lines.add_column(name, justify="left" if name in ("run", "state") else "right", no_wrap=True)
+    numbers = ("s/step", "whole run", "memory", "data wait")
+    lines = plain_table(("run", "state", *numbers), numbers)
     for run, full in zip(tried, whole, strict=True):
         record, status = run.folder.record(), run.folder.status()
         seconds = record.get("step_seconds")

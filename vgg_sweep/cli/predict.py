@@ -8,6 +8,7 @@ import typer
 
 from vgg_sweep.cli.app import app
 from vgg_sweep.cli.naming import complete_run, run_folder
+from vgg_sweep.errors import ConfigError, RunError
 
 
 @app.command()
@@ -30,7 +31,7 @@ def predict(
     csv: Annotated[Path | None, typer.Option(dir_okay=False, help="Also write a CSV file, one row per class.")] = None,
     map_class: Annotated[
         str | None,
-        typer.Option("--map", metavar="CLASS", help="Draw where the net sees this class; or `top`, each image's best."),
+        typer.Option("--map", metavar="CLASS", help="Draw a heat map of this class; or `top`, the best of each image."),
     ] = None,
     map_Q_px: Annotated[
         int | None,
@@ -39,7 +40,7 @@ def predict(
         ),
     ] = None,
     boxes: Annotated[
-        bool, typer.Option("--boxes", help="Draw the box round what is seen; needs a run of task=localise.")
+        bool, typer.Option("--boxes", help="Draw the predicted box; needs a run of task=localise.")
     ] = False,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the maps and boxes.")] = Path("maps"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
@@ -48,8 +49,7 @@ def predict(
 
     Unreadable images are reported, and the exit code is then 1.
     """
-    from vgg_sweep.cli.predictions import Wishes, show, show_boxes
-    from vgg_sweep.errors import ConfigError, RunError
+    from vgg_sweep.cli.predictions import Wishes, show_boxes, show_classes
     from vgg_sweep.machine.device import choose_device
     from vgg_sweep.predict.boxes import localiser_of
     from vgg_sweep.predict.predict import find_images, protocols
@@ -59,9 +59,11 @@ def predict(
     where_it_is = Path(run) if Path(run).is_file() else run_folder(run).path
     loaded = load(where_it_is)
     if boxes and map_class is not None:
-        raise ConfigError("--map and --boxes draw two pictures; give one of the two.")
+        raise ConfigError("--map and --boxes are two different pictures; give only one.")
     if map_Q_px is not None and map_Q_px < loaded.config.crop:
-        raise ConfigError(f"--map-q {map_Q_px} is smaller than the crop of {loaded.config.crop} px.")
+        raise ConfigError(
+            f"--map-q {map_Q_px} is smaller than the crop of {loaded.config.crop} px; give at least that."
+        )
     if csv is not None and not csv.absolute().parent.is_dir():
         raise ConfigError(f"--csv {csv}: {csv.parent} is not a folder; make it first.")
     where = choose_device(replace(loaded.config, device=device, precision="auto", threads=0))
@@ -69,6 +71,6 @@ def predict(
     if boxes:
         num_unreadable = show_boxes(localiser_of(where_it_is, loaded, where), loaded.classes, paths, wishes)
     else:
-        num_unreadable = show(loaded, paths, where, wishes)
+        num_unreadable = show_classes(loaded, paths, where, wishes)
     if num_unreadable:
         raise RunError(f"{num_unreadable} of {len(paths)} images could not be read; the others are done.")

@@ -8,8 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from vgg_sweep.cli.screen import PATIENCE_SECONDS, shown_progress
 from vgg_sweep.config.localise import BOX_METHODS
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.wnids import shown, synsets
@@ -54,7 +53,7 @@ class Wishes:
     maps: Path = Path("maps")
 
 
-def show(loaded: TrainedNet, paths: Sequence[Path], device: Device, wishes: Wishes) -> int:
+def show_classes(loaded: TrainedNet, paths: Sequence[Path], device: Device, wishes: Wishes) -> int:
     """Print the predictions as they come, write what else is wished, and return how many images could not be read.
 
     When stopped, the CSV has what was done. Raises `ConfigError` for a class that the net has not.
@@ -137,10 +136,11 @@ def _tell(found: Iterable[list[Record]], num_images: int, wishes: Wishes, column
     """
     kept: list[Record] = []
     num_records = num_unreadable = 0
+    screen = Console(stderr=not sys.stdout.isatty())  # on a terminal the bar stays below what is printed
     try:
-        with warnings.catch_warnings(), _bar(num_images) as advance:
+        with warnings.catch_warnings(), shown_progress("predict", screen, after_seconds=PATIENCE_SECONDS) as progress:
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files that it reads all the same
-            for own in found:
+            for num_done, own in enumerate(found, start=1):
                 if wishes.as_json:
                     for number, record in enumerate(own, start=num_records):
                         print("," if number else "[", json.dumps(record), sep="", flush=True)
@@ -151,7 +151,7 @@ def _tell(found: Iterable[list[Record]], num_images: int, wishes: Wishes, column
                     kept += own
                 num_records += len(own)
                 num_unreadable += "error" in own[0]
-                advance()
+                progress(num_done, num_images)
     finally:
         if wishes.as_json:
             print("]" if num_records else "[]")
@@ -174,20 +174,6 @@ def _print(records: Sequence[Mapping[str, Any]]) -> None:
     for kind in ("map", "picture"):
         if kind in records[-1]:
             print(f"  {kind}: {records[-1][kind]}")
-
-
-@contextmanager
-def _bar(num_images: int) -> Iterator[Callable[[], object]]:
-    """A bar on the terminal, below what is printed; none for a single image, or where there is no terminal."""
-    is_tty = sys.stdout.isatty()
-    console = Console(stderr=not is_tty)
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
-    is_shown = num_images > 1 and console.is_terminal
-    with Progress(
-        *columns, console=console, transient=True, redirect_stdout=is_tty, redirect_stderr=is_tty, disable=not is_shown
-    ) as progress:
-        task = progress.add_task("", total=num_images)
-        yield lambda: progress.advance(task)
 
 
 def _csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from vgg_sweep.cli.app import app, newest_sweep
 from vgg_sweep.cli.naming import complete_run_or_sweep, run_folder
+from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from vgg_sweep.runs.folder import RunFolder
@@ -32,16 +33,15 @@ def prune(
     ] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Whole runs that failed or diverged.")] = False,
     left_the_sweep: Annotated[
-        bool, typer.Option("--left-the-sweep", help="Whole runs that the sweep's last command does not ask for.")
+        bool, typer.Option("--left-the-sweep", help="Whole runs that the sweep's last command did not ask for.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this, only show what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only show what would be removed.")] = False,
 ) -> None:
-    """Remove what a sweep no longer needs, or say what that would free.
+    """Remove what a sweep no longer needs, or show how much space that would free.
 
-    A run that a process works on is never touched.
+    Runs in progress are never touched.
     """
-    from vgg_sweep.cli.status import console
-    from vgg_sweep.errors import ConfigError
+    from vgg_sweep.cli.screen import console
     from vgg_sweep.runs.folder import RunLocked
     from vgg_sweep.runs.prune import Rules, last_asked, removals
 
@@ -56,7 +56,7 @@ def prune(
         for sweep in dict.fromkeys(folder.path.parent for folder in folders):
             command, ids = last_asked(sweep)
             if ids is None:
-                raise ConfigError(f"{sweep} does not say what its last command was; name the runs to remove.")
+                raise ConfigError(f"the last command of {sweep} is not known; name the runs to remove.")
             typer.echo(f"The last command of {sweep}: {command}")
     found, locked = [], []
     for folder in folders:
@@ -65,13 +65,13 @@ def prune(
         else:
             found += removals(folder, rules, last_asked(folder.path.parent)[1])
     for id in locked:
-        typer.echo(f"{id} is being worked on and stays as it is.")
+        typer.echo(f"{id} is in use and is left as it is.")
     if not found:
         typer.echo("There is nothing to remove.")
         return
     console().print(_table(found))
     if asks_nothing:
-        typer.echo("To choose what goes: --checkpoints, --posteriors, --failed, --left-the-sweep.")
+        typer.echo("To choose what to remove: --checkpoints, --posteriors, --failed, --left-the-sweep.")
     elif not yes:
         typer.echo("Nothing has been removed; add --yes to remove it.")
     else:
@@ -93,14 +93,11 @@ def _folders(words: Sequence[str]) -> list["RunFolder"]:
 
 def _table(found: Sequence["Removal"]) -> object:
     """A line for each removal: run, what, how much, what it means; and all together."""
-    from rich.table import Table
     from rich.text import Text
 
-    from vgg_sweep.cli.plans import size
+    from vgg_sweep.cli.screen import plain_table, size
 
-    lines = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", "what", "frees", "meaning"):
-        lines.add_column(name, justify="right" if name == "frees" else "left", no_wrap=name in ("run", "frees"))
+    lines = plain_table(("run", "what", "frees", "meaning"), ("frees",))
     for each in found:
         lines.add_row(Text(each.folder.id), each.what, size(each.num_bytes), Text(each.meaning))
     lines.add_row("in all", "", size(sum(each.num_bytes for each in found)), "", style="bold")

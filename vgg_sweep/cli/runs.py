@@ -7,6 +7,7 @@ import typer
 
 from vgg_sweep.cli.app import Cfg, ConfigDir, Overrides, Package, app
 from vgg_sweep.cli.naming import Picked, RunsAndOverrides, for_sweeper, refuse_run, with_runs
+from vgg_sweep.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def train(overrides: Overrides = None, config_dir: ConfigDir = None, cfg: Cfg = None, package: Package = None) -> None:
-    """Train and score one net, after those that it starts from."""
+    """Train and score one net, and first the nets it starts from."""
     from vgg_sweep.cli import compose
 
     refuse_run("train", overrides or [])
@@ -27,26 +28,27 @@ def train(overrides: Overrides = None, config_dir: ConfigDir = None, cfg: Cfg = 
 @app.command()
 def multirun(
     overrides: Picked = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show the runs and which are done; run nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Start finished runs afresh.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Try each run for 20 steps; keep nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the runs and their states; run nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run finished runs again from the start.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Try 20 steps of each run; keep nothing.")] = False,
     config_dir: ConfigDir = None,
     cfg: Cfg = None,
     package: Package = None,
 ) -> None:
     """Train and score many nets, in parallel where they fit.
 
-    Give sweep=NAME or lists such as model=A,B; the default is the twelve runs of Table 3. only='D-*' except='*-jitter'
-    and retry=failed pick some of them, and what these start from.
+    Give sweep=NAME or lists such as model=A,B; the default is the twelve runs of Table 3. only='D-*',
+    except='*-jitter' and retry=failed select runs; the runs they start from are included.
     Repeat the command to continue an interrupted sweep.
     """
     from vgg_sweep.cli import compose
     from vgg_sweep.cli.outcome import show_trials
-    from vgg_sweep.errors import ConfigError
     from vgg_sweep.machine.launch import num_processes
 
     if num_processes() > 1:
-        raise ConfigError("multirun would run in every process of torchrun; run it without torchrun, with devices=N.")
+        raise ConfigError(
+            "torchrun would start this multirun once per process; run it without torchrun and give devices=N."
+        )
     asked = for_sweeper(overrides or [], plan_only=plan, force=force, smoke=smoke)
     compose.multirun(train_job, asked, compose.Flags(config_dir, cfg, package))
     show_trials()
@@ -55,14 +57,14 @@ def multirun(
 @app.command()
 def score(
     words: RunsAndOverrides = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show the passes and what they cost; run nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the passes and their cost; run nothing.")] = False,
     config_dir: ConfigDir = None,
     cfg: Cfg = None,
     package: Package = None,
 ) -> None:
-    """Score trained nets again, under protocol=NAME.
+    """Score trained nets under another protocol, such as protocol=multi.
 
-    They are named, or one is given by its settings.
+    Name the runs, or give the settings of one.
     """
     from vgg_sweep.cli import compose
 
@@ -75,8 +77,7 @@ def train_config(config: "Config") -> None:
     """Train and score the run of `config`, after its parents; or the prepared run in the folder `config.run`."""
     from vgg_sweep.cli.outcome import say_outcome
     from vgg_sweep.cli.plans import plan_table
-    from vgg_sweep.cli.status import console
-    from vgg_sweep.errors import RunError
+    from vgg_sweep.cli.screen import console
     from vgg_sweep.machine.choices import foretold
     from vgg_sweep.machine.launch import is_first_process
     from vgg_sweep.plan.differences import notes
@@ -144,7 +145,7 @@ def score_config(config: "Config") -> None:
 def show_passes(config: "Config") -> None:
     """The passes of the run of `config` under its protocol, and what they cost; the run need not be trained."""
     from vgg_sweep.cli.plans import pass_table
-    from vgg_sweep.cli.status import console
+    from vgg_sweep.cli.screen import console
 
     console().print(pass_table(asked_run(config)))
 
@@ -159,9 +160,9 @@ def asked_run(config: "Config") -> "Run":
 
 def trained_run(config: "Config") -> "Run":
     """The run that is asked for. Raises `ConfigError` if it is not trained."""
-    from vgg_sweep.errors import ConfigError
-
     run = asked_run(config)
     if not run.folder.is_trained:
-        raise ConfigError(f"{run.folder.path} holds no finished net; give `vgg-sweep train` the same settings first.")
+        raise ConfigError(
+            f"{run.folder.path} holds no trained net; run `vgg-sweep train` with the same settings first."
+        )
     return run

@@ -9,6 +9,7 @@ import typer
 
 from vgg_sweep.cli.app import ConfigDir, Overrides, Sweeps, app, complete_sweep, newest_sweep
 from vgg_sweep.cli.naming import complete_fuse
+from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -32,9 +33,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
 ) -> None:
     """Show the state of each run of a sweep: done, running, failed or waiting."""
-    from vgg_sweep.cli.status import show
+    from vgg_sweep.cli.status import show_status
 
-    show(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
+    show_status(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
 
 
 def completes(module: str, collection: str) -> Callable[[str], list[str]]:
@@ -82,14 +83,18 @@ def report(
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", dir_okay=False, help="Pack what a reader needs to check the tables into a zip."),
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Pack all that is needed to check the tables into a zip file."
+        ),
     ] = None,
     errors_only: Annotated[
         bool, typer.Option("--errors-only", help="With --bundle: pack the misclassified images' ids, not posteriors.")
     ] = False,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", dir_okay=False, help="Write what each net answers to each image: .csv, .parquet."),
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Write each net's prediction for each image: .csv, .parquet."
+        ),
     ] = None,
     at: Annotated[
         str | None,
@@ -99,7 +104,7 @@ def report(
             autocompletion=lambda: ["common"],
         ),
     ] = None,
-    seeds: Annotated[bool, typer.Option("--seeds", help="List the errors seed by seed, too.")] = False,
+    seeds: Annotated[bool, typer.Option("--seeds", help="Also list the errors seed by seed.")] = False,
     by: Annotated[
         str | None,
         typer.Option(
@@ -118,18 +123,18 @@ def report(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="With --by: what is in it, such as top1_error,train_seconds.",
+            help="With --by: the values shown, such as top1_error,train_seconds.",
             autocompletion=completes("report.tables.pivot", "VALUES"),
         ),
     ] = None,
     missing: Annotated[
         bool,
-        typer.Option("--missing", help="Show every row that the paper has, and the commands that fill those missing."),
+        typer.Option("--missing", help="Show every row of the paper, and the commands that fill the missing ones."),
     ] = False,
     merge: Annotated[
         str,
         typer.Option(
-            help="How predicted boxes become one, of Table 9: overfeat, nms, mean or best.",
+            help="How predicted boxes are merged (Table 9): overfeat, nms, mean or best.",
             autocompletion=completes("localise.merging", "RULES"),
         ),
     ] = "overfeat",
@@ -168,7 +173,9 @@ def report(
 def describe(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
-    image_px: Annotated[int | None, typer.Option(min=1, help="Side of a larger image, for dense evaluation.")] = None,
+    image_px: Annotated[
+        int | None, typer.Option(min=1, help="Image side in pixels, for dense evaluation of larger images.")
+    ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Tables 1 and 2, from the nets themselves.
@@ -206,12 +213,11 @@ def describe(
 
 def _pivot(by: str | None, columns: str | None, values: str | None) -> "Pivot | None":
     """The table that --by, --columns and --values ask for."""
-    from vgg_sweep.errors import ConfigError
     from vgg_sweep.report.tables.pivot import Pivot
 
     if by is None:
         if columns or values:
-            raise ConfigError("--columns and --values say what is in a table by settings; name these with --by NAMES.")
+            raise ConfigError("--columns and --values describe the table of --by; add --by NAMES.")
         return None
     return Pivot(by.split(","), _words([columns or ""]), _words([values or "top1_error"]))
 

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from vgg_sweep.cli.screen import console, plain_table
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.swept import few
 from vgg_sweep.runs.files import printable
@@ -23,7 +24,6 @@ from vgg_sweep.sweep.agenda import FAILED, SETTLED
 from vgg_sweep.sweep.status import AT_WORK, duration, read_sweep, share_done
 
 REFRESH_SECONDS = 1.0
-PAGE_WIDTH = 160
 LINES_BESIDE_ROWS = 4
 """Of a live table: its header, the summary, and room for what is said above it."""
 SILENT_SECONDS = 600
@@ -46,12 +46,7 @@ DROPPED = ("img/s", "where", "loss", "val %", "left")
 """The columns that a narrow terminal does without, in this order."""
 
 
-def console() -> Console:
-    """The terminal, or a wide page where there is none, so that lines sent to a file or a program stay whole."""
-    return Console(width=None if sys.stdout.isatty() else PAGE_WIDTH)
-
-
-def show(sweeps: Sequence[Path], *, watch: bool = False, as_json: bool = False) -> None:
+def show_status(sweeps: Sequence[Path], *, watch: bool = False, as_json: bool = False) -> None:
     """Print the runs of the folders `sweeps`, as tables or as one JSON list; `watch` goes on until all have ended.
 
     Raises `ConfigError` if a folder holds no runs.
@@ -134,11 +129,7 @@ def _reasons(row: Mapping[str, Any]) -> list[Text]:
 
 
 def _lines(cells: Sequence[Mapping[str, Text]], names: Sequence[str], title: str | None) -> Table:
-    lines = Table(
-        title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="dim"
-    )
-    for name in names:
-        lines.add_column(name, no_wrap=True, justify="right" if name in ("loss", "val %", "img/s", "left") else "left")
+    lines = plain_table(names, ("loss", "val %", "img/s", "left"), whole=names, title=title)
     for row in cells:
         lines.add_row(*(row[name] for name in names))
     return lines
@@ -167,8 +158,8 @@ def where(row: Mapping[str, Any]) -> str:
     """The host of a run, its GPUs as CUDA_VISIBLE_DEVICES names them, and its job: `node7 GPU 0,1, slurm 7_2`."""
     host = str(row.get("host", "")).partition(".")[0]
     gpus = ",".join(gpu[:12] for gpu in row.get("gpus", []))
-    place = f"{host} GPU {gpus}" if gpus else " ".join([host, str(row.get("device", "")).upper()]).strip()
-    return ", ".join(filter(None, [place, row.get("job")]))
+    device = f"{host} GPU {gpus}" if gpus else " ".join([host, str(row.get("device", "")).upper()]).strip()
+    return ", ".join(filter(None, [device, row.get("job")]))
 
 
 def failure(row: Mapping[str, Any]) -> str:

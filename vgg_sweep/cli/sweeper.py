@@ -2,11 +2,8 @@
 
 import shlex
 import shutil
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -14,11 +11,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TimeRemainingColumn
+from rich.text import Text
 
 from vgg_sweep.cli.outcome import say_outcome
 from vgg_sweep.cli.plans import plan_table, smoke, smoke_table, throw_away
-from vgg_sweep.cli.status import console
+from vgg_sweep.cli.screen import PATIENCE_SECONDS, console, shown_progress
 from vgg_sweep.cli.watch import Watch
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
@@ -37,15 +34,13 @@ from vgg_sweep.sweep.executors.queue import Queue, is_submitit
 from vgg_sweep.sweep.executors.tasks import Tasks, is_ray
 from vgg_sweep.sweep.executors.waves import Waves
 from vgg_sweep.sweep.forecast import Forecast, check_ready, seeds_said, training_work
+from vgg_sweep.sweep.grids import configurations
 from vgg_sweep.sweep.on_end import telling
 from vgg_sweep.sweep.origin import check_origins, noticed
-from vgg_sweep.sweep.points import points
 from vgg_sweep.sweep.siblings import finished_elsewhere, said_of, take_over
 from vgg_sweep.sweep.snapshot import use_snapshot
 from vgg_sweep.sweep.work import check
 
-PATIENCE_SECONDS = 2.0
-"""What takes longer shows that it goes on."""
 TIMED_RUNS = 20
 """As many finished runs are looked at to estimate how long another takes."""
 
@@ -86,8 +81,48 @@ class DagSweeper(Sweeper):
         """Raises `ConfigError` for what cannot be planned, `RunError` if runs failed, `SystemExit` after Ctrl-C."""
         HydraConfig.instance().set_config(self._master)  # tells where the groups' files are
         screen = console()
-        with _patience(screen) as progress:
-            configs = points(arguments, self._loader, self._master, progress)
+        with shown_progress("Composing the runs", screen, after_seconds=PATIENCE_SECONDS) as progress:
+            configs = configurations(arguments, self._loader, self._master, progress)
+        settings, whole, unmet = configs[0], plan(configs), self._unmet(configs)  # how to run is not swept over
+        if self.smoke:
+            configs = list(map(smoke, configs))
+            throw_away(plan(configs))  # what a kill has left
+        runs, asked = plan(configs), {plan([config])[-1].id for config in configs}
+        check_ready(runs)
+        meant = self._meant(runs, asked)
+        elsewhere = {} if self.force or unmet or self.smoke else finished_elsewhere(meant)
+        taken = [run for run in meant if run.id in elsewhere and (settings.take_over or run.id not in asked)]
+        for run in taken if not self.plan_only else ():
+            take_over(run, elsewhere[run.id])
+        agenda = Agenda(meant, retries=max(settings.retries, 1 if self.retry else 0), on_start=prepare)
+        if not self.force and not unmet:
+            with shown_progress("Looking at the images", screen, after_seconds=PATIENCE_SECONDS) as progress:
+                check_origins(agenda.runs, progress)
+        finished = [*_finished(agenda), *map(read_run, elsewhere.values())]
+        _show_plan(agenda, finished, [*said_of(elsewhere, [run.id for run in taken]), *unmet], screen)
+        if self.plan_only:
+            return
+        _prepare(agenda)
+        if len(agenda.runs) == len(runs) and not self.smoke:
+            for sweep in {run.folder.path.parent for run in runs}:
+                note_asked(sweep, typed(), [run.id for run in runs if run.folder.path.parent == sweep])
+        if agenda.is_settled:
+            say_outcome(agenda.runs, screen)
+            return
+        self._drive(agenda, settings, finished, screen)
+        if self.smoke:
+            full = {run.id: each for run, each in zip(runs, whole, strict=True)}
+            screen.print(smoke_table(agenda.runs, [full[run.id] for run in agenda.runs]))
+            _report(agenda)
+            throw_away(agenda.runs)
+            return
+        for note in noticed(agenda.runs):
+            screen.print(Text(f"The images: {note}"), soft_wrap=True)
+        say_outcome(agenda.in_state("done"), screen)
+        _report(agenda)
+
+    def _unmet(self, configs: Sequence[Config]) -> list[str]:
+        """What is missing here to do the runs, for a plan; raises `ConfigError` of it if they are to be done."""
         unmet = []
         for config in {repr((each.data, each.device, each.task)): each for each in configs}.values():
             try:
@@ -96,48 +131,18 @@ class DagSweeper(Sweeper):
                 if not self.plan_only:
                     raise
                 unmet.append(str(error))
-        settings, whole = configs[0], plan(configs)  # how to run them is not swept over
-        if self.smoke:
-            configs = list(map(smoke, configs))
-            throw_away(plan(configs))  # what a kill has left
-        runs = plan(configs)
-        check_ready(runs)
+        return unmet
+
+    def _meant(self, runs: Sequence[Run], asked: Collection[str]) -> list[Run]:
+        """The runs that are picked and what they start from. With force, those that were `asked` for are emptied."""
         picked = Picks(self.only, self.excluded, self.retry).of(runs)
-        asked = {plan([config])[-1].id for config in configs}
-        if self.force and not self.plan_only:
-            for run in picked:
-                if run.id in asked:
-                    _start_over(run.folder)
-        runs_meant = with_parents(picked, runs)
-        elsewhere = {} if self.force or unmet or self.smoke else finished_elsewhere(runs_meant)
-        taken = [run for run in runs_meant if run.id in elsewhere and (settings.take_over or run.id not in asked)]
-        if not self.plan_only:
-            for run in taken:
-                take_over(run, elsewhere[run.id])
-        retries = max(settings.retries, 1 if self.retry else 0)
-        agenda = Agenda(runs_meant, retries=retries, on_start=prepare)
-        if not self.force and not unmet:
-            with _patience(screen) as progress:
-                check_origins(agenda.runs, lambda done, total: progress(done / max(total, 1)))
-        finished = [*_finished(agenda), *map(read_run, elsewhere.values())]
-        untrained = [run.config for run in agenda.runs if not run.folder.is_trained]
-        said = [*notes(agenda.runs), *foretold(untrained, {run.folder.record().get("precision") for run in finished})]
-        said += [*said_of(elsewhere, [run.id for run in taken]), *unmet]
-        forecast = Forecast.of(agenda.runs, finished)
-        said += [*seeds_said(finished), *([] if forecast.seconds else training_work(agenda.runs))]
-        screen.print(plan_table(agenda, forecast, said))
-        if self.plan_only:
-            return
-        now = made_with()
-        for run in agenda.runs:
-            if agenda.states[run.id] != "done":
-                _prepare(run, now)
-        if len(agenda.runs) == len(runs) and not self.smoke:
-            for sweep in {run.folder.path.parent for run in runs}:
-                note_asked(sweep, typed(), [run.id for run in runs if run.folder.path.parent == sweep])
-        if agenda.is_settled:
-            say_outcome(agenda.runs, screen)
-            return
+        for run in picked if self.force and not self.plan_only else ():
+            if run.id in asked:
+                _start_over(run.folder)
+        return with_parents(picked, runs)
+
+    def _drive(self, agenda: Agenda, settings: Config, finished: Sequence[Run], screen: Console) -> None:
+        """Do the runs where `settings` and the launcher say. Raises `SystemExit` after a signal."""
         if settings.snapshot:
             use_snapshot(agenda.runs[0].folder.path.parent)
         try:
@@ -145,20 +150,8 @@ class DagSweeper(Sweeper):
             with telling(settings.on_end, agenda.runs), Watch(agenda, executor.num_slots, finished, screen):
                 drive(agenda, executor, fail_fast=settings.fail_fast)
         except Stopped as stopped:
-            screen.print(
-                f"Stopped; what was done is saved. To go on: {typed()}", markup=False, highlight=False, soft_wrap=True
-            )
+            screen.print(Text(f"Stopped; what was done is saved. To continue: {typed()}"), soft_wrap=True)
             raise SystemExit(stopped.exit_code) from stopped
-        if self.smoke:
-            full = {run.id: each for run, each in zip(runs, whole, strict=True)}
-            screen.print(smoke_table(agenda.runs, [full[run.id] for run in agenda.runs]))
-            _report(agenda)
-            throw_away(agenda.runs)
-            return
-        for note in noticed(agenda.runs):
-            screen.print(f"The images: {note}", markup=False, highlight=False, soft_wrap=True)
-        say_outcome(agenda.in_state("done"), screen)
-        _report(agenda)
 
     def _executor(self, agenda: Agenda, settings: Config) -> Executor:
         if HydraConfig.get().runtime.choices["hydra/launcher"] == "basic":
@@ -167,23 +160,6 @@ class DagSweeper(Sweeper):
         if is_submitit(self._launcher):
             return Queue(self._launcher)
         return Tasks(self._launcher) if is_ray(self._launcher) else Waves(self._launcher)
-
-
-@contextmanager
-def _patience(screen: Console) -> Iterator[Callable[[float], None]]:
-    """A bar for what is told a share, from 0 to 1, now and then; on a terminal, and if it takes long."""
-    began = time.monotonic()
-    bar = Progress("Composing the runs", BarColumn(), TimeRemainingColumn(), console=screen, transient=True)
-    task = bar.add_task("", total=1.0)
-    with ExitStack() as shown:
-
-        def tell(share: float) -> None:
-            is_slow = time.monotonic() - began > PATIENCE_SECONDS
-            if is_slow and screen.is_terminal and not bar.live.is_started:
-                shown.enter_context(bar)
-            bar.update(task, completed=share)
-
-        yield tell
 
 
 def _start_over(folder: RunFolder) -> None:
@@ -197,15 +173,25 @@ def _start_over(folder: RunFolder) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _prepare(run: Run, now: Mapping[str, Any]) -> None:
-    """Make the run's folder, and note in a new one what the run waits for, and the versions and code of `now`."""
-    if found_state(run) == "running":
-        return
-    folder = prepare(run)
-    folder.note_command(typed())
-    if not folder.status():
-        parent = run.parent.id if run.parent else None
-        folder.update_status(state="new", parent=parent, queued_with=now)
+def _show_plan(agenda: Agenda, finished: Sequence[Run], more: Sequence[str], screen: Console) -> None:
+    """The runs and what is to be known before they begin, judging by `finished` ones; `more` is said, too."""
+    untrained = [run.config for run in agenda.runs if not run.folder.is_trained]
+    said = [*notes(agenda.runs), *foretold(untrained, {run.folder.record().get("precision") for run in finished})]
+    forecast = Forecast.of(agenda.runs, finished)
+    said += [*more, *seeds_said(finished), *([] if forecast.seconds else training_work(agenda.runs))]
+    screen.print(plan_table(agenda, forecast, said))
+
+
+def _prepare(agenda: Agenda) -> None:
+    """Make the folders of the runs to do, and note in new ones what they wait for, and with which versions and code."""
+    now = made_with()
+    for run in agenda.runs:
+        if agenda.states[run.id] == "done" or found_state(run) == "running":
+            continue
+        folder = prepare(run)
+        folder.note_command(typed())
+        if not folder.status():
+            folder.update_status(state="new", parent=run.parent.id if run.parent else None, queued_with=now)
 
 
 def _finished(agenda: Agenda) -> list[Run]:
@@ -239,6 +225,6 @@ def _report(agenda: Agenda) -> None:
     raise RunError(
         f"{len(undone)} of {len(agenda.runs)} runs are not done:\n"
         + "\n".join(lines)
-        + "\nThe same command continues interrupted runs from their last checkpoint; retries=1 retries failed ones, of "
-        f"which `{shlex.join(['vgg-sweep', 'logs', '--failed', str(undone[0].folder.path.parent)])}` tells."
+        + "\nThe same command continues interrupted runs from their last checkpoint; retries=1 retries failed ones; "
+        f"`{shlex.join(['vgg-sweep', 'logs', '--failed', str(undone[0].folder.path.parent)])}` shows why they failed."
     )

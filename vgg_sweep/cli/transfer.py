@@ -9,6 +9,7 @@ import typer
 from vgg_sweep.cli.app import ConfigDir, app
 from vgg_sweep.cli.features import Words, compute_features, open_set, sorted_words
 from vgg_sweep.cli.naming import complete_stack, run_folder
+from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
@@ -29,7 +30,7 @@ def transfer(
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Measure how well features of trained nets serve on another set.
+    """Measure how well features of trained nets transfer to another set.
 
     vgg-sweep transfer D-jitter E-jitter --stack 'D-jitter + E-jitter' data=caltech101 data.root=DIR
 
@@ -59,7 +60,6 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
     """Compute what features are missing, probe them, and show the tables."""
     from rich.console import Console
 
-    from vgg_sweep.errors import ConfigError
     from vgg_sweep.machine.launch import num_processes
     from vgg_sweep.report.report import show_probes
     from vgg_sweep.transfer.records import Probed
@@ -67,7 +67,9 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
     from vgg_sweep.transfer.ways import ways
 
     if num_processes() > 1:
-        raise ConfigError("transfer probes in one process; compute the features first: torchrun -m vgg_sweep features.")
+        raise ConfigError(
+            "transfer runs in one process; compute the features first, by torchrun -m vgg_sweep features."
+        )
     asked = resolved(config.transfer, config.data.source)
     groups = [*([name] for name in names), *([part.strip() for part in spec.split("+")] for spec in stacks)]
     found = {name: run_folder(name) for name in dict.fromkeys(name for group in groups for name in group)}
@@ -96,13 +98,12 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
 
 def _net(runs: "list[RunFolder]") -> _Net:
     """Raises `ConfigError` for nets of different crops, whose scales would differ."""
-    from vgg_sweep.errors import ConfigError
     from vgg_sweep.plan.folders import read_run
 
     crops = {read_run(run).config.crop for run in runs}
     if len(crops) > 1:
         ids = " + ".join(run.id for run in runs)
-        raise ConfigError(f"--stack '{ids}': the nets have crops of {sorted(crops)} px; stack nets of one crop.")
+        raise ConfigError(f"--stack '{ids}': the nets have crops of {sorted(crops)} px; stack nets of the same crop.")
     return _Net(runs, crops.pop())
 
 
@@ -114,8 +115,8 @@ def _run(records: "list[Probed]", images: Any, splits: Any, overrides: list[str]
 
     todo, began = [each for each in records if len(each.found()) < len(splits)], time.monotonic()
     for number, each in enumerate(todo):
-        place = RunFolder(each.file.parent)
-        reporter = Reporter(place, live=True)
+        folder = RunFolder(each.file.parent)
+        reporter = Reporter(folder, live=True)
 
         def on_step(done: int, total: int, C: float, before: int = number, reporter: Reporter = reporter) -> None:
             share = (before + (done + 1) / (total + 1)) / len(todo)
@@ -123,7 +124,7 @@ def _run(records: "list[Probed]", images: Any, splits: Any, overrides: list[str]
             reporter.step(f"probe {before + 1} of {len(todo)}", done, total, C=C, eta_seconds=eta_seconds)
             reporter.check_stop()
 
-        with place.locked():
-            place.remove_leftovers()
+        with folder.locked():
+            folder.remove_leftovers()
             with reporter.running():
                 probe(each, images, splits, on_step, overrides)

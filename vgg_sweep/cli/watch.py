@@ -54,7 +54,7 @@ class Watch:
             self._say(f"{run.id} is blocked by {self.agenda.culprit(run).id}", "yellow")
         elif state == "stopping" and not self._is_stopping:
             self._is_stopping = True
-            self._say("The runs save and stop; Ctrl-C again ends them at once.", "yellow")
+            self._say("Saving and stopping the runs; press Ctrl-C again to kill them.", "yellow")
         elif not self.console.is_terminal:
             self._say(f"{run.id} {self._before_work if state == 'running' and self._num_slots is None else state}")
 

@@ -134,10 +134,10 @@ def kept_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) 
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        note(f"{path} is damaged ({type(error).__name__}): what is fastest here is measured again.")
+        note(f"{path} is damaged ({type(error).__name__}); the fastest way is measured again.")
         return None
     if kept["of"] != dict(of):
-        note(f"{path} was measured elsewhere, on {kept['of'].get('device')}: what is fastest here is measured again.")
+        note(f"{path} was measured elsewhere, on {kept['of'].get('device')}; the fastest way is measured again.")
         return None
     return choice
 
@@ -175,7 +175,7 @@ def foretold(configs: Iterable[Config], beside: Collection[object] = ()) -> list
 def _compared(choice: Choice, of: Mapping[str, Any], beside: Collection[object]) -> str:
     words = f"trained in {choice.in_words()}, as measured on {of['device']}"
     others = sorted({str(precision) for precision in beside} - {choice.way.precision, "None"})
-    return f"{words}; there are runs beside them in {' and '.join(others)}" if others else words
+    return f"{words}; runs beside them were trained in {' and '.join(others)}" if others else words
 
 
 def _left_open(config: Config) -> str:

@@ -95,7 +95,7 @@ ALONE = Ranks(0, 1)
 
 
 def join_ranks(device: str) -> Ranks:
-    """This process's place, as torchrun's environment tells it. Joins the process group the first time: NCCL on GPUs,
+    """This process's rank, as torchrun's environment tells it. Joins the process group the first time: NCCL on GPUs,
     else gloo. Raises `ConfigError` if there are more processes than GPUs.
     """
     num_ranks = num_processes()

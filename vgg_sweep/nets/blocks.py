@@ -58,13 +58,13 @@ def _why_not(layers: Sequence[Layer]) -> str:
         return "stands at the start of the column"
     if layers[-1].kind not in ("conv", "bn"):
         return f"stands right behind {layers[-1].name}"
-    place = max(place for place, layer in enumerate(layers) if layer.kind == "conv")
-    if place == 0:
-        return f"has only {layers[place].name} before it"
-    above = layers[place - 1]
+    index = max(index for index, layer in enumerate(layers) if layer.kind == "conv")
+    if index == 0:
+        return f"has only {layers[index].name} before it"
+    above = layers[index - 1]
     if above.kind == "maxpool":
         return f"would go over {above.name}, where the size changes"
-    return f"has only {layers[place].name} behind {above.name}"
+    return f"has only {layers[index].name} behind {above.name}"
 
 
 def check_closed(layers: Sequence[Layer]) -> None:

@@ -1,4 +1,7 @@
-"""Tables 1 and 2, the arithmetic of Sect. 2.3 and the memory of activations, from the columns alone; needs no torch."""
+"""Tables 1 and 2, the arithmetic of Sect. 2.3 and the memory of activations, from the columns alone; needs no torch.
+
+Rows are dicts: pandas takes half a second to import.
+"""
 
 import re
 from collections.abc import Sequence
@@ -9,13 +12,13 @@ from vgg_sweep.config.schema import Model
 from vgg_sweep.nets.columns import macs, net_macs, num_params, output_sides, parse_columns, receptive_fields, scaled
 from vgg_sweep.nets.layers import Layer
 
-Row = dict[str, Any]
-"""A row of a table, by column. Rows, because pandas takes half a second to import and `describe` has one."""
+Values = dict[str, Any]
+"""Of a row, by column."""
 
 
 def describe(
     models: Sequence[Model], *, width: float, classes: int, crop: int, image_px: int, pool_ceil: bool
-) -> list[Row]:
+) -> list[Values]:
     """A row for each net, applied to one square image of side `image_px` (the crop, or more for dense evaluation).
 
     `params` counts weights and biases (Table 2); what `macs`, `activation_bytes` (in training) and
@@ -43,7 +46,9 @@ def describe(
     return rows
 
 
-def layers_table(model: Model, *, width: float, classes: int, crop: int, image_px: int, pool_ceil: bool) -> list[Row]:
+def layers_table(
+    model: Model, *, width: float, classes: int, crop: int, image_px: int, pool_ceil: bool
+) -> list[Values]:
     """A row for each layer of one net, for one square image of side `image_px`.
 
     `output_side` is in positions, `activation_bytes` is the layer's output in float32, and `receptive_field_px` is what
@@ -66,7 +71,7 @@ def layers_table(model: Model, *, width: float, classes: int, crop: int, image_p
     ]
 
 
-def kernel_comparison(channels: int) -> list[Row]:
+def kernel_comparison(channels: int) -> list[Values]:
     """Sect. 2.3: stacks of 3x3 convolutions against one larger kernel with the same receptive field.
 
     All layers have `channels` inputs and outputs; `weights` leaves out the biases, as the paper does.
@@ -85,7 +90,7 @@ def kernel_comparison(channels: int) -> list[Row]:
     return rows
 
 
-def paper_table1(models: Sequence[Model], *, classes: int, width: float = 1.0) -> list[Row]:
+def paper_table1(models: Sequence[Model], *, classes: int, width: float = 1.0) -> list[Values]:
     """Table 1: a column for each net, its words from top to bottom, with equal stages at equal height. The channels are
     those of the nets at `width`: conv3-64 is conv3-4 at 1/16.
     """
@@ -158,10 +163,10 @@ def activation_bytes_testing(layers: Sequence[Layer], image_px: int, *, pool_cei
     outputs = _output_bytes(layers, image_px, pool_ceil)
     inputs = [BYTES * image_px**2 * layers[0].in_channels, *outputs[:-1]]
     alive = [sum(pair) for pair in zip(inputs, outputs, strict=True)]
-    for place, layer in enumerate(layers):
+    for index, layer in enumerate(layers):
         if layer.shortcut is not None:
-            first = place - layer.shortcut.over
-            for inside in range(first + 1, place + 1):
+            first = index - layer.shortcut.over
+            for inside in range(first + 1, index + 1):
                 alive[inside] += inputs[first]
     return max(alive)
 

@@ -109,5 +109,5 @@ def _say_if_slow(device: Device, precision: str, note: Callable[[str], None]) ->
     if factor >= CLEARLY_FASTER:
         note(
             f"precision={precision} takes {factor:.1f} times as long as fp32 here, measured on a small convolution; "
-            "precision=auto takes the fastest."
+            "precision=auto chooses the fastest."
         )

@@ -14,7 +14,7 @@ from vgg_sweep.nets.layers import Shortcut
 class Skip(nn.Module):
     """The sum that closes a block: maps the block's output_NChw and input_NChw to one of the output's shape.
 
-    `start` is the place of the block's first module in its chain. The shortcut takes every second position where the
+    `start` is the index of the block's first module in its chain. The shortcut takes every second position where the
     block has stride 2, and fills the channels that the block adds with zeros or by a 1x1 convolution.
     """
 
@@ -63,8 +63,8 @@ def outputs(modules: Iterable[nn.Module], input: Tensor) -> Iterator[Tensor]:
     modules = list(modules)
     starts = {module.start for module in modules if isinstance(module, Skip)}
     entered = output = input
-    for place, module in enumerate(modules):
-        if place in starts:
+    for index, module in enumerate(modules):
+        if index in starts:
             entered = output
         output = module(output, entered) if isinstance(module, Skip) else module(output)
         yield output

@@ -66,14 +66,14 @@ class VGG(nn.Module):
         self.layer_names: dict[str, str] = {}
         self.features = Chain()
         self.classifier = nn.Sequential()
-        places: list[int] = []
+        indices: list[int] = []
         for layer, below in pairwise([*self.layers, None]):
             assert layer is not None
             part = "classifier" if layer.kind == "fc" else "features"
             sequence = getattr(self, part)
             self.layer_names[f"{part}.{len(sequence)}"] = layer.name
-            places.append(len(sequence))
-            sequence.append(_module(layer, pool_ceil, places))
+            indices.append(len(sequence))
+            sequence.append(_module(layer, pool_ceil, indices))
             is_whole = below is not None and below.kind not in ("bn", "skip")
             if layer.kind in ("conv", "bn", "skip", "fc") and is_whole:
                 sequence.append(nn.ReLU(inplace=True))
@@ -100,10 +100,10 @@ class VGG(nn.Module):
                 module.draw(num_images, rows, generator)
 
 
-def _module(layer: Layer, pool_ceil: bool, places: Sequence[int]) -> nn.Module:
-    """The module of a layer; `places` are those of all layers down to it, in their chain."""
+def _module(layer: Layer, pool_ceil: bool, indices: Sequence[int]) -> nn.Module:
+    """The module of a layer; `indices` are those of all layers down to it, in their chain."""
     if layer.shortcut is not None:
-        return Skip(layer.shortcut, layer.out_channels, places[-1 - layer.shortcut.over])
+        return Skip(layer.shortcut, layer.out_channels, indices[-1 - layer.shortcut.over])
     match layer.kind:
         case "conv":
             return nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, layer.stride, layer.padding)

@@ -80,7 +80,7 @@ class _Beside:
 
 def _differing(run: Run, other: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of `run` that are not those of the configuration `other`, by dotted name."""
-    ours, theirs = _deciding(asdict(run.config)), _deciding(other)
+    ours, theirs = _net_and_settings(asdict(run.config)), _net_and_settings(other)
     defaults = schema_defaults()
     return {
         name: ours.get(name, defaults.get(name))
@@ -89,7 +89,7 @@ def _differing(run: Run, other: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+def _net_and_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     nets = flat({part: config[part] for part in ("model", "train_scale")})
     return nets | settings(config)
 

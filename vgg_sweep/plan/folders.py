@@ -87,7 +87,7 @@ def read_named(folder: RunFolder, *, as_asked: bool = False) -> Run:
 
 def run_in_folder(config: Config) -> Run:
     """The run called `config.run` under the protocol and the way of working of `config`; with its arithmetic and
-    its place of the data where it names them.
+    its folder of the data where it names them.
 
     Raises as `runs.naming.find_run` and `read_named`.
     """

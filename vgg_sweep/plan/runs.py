@@ -84,7 +84,7 @@ def plan(configs: Iterable[Config], *, are_known: bool = False) -> list[Run]:
 
 
 def _check_same_data(known: Run, asked: Run) -> None:
-    """Raise `ConfigError` if one run is asked for with two places of the data, on which its id does not depend."""
+    """Raise `ConfigError` if one run is asked for with two folders of the data, on which its id does not depend."""
     there, here = known.config.data, asked.config.data
     if there != here and not asked.is_at_hand:
         raise ConfigError(

@@ -5,6 +5,7 @@ scale decide S and Q, at any crop.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,7 +32,7 @@ class Net:
 
 
 @dataclass(frozen=True)
-class Row:
+class SingleNet:
     """A row of Tables 3, 4 or 5."""
 
     net: Net
@@ -53,7 +54,7 @@ class Fusion:
     top1_error: float | None
     top5_error: float | None
     top5_test_error: float | None
-    note: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class System:
     top1_error: float | None
     top5_error: float | None
     top5_test_error: float | None
-    note: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,23 +103,24 @@ def _paper() -> dict[str, Any]:
     return dict(json.loads(PAPER_JSON.read_text(encoding="utf-8")))
 
 
-def rows(table: str) -> list[Row]:
+def rows(table: str) -> list[SingleNet]:
     """The rows of Table 3, 4 or 5, in the paper's order."""
     return [
-        Row(
-            Net(row["config"], row["train_scale"]),
-            "multi" if len(row["Q"]) > 1 else "single",
-            tuple(row["Q"]),
-            row["method"],
-            row["top1_val"],
-            row["top5_val"],
-        )
+        SingleNet(_net(row), "multi" if len(row["Q"]) > 1 else "single", tuple(row["Q"]), row["method"], *_errors(row))
         for row in _paper()["single_nets"]
         if row["table"] == table
     ]
 
 
-def published(config: str, train_scale: str, rule: str, method: str) -> tuple[float | None, float | None]:
+def _net(row: Mapping[str, str]) -> Net:
+    return Net(row["config"], row["train_scale"])
+
+
+def _errors(row: Mapping[str, float | None]) -> tuple[float | None, float | None]:
+    return row["top1_error"], row["top5_error"]
+
+
+def printed(config: str, train_scale: str, rule: str, method: str) -> tuple[float | None, float | None]:
     """Top-1 and top-5 validation error of a single net, wherever in Tables 3 to 5 it is printed."""
     for table in ("3", "4", "5"):
         for row in rows(table):
@@ -129,32 +131,12 @@ def published(config: str, train_scale: str, rule: str, method: str) -> tuple[fl
 
 def fusions() -> list[Fusion]:
     """The rows of Table 6: the submission's seven nets, then D and E with scale jitter under three methods."""
-    return [
-        Fusion(
-            row["group"],
-            tuple(Net(member["config"], member["train_scale"]) for member in row["members"]),
-            row["method"],
-            row["top1_val"],
-            row["top5_val"],
-            row["top5_test"],
-            row.get("note", ""),
-        )
-        for row in _paper()["fusions"]
-    ]
+    return [Fusion(**row | {"members": tuple(map(_net, row["members"]))}) for row in _paper()["fusions"]]
 
 
 def systems() -> list[System]:
     """The rows of Table 7; the first three are the paper's own."""
-    return [
-        System(
-            row["system"],
-            row["top1_val"],
-            row["top5_val"],
-            row["top5_test"],
-            row.get("merged_cell", row.get("note", "")),
-        )
-        for row in _paper()["systems"]
-    ]
+    return [System(**row) for row in _paper()["systems"]]
 
 
 def own_systems() -> list[tuple[tuple[Net, ...], str, str]]:
@@ -180,24 +162,20 @@ def shallow_net_points() -> float:
 
 def box_nets() -> list[BoxNet]:
     """The rows of Table 8."""
-    return [BoxNet(row["trainable"], row["boxes"], row["true_class_val"]) for row in _paper()["box_nets"]]
+    return [BoxNet(**row) for row in _paper()["box_nets"]]
 
 
 def box_scales() -> list[BoxScales]:
     """The rows of Table 9; the last is of two nets."""
     return [
-        BoxScales(
-            tuple((member["train_scale"], tuple(member["Q"])) for member in row["members"]),
-            row["top5_val"],
-            row["top5_test"],
-        )
+        BoxScales(**row | {"members": tuple((each["train_scale"], tuple(each["Q"])) for each in row["members"])})
         for row in _paper()["box_scales"]
     ]
 
 
 def box_systems() -> list[BoxSystem]:
     """The rows of Table 10; the first is the paper's own."""
-    return [BoxSystem(row["system"], row["top5_val"], row["top5_test"]) for row in _paper()["box_systems"]]
+    return [BoxSystem(**row) for row in _paper()["box_systems"]]
 
 
 def transfer(configs: tuple[str, ...], data: str, regions: str = "image") -> tuple[float | None, float | None]:

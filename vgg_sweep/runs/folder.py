@@ -72,9 +72,10 @@ class RunFolder:
         except FileNotFoundError:
             return ""
 
-    def write_error(self, text: str) -> None:
-        """Write down in error.txt why the run failed."""
-        write_text(self.error, printable(text))
+    def fail(self, reason: str, details: str, *, state: str = "failed") -> None:
+        """Write down that the run failed or diverged, why in a sentence, and in error.txt the details."""
+        write_text(self.error, printable(details))
+        self.update_status(state=state, error=reason)
 
     def note_job(self, name: str) -> None:
         """Write down the job that the run is given to."""
@@ -133,7 +134,7 @@ class RunFolder:
 
     def metrics_damaged(self, reason: object) -> RunError:
         """What to say of metrics.csv where it cannot be read."""
-        advice = "put back a copy of it, or remove this file alone to go on without the curves of its run"
+        advice = "put back a copy of it, or remove this file alone to continue without the curves of its run"
         return RunError(f"{self.metrics} is damaged ({reason}); {advice}.")
 
     def status(self) -> dict[str, Any]:
@@ -177,7 +178,7 @@ class RunFolder:
         with file:
             if not _try_lock(file):
                 file.seek(0)
-                raise RunLocked(f"{self.path} is being worked on by {file.read().strip() or 'another process'}.")
+                raise RunLocked(f"{self.path} is in use by {file.read().strip() or 'another process'}.")
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()

@@ -26,9 +26,9 @@ def typed() -> str:
     Without `--force`, so that it goes on with what it began when it is given again.
     """
     words = ["vgg-sweep" if Path(word).name == "vgg-sweep" else word for word in sys.orig_argv]
-    for place, word in enumerate(words):
-        if word == "vgg-sweep" or words[place - 1 : place + 1] == ["-m", "vgg_sweep"]:
-            return shlex.join(["vgg-sweep", *(word for word in words[place + 1 :] if word != "--force")])
+    for index, word in enumerate(words):
+        if word == "vgg-sweep" or words[index - 1 : index + 1] == ["-m", "vgg_sweep"]:
+            return shlex.join(["vgg-sweep", *(word for word in words[index + 1 :] if word != "--force")])
     return ""
 
 

@@ -133,7 +133,7 @@ class Picks:
 
     def __post_init__(self) -> None:
         if unknown := [state for state in self.retry if state not in RETRIED]:
-            raise ConfigError(f"retry={unknown[0]} is not known; choose among {', '.join(RETRIED)}.")
+            raise ConfigError(f"retry={unknown[0]} is not known; choose from {', '.join(RETRIED)}.")
 
     def of(self, runs: Sequence[Run]) -> list[Run]:
         """Those of `runs` that are meant. Raises `ConfigError` if there is none."""
@@ -143,7 +143,7 @@ class Picks:
             asked = " ".join(f"{name}={','.join(words)}" for name, words in parts.items() if words)
             names = dict.fromkeys(slug(run.id) for run in runs)
             whose = "run is" if len(names) == 1 else "runs are"
-            raise ConfigError(f"{asked} picks none of the plan, whose {whose} {listed(names, 'and')}.")
+            raise ConfigError(f"{asked} matches no run of the plan, whose {whose} {listed(names, 'and')}.")
         return picked
 
     def _fits(self, run: Run) -> bool:

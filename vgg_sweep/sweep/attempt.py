@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from vgg_sweep.config.imported import Preprocessing
-from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import ImageSet, sampled
@@ -17,13 +16,13 @@ from vgg_sweep.machine.ranks import Ranks, join_ranks
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
+from vgg_sweep.score.boxes import score_boxes
+from vgg_sweep.score.localiser import Localiser, classifier_of
 from vgg_sweep.score.manifest import scoring_choice
 from vgg_sweep.score.sanity import check_sanity, classes_of, for_the_net
 from vgg_sweep.score.score import score
-from vgg_sweep.sweep.localise import boxes_of, score_localiser
-from vgg_sweep.sweep.origin import begin_with, own_statistics
+from vgg_sweep.sweep.origin import begin_with, boxes_of, own_statistics
 from vgg_sweep.train.segments import training_choice
 from vgg_sweep.train.tasks import only_with_boxes
 from vgg_sweep.train.train import train
@@ -45,15 +44,12 @@ def train_and_score(run: Run, reporter: Reporter) -> None:
         begin_with(run, images, reporter.note)
     if config.smoke:
         images = sampled(images, config.recipe.max_steps * config.recipe.batch_size, SMOKE_IMAGES)
-    boxes = boxes_of(run, images, reporter, ranks)
+    boxes = boxes_of(run, images, reporter, write=ranks.is_first)
     if config.imported.sha256 is not None:
         images, preprocessing = for_the_net(images, classes_of(folder)), in_rgb(config.preprocessing)
     else:
         preprocessing = _trained(run, images, boxes, reporter, ranks)
-    if boxes is not None:
-        score_localiser(run, images, boxes, preprocessing, reporter, ranks)
-        return
-    _score(config, folder, images, preprocessing, reporter, ranks)
+    _score(run, images, boxes, preprocessing, reporter, ranks)
 
 
 def _trained(run: Run, images: ImageSet, boxes: SetBoxes | None, reporter: Reporter, ranks: Ranks) -> Preprocessing:
@@ -73,17 +69,28 @@ def _trained(run: Run, images: ImageSet, boxes: SetBoxes | None, reporter: Repor
 
 
 def _score(
-    config: Config, folder: RunFolder, images: ImageSet, preprocessing: Preprocessing, reporter: Reporter, ranks: Ranks
+    run: Run,
+    images: ImageSet,
+    boxes: SetBoxes | None,
+    preprocessing: Preprocessing,
+    reporter: Reporter,
+    ranks: Ranks,
 ) -> None:
-    choice = ranks.agree(lambda: scoring_choice(config, folder, len(images.classes), reporter.note))
-    device = choose_device(config, choice)
-    net = build_net(config, len(images.classes))
+    """Compute the passes of `run` that are missing; of one that localises its parent rates the boxes."""
+    config, folder, num_classes = run.config, run.folder, len(images.classes)
+    choice = ranks.agree(lambda: scoring_choice(config, folder, num_classes, reporter.note))
+    net = build_net(config, num_classes)
     load_weights(net, folder.weights)
-    if config.imported.sha256 is not None:
-        sanity = check_sanity(net, config, images, device)
-        if ranks.is_first:
-            folder.update_record(sanity=sanity)
-    score(net, config, folder, images, preprocessing, device, reporter, ranks)
+    classifier, device = classifier_of(run, images.classes) if boxes else None, choose_device(config, choice)
+    if classifier is not None and boxes is not None:
+        localiser = Localiser(net, classifier, config, num_classes, preprocessing, device)
+        score_boxes(run, localiser, images, boxes, reporter, ranks)
+    else:
+        if config.imported.sha256 is not None:
+            sanity = check_sanity(net, config, images, device)
+            if ranks.is_first:
+                folder.update_record(sanity=sanity)
+        score(net, config, folder, images, preprocessing, device, reporter, ranks)
     ranks.wait()
 
 

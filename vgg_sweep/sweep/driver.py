@@ -11,6 +11,7 @@ from vgg_sweep.plan.runs import Run
 from vgg_sweep.sweep.agenda import FAILED, Agenda
 
 POLL_SECONDS = 0.05
+AT_WORK = ("running", "stopping")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -46,8 +47,8 @@ class Executor(ABC):
         What is known of an end that the run could not write down itself is written into its folder.
         """
 
-    def cancel(self, *, at_once: bool) -> None:  # noqa: B027 (waves have nothing to cancel)
-        """Ask all runs, once, to save and stop, or kill them. `poll` tells when they have ended."""
+    def cancel(self, runs: Sequence[Run], *, at_once: bool) -> None:  # noqa: B027 (waves have nothing to cancel)
+        """Ask these runs to save and stop, or kill them; each is asked once. `poll` tells when they have ended."""
 
     def close(self) -> None:  # noqa: B027 (most have nothing to close)
         """Called when the driver ends, however it ends."""
@@ -59,6 +60,7 @@ def drive(agenda: Agenda, executor: Executor, *, fail_fast: bool = False) -> Non
     Returns when all are settled; how is in `agenda`. After SIGINT or SIGTERM the runs save and stop, then `Stopped`
     is raised; a second one kills them. `fail_fast` stops the same way after the first failure, but returns.
     """
+    asked: set[tuple[str, bool]] = set()
     with _received(executor.stop_signals) as received:
         try:
             while True:
@@ -66,13 +68,16 @@ def drive(agenda: Agenda, executor: Executor, *, fail_fast: bool = False) -> Non
                     (agenda.gives_back if is_to_be_repeated else agenda.ends)(run)
                 is_stopping = bool(received) or (fail_fast and bool(agenda.in_state(*FAILED)))
                 if is_stopping:
-                    executor.cancel(at_once=len(received) > 1)
+                    at_once = len(received) > 1
+                    runs = [each for each in agenda.in_state(*AT_WORK) if (each.id, at_once) not in asked]
+                    executor.cancel(runs, at_once=at_once)
+                    asked |= {(run.id, at_once) for run in runs}
                     for run in agenda.in_state("running"):
                         agenda.stops(run)
                 else:
                     for run in executor.submit(agenda.ready()):
                         agenda.starts(run)
-                if not agenda.in_state("running", "stopping") and (is_stopping or agenda.is_settled):
+                if not agenda.in_state(*AT_WORK) and (is_stopping or agenda.is_settled):
                     break
                 time.sleep(executor.poll_seconds)
         finally:

@@ -15,7 +15,9 @@ import numpy as np
 
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError, some
+from vgg_sweep.images.sets.boxes import open_boxes
 from vgg_sweep.images.sets.index import Names, forget
+from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import index_folder, is_indexed, open_images
 from vgg_sweep.images.sets.splits import ImageSet, contents
 from vgg_sweep.images.sets.statistics import Statistics
@@ -23,6 +25,7 @@ from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.progress import Reporter
 
 MEAN_TOLERANCE = 1e-5
 """Between means and components of one set from two machines, in [0, 1] units: their sums are rounded otherwise."""
@@ -99,8 +102,29 @@ def own_statistics(run: Run, figures: Statistics, *, write: bool) -> Statistics:
         means = (", ".join(f"{colour:.4f}" for colour in each.mean_rgb) for each in (figures, began_with))
         raise _other_images(run, "the mean RGB is {} instead of {}".format(*means))
     if not np.allclose(began_with.covariance(), figures.covariance(), rtol=0, atol=MEAN_TOLERANCE):
-        raise _other_images(run, "the principal components of RGB differ")
+        raise _other_images(run, "the RGB PCA differs")
     return began_with
+
+
+def boxes_of(run: Run, images: ImageSet, reporter: Reporter, *, write: bool) -> SetBoxes | None:
+    """The boxes of `images`, written down if `write` where the run begins, with what was noticed; None if it
+    classifies.
+
+    Raises `ConfigError` as `open_boxes`, or if the run began with other boxes.
+    """
+    if run.config.task == "classify":
+        return None
+    boxes = open_boxes(run.config, images, lambda done, total: reporter.step("boxes", done, total))
+    origin = read_json(run.folder.origin)
+    if origin.get("boxes_fingerprint", boxes.fingerprint) != boxes.fingerprint:
+        raise ConfigError(
+            f"{run.id} was made from other boxes; give out=DIR for a run with these, or put the others back."
+        )
+    if write and "boxes_fingerprint" not in origin:
+        for note in boxes.notes:
+            reporter.note(note)
+        write_json(run.folder.origin, origin | {"boxes_fingerprint": boxes.fingerprint})
+    return boxes
 
 
 def _is_comparable(config: Config) -> bool:
@@ -136,7 +160,7 @@ def _other_images(run: Run, difference: str) -> ConfigError:
     began_with, now = (_where(config.data) for config in (read_run(run.folder).config, run.config))
     return ConfigError(
         f"{run.id} was made from other images than those of {now}: {difference}. For runs of these images give "
-        f"data.name=NAME or out=DIR; to go on with that run, give it the images of {began_with} as they were."
+        f"data.name=NAME or out=DIR; to continue that run, give it the images of {began_with} as they were."
     )
 
 

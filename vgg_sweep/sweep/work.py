@@ -87,7 +87,7 @@ def _begin(reporter: Reporter) -> None:
     before, now = folder.status(), made_with()
     begun, queued = before.get("made_with"), before.get("queued_with", now)
     if not folder.is_trained and (changed := changes(begun or queued, now)):
-        since = "goes on with other versions or code" if begun else "the code or versions changed since it was queued"
+        since = "continues with other versions or code" if begun else "the code or versions changed since it was queued"
         reporter.note(f"{since}: {'; '.join(changed)}")
         folder.update_record(begun_with=[*folder.record().get("begun_with", []), begun or queued])
     attempt = int(before.get("attempt", 0)) + 1
@@ -124,8 +124,8 @@ def _write_down(error: BaseException, reporter: Reporter) -> None:
     folder = reporter.folder
     if folder.status().get("state") == "failed":
         return
-    folder.update_status(state="diverged" if isinstance(error, Diverged) else "failed", error=_sentence(error))
-    folder.write_error(traceback.format_exc())
+    state = "diverged" if isinstance(error, Diverged) else "failed"
+    folder.fail(_sentence(error), traceback.format_exc(), state=state)
     reporter.note(f"failed: {_sentence(error)}")
 
 
@@ -154,7 +154,7 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, RunError | ConfigError | Diverged):
         return str(error)
     if _is_of_full_disk(error):
-        return f"the disk is full ({error}); free some space, and the same command goes on from the last checkpoint."
+        return f"the disk is full ({error}); free some space; the same command then continues from the last checkpoint."
     return f"{type(error).__name__}: {error}"
 
 

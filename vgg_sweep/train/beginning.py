@@ -88,7 +88,9 @@ def copy_layers(net: VGG, run: Run, parent: Run, classes: Sequence[str]) -> Fitt
         unfit[net.layers[-1].name] = "what it predicts is something else there"
     elif theirs != list(classes):
         same = len(theirs) == len(classes)
-        unfit[net.layers[-1].name] = "its classes are others there" if same else f"it has {len(theirs)} classes there"
+        unfit[net.layers[-1].name] = (
+            "its classes are different there" if same else f"it has {len(theirs)} classes there"
+        )
     other = empty_net(parent.config.model.columns, parent.config.width)
     return copy_fitting(net, load_state(weights), other, unfit=unfit)
 
@@ -110,7 +112,7 @@ def _notes(
         f"new: {', '.join(fitted.new) or 'none'}",
         *unfit,
         *([f"not taken: {', '.join(fitted.left)}"] if fitted.left else []),
-        *([f"stays as it is: {_span(frozen)}"] if frozen else []),
+        *([f"frozen: {_span(frozen)}"] if frozen else []),
         f"copied layers learn at {rates[0]:g}, new ones at {rates[1]:g}",
         f"images as that net takes them: RGB, 0 to {preprocessing.pixel_max:g}, mean {mean}",
     ]

@@ -30,8 +30,8 @@ def training_choice(run: Run, num_classes: int, note: Callable[[str], None]) -> 
         return fastest_choice(config, num_classes, note, training=True, arithmetic=way.arithmetic)
     except ConfigError as error:
         raise RunError(
-            f"{run.id} began in {way.precision} on {begun['device_name']}, which cannot be computed here; go on where "
-            f"it began, or remove {run.folder.checkpoints} to start over."
+            f"{run.id} began in {way.precision} on {begun['device_name']}, which this device cannot compute; continue "
+            f"it where it began, or remove {run.folder.checkpoints} to start over."
         ) from error
 
 

@@ -144,7 +144,7 @@ class Learner:
         self.optimizer.zero_grad()
         if self.device.place.type == "cuda":
             torch.cuda.empty_cache()
-        self._note(f"out of memory: from now on {self.micro_batch} images at a time, with the same result")
+        self._note(f"out of memory: continuing with {self.micro_batch} images at a time, with the same result")
 
 
 def _bare(name: str) -> Any:

@@ -17,7 +17,7 @@ from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.localise.geometry import CORRECT_IOU, iou
 from vgg_sweep.train.objectives import Objective, classification, localisation, of_class
 from vgg_sweep.train.step import Learner
-from vgg_sweep.train.validate import error_of_all, inputs, single_Q_px, validate
+from vgg_sweep.train.validate import error_of, single_Q_px, validate
 
 
 @dataclass(frozen=True)
@@ -72,23 +72,19 @@ def validate_boxes(learner: Learner, split: Split, boxes: Boxes) -> float:
     Raises as `validate`.
     """
     config, Q_px = learner.config, single_Q_px(learner.config)
-    num_wrong = num_seen = num_not_finite = 0
-    learner.net.eval()
-    with torch.inference_mode(), learner.device.autocast():
-        for input_NCHW, indices in inputs(learner, split):
-            labels_N = torch.from_numpy(split.labels_N[indices]).to(learner.device.place)
-            outputs_N4 = of_class(learner.net(input_NCHW).float().flatten(1), labels_N)
-            num_not_finite += int((~outputs_N4.isfinite()).sum())
-            for index, box_4 in zip(
-                indices, box_of(outputs_N4.cpu().numpy(), config.localise, config.crop), strict=True
-            ):
-                true_b4 = boxes.of(index, int(split.labels_N[index]))
-                if len(true_b4):
-                    crop = centre_crop(split.size_px(index), Q_px, config.crop)
-                    num_seen += 1
-                    num_wrong += int(iou(crop.box_in_image(box_4)[None], true_b4).max() < CORRECT_IOU)
-    learner.net.train()
-    return error_of_all(learner.ranks, num_wrong, num_seen, num_not_finite)
+
+    def wrong(outputs_NK: torch.Tensor, indices: list[int]) -> list[bool]:
+        labels_N = torch.from_numpy(split.labels_N[indices]).to(outputs_NK.device)
+        boxes_N4 = box_of(of_class(outputs_NK, labels_N).cpu().numpy(), config.localise, config.crop)
+        judged = []
+        for index, box_4 in zip(indices, boxes_N4, strict=True):
+            true_b4 = boxes.of(index, int(split.labels_N[index]))
+            if len(true_b4):
+                crop = centre_crop(split.size_px(index), Q_px, config.crop)
+                judged.append(bool(iou(crop.box_in_image(box_4)[None], true_b4).max() < CORRECT_IOU))
+        return judged
+
+    return error_of(learner, split, wrong)
 
 
 def centre_crop(size_px: tuple[int, int], Q_px: int, crop: int) -> Crop:

@@ -12,6 +12,8 @@ from statistics import median
 import numpy as np
 
 from vgg_sweep.config.checks import check_batches
+from vgg_sweep.config.imported import Preprocessing
+from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import refuse_dropped
 from vgg_sweep.images.sets.splits import ImageSet
@@ -25,7 +27,7 @@ from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import sha256_of
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
-from vgg_sweep.train.beginning import begin, fine_tuning_stream
+from vgg_sweep.train.beginning import Beginning, begin, fine_tuning_stream
 from vgg_sweep.train.checkpoints import Checkpoints, TrainingState, restore
 from vgg_sweep.train.loop import Loop, peak_memory_bytes
 from vgg_sweep.train.schedule import budget
@@ -87,43 +89,57 @@ def train(
         bad_ids = ranks.gather(np.array([images.train.ids[index] for index in images.train.bad], str))
         if not ranks.is_first:
             return
-        metadata = {
-            "classes": json.dumps(images.classes),
-            "statistics": json.dumps(asdict(statistics)),
-            "pixel_max": repr(config.recipe.pixel_max),
-            "data_fingerprint": images.fingerprint,
-        }
-        if beginning.preprocessing is not None:
-            metadata["preprocessing"] = json.dumps(asdict(beginning.preprocessing))
-        folder.update_record(
-            params=sum(p.numel() for p in net.parameters()),
-            train_seconds=round(state.seconds, 2),
-            step_seconds=median(loop.step_seconds) if loop.step_seconds else None,
-            checkpoint_seconds=round(checkpoints.seconds, 3),
-            peak_memory_bytes=peak_memory_bytes(device),
-            device=device.place.type,
-            device_name=device.name,
-            devices=ranks.num_ranks,
-            precision=trained_in(folder),
-            tf32=device.tf32,
-            compile=config.compile,
-            deterministic=config.deterministic,
-            layout=device.layout,
-            micro_batch=learner.micro_batch,
-            val_error=state.val_errors[-1] if state.val_errors else None,
-            stuck_at_chance=loop.window.is_at_chance(task.num_classes),
-            steps=state.step,
-            copied=beginning.copied,
-            **beginning.record,
-            rules=state.rules,
-            metrics_sha256=sha256_of(folder.metrics),
-            **_lrn(learner, images, reporter),
-            **({"bad_train_images": sorted(set(bad_ids.tolist()))} if bad_ids is not None and len(bad_ids) else {}),
-            **provenance(folder.command),
-        )
+        if bad_ids is not None and len(bad_ids):
+            folder.update_record(bad_train_images=sorted(set(bad_ids.tolist())))
+        _record(loop, beginning)
         # Last: with weights a run is trained, and has its record.
+        metadata = _metadata(images, statistics, config, beginning.preprocessing)
         save_weights(net, folder.weights, metadata, lambda sha256: folder.update_record(weights_sha256=sha256))
         checkpoints.remove()
+
+
+def _record(loop: Loop, beginning: Beginning) -> None:
+    """Write down what was used for the training, what it cost, and how it ended."""
+    learner, state, device, folder = loop.learner, loop.state, loop.learner.device, loop.run.folder
+    folder.update_record(
+        params=sum(p.numel() for p in learner.net.parameters()),
+        train_seconds=round(state.seconds, 2),
+        step_seconds=median(loop.step_seconds) if loop.step_seconds else None,
+        checkpoint_seconds=round(loop.checkpoints.seconds, 3),
+        peak_memory_bytes=peak_memory_bytes(device),
+        device=device.place.type,
+        device_name=device.name,
+        devices=learner.ranks.num_ranks,
+        precision=trained_in(folder),
+        tf32=device.tf32,
+        compile=learner.config.compile,
+        deterministic=learner.config.deterministic,
+        layout=device.layout,
+        micro_batch=learner.micro_batch,
+        val_error=state.val_errors[-1] if state.val_errors else None,
+        stuck_at_chance=loop.window.is_at_chance(loop.task.num_classes),
+        steps=state.step,
+        copied=beginning.copied,
+        **beginning.record,
+        rules=state.rules,
+        metrics_sha256=sha256_of(folder.metrics),
+        **_lrn(learner, loop.images, loop.reporter),
+        **provenance(folder.command),
+    )
+
+
+def _metadata(
+    images: ImageSet, statistics: Statistics, config: Config, preprocessing: Preprocessing | None
+) -> dict[str, str]:
+    """What the file of the weights says of them: classes, and what an image becomes before it enters the net."""
+    own = {} if preprocessing is None else {"preprocessing": json.dumps(asdict(preprocessing))}
+    return {
+        "classes": json.dumps(images.classes),
+        "statistics": json.dumps(asdict(statistics)),
+        "pixel_max": repr(config.recipe.pixel_max),
+        "data_fingerprint": images.fingerprint,
+        **own,
+    }
 
 
 def _lrn(learner: Learner, images: ImageSet, reporter: Reporter) -> dict[str, float]:

@@ -3,7 +3,7 @@
 Axes: N images, C colours, H W pixels, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +14,6 @@ from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.views.crops import rescaled, usable_or_none, views
 from vgg_sweep.images.views.preprocessing import net_input
-from vgg_sweep.machine.ranks import Ranks
 from vgg_sweep.nets.lrn import LRN, factor
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.runs.progress import Diverged
@@ -26,26 +25,32 @@ def validate(learner: Learner, split: Split) -> float:
 
     Raises `Diverged` if a score is not finite, `RunError` if no image can be decoded.
     """
+
+    def wrong(scores_NK: torch.Tensor, indices: list[int]) -> list[bool]:
+        return list(scores_NK.argmax(1).cpu().numpy() != split.labels_N[indices])
+
+    return error_of(learner, split, wrong)
+
+
+def error_of(learner: Learner, split: Split, wrong: Callable[[torch.Tensor, list[int]], list[bool]]) -> float:
+    """The error in percent over the images of all ranks: `wrong` says which answers are, from the net's float32
+    outputs_NK for the images of these indices; it leaves out what does not count. Raises as `validate`.
+    """
     num_wrong = num_seen = num_not_finite = 0
     learner.net.eval()
     with torch.inference_mode(), learner.device.autocast():
         for input_NCHW, indices in inputs(learner, split):
-            scores_NK = learner.net(input_NCHW).flatten(1)
-            num_seen += len(indices)
-            num_wrong += int((scores_NK.argmax(1).cpu().numpy() != split.labels_N[indices]).sum())
-            num_not_finite += int((~scores_NK.isfinite()).sum())
+            outputs_NK = learner.net(input_NCHW).float().flatten(1)
+            judged = wrong(outputs_NK, indices)
+            num_seen, num_wrong = num_seen + len(judged), num_wrong + int(sum(judged))
+            num_not_finite += int((~outputs_NK.isfinite()).sum())
     learner.net.train()
-    return error_of_all(learner.ranks, num_wrong, num_seen, num_not_finite)
-
-
-def error_of_all(ranks: Ranks, num_wrong: int, num_seen: int, num_not_finite: int) -> float:
-    """The error in percent over the images of all ranks. Raises as `validate`."""
-    wrong, seen, not_finite = ranks.sum(num_wrong, num_seen, num_not_finite)
+    wrong_in_all, seen, not_finite = learner.ranks.sum(num_wrong, num_seen, num_not_finite)
     if not seen:
         raise RunError("no validation image can be decoded; `vgg-sweep data check` lists them.")
     if not_finite:
         raise Diverged("the net's scores are not finite; lower recipe.lr.")
-    return 100 * wrong / seen
+    return 100 * wrong_in_all / seen
 
 
 def lrn_factor_spread(learner: Learner, split: Split) -> float | None:

@@ -134,7 +134,7 @@ def error_by_depth(nets: pd.DataFrame) -> Plot:
     points = []
     for name, top in (("top1", 0), ("top5", 1)):
         for row in rows_of(found[found[f"{name}_error"].notna()]):
-            published = paper.published(row.config, row.train_scale, "single", "dense")[top]
+            published = paper.printed(row.config, row.train_scale, "single", "dense")[top]
             where = f"{row.where}: " if row.where else ""
             at = {"panel": f"{where}top-{name[3:]} error", "x": f"{row.config}\n{row.weight_layers:.0f}"}
             points.append(_mark(row, name, **at, paper=published, joins="-" not in row.config))

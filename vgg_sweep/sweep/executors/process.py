@@ -134,12 +134,14 @@ class Processes(Executor):
             child.explain_silent_death()
             yield child.run, False
 
-    def cancel(self, *, at_once: bool) -> None:
+    def cancel(self, runs: Sequence[Run], *, at_once: bool) -> None:
         for child in self._children:
-            child.stop(at_once=at_once)
+            if child.run in runs:
+                child.stop(at_once=at_once)
 
     def close(self) -> None:
-        self.cancel(at_once=False)  # only an error of the driver itself leaves children here
+        for child in self._children:  # only an error of the driver itself leaves some here
+            child.stop(at_once=False)
 
 
 class Child:
@@ -192,12 +194,11 @@ class Child:
             with open(folder.log, "rb") as log:
                 log.seek(max(self._log_start, os.path.getsize(folder.log) - TAIL_BYTES))
                 last_words = log.read().decode(errors="replace")
-            folder.write_error(f"{message}\nThe end of what it said:\n{last_words}")
-            folder.update_status(state="failed", error=message)
+            folder.fail(message, f"{message}\nThe end of what it said:\n{last_words}")
 
     def _manner_of_death(self) -> str:
         code = self._process.returncode
         if code >= 0:
             return f"the process ended with exit code {code} and left no message"
         killed = f"the process was killed by {signal.Signals(-code).name}"
-        return f"{killed}, perhaps because memory ran out" if -code == signal.SIGKILL else killed
+        return f"{killed}, perhaps because it ran out of memory" if -code == signal.SIGKILL else killed

@@ -79,7 +79,6 @@ class Queue(Executor):
         self._states: dict[str, str] = {}
         self._answers = True
         self._looked_at = 0.0
-        self._cancelled: set[tuple[str, bool]] = set()
 
     def submit(self, ready: Iterable[Run]) -> Iterator[Run]:
         """Queue every run; raises `ConfigError` if the queue refuses the first jobs, `RunError` if later ones."""
@@ -95,9 +94,8 @@ class Queue(Executor):
                 del self._at_work[job]
                 yield run, found_state(run) != "done" and self._is_to_be_repeated(run, job, end or "")
 
-    def cancel(self, *, at_once: bool) -> None:
-        names = [name for name in self._at_work if (name, at_once) not in self._cancelled]
-        self._cancelled |= {(name, at_once) for name in names}
+    def cancel(self, runs: Sequence[Run], *, at_once: bool) -> None:
+        names = [name for name, run in self._at_work.items() if run in runs]
         if self._cluster == "slurm" and names:
             how = ["--signal=KILL"] if at_once else []
             subprocess.run(["scancel", *how, *(name.split()[1] for name in names)], check=False)
@@ -146,8 +144,7 @@ class Queue(Executor):
             if end in STOPPED:
                 folder.update_status(state="interrupted", error=message)
             elif own_word != "interrupted":
-                folder.write_error(f"{message}.\n{self._last_words(job)}")
-                folder.update_status(state="failed", error=f"{message}; the run left no message")
+                folder.fail(f"{message}; the run left no message", f"{message}.\n{self._last_words(job)}")
         return False
 
     def _last_words(self, name: str) -> str:
@@ -236,6 +233,6 @@ def _put_back(run: Run, number: int) -> None:
     try:
         signal.raise_signal(number)
     except UncompletedJobError:
-        too_often = "its time was up more often than hydra.launcher.max_num_timeout allows"
+        too_often = "its time limit was reached more often than hydra.launcher.max_num_timeout allows"
         run.folder.update_status(state="interrupted", error=too_often)
         raise

@@ -6,7 +6,7 @@ settings are used.
 
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ class Tasks(Executor):
         _connect(settings["init"], settings["remote"])
         self._attempt = ray.remote(**settings["remote"])(attempt_run)
         self._runs: dict[Any, Run] = {}  # by the task's reference
-        self._cancelled: set[tuple[Any, bool]] = set()
 
     def submit(self, ready: Iterable[Run]) -> Iterator[Run]:
         for run in ready:
@@ -52,12 +51,10 @@ class Tasks(Executor):
             run = self._runs.pop(task)
             yield run, _is_lost(run, task)
 
-    def cancel(self, *, at_once: bool) -> None:
+    def cancel(self, runs: Sequence[Run], *, at_once: bool) -> None:
         import ray
 
-        wanted = {(task, at_once) for task in self._runs} - self._cancelled
-        self._cancelled |= wanted
-        for task, _ in wanted:
+        for task in [task for task, run in self._runs.items() if run in runs]:
             ray.cancel(task, force=at_once)
 
 
@@ -106,6 +103,5 @@ def _is_lost(run: Run, task: Any) -> bool:
         if found_state(run) in ("new", "interrupted"):
             first = next(iter(str(getattr(error, "cause", None) or error).splitlines()), "")
             message = f"Ray reports {type(error).__name__}: {first}"
-            run.folder.write_error(f"{message}\n{error}")
-            run.folder.update_status(state="failed", error=message)
+            run.folder.fail(message, f"{message}\n{error}")
     return False

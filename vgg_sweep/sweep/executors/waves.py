@@ -46,8 +46,7 @@ class Waves(Executor):
             if is_suspect:
                 self._alone.add(run.id)
             elif has_said_nothing:
-                run.folder.write_error(message)
-                run.folder.update_status(state="failed", error=message)
+                run.folder.fail(message, message)
             self._ended.append((run, is_suspect))
 
     def poll(self) -> Iterable[tuple[Run, bool]]:

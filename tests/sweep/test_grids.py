@@ -18,7 +18,7 @@ from vgg_sweep.config.options import conf_dir
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.runs import plan
-from vgg_sweep.sweep.points import points
+from vgg_sweep.sweep.grids import configurations
 
 Points = Callable[..., list[Config]]
 
@@ -41,7 +41,7 @@ def asked(hydra: object) -> Points:
     """The configurations that a command line asks for."""
     loader = GlobalHydra.instance().config_loader()
     master = loader.load_configuration("config", [], RunMode.MULTIRUN)
-    return lambda overrides="": points(shlex.split(overrides), loader, master)
+    return lambda overrides="": configurations(shlex.split(overrides), loader, master)
 
 
 def cells(configs: Sequence[Config]) -> list[str]:

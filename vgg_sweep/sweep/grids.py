@@ -1,4 +1,4 @@
-"""The points of a sweep: overrides in Hydra's syntax and unions of grids to one configuration each."""
+"""What a sweep goes over: overrides in Hydra's syntax, and unions of grids, to one configuration each."""
 
 import itertools
 import json
@@ -23,17 +23,17 @@ PICKS = ("model", "train_scale")
 """The groups that pick points of a sweep: named on the command line, they leave out points with another option."""
 
 
-def points(
+def configurations(
     arguments: Sequence[str],
     loader: ConfigLoader,
     master: DictConfig,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Config]:
     """The configurations that the command line `arguments` asks for: Hydra's sweeps crossed with the grids of `sweep=`.
 
     `model` and `train_scale` named on the command line pick points of the grids; anything else named there replaces
     what a grid says. With no sweep, model, train scale or start_from chosen, the grids are those of Table 3. `progress`
-    is told the share that is composed, from 0 to 1. Raises `ConfigError` if none is left.
+    is told how many are composed, and of how many. Raises `ConfigError` if none is left.
     """
     composer = _Composer(loader, master)
     overrides = OverridesParser.create(loader).parse_overrides(list(arguments))
@@ -41,7 +41,7 @@ def points(
     found = []
     crossed = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     for number, point in enumerate(crossed):
-        progress(number / len(crossed))
+        progress(number, len(crossed))
         composed = composer.compose(point)
         if not composed.raw.sweep.grids and not named & {"sweep", "start_from", *PICKS}:
             point = [*point, f"sweep={DEFAULT_SWEEP}"]
@@ -52,13 +52,13 @@ def points(
         picked = {group: composed.choices[group] for group in PICKS if group in named}
         all_cells = list(cells(OmegaConf.to_container(composed.raw.sweep.grids)))
         for index, cell in enumerate(all_cells):
-            progress((number + index / len(all_cells)) / len(crossed))
+            progress(number * len(all_cells) + index, len(crossed) * len(all_cells))
             if all(str(cell.get(group, choice)) == choice for group, choice in picked.items()):
                 more = [composer.override(key, value) for key, value in cell.items() if key not in named]
                 found.append(adopted(composer.compose([*point, *more]).config, named | cell.keys()))
     if not found:
         raise ConfigError(
-            f"no run of the sweep has {' '.join(arguments)}; "
+            f"no run of the sweep matches {' '.join(arguments)}; "
             "to run that combination, leave out sweep= (and any experiment= that sets it)."
         )
     return found
