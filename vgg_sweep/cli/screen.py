@@ -46,11 +46,12 @@ def size(num_bytes: float) -> str:
 def shown_progress(
     word: str, screen: Console | None = None, *, after_seconds: float = 0.0
 ) -> Iterator[Callable[[int, int], None]]:
-    """Takes how many are done, and of how many: a bar with the time left on a terminal, once it has taken so long; else
-    a line now and then. By default on stderr, so that stdout is for results.
+    """Takes how many are done, and of how many: a bar with the time left, where `screen` is a terminal and once it has
+    taken so long. By default on stderr, so that stdout is for results, and without a terminal a line now and then.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    says_lines = screen is None
     screen = screen or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=screen, transient=True, redirect_stdout=not screen.stderr)
@@ -63,7 +64,7 @@ def shown_progress(
         bar.update(task, completed=done, total=total)
         if screen.is_terminal and now - began >= after_seconds:
             bar.start()
-        elif not screen.is_terminal and now - said_at >= PLAIN_LINE_EVERY_SECONDS and done:
+        elif says_lines and not screen.is_terminal and now - said_at >= PLAIN_LINE_EVERY_SECONDS and done:
             said_at = now
             left = (now - began) / done * (total - done)
             screen.print(f"{word} {done:,} of {total:,}, {left:.0f} s left", highlight=False)
