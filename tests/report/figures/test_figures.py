@@ -10,7 +10,7 @@ from vgg_sweep.config.options import load_option
 from vgg_sweep.nets.describe import describe
 from vgg_sweep.report.figures.figures import SERIES, draw, figure_files, saved
 from vgg_sweep.report.figures.plots import MAX_PANELS, Plot, plots
-from vgg_sweep.report.results.means import means
+from vgg_sweep.report.results.groups import means
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep
 from vgg_sweep.report.tables.contents import contents
 from vgg_sweep.report.tables.errors import table3

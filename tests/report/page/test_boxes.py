@@ -13,7 +13,7 @@ from tests.sweeps import Spec, make_sweep
 from vgg_sweep.report.page.boxes import box_galleries, drawn
 from vgg_sweep.report.page.page import to_html
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep
-from vgg_sweep.report.tables.box_rows import table8
+from vgg_sweep.report.tables.boxes import table8
 from vgg_sweep.report.tables.contents import contents
 
 

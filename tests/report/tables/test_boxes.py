@@ -22,7 +22,7 @@ from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.localised import BoxRun
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep
 from vgg_sweep.report.tables.box_claims import box_claims
-from vgg_sweep.report.tables.box_rows import table8, table9, table10
+from vgg_sweep.report.tables.boxes import table8, table9, table10
 from vgg_sweep.runs.folder import RunFolder
 
 SPEC = Spec(num_images=60, passes=("dense@multi",))

@@ -16,9 +16,8 @@ from vgg_sweep.protocols.statistics import unpaired_difference
 from vgg_sweep.report.report import report
 from vgg_sweep.report.results.errors import read_runs
 from vgg_sweep.report.results.results import Source, read_results, read_sweep
-from vgg_sweep.report.tables.compare import comparison
+from vgg_sweep.report.tables.compare import comparison, differences
 from vgg_sweep.report.tables.contents import TABLES, contents
-from vgg_sweep.report.tables.settings import differences
 
 DENSE = ("dense@single",)
 

@@ -14,8 +14,7 @@ from vgg_sweep.protocols.statistics import over_seeds_and_images
 from vgg_sweep.report.figures.plots import plots
 from vgg_sweep.report.results.results import Source, read_sweep
 from vgg_sweep.report.tables.contents import contents
-from vgg_sweep.report.tables.depth import DEPTH
-from vgg_sweep.report.tables.depth_claims import DEPTH_CLAIMS
+from vgg_sweep.report.tables.depth import DEPTH, DEPTH_CLAIMS
 
 HEAD = "step,epoch,lr,loss,error,val_error,S_px,images_per_second,wait_share\n"
 

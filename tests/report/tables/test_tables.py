@@ -10,11 +10,11 @@ import pytest
 from tests.sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.report.results.results import read_results
+from vgg_sweep.report.tables.compare import deviations
 from vgg_sweep.report.tables.contents import TABLES
 from vgg_sweep.report.tables.costs import lrn_cost
 from vgg_sweep.report.tables.errors import table3, table4, table5, table_5x5
 from vgg_sweep.report.tables.fusions import fusion_table, table6, table7
-from vgg_sweep.report.tables.settings import deviations
 
 SMALL = Spec(num_images=20)
 

@@ -9,8 +9,7 @@ import pytest
 from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.probes import probe_frame
 from vgg_sweep.report.tables.claims import weighed
-from vgg_sweep.report.tables.probe_claims import probe_claims
-from vgg_sweep.report.tables.transfer import ACTIONS, AGGREGATION, SHOTS, TRANSFER
+from vgg_sweep.report.tables.transfer import ACTIONS, AGGREGATION, SHOTS, TRANSFER, probe_claims
 from vgg_sweep.runs.folder import RunFolder
 
 D0, D1, E0 = "D-jitter-s0-aaaaaaaa", "D-jitter-s1-bbbbbbbb", "E-jitter-s0-cccccccc"

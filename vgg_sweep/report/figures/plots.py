@@ -13,7 +13,7 @@ import pandas as pd
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.report.results.errors import ReportedRun
-from vgg_sweep.report.results.means import means, rows_of, told_apart
+from vgg_sweep.report.results.groups import means, rows_of, told_apart
 from vgg_sweep.report.results.results import Sweep, joined
 from vgg_sweep.report.tables.depth import Trained, trained
 from vgg_sweep.report.tables.pivot import NAME, VALUES, Cell, Pivot, cells, summary

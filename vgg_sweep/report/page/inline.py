@@ -9,7 +9,7 @@ import pandas as pd
 
 from vgg_sweep.report.figures.figures import GRID, GROUND, INK, MUTED, SERIES, draw, look, saved, series
 from vgg_sweep.report.figures.plots import Plot
-from vgg_sweep.report.results.means import rows_of
+from vgg_sweep.report.results.groups import rows_of
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 

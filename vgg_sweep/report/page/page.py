@@ -32,7 +32,7 @@ from vgg_sweep.report.page.gallery import (
 )
 from vgg_sweep.report.page.grids import Grid, NetNumbers, Strip, difference_strips, grid, plain_grid, plot_grid
 from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend, numbers
-from vgg_sweep.report.results.means import rows_of
+from vgg_sweep.report.results.groups import rows_of
 from vgg_sweep.report.tables import pivot
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
 from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX

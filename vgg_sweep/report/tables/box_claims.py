@@ -1,7 +1,8 @@
 """The sentences of Appendix A about localisation, tested in a sweep as those of Sect. 4 are."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,9 @@ import pandas as pd
 from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.localised import OF_TRUE_CLASS, PAIR, TABLE9_BOXES, TABLE9_TRAINABLE, TOP5
 from vgg_sweep.report.results.results import Sweep
-from vgg_sweep.report.tables.box_rows import PAPERS_NET, Boxes, groups
-from vgg_sweep.report.tables.claims import ENDS, Claim, Misses, claim_columns, compared, judged, summary
-from vgg_sweep.report.tables.gaps import with_gaps
-from vgg_sweep.report.tables.table import Table, as_frame
+from vgg_sweep.report.tables.boxes import PAPERS_NET, Boxes, groups
+from vgg_sweep.report.tables.claims import Claim, Misses, claims_table, compared, judged, on_one_seed
+from vgg_sweep.report.tables.table import as_frame
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,11 @@ class Located:
     def __str__(self) -> str:
         return " + ".join(net.slug for net in self.nets)
 
-    def misses(self, group: Boxes) -> Misses:
-        what = OF_TRUE_CLASS if self.rule == "centre" else TOP5
-        found = group.find(what, config=PAPERS_NET, train_scale=self.train_scale, rule=self.rule, boxes=self.boxes,
-                           trainable=self.trainable)  # fmt: skip
-        seeds = [row for row in found if row["merge"] in ("", group.merge)]
-        return {row["seed"]: row["misses"].unpack().astype(np.int8) for row in seeds}
+
+def _misses(group: Boxes, side: Located) -> Misses:
+    what = OF_TRUE_CLASS if side.rule == "centre" else TOP5
+    found = [row for row in group.find(what, config=PAPERS_NET, **asdict(side)) if row["merge"] in ("", group.merge)]
+    return {row["seed"]: row["misses"].unpack().astype(np.int8) for row in found}
 
 
 def _claim(sentence: str, protocols: str, first: Located, second: Located) -> Claim:
@@ -63,22 +62,18 @@ def box_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each claim, with the columns of those of Sect. 4."""
     rows = []
     for where, group in groups(sweeps):
-
-        def misses_of(side: Located, group: Boxes = group) -> Misses:
-            return side.misses(group)
-
-        found = [(claim, compared(claim, misses_of)) for claim in BOX_CLAIMS]
+        found = [(claim, compared(claim, partial(_misses, group))) for claim in BOX_CLAIMS]
         rows += [where | claim.names | values | {"note": ""} for claim, values in judged(found)]
     return as_frame("box-claims", rows)
 
 
-def _notes(frame: pd.DataFrame) -> Iterator[str]:
-    yield "Points: localisation error of what the paper finds worse, minus that of the better, on the same images."
-    if (frame["seeds"] == 1).any():
-        yield "With one seed the 95 % interval is over images alone."
-
-
-CLAIMS_OF_BOXES = Table("box-claims", "Claims of Appendix A about localisation, in this sweep", box_claims,
-                        claim_columns, _notes,
-                        total=lambda frame: summary(frame["verdict"]), ends=ENDS,
-                        kept=with_gaps, of="boxes")  # fmt: skip
+CLAIMS_OF_BOXES = claims_table(
+    "box-claims",
+    "Claims of Appendix A about localisation, in this sweep",
+    box_claims,
+    notes=(
+        "Points: localisation error of what the paper finds worse, minus that of the better, on the same images.",
+        on_one_seed,
+    ),
+    of="boxes",
+)

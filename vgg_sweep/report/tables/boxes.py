@@ -1,99 +1,234 @@
-"""Tables 8 to 10 as people see them: columns, notes, titles."""
+"""Tables 8 to 10: the localisation errors of Appendix A, ours beside the paper's, and boxes that need no net.
 
-from collections.abc import Mapping
+Every table has the paper's rows, in its order, once for each sweep and group of settings that has localisation runs;
+then the nets here that the paper's table has not, and the controls.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
 from vgg_sweep.localise.evaluate import HELD_OUT_SHARE
 from vgg_sweep.localise.merging import RULES
+from vgg_sweep.plan import commands
+from vgg_sweep.protocols import paper
+from vgg_sweep.protocols.methods import scaled_px
+from vgg_sweep.report.results.groups import over_seeds
+from vgg_sweep.report.results.localised import (
+    OF_TRUE_CLASS,
+    PAIR,
+    TABLE9_BOXES,
+    TABLE9_TRAINABLE,
+    TOP1,
+    TOP5,
+    scales_of,
+)
+from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables import gaps
-from vgg_sweep.report.tables.box_rows import table8, table9, table10
 from vgg_sweep.report.tables.table import (
     DASH,
     Column,
     Row,
     Table,
-    differs,
+    as_frame,
     error,
+    if_differs,
     interval,
     number,
     records,
+    said,
     seeds,
     text,
     unfinished,
 )
 
+PAPERS_NET = "D"
+MEASURES = {TOP5: "loc", TOP1: "top1", OF_TRUE_CLASS: "true_class"}
+"""What is given or guessed -> how a table's columns call the error."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The localisation errors of one sweep and group of settings."""
+
+    rows: pd.DataFrame
+    merge: str
+
+    def find(self, what: str = OF_TRUE_CLASS, control: str = "", **names: Any) -> list[dict[str, Any]]:
+        """The rows, one a seed, of a net."""
+        chosen = (self.rows["what"] == what) & (self.rows["control"] == control)
+        for name, value in names.items():
+            chosen &= self.rows[name] == value
+        return records(self.rows[chosen])
+
+    def first(self) -> dict[str, Any]:
+        return records(self.rows.head(1))[0]
+
+    def nets(self, *rules: str) -> list[dict[str, Any]]:
+        """What identifies each net under some rules of Q."""
+        names = ["config", "train_scale", "boxes", "trainable", "rule"]
+        found = self.rows.loc[self.rows["rule"].isin(rules), names].drop_duplicates()
+        return records(found)
+
+
+def groups(sweeps: Sequence[Sweep]) -> Iterator[tuple[dict[str, str], Boxes]]:
+    for sweep in sweeps:
+        if sweep.localised.errors.empty:
+            continue
+        for settings, rows in sweep.localised.errors.groupby("settings", sort=False):
+            yield {"sweep": sweep.name, "settings": str(settings)}, Boxes(rows, sweep.merge)
+
+
+def frame_of(table: str, sweeps: Sequence[Sweep], rows_of: Callable[[Boxes], Iterable[dict[str, Any]]]) -> pd.DataFrame:
+    return as_frame(table, (where | row for where, group in groups(sweeps) for row in rows_of(group)))
+
+
+Nets = list[tuple[dict[str, Any], dict[str, Any]]]
+"""What identifies a net, and what the paper printed for it; nothing for one that it has not."""
+
+
+def _nets(group: Boxes, papers: Nets, *rules: str) -> Nets:
+    """The paper's, in its order, then the others here that are tested by some rules of Q."""
+    named = [names for names, _ in papers]
+    return [*papers, *((names, {}) for names in group.nets(*rules) if names not in named)]
+
+
+def table8(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """The box of the true class in a centre crop: what is fine-tuned, and one box or one a class."""
+    net = {"config": PAPERS_NET, "train_scale": "384", "rule": "centre"}
+    papers = [
+        (net | {"trainable": row.trainable, "boxes": row.boxes}, {"paper_loc_error": row.error})
+        for row in paper.box_nets()
+    ]
+
+    def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
+        for names, published in _nets(group, papers, "centre"):
+            yield _row(group, names, (OF_TRUE_CLASS,), is_papers=bool(published)) | published
+        yield from _controls(group, {"rule": "centre"}, (OF_TRUE_CLASS,))
+
+    return frame_of("8", sweeps, rows_of)
+
+
+def table9(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """Dense, merged, five guesses: several scales, and two nets; other rules of merging where most boxes are merged."""
+    papers = [(_table9_net(row), _published(row)) for row in paper.box_scales()]
+
+    def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
+        labels_by = {"labels_by": " or ".join(filter(None, dict.fromkeys(group.rows["labels_by"])))}
+        nets = _nets(group, papers, "single", PAIR, "fusion")
+        for names, published in nets:
+            yield _row(group, names, MEASURES, is_papers=bool(published), merge=group.merge) | labels_by | published
+        most_scales = [names for names, _ in [*reversed(nets[: len(papers)]), *nets[len(papers) :]]]
+        if there := next((names for names in most_scales if group.find(**names)), None):
+            for merge in RULES:
+                if merge != group.merge:
+                    yield _row(group, there, MEASURES, merge=merge) | labels_by
+            yield from _controls(group, there, MEASURES)
+
+    return frame_of("9", sweeps, rows_of)
+
+
+def _table9_net(row: paper.BoxScales) -> dict[str, str]:
+    rule = "fusion" if len(row.members) > 1 else PAIR if len(row.members[0][1]) > 1 else "single"
+    net = {"config": PAPERS_NET, "boxes": TABLE9_BOXES, "trainable": TABLE9_TRAINABLE}
+    return net | {"train_scale": " + ".join(S for S, _ in row.members), "rule": rule}
+
+
+def _published(row: paper.BoxScales | paper.BoxSystem) -> dict[str, Any]:
+    return {"paper_loc_error": row.error, "paper_loc_test_error": row.test_error}
+
+
+def table10(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """Ours among the published systems, whose errors are on ILSVRC."""
+    best = _table9_net(paper.box_scales()[-1])
+
+    def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
+        data = dict(word.partition("=")[::2] for word in group.first()["overrides"]).get("data")
+        ours = _row(group, best, (TOP5,), merge=group.merge) | {"merge": ""}
+        for place, system in enumerate(paper.box_systems()):
+            row = ours if place == 0 else _errors({TOP5: []}) | {"command": ""}
+            yield {"system": system.name, "data": data} | row | _published(system)
+
+    return frame_of("10", sweeps, rows_of)
+
+
+# --- what rows are made of ---
+
+
+def _row(
+    group: Boxes, names: Mapping[str, Any], measures: Iterable[str], *, is_papers: bool = False, merge: str = ""
+) -> dict[str, Any]:
+    """Ours, with boxes merged by a rule where several are; where there is none, the command that makes it."""
+    merged_by = {"merge": merge} if merge else {}
+    found = {what: group.find(what, **names, **merged_by) for what in measures}
+    there = next((rows[0] for rows in found.values() if rows), None)
+    crop = group.first()["crop"]
+    S = [] if there else [int(each) for each in str(names["train_scale"]).split(" + ")]
+    scales = there or {"S": tuple(scaled_px(px, crop) for px in S), "test_scales": scales_of(S, names["rule"], crop)}
+    thresholds = dict.fromkeys(row["threshold"] for row in found.get(OF_TRUE_CLASS, ()))
+    about = {"control": "", "is_papers": is_papers, "crop": crop, "merge": merge}
+    about |= {"S": scales["S"], "test_scales": scales["test_scales"]}
+    about["thresholds"] = tuple(each for each in thresholds if each is not None)
+    return {**names, **about, **_errors(found), "command": "" if there else _command(group, names)}
+
+
+def _command(group: Boxes, names: Mapping[str, Any]) -> str:
+    protocol = "multi" if names["rule"] in (PAIR, "fusion") else "single"
+    words = (f"boxes={names['boxes']}", f"trainable={names['trainable']}", f"protocol={protocol}")
+    scale = str(names["train_scale"]).replace(" + ", ",")
+    return commands.multirun(
+        names["config"], scale, "task=localise", *words, *group.first()["overrides"], seeds=group.rows["seed"]
+    )
+
+
+def _errors(found: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Each measure over seeds; a table of one calls it loc."""
+    first = next((rows for rows in found.values() if rows), [])
+    values: dict[str, Any] = {"seeds": len(first), "n_images": first[0]["n_images"] if first else None}
+    for what, rows in found.items():
+        name = MEASURES[what] if len(found) > 1 else "loc"
+        values |= over_seeds(name, [row["error"] for row in rows], values["n_images"])
+    return values
+
+
+def _controls(group: Boxes, names: Mapping[str, Any], measures: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Rows of boxes that need no net, on the same images with the same guesses."""
+    chosen = group.rows[group.rows["control"] != ""]
+    for name, value in names.items():
+        chosen = chosen[chosen[name] == value]
+    for control, rows in chosen.groupby("control", sort=False):
+        found = {what: records(rows[rows["what"] == what].head(1)) for what in measures}
+        yield {"control": control, "is_papers": False, "command": "", "thresholds": ()} | _errors(found) | {"seeds": 0}
+
+
+# --- how it is shown ---
+
 TRAINED = {"all": "all", "fc": "the FC layers", "last": "the last FC layer"}
 REGRESSIONS = {"scr": "SCR", "pcr": "PCR"}
 
 
-def _control_or(key: str, head: str, words: Mapping[str, str], wrap: int | None = None) -> Column:
-    """What a net is, in words; a control, which is none, has its own."""
-
-    def cell(row: Row) -> str:
-        return str(row["control"]) if row["control"] else words.get(str(row[key]), str(row[key]))
-
-    return Column(key, head, cell, wrap=wrap)
+def _trained(row: Row) -> str:
+    """What is fine-tuned, in words; a control, which is no net, has its own."""
+    return str(row["control"] or TRAINED.get(str(row["trainable"]), row["trainable"]))
 
 
-def _scale(key: str, head: str) -> Column:
+def _net(row: Row) -> str:
+    if row["control"]:
+        return str(row["control"])
+    return f"{row['config']}, {REGRESSIONS[row['boxes']]}, {TRAINED[row['trainable']]}"
+
+
+def _merging(row: Row) -> str:
+    at = f" {'/'.join(f'{each:g}' for each in row['thresholds'])}" if row["thresholds"] else ""
+    return f"{row['merge']}{at}" if row.get("merge") else DASH
+
+
+def _scales(key: str, head: str) -> Column:
     """S or Q of each net of a row."""
-
-    def cell(row: Row) -> str:
-        if not row.get(key):
-            return DASH
-        return " + ".join(", ".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in row[key])
-
-    return Column(key, head, cell)
-
-
-def _table8_columns(frame: pd.DataFrame) -> list[Column]:
-    return [
-        _control_or("trainable", "fine-tuned", TRAINED, wrap=16),
-        Column("boxes", "boxes", lambda row: REGRESSIONS.get(str(row["boxes"]), DASH)),
-        *([text("config", "net")] if differs(frame, "config") else []),
-        _scale("S", "S"),
-        _scale("test_scales", "Q"),
-        error("loc", "error"),
-        interval("loc", drop=2),
-        number("paper_loc_error", "paper"),
-        seeds("seeds", drop=1),
-    ]
-
-
-def _table9_columns(frame: pd.DataFrame) -> list[Column]:
-    def net(row: Row) -> str:
-        if row["control"]:
-            return str(row["control"])
-        return f"{row['config']}, {REGRESSIONS[row['boxes']]}, {TRAINED[row['trainable']]}"
-
-    def merging(row: Row) -> str:
-        at = f" {'/'.join(f'{each:g}' for each in row['thresholds'])}" if row["thresholds"] else ""
-        return f"{row['merge']}{at}" if row.get("merge") else DASH
-
-    return [
-        Column("config", "net", net, wrap=18),
-        _scale("S", "S"),
-        _scale("test_scales", "Q"),
-        Column("merge", "merging", merging, wrap=13),
-        error("loc", "top-5"),
-        interval("loc", drop=3),
-        number("paper_loc_error", "paper"),
-        number("paper_loc_test_error", "test", drop=5),
-        number("top1_error", "top-1", drop=2),
-        number("true_class_error", "true class", drop=4),
-        seeds("seeds", drop=1),
-    ]
-
-
-def _table10_columns(frame: pd.DataFrame) -> list[Column]:
-    return [
-        text("system", wrap=44),
-        error("loc", "ours"),
-        number("paper_loc_error", "paper"),
-        number("paper_loc_test_error", "test"),
-        seeds("seeds", drop=1),
-    ]
+    return Column(key, head, lambda row: " + ".join(map(said, row.get(key) or ())) or DASH)
 
 
 def _images(frame: pd.DataFrame) -> str:
@@ -101,41 +236,72 @@ def _images(frame: pd.DataFrame) -> str:
     return " or ".join(f"{count:,}" for count in sorted(counts)) or "no"
 
 
-WRONG = "An image is wrong if its box overlaps none of those of its class by half (IoU, pixels inclusive)."
+def _table8_note(frame: pd.DataFrame) -> Iterator[str]:
+    yield (
+        f"Errors in percent of {_images(frame)} images, the class being given; 95 %: their interval over images. An "
+        "image is wrong if its box overlaps none of those of its class by half (IoU, pixels inclusive)."
+    )
 
 
-def _table8_notes(frame: pd.DataFrame) -> list[str]:
-    return [
-        f"Errors in percent of {_images(frame)} images, the class being given; 95 %: their interval over images. "
-        + WRONG,
-        "The last rows are boxes that need no net.",
-        *unfinished(frame),
-    ]
-
-
-def _guesses(frame: pd.DataFrame) -> str:
-    if labels_by := [each for each in dict.fromkeys(frame["labels_by"].dropna()) if each]:
-        return f"Guesses by {' or '.join(labels_by)}."
-    if frame["loc_error"].notna().any():
-        return "There is one class, so it is all that can be guessed."
-    return "No run here classifies these images, so nothing is guessed: the errors are those with the class given."
-
-
-def _table9_notes(frame: pd.DataFrame) -> list[str]:
-    lines = [
+def _table9_note(frame: pd.DataFrame) -> Iterator[str]:
+    yield (
         f"Errors in percent of {_images(frame)} images: top-5, five guesses of five classes; top-1, the best alone; "
-        "true class, the class being given.",
-        _guesses(frame),
+        "true class, the class being given."
+    )
+    if labels_by := [each for each in dict.fromkeys(frame["labels_by"].dropna()) if each]:
+        yield f"Guesses by {' or '.join(labels_by)}."
+    elif frame["loc_error"].notna().any():
+        yield "There is one class, so it is all that can be guessed."
+    else:
+        yield "No run here classifies these images, so nothing is guessed: the errors are those with the class given."
+
+
+def _merges(frame: pd.DataFrame) -> list[str]:
+    return [f"{merge}: {RULES[merge]}." for merge in dict.fromkeys(frame["merge"].dropna()) if merge]
+
+
+_table = partial(Table, of="boxes", of_nets=True)
+
+TABLE8 = _table(
+    "8",
+    "Table 8. Localisation, the true class given: one centre crop",
+    table8,
+    (
+        Column("trainable", "fine-tuned", _trained, wrap=16),
+        Column("boxes", "boxes", lambda row: REGRESSIONS.get(str(row["boxes"]), DASH)),
+        if_differs(text("config", "net")),
+        *(_scales("S", "S"), _scales("test_scales", "Q"), error("loc", "error"), interval("loc", drop=2)),
+        *(number("paper_loc_error", "paper"), seeds("seeds", drop=1)),
+    ),
+    (_table8_note, "The last rows are boxes that need no net.", unfinished),
+    kept=gaps.boxes,
+)
+TABLE9 = _table(
+    "9",
+    "Table 9. Localisation: dense, image and flip, boxes merged",
+    table9,
+    (
+        *(Column("config", "net", _net, wrap=18), _scales("S", "S"), _scales("test_scales", "Q")),
+        *(Column("merge", "merging", _merging, wrap=13), error("loc", "top-5"), interval("loc", drop=3)),
+        *(number("paper_loc_error", "paper"), number("paper_loc_test_error", "test", drop=5)),
+        *(number("top1_error", "top-1", drop=2), number("true_class_error", "true class", drop=4)),
+        seeds("seeds", drop=1),
+    ),
+    (
+        _table9_note,
         f"Beside a rule of merging is its threshold, chosen on the other {HELD_OUT_SHARE:.0%} of the images of val.",
-    ]
-    merges = dict.fromkeys(row["merge"] for row in records(frame) if row.get("merge"))
-    lines += [f"{merge}: {RULES[merge]}." for merge in merges]
-    return lines + unfinished(frame)
-
-
-TABLE8 = Table("8", "Table 8. Localisation, the true class given: one centre crop", table8, _table8_columns,
-               _table8_notes, kept=gaps.boxes, of="boxes", of_nets=True)  # fmt: skip
-TABLE9 = Table("9", "Table 9. Localisation: dense, image and flip, boxes merged", table9, _table9_columns,
-               _table9_notes, kept=gaps.boxes, of="boxes", of_nets=True)  # fmt: skip
-TABLE10 = Table("10", "Table 10. Comparison with the published systems of localisation, whose errors are on ILSVRC",
-                table10, _table10_columns, unfinished, kept=gaps.of_ilsvrc, of="boxes", of_nets=True)  # fmt: skip
+        *(_merges, unfinished),
+    ),
+    kept=gaps.boxes,
+)
+TABLE10 = _table(
+    "10",
+    "Table 10. Comparison with the published systems of localisation, whose errors are on ILSVRC",
+    table10,
+    (
+        *(text("system", wrap=44), error("loc", "ours"), number("paper_loc_error", "paper")),
+        *(number("paper_loc_test_error", "test"), seeds("seeds", drop=1)),
+    ),
+    (unfinished,),
+    kept=gaps.of_ilsvrc,
+)

@@ -13,6 +13,7 @@ Axes: P pairs, R seeds, N images.
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,7 +30,8 @@ from vgg_sweep.protocols.statistics import (
     over_seeds_and_images,
     seeds_needed,
 )
-from vgg_sweep.report.tables.table import DASH, NOTED, Column, Row, interval, number, p_value, text
+from vgg_sweep.report.tables.gaps import with_gaps
+from vgg_sweep.report.tables.table import DASH, NOTED, Column, Row, Table, if_any, interval, number, p_value, text
 
 MARGIN_POINTS = 0.5
 """A net "does not help" where a gain beyond this is excluded. Our choice; the paper names none."""
@@ -39,9 +41,6 @@ FOR_THESE_NETS = " for these nets"
 
 TOO_FEW_SEEDS = {1: "one seed", 2: "two seeds"}
 """The verdict on a claim about training that only so many seeds have a say in."""
-
-ENDS = ("against the claim", "as claimed")
-"""Of the scale of points."""
 
 
 class Side(Protocol):
@@ -204,17 +203,27 @@ def _these_nets(row: Row) -> str:
     return f"{row['direction']}, {p_value('p_images', 'p').cell(row)}" if row["seeds"] else DASH
 
 
-def claim_columns(frame: pd.DataFrame) -> list[Column]:
-    return [
-        Column("claim", "claim", lambda row: row["claim"] + (NOTED if row["note"] else ""), wrap=30),
-        text("section", "Sect.", drop=6),
-        text("compared", wrap=24, drop=5),
-        Column("pairs", "pairs", _pairs, drop=1),
-        number("points", "points", sign="+"),
-        interval("points", sign="+"),
-        *([number("points_std", "± seeds", drop=4)] if (frame["seeds"] > 1).any() else []),
-        Column("p_images", "these nets, p", _these_nets, drop=2),
-        p_value("p", "p", drop=3),
-        p_value("p_holm", "Holm", drop=3),
-        text("verdict", wrap=14),
-    ]
+_COLUMNS = (
+    Column("claim", "claim", lambda row: row["claim"] + (NOTED if row["note"] else ""), wrap=30),
+    text("section", "Sect.", drop=6),
+    text("compared", wrap=24, drop=5),
+    Column("pairs", "pairs", _pairs, drop=1),
+    number("points", "points", sign="+"),
+    interval("points", sign="+"),
+    if_any(number("points_std", "± seeds", drop=4)),
+    Column("p_images", "these nets, p", _these_nets, drop=2),
+    p_value("p", "p", drop=3),
+    p_value("p_holm", "Holm", drop=3),
+    text("verdict", wrap=14),
+)
+
+
+def on_one_seed(frame: pd.DataFrame) -> list[str]:
+    return ["With one seed the 95 % interval is over images alone."] * bool((frame["seeds"] == 1).any())
+
+
+ENDS = ("against the claim", "as claimed")
+"""Of the scale of points."""
+
+claims_table = partial(Table, columns=_COLUMNS, total=lambda frame: summary(frame["verdict"]), ends=ENDS,
+                       kept=with_gaps)  # fmt: skip

@@ -91,9 +91,8 @@ def _distinct(classes: Sequence[str]) -> list[str]:
     return names
 
 
-def _matrix_columns(frame: pd.DataFrame) -> list[Column]:
-    names = list(map(str, frame.columns[5 : 5 + MOST_CLASSES]))
-    return [text("truth", wrap=16), number("images", "images", 0), *(number(name, name, 0) for name in names)]
+def _answers(frame: pd.DataFrame) -> list[Column]:
+    return [number(str(name), str(name), 0) for name in frame.columns[5 : 5 + MOST_CLASSES]]
 
 
 def _pair_notes(frame: pd.DataFrame) -> list[str]:
@@ -114,17 +113,21 @@ CONFUSIONS = Table(
     "confusions",
     "What is taken for what: the most confused pairs of classes",
     pairs,
-    lambda frame: [
-        text("truth", wrap=24),
-        text("answer", "taken for", wrap=24),
-        number("images", "images", 0),
-        number("of", "of", 0),
-        number("share", "share (%)"),
-        number("reverse", "the other way", 0),
-    ],
-    _pair_notes,
+    (
+        *(text("truth", wrap=24), text("answer", "taken for", wrap=24), number("images", "images", 0)),
+        *(number("of", "of", 0), number("share", "share (%)"), number("reverse", "the other way", 0)),
+    ),
+    (_pair_notes,),
     of="answers",
     if_asked=True,
 )
 
-MATRIX = Table("confusion", "Confusion matrix", matrix, _matrix_columns, _matrix_notes, of="answers", if_asked=True)
+MATRIX = Table(
+    "confusion",
+    "Confusion matrix",
+    matrix,
+    (text("truth", wrap=16), number("images", "images", 0), _answers),
+    (_matrix_notes,),
+    of="answers",
+    if_asked=True,
+)

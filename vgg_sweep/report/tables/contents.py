@@ -10,18 +10,16 @@ from vgg_sweep.report.results.results import Sweep, joined
 from vgg_sweep.report.results.unfinished import mark, progress_lines, waiting
 from vgg_sweep.report.tables.box_claims import CLAIMS_OF_BOXES
 from vgg_sweep.report.tables.boxes import TABLE8, TABLE9, TABLE10
-from vgg_sweep.report.tables.compare import COMPARISON
+from vgg_sweep.report.tables.compare import COMPARISON, DEVIATIONS, DIFFERENCES
 from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.costs import LRN_COST
-from vgg_sweep.report.tables.depth import DEPTH
-from vgg_sweep.report.tables.depth_claims import DEPTH_CLAIMS
+from vgg_sweep.report.tables.depth import DEPTH, DEPTH_CLAIMS
 from vgg_sweep.report.tables.errors import KERNELS, NETS
 from vgg_sweep.report.tables.fusions import ASKED, FUSIONS, SYSTEMS
 from vgg_sweep.report.tables.gaps import kept
 from vgg_sweep.report.tables.paper_claims import CLAIMS
 from vgg_sweep.report.tables.pivot import Pivot, pivot_table
 from vgg_sweep.report.tables.runs import BY_SEED, RUNS
-from vgg_sweep.report.tables.settings import DEVIATIONS, DIFFERENCES
 from vgg_sweep.report.tables.table import Shown
 from vgg_sweep.report.tables.transfer import OF_PROBES, probe_frames
 from vgg_sweep.report.tables.trials import TRIALS

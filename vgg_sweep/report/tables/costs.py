@@ -10,7 +10,7 @@ from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.groups import Group
 from vgg_sweep.report.tables.errors import frame_of, missing_command
 from vgg_sweep.report.tables.gaps import whole
-from vgg_sweep.report.tables.table import Column, Table, number, text
+from vgg_sweep.report.tables.table import Table, number, text
 
 _MEASURES = ("step_seconds", "peak_memory_bytes")
 
@@ -49,17 +49,17 @@ def _machines(runs: pd.DataFrame) -> str:
     return ", ".join(f"{device} {precision}" for device, precision in names.itertuples(index=False))
 
 
-def _columns(frame: pd.DataFrame) -> list[Column]:
-    return [
+LRN_COST = Table(
+    "lrn",
+    "Sect. 4.1. What local response normalisation costs in training",
+    lrn_cost,
+    (
         text("config"),
         number("step_seconds", "ms per step", factor=1000),
         number("step_seconds_ratio", "ratio to A", 2),
         number("peak_memory_bytes", "peak MB", 0, factor=1e-6),
         number("peak_memory_bytes_ratio", "ratio to A", 2),
         text("device", wrap=30),
-    ]
-
-
-LRN_COST = Table(
-    "lrn", "Sect. 4.1. What local response normalisation costs in training", lrn_cost, _columns, kept=whole
+    ),
+    kept=whole,
 )

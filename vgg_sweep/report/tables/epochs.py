@@ -49,9 +49,7 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
     there = {run.folder.path for run, _ in reached}
     if missing := [run.folder.id for run in runs if run.folder.path not in there]:
         notes.append(f"Not so far yet: {', '.join(missing)}.")
-    return Table(
-        "epoch", f"All runs at epoch {epoch:g}, best first", lambda _: frame, lambda _: columns, lambda _: notes
-    )
+    return Table("epoch", f"All runs at epoch {epoch:g}, best first", lambda _: frame, columns, notes)
 
 
 def _reaches(run: ReportedRun, epoch: float) -> bool:

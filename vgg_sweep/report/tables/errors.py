@@ -24,8 +24,9 @@ from vgg_sweep.report.tables.table import (
     Row,
     Table,
     as_frame,
-    differs,
     error,
+    if_any,
+    if_differs,
     interval,
     number,
     records,
@@ -152,27 +153,17 @@ def missing_command(group: Group, nets: Sequence[paper.Net], protocol: str) -> s
 # --- columns ---
 
 
-def error_columns(frame: pd.DataFrame) -> list[Column]:
-    """Ours and the paper's errors, with intervals where there is room."""
-    columns = []
-    for name, head, drop in (("top1", "top-1", 3), ("top5", "top-5", 4)):
-        columns += [error(name, head), interval(name, drop=drop)]
-        if frame[f"paper_{name}_error"].notna().any():
-            columns.append(number(f"paper_{name}_error", "paper"))
-    columns.append(seeds("seeds", drop=1))
-    if frame.loc[frame["seeds"] > 0, "n_images"].nunique() > 1:
-        columns.append(number("n_images", "images", 0, drop=1))
-    return columns
+ERRORS = (
+    *(error("top1", "top-1"), interval("top1", drop=3), if_any(number("paper_top1_error", "paper"))),
+    *(error("top5", "top-5"), interval("top5", drop=4), if_any(number("paper_top5_error", "paper"))),
+    *(seeds("seeds", drop=1), if_differs(number("n_images", "images", 0, drop=1))),
+)
+"""Ours and the paper's errors, with intervals where there is room."""
 
 
-def _net_columns(frame: pd.DataFrame) -> list[Column]:
-    columns = [text("config"), train_scale("S", "S"), scales("test_scales", "Q")]
-    if _is_scaled(frame):
-        columns.append(train_scale("paper_S", "paper's S", drop=5))
-        columns.append(scales("paper_test_scales", "paper's Q", drop=5))
-    if differs(frame, "method"):
-        columns.append(text("method"))
-    return columns + error_columns(frame)
+def _papers_scales(frame: pd.DataFrame) -> list[Column]:
+    columns = [train_scale("paper_S", "paper's S", drop=5), scales("paper_test_scales", "paper's Q", drop=5)]
+    return columns if _is_scaled(frame) else []
 
 
 def _is_scaled(frame: pd.DataFrame) -> bool:
@@ -180,9 +171,8 @@ def _is_scaled(frame: pd.DataFrame) -> bool:
     return "paper_S" in frame and not frame["S"].equals(frame["paper_S"])
 
 
-def _5x5_columns(frame: pd.DataFrame) -> list[Column]:
-    more, paper = number("points_over_B", "points over B", sign="+"), number("paper_points_over_B", "paper", sign="+")
-    return [*_net_columns(frame), more, paper]
+_OF_NETS = (text("config"), train_scale("S", "S"), scales("test_scales", "Q"), _papers_scales,
+            if_differs(text("method")), *ERRORS)  # fmt: skip
 
 
 # --- notes ---
@@ -236,13 +226,24 @@ def _notes_on_rows(measured: pd.DataFrame) -> list[str]:
 # --- the tables ---
 
 NETS = (
-    Table("3", "Table 3. A single test scale: dense, image and flip", table3, _net_columns, notes,
+    Table("3", "Table 3. A single test scale: dense, image and flip", table3, _OF_NETS, (notes,),
           kept=with_gaps, of_nets=True),
-    Table("4", "Table 4. Three test scales: dense, image and flip", table4, _net_columns, notes,
+    Table("4", "Table 4. Three test scales: dense, image and flip", table4, _OF_NETS, (notes,),
           kept=with_gaps, of_nets=True),
-    Table("5", "Table 5. Dense, multi-crop (50 crops a scale) and both, at three test scales", table5, _net_columns,
-          notes, kept=with_crops, of_nets=True),
+    Table("5", "Table 5. Dense, multi-crop (50 crops a scale) and both, at three test scales", table5, _OF_NETS,
+          (notes,), kept=with_crops, of_nets=True),
 )  # fmt: skip
 
-KERNELS = Table("5x5", "Sect. 4.1. One 5x5 convolution in place of two 3x3: a centre crop, no flip", table_5x5,
-                _5x5_columns, notes, kept=whole, of_nets=True)  # fmt: skip
+KERNELS = Table(
+    "5x5",
+    "Sect. 4.1. One 5x5 convolution in place of two 3x3: a centre crop, no flip",
+    table_5x5,
+    (
+        *_OF_NETS,
+        number("points_over_B", "points over B", sign="+"),
+        number("paper_points_over_B", "paper", sign="+"),
+    ),
+    (notes,),
+    kept=whole,
+    of_nets=True,
+)

@@ -8,7 +8,7 @@ import pandas as pd
 from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.groups import Group, always_fused
 from vgg_sweep.report.tables.errors import (
-    error_columns,
+    ERRORS,
     frame_of,
     mean_of,
     measured,
@@ -78,38 +78,13 @@ def _nets(group: Group, members: Sequence[paper.Net]) -> dict[str, Any]:
     return {"config": " + ".join(net.slug for net in members) or None, "train_scale": train_scales or None, **scales}
 
 
-def _table6_columns(frame: pd.DataFrame) -> list[Column]:
-    return [
-        text("group", wrap=15, drop=2),
-        text("config", "nets", wrap=24),
-        text("method", wrap=18),
-        *error_columns(frame),
-    ]
+def _starred(key: str, head: str) -> Column:
+    plain = number(key, head)
 
+    def cell(row: Row) -> str:
+        return plain.cell(row) + ("*" if spans_columns(row) and row[key] is not None else "")
 
-def _table7_columns(frame: pd.DataFrame) -> list[Column]:
-    def starred(key: str, head: str) -> Column:
-        plain = number(key, head)
-
-        def cell(row: Row) -> str:
-            return plain.cell(row) + ("*" if spans_columns(row) and row[key] is not None else "")
-
-        return Column(key, head, cell, is_number=True)
-
-    return [
-        text("system", wrap=44),
-        error("top1", "ours\ntop-1"),
-        error("top5", "ours\ntop-5"),
-        number("paper_top1_error", "paper\ntop-1"),
-        starred("paper_top5_error", "paper\ntop-5"),
-        starred("paper_top5_test_error", "test\ntop-5"),
-        seeds("seeds", drop=1),
-    ]
-
-
-def _fusion_columns(frame: pd.DataFrame) -> list[Column]:
-    nets = [text("fusion", wrap=24), text("config", "nets", wrap=24, drop=2), text("method", wrap=18)]
-    return [*nets, scales("test_scales", "Q", wrap=12, drop=1), *error_columns(frame)]
+    return Column(key, head, cell, is_number=True)
 
 
 def spans_columns(row: Row) -> bool:
@@ -117,19 +92,43 @@ def spans_columns(row: Row) -> bool:
     return "across the val and test columns" in row["paper_note"]
 
 
-def _table6_notes(frame: pd.DataFrame) -> list[str]:
-    of_group = "The submission's D-jitter-fc has only its FC layers fine-tuned with scale jitter (Sect. 4.4)."
-    return [*notes(frame), of_group]
+def _on_stars(frame: pd.DataFrame) -> list[str]:
+    return ["* One value is printed across the validation and test columns."] * any(map(spans_columns, records(frame)))
 
 
-def _table7_notes(frame: pd.DataFrame) -> list[str]:
-    spans = any(map(spans_columns, records(frame)))
-    return notes(frame) + (["* One value is printed across the validation and test columns."] if spans else [])
-
-
-FUSIONS = Table("6", "Table 6. Several nets: the mean of their posteriors, at three test scales", table6,
-                _table6_columns, _table6_notes, kept=with_gaps, of_nets=True)  # fmt: skip
-SYSTEMS = Table("7", "Table 7. Comparison with the published systems, whose errors are on ILSVRC", table7,
-                _table7_columns, _table7_notes, kept=of_ilsvrc, of_nets=True)  # fmt: skip
-
-ASKED = Table("fusion", "Requested fusions", fusion_table, _fusion_columns, notes)
+FUSIONS = Table(
+    "6",
+    "Table 6. Several nets: the mean of their posteriors, at three test scales",
+    table6,
+    (text("group", wrap=15, drop=2), text("config", "nets", wrap=24), text("method", wrap=18), *ERRORS),
+    (notes, "The submission's D-jitter-fc has only its FC layers fine-tuned with scale jitter (Sect. 4.4)."),
+    kept=with_gaps,
+    of_nets=True,
+)
+SYSTEMS = Table(
+    "7",
+    "Table 7. Comparison with the published systems, whose errors are on ILSVRC",
+    table7,
+    (
+        text("system", wrap=44),
+        error("top1", "ours\ntop-1"),
+        error("top5", "ours\ntop-5"),
+        number("paper_top1_error", "paper\ntop-1"),
+        _starred("paper_top5_error", "paper\ntop-5"),
+        _starred("paper_top5_test_error", "test\ntop-5"),
+        seeds("seeds", drop=1),
+    ),
+    (notes, _on_stars),
+    kept=of_ilsvrc,
+    of_nets=True,
+)
+ASKED = Table(
+    "fusion",
+    "Requested fusions",
+    fusion_table,
+    (
+        *(text("fusion", wrap=24), text("config", "nets", wrap=24, drop=2), text("method", wrap=18)),
+        *(scales("test_scales", "Q", wrap=12, drop=1), *ERRORS),
+    ),
+    (notes,),
+)

@@ -1,6 +1,7 @@
 """The sentences of the paper's Sect. 4, tested in a sweep, with those of Appendix B that its probes are about."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,21 +13,19 @@ from vgg_sweep.protocols.methods import BOTH, PAPER_CROP_PX
 from vgg_sweep.protocols.statistics import MIN_SEEDS, MOST_SEEDS, POWER
 from vgg_sweep.report.results.groups import Group, by_settings
 from vgg_sweep.report.tables.claims import (
-    ENDS,
     FOR_THESE_NETS,
     MARGIN_POINTS,
     Claim,
     Misses,
     Tested,
-    claim_columns,
+    claims_table,
     compared,
     judged,
-    summary,
+    on_one_seed,
     weighed,
 )
-from vgg_sweep.report.tables.gaps import with_gaps
-from vgg_sweep.report.tables.probe_claims import probe_claims
-from vgg_sweep.report.tables.table import NOTED, Table, as_frame
+from vgg_sweep.report.tables.table import NOTED, as_frame
+from vgg_sweep.report.tables.transfer import probe_claims
 
 NUM_POOLINGS = 5
 """Of each net of Table 1."""
@@ -83,12 +82,7 @@ def claims(results: pd.DataFrame, probes: pd.DataFrame | None = None) -> pd.Data
     """
     rows = []
     for where, group in by_settings(results):
-
-        def misses_of(side: Tested, group: Group = group) -> Misses:
-            found = group.find(side.nets, side.rule, side.method, side.fusion)
-            return {int(row["seed"]): row["top1_misses"].unpack().astype(np.int8) for row in found}
-
-        found = [(claim, compared(claim, misses_of)) for claim in paper_claims()]
+        found = [(claim, compared(claim, partial(_misses, group))) for claim in paper_claims()]
         if probes is not None:
             of_probes = probe_claims(probes, set(group.rows["run_id"]))
             found += [(claim, weighed(claim, difference_PRN)) for claim, difference_PRN in of_probes]
@@ -97,6 +91,11 @@ def claims(results: pd.DataFrame, probes: pd.DataFrame | None = None) -> pd.Data
             about = {"note": _note(claim, group, is_tested=values["seeds"] > 0), "more_seeds": more}
             rows.append(where | claim.names | values | about)
     return as_frame("claims", rows)
+
+
+def _misses(group: Group, side: Tested) -> Misses:
+    found = group.find(side.nets, side.rule, side.method, side.fusion)
+    return {int(row["seed"]): row["top1_misses"].unpack().astype(np.int8) for row in found}
 
 
 def _note(claim: Claim, group: Group, *, is_tested: bool) -> str:
@@ -151,15 +150,6 @@ def _more_seeds(group: Group) -> str:
 
 
 def _notes(frame: pd.DataFrame) -> Iterator[str]:
-    yield (
-        "Points: top-1 error of what the paper finds worse, minus that of the better, on the same images; "
-        "pairs: how many of those compared go the paper's way."
-    )
-    yield (
-        "These nets: which way they go, and p over images alone. Holm: p among all claims that can be decided here, "
-        "which the verdict follows."
-    )
-    yield f'"LRN does not help" is tested one-sided: against a gain of {MARGIN_POINTS} points.'
     if (frame["section"] == "App. B").any():
         yield "Appendix B: points of mean class recall or mAP, on the test images of all splits."
     yield from (f"{NOTED} {note}" for note in dict.fromkeys(filter(None, frame["note"])))
@@ -167,8 +157,9 @@ def _notes(frame: pd.DataFrame) -> Iterator[str]:
         yield "* Some of the pairs that the paper compares are not in this sweep."
     if frame["verdict"].str.endswith(FOR_THESE_NETS).any():
         yield "For these nets: on other images; nets trained again have no say in it."
-    if (frame["seeds"] == 1).any():
-        yield "With one seed the 95 % interval is over images alone."
+
+
+def _on_seeds(frame: pd.DataFrame) -> Iterator[str]:
     if (several := frame["seeds"] > 1).any():
         yield _seeds_note(frame.loc[several, "seeds_for_1_point"])
 
@@ -196,6 +187,18 @@ def _seeds_note(needed: "pd.Series[int]") -> str:
     )
 
 
-CLAIMS = Table("claims", "Claims of the paper, in this sweep", lambda both: claims(*both), claim_columns, _notes,
-               above=_above, total=lambda frame: summary(frame["verdict"]), ends=ENDS, kept=with_gaps,
-               of="claims")  # fmt: skip
+CLAIMS = claims_table(
+    "claims",
+    "Claims of the paper, in this sweep",
+    lambda both: claims(*both),
+    notes=(
+        "Points: top-1 error of what the paper finds worse, minus that of the better, on the same images; "
+        "pairs: how many of those compared go the paper's way.",
+        "These nets: which way they go, and p over images alone. Holm: p among all claims that can be decided here, "
+        "which the verdict follows.",
+        f'"LRN does not help" is tested one-sided: against a gain of {MARGIN_POINTS} points.',
+        *(_notes, on_one_seed, _on_seeds),
+    ),
+    above=(_above,),
+    of="claims",
+)

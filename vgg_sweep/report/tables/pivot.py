@@ -175,9 +175,7 @@ def pivot_table(results: pd.DataFrame, pivot: Pivot) -> Table:
     frame = pd.DataFrame(lines.values())
     frame = frame.astype({name: "Int64" for name in frame if str(name).endswith("_seeds")})
     notes = _notes(placed, len(placed.rows) > len(pivot.by))
-    return Table(
-        NAME, _title(placed, pivot), lambda _: frame, lambda _: list(columns.values()), lambda _: notes, where=()
-    )
+    return Table(NAME, _title(placed, pivot), lambda _: frame, list(columns.values()), notes, where=())
 
 
 def _title(placed: Cells, pivot: Pivot) -> str:

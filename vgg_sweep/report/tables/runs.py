@@ -9,8 +9,8 @@ import pandas as pd
 from vgg_sweep.plan.commands import schema_defaults
 from vgg_sweep.plan.swept import FEW
 from vgg_sweep.report.results.groups import Found, Group, always_fused
-from vgg_sweep.report.tables.errors import error_columns, frame_of, mean_of, notes, published
-from vgg_sweep.report.tables.table import Column, Table, differs, interval, number, scales, text
+from vgg_sweep.report.tables.errors import ERRORS, frame_of, mean_of, notes, published
+from vgg_sweep.report.tables.table import Column, Table, differs, if_differs, interval, number, scales, text
 
 MOST_ROWS = 30
 """Of more rows a terminal shows the best one of each net, unless the table is asked for."""
@@ -65,25 +65,20 @@ def swept(frame: pd.DataFrame) -> list[Column]:
     return [text(name, wrap=16, drop=0 if len(differing) <= FEW else 5) for name in differing]
 
 
-def _nets(frame: pd.DataFrame) -> list[Column]:
-    return [
-        text("config", "net", wrap=16),
-        text("train_scale", "S", wrap=12),
-        *swept(frame),
-        *([text("method", wrap=12)] if differs(frame, "method") else []),
-        scales("test_scales", "Q", wrap=12),
-    ]
+_NETS = (
+    *(text("config", "net", wrap=16), text("train_scale", "S", wrap=12), swept),
+    *(if_differs(text("method", wrap=12)), scales("test_scales", "Q", wrap=12)),
+)
 
 
-def _columns(frame: pd.DataFrame) -> list[Column]:
+def _recall(frame: pd.DataFrame) -> list[Column]:
     classes_differ = (frame["mean_class_recall"] + frame["top1_error"] - 100).abs().max() > SAME_POINTS
-    recall = [number("mean_class_recall", "class recall", drop=2)] if classes_differ else []
-    return [*_nets(frame), *error_columns(frame), *recall]
+    return [number("mean_class_recall", "class recall", drop=2)] if classes_differ else []
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:
     lines = notes(frame)
-    if "class recall" in [column.head for column in _columns(frame)]:
+    if _recall(frame):
         lines.append("Class recall: share of right images in percent, each class counted the same.")
     if not differs(frame, "method"):
         lines.insert(1, f"All by {frame['method'].iloc[0]} evaluation.")
@@ -94,16 +89,8 @@ def _brief(frame: pd.DataFrame) -> list[int]:
     return [place for place, is_best in enumerate(frame["is_best"]) if is_best] if len(frame) > MOST_ROWS else []
 
 
-RUNS = Table(
-    "runs",
-    "All runs, best first",
-    all_runs,
-    _columns,
-    _notes,
-    where=("sweep",),
-    brief=_brief,
-    of_nets=True,
-)
+RUNS = Table("runs", "All runs, best first", all_runs, (*_NETS, *ERRORS, _recall), (_notes,), where=("sweep",),
+             brief=_brief, of_nets=True)  # fmt: skip
 
 _KEPT = ("sweep", "settings", "config", "train_scale", "method", "test_scales", "fusion", "seed")
 _ERRORS = tuple(f"{name}_{part}" for name in ("top1", "top5") for part in ("error", "low", "high"))
@@ -115,17 +102,16 @@ def by_seed(results: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(list(_KEPT), ignore_index=True).assign(table="seeds")
 
 
-def _seed_columns(frame: pd.DataFrame) -> list[Column]:
-    return [
-        *_nets(frame),
-        *([text("fusion", wrap=12, drop=3)] if differs(frame, "fusion") else []),
-        number("seed", "seed", 0),
-        number("top1_error", "top-1"),
-        interval("top1", drop=1),
-        number("top5_error", "top-5"),
-        interval("top5", drop=2),
-    ]
-
-
-BY_SEED = Table("seeds", "Errors seed by seed", by_seed, _seed_columns, lambda frame: ["95 %: over images."],
-                where=("sweep",), if_asked=True)  # fmt: skip
+BY_SEED = Table(
+    "seeds",
+    "Errors seed by seed",
+    by_seed,
+    (
+        *(*_NETS, if_differs(text("fusion", wrap=12, drop=3)), number("seed", "seed", 0)),
+        *(number("top1_error", "top-1"), interval("top1", drop=1)),
+        *(number("top5_error", "top-5"), interval("top5", drop=2)),
+    ),
+    ("95 %: over images.",),
+    where=("sweep",),
+    if_asked=True,
+)

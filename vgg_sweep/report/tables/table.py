@@ -1,7 +1,7 @@
 """A table, described once: its columns with heads and formats, and its notes. Every writer works from this.
 
-`Table` and `Column` describe, `Shown` is the text that they make of some rows. Needs no pandas, which takes half a
-second to import.
+`Table` and `Column` describe, `Shown` is the text that they make of some rows. Columns and notes stand there as they
+are, or as functions that find them in the rows. Needs no pandas, which takes half a second to import.
 """
 
 import os
@@ -92,6 +92,11 @@ _WHERE = {
 """Columns that a table has where they differ: keys and heads."""
 
 
+Columns = Callable[["pd.DataFrame"], Iterable[Column]]
+Lines = Callable[["pd.DataFrame"], Iterable[str]]
+"""What rows give rise to."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of the report: how its rows are found, and how they are shown."""
@@ -100,10 +105,10 @@ class Table:
     title: str
     make: Callable[[Any], "pd.DataFrame"]
     """The rows, with the columns that CSV and JSON have."""
-    columns: Callable[["pd.DataFrame"], Sequence[Column]]
-    """What people see of these rows: the columns that they give rise to."""
-    notes: Callable[["pd.DataFrame"], Iterable[str]] = lambda frame: ()
-    above: Callable[["pd.DataFrame"], Sequence[str]] = lambda frame: ()
+    columns: Sequence["Column | Columns"]
+    """What people see of these rows."""
+    notes: Sequence["str | Lines"] = ()
+    above: Sequence["str | Lines"] = ()
     total: Callable[["pd.DataFrame"], str] = lambda frame: ""
     ends: tuple[str, str] | None = None
     where: Sequence[str] = tuple(_WHERE)
@@ -125,16 +130,20 @@ class Table:
         return show(
             self.name,
             self.title,
-            [*where, *self.columns(frame)],
+            [*where, *_found(self.columns, frame)],
             records(frame),
-            notes=list(self.notes(frame)),
-            above=self.above(frame),
+            notes=_found(self.notes, frame),
+            above=_found(self.above, frame),
             more=merged(filter(None, frame["more_seeds"])) if "more_seeds" in frame else (),
             commands=list(frame["command"]) if "command" in frame else (),
             total=self.total(frame),
             ends=self.ends,
             brief=self.brief(frame),
         )
+
+
+def _found(parts: Sequence[Any], frame: "pd.DataFrame") -> list[Any]:
+    return [each for part in parts for each in (part(frame) if callable(part) else [part])]
 
 
 def _where(frame: "pd.DataFrame", key: str) -> Column:
@@ -186,6 +195,15 @@ def unfinished(frame: "pd.DataFrame") -> list[str]:
 
 
 # --- columns ---
+
+
+def if_differs(column: Column) -> Columns:
+    return lambda frame: [column] if differs(frame, column.key) else []
+
+
+def if_any(column: Column) -> Columns:
+    """A column that is left out where no row has a value."""
+    return lambda frame: [column] if ((frame[column.key] != "") & frame[column.key].notna()).any() else []
 
 
 def text(key: str, head: str = "", *, drop: int = 0, wrap: int | None = None) -> Column:

@@ -1,6 +1,6 @@
 """The trials of a search over settings, as Optuna makes it, and the best of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -31,21 +31,22 @@ def _tried(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame if name not in _ABOUT and frame[name].nunique(dropna=False) > 1]
 
 
-def _columns(frame: pd.DataFrame) -> list[Column]:
-    return [
-        number("number", "trial", 0),
-        *(text(name, wrap=24) for name in _tried(frame)),
-        number("val_error", "validation (%)"),
-        text("run_id", "run", drop=1),
-    ]
+def _settings(frame: pd.DataFrame) -> list[Column]:
+    return [text(name, wrap=24) for name in _tried(frame)]
 
 
-def _notes(frame: pd.DataFrame) -> list[str]:
-    lines = ["Validation: top-1 error of a centre crop at the single test scale, which the search lowers."]
+def _best(frame: pd.DataFrame) -> Iterator[str]:
     for row in records(frame[frame["is_best"]]):
         settings = ", ".join(f"{name}={row[name]}" for name in _tried(frame))
-        lines.append(f"Best: trial {row['number']}, {row['val_error']:.1f} %: {settings or row['run_id']}.")
-    return lines
+        yield f"Best: trial {row['number']}, {row['val_error']:.1f} %: {settings or row['run_id']}."
 
 
-TRIALS = Table("trials", "Trials of the search, in their order", _trials, _columns, _notes, where=("sweep",), of="runs")
+TRIALS = Table(
+    "trials",
+    "Trials of the search, in their order",
+    _trials,
+    (number("number", "trial", 0), _settings, number("val_error", "validation (%)"), text("run_id", "run", drop=1)),
+    ("Validation: top-1 error of a centre crop at the single test scale, which the search lowers.", _best),
+    where=("sweep",),
+    of="runs",
+)
