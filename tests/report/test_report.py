@@ -156,8 +156,8 @@ def test_what_one_seed_means_is_said_above_the_claims_with_what_trains_more(tmp_
         make_sweep(tmp_path, [(model, "256")], seeds, Spec(num_images=20, settings={"protocol.name": "single"}))
     for format in ("rich", "md", "html", "latex"):
         text = reported([tmp_path], formats=[format], tables=["claims"])
-        said = " ".join(text.split())
-        assert said.index("decide nothing about training: nets trained again") < said.index("LRN does not help")
+        contents = " ".join(text.split())
+        assert contents.index("decide nothing about training: nets trained again") < contents.index("LRN does not help")
         for model, seeds in (("B", "0,2"), ("D", "2")):
             words = f"vgg-sweep multirun model={model} train_scale=256 protocol=single"
             line = next(line for line in text.replace("\\_", "_").splitlines() if words in line)

@@ -18,7 +18,7 @@ from vgg_sweep.report.results.errors import read_runs
 from vgg_sweep.report.results.probes import joined, probe_frame
 from vgg_sweep.report.results.results import Source, read_sweeps
 from vgg_sweep.report.results.unfinished import refreshes
-from vgg_sweep.report.tables.contents import TABLES, Contents, contents
+from vgg_sweep.report.tables.contents import TABLES, Contents, make_contents
 from vgg_sweep.report.tables.epochs import at_epoch
 from vgg_sweep.report.tables.pivot import Pivot
 from vgg_sweep.report.tables.runs import BY_SEED
@@ -85,44 +85,43 @@ def report(
 
         def fresh() -> Contents:
             if at is not None:
-                said = of_epoch(sources, at)
-                deliver(said, chosen, out, console)
-                return said
-            said = contents(read_sweeps(sources, fuse, merge), names, is_whole=missing or bool(tables), pivot=pivot)
-            deliver(said, chosen, out, console)
-            return said
+                made = of_epoch(sources, at)
+            else:
+                made = make_contents(read_sweeps(sources, fuse, merge), names, missing or bool(tables), pivot)
+            deliver(made, chosen, out, console)
+            return made
 
-        said = _watched([source.folder for source in sources], fresh, console) if watch else fresh()
-        if images is not None and said is not None:
-            frame, under = image_table(said.sweeps)
+        made = _watched([source.folder for source in sources], fresh, console) if watch else fresh()
+        if images is not None and made is not None:
+            frame, under = image_table(made.sweeps)
             images.parent.mkdir(parents=True, exist_ok=True)
             write({images.name: TABLE_FILES[images.suffix](frame)}, images.parent)
             console.print(Text(f"Written to {images}: what each net answers to {len(frame):,} images, by {under}"))
-        if bundle is not None and said is not None:
+        if bundle is not None and made is not None:
             specs = dict.fromkeys([*(spec for source in sources for spec in source.fuse), *fuse])
-            pack(bundle, said.sweeps, list(specs), with_posteriors=not errors_only)
+            pack(bundle, made.sweeps, list(specs), with_posteriors=not errors_only)
             console.print(Text(f"Packed in {bundle}, {bundle.stat().st_size / 1e6:.1f} MB"))
 
 
 def _watched(folders: Sequence[Path], fresh: Callable[[], Contents], console: Console) -> Contents | None:
     """The last of many reports; None if Ctrl-C ended them. What fails while runs are at work may succeed later."""
-    said: Contents | None = None
+    made: Contents | None = None
     failure: RunError | None = None
     try:
         for _ in refreshes(folders):
             if console.is_terminal:
                 console.clear()
             try:
-                said, failure = fresh(), None
+                made, failure = fresh(), None
             except RunError as error:
-                said, failure = None, error
+                made, failure = None, error
                 console.print(Text(str(error)))
     except KeyboardInterrupt:
         console.print(Text("Stopped watching; the runs continue."))
         return None
     if failure:
         raise failure
-    return said
+    return made
 
 
 def of_epoch(sources: Sequence[Source], at: str) -> Contents:
@@ -142,15 +141,15 @@ def show_probes(runs: Sequence[RunFolder], console: Console) -> None:
     show_commands(merged(command for table in shown for command in table.commands), console)
 
 
-def deliver(said: Contents, formats: Sequence[str], out: Path | None, console: Console) -> None:
-    """Show or write what is said, in each format."""
+def deliver(made: Contents, formats: Sequence[str], out: Path | None, console: Console) -> None:
+    """Show or write what is made, in each format."""
     if "rich" in formats:
-        show(said, console)
-    made = [FORMATS[format](said) for format in formats if format != "rich"]
+        show(made, console)
+    by_format = [FORMATS[format](made) for format in formats if format != "rich"]
     if out is None:
-        console.file.write("\n".join(text for files in made for text in _printed(files)))
+        console.file.write("\n".join(text for files in by_format for text in _printed(files)))
         return
-    files = {name: body for each in made for name, body in each.items()}
+    files = {name: body for each in by_format for name, body in each.items()}
     if files:
         write(files, out)
         console.print(Text(f"Written to {out}: {', '.join(files)}"))
@@ -179,26 +178,26 @@ def write(files: Files, out: Path) -> None:
 # --- formats: what each makes of the contents ---
 
 
-def _tables(said: Contents, ending: str, to_body: Callable[[pd.DataFrame], str | bytes]) -> Files:
+def _tables(made: Contents, ending: str, to_body: Callable[[pd.DataFrame], str | bytes]) -> Files:
     """One file a table."""
-    return {f"{file_stem(name)}.{ending}": to_body(frame) for name, frame in said.frames.items()}
+    return {f"{file_stem(name)}.{ending}": to_body(frame) for name, frame in made.frames.items()}
 
 
-def _latex(said: Contents) -> Files:
-    alone = {"report.tex": latex.document(said.shown, said.summary, said.commands)}
-    return alone | {f"{file_stem(table.name)}.tex": latex.to_latex(table) for table in said.shown}
+def _latex(made: Contents) -> Files:
+    alone = {"report.tex": latex.document(made.shown, made.summary, made.commands)}
+    return alone | {f"{file_stem(table.name)}.tex": latex.to_latex(table) for table in made.shown}
 
 
-def _html(said: Contents) -> Files:
+def _html(made: Contents) -> Files:
     from vgg_sweep.report.page.page import to_html  # with matplotlib, which only the page and the figures need
 
-    return {"report.html": to_html(said)}
+    return {"report.html": to_html(made)}
 
 
-def _figures(kind: str, said: Contents) -> Files:
+def _figures(kind: str, made: Contents) -> Files:
     from vgg_sweep.report.figures.figures import figure_files
 
-    return figure_files(kind, said)
+    return figure_files(kind, made)
 
 
 def file_stem(table: str) -> str:
@@ -207,11 +206,11 @@ def file_stem(table: str) -> str:
 
 
 FORMATS: dict[str, Callable[[Contents], Files]] = {
-    "md": lambda said: {"report.md": markdown.document(said)},
-    "csv": lambda said: _tables(said, "csv", to_csv),
-    "json": lambda said: {"report.json": to_json(list(said.frames.values()))},
+    "md": lambda made: {"report.md": markdown.document(made)},
+    "csv": lambda made: _tables(made, "csv", to_csv),
+    "json": lambda made: {"report.json": to_json(list(made.frames.values()))},
     "latex": _latex,
-    "parquet": lambda said: _tables(said, "parquet", to_parquet),
+    "parquet": lambda made: _tables(made, "parquet", to_parquet),
     "html": _html,
     "svg": partial(_figures, "svg"),
     "pdf": partial(_figures, "pdf"),

@@ -12,7 +12,7 @@ from vgg_sweep.report.figures.figures import SERIES, draw, figure_files, saved
 from vgg_sweep.report.figures.plots import MAX_PANELS, Plot, plots
 from vgg_sweep.report.results.groups import means
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep
-from vgg_sweep.report.tables.contents import contents
+from vgg_sweep.report.tables.contents import make_contents
 from vgg_sweep.report.tables.errors import table3
 from vgg_sweep.report.tables.fusions import table6
 
@@ -31,8 +31,8 @@ def by_name(sweep: Sweep) -> dict[str, Plot]:
 
 
 def errors(plot: Plot, panel: str) -> dict[tuple[str, str], tuple[float, float]]:
-    points = plot.points[plot.points["panel"] == panel]
-    return {(row.nets[0], row.series): (row.y, row.paper) for row in points.itertuples()}
+    marks = plot.marks[plot.marks["panel"] == panel]
+    return {(row.nets[0], row.series): (row.y, row.paper) for row in marks.itertuples()}
 
 
 def test_error_by_depth_is_table_3_in_the_order_of_depth(sweep: Sweep, by_name: dict[str, Plot]) -> None:
@@ -42,21 +42,21 @@ def test_error_by_depth_is_table_3_in_the_order_of_depth(sweep: Sweep, by_name: 
         assert drawn[f"{row.config}-{row.train_scale}", row.train_scale] == pytest.approx(
             (row.top1_error, row.paper_top1_error)
         )
-    categories = list(dict.fromkeys(plot.points["x"]))
+    categories = list(dict.fromkeys(plot.marks["x"]))
     assert categories == ["B-5x5\n8", "A\n11", "A-LRN\n11", "B\n13", "C\n16", "D\n16", "E\n19"]
 
 
 def test_test_scales_of_a_panel_are_those_that_were_scored(by_name: dict[str, Plot]) -> None:
-    points = by_name["test-scale"].points
-    here = points[(points["panel"] == "net D") & (points["series"] == "jitter")]
+    marks = by_name["test-scale"].marks
+    here = marks[(marks["panel"] == "net D") & (marks["series"] == "jitter")]
     assert list(here["x"]) == [73, 110, 146]
 
 
 def test_a_fusion_stands_beside_its_members(sweep: Sweep, by_name: dict[str, Plot]) -> None:
-    points = by_name["fusion"].points
-    fused = points[points["series"] == "fused"]
+    marks = by_name["fusion"].marks
+    fused = marks[marks["series"] == "fused"]
     assert list(fused["y"]) == pytest.approx(list(table6(sweep.results)["top1_error"]))
-    assert points.groupby("x", sort=False).size().to_list() == [8, 3, 3, 3]
+    assert marks.groupby("x", sort=False).size().to_list() == [8, 3, 3, 3]
 
 
 def test_means_are_over_seeds_and_multiply_adds_are_those_of_describe(sweep: Sweep) -> None:
@@ -76,16 +76,16 @@ def test_means_are_over_seeds_and_multiply_adds_are_those_of_describe(sweep: Swe
 
 
 def test_files_are_alike_every_time_and_hold_text_and_every_mark(sweep: Sweep, by_name: dict[str, Plot]) -> None:
-    said = contents([sweep], [])
-    drawn = figure_files("svg", said)
-    assert drawn == figure_files("svg", said)
+    contents = make_contents([sweep], [])
+    drawn = figure_files("svg", contents)
+    assert drawn == figure_files("svg", contents)
     assert set(drawn) == {f"{name}.svg" for name in by_name}
     root = ElementTree.fromstring(drawn["depth.svg"])
     words = {text.text for text in root.iter(f"{SVG}text")}
     assert {"top-1 error", "A-LRN", "19", "train scale", "the paper's"} <= words
     assert root.find(f"{SVG}title").text == "Error against depth"  # type: ignore[union-attr]
     marks = [group for group in root.iter(f"{SVG}g") if re.match("(marks|paper)-", group.get("id", ""))]
-    expected = by_name["depth"].points[["y", "paper"]].notna().to_numpy().sum()
+    expected = by_name["depth"].marks[["y", "paper"]].notna().to_numpy().sum()
     assert sum(len(list(group.iter(f"{SVG}use"))) for group in marks) == expected
 
 
@@ -93,21 +93,21 @@ def test_every_seed_is_a_dot(sweep: Sweep, by_name: dict[str, Plot]) -> None:
     """Two seeds of each net: as many dots in a series as results that its marks are the means of."""
     single = sweep.results[(sweep.results["rule"] == "single") & (sweep.results["method"] == "dense")]
     expected = single[single["fusion"] == ""].groupby("members")["top1_error"].apply(sorted)
-    points = by_name["depth"].points
-    for point in points[points["panel"] == "top-1 error"].itertuples():
+    marks = by_name["depth"].marks
+    for point in marks[marks["panel"] == "top-1 error"].itertuples():
         assert sorted(point.seeds) == pytest.approx(expected[point.nets[0]]) and len(point.seeds) == 2
-    root = ElementTree.fromstring(figure_files("svg", contents([sweep], []))["depth.svg"])
+    root = ElementTree.fromstring(figure_files("svg", make_contents([sweep], []))["depth.svg"])
     groups = [group for group in root.iter(f"{SVG}g") if group.get("id", "").startswith("seeds-")]
-    assert sum(len(list(group.iter(f"{SVG}use"))) for group in groups) == 2 * len(points)
+    assert sum(len(list(group.iter(f"{SVG}use"))) for group in groups) == 2 * len(marks)
 
 
 def test_a_pdf_is_alike_every_time_and_undated(
     sweep: Sweep, by_name: dict[str, Plot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vgg_sweep.report.figures.figures.plots", lambda *_: [by_name["cost-memory"]])
-    said = contents([sweep], [])
-    [(name, first)] = figure_files("pdf", said).items()
-    assert (name, first) == ("cost-memory.pdf", figure_files("pdf", said)["cost-memory.pdf"])
+    contents = make_contents([sweep], [])
+    [(name, first)] = figure_files("pdf", contents).items()
+    assert (name, first) == ("cost-memory.pdf", figure_files("pdf", contents)["cost-memory.pdf"])
     assert first.startswith(b"%PDF-") and b"CreationDate" not in first
 
 
@@ -128,8 +128,8 @@ def plot_of(panels: list[str], series: list[str]) -> Plot:
         for panel in panels
         for index, name in enumerate(series)
     ]
-    points = pd.DataFrame(rows).assign(paper=float("nan"))
-    return Plot("made-up", "Made up", "", "x", points, y="y", series="series")
+    marks = pd.DataFrame(rows).assign(paper=float("nan"))
+    return Plot("made-up", "Made up", "", "x", marks, y="y", series="series")
 
 
 def test_a_name_is_drawn_as_it_is_written() -> None:
@@ -138,8 +138,8 @@ def test_a_name_is_drawn_as_it_is_written() -> None:
 
 
 def test_no_line_goes_through_variants_of_a_net_and_costs_begin_at_nothing(by_name: dict[str, Plot]) -> None:
-    points = by_name["depth"].points
-    assert set(points[~points["joins"].astype(bool)]["x"]) == {"A-LRN\n11", "B-5x5\n8"}
+    marks = by_name["depth"].marks
+    assert set(marks[~marks["joins"].astype(bool)]["x"]) == {"A-LRN\n11", "B-5x5\n8"}
     assert by_name["cost-memory"].x_from_zero and not by_name["depth"].x_from_zero
 
 

@@ -14,7 +14,7 @@ from vgg_sweep.report.page.boxes import box_galleries, drawn
 from vgg_sweep.report.page.page import to_html
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep
 from vgg_sweep.report.tables.boxes import table8
-from vgg_sweep.report.tables.contents import contents
+from vgg_sweep.report.tables.contents import make_contents
 
 
 @pytest.fixture(scope="module")
@@ -64,5 +64,5 @@ def test_a_box_that_was_not_predicted_is_not_drawn() -> None:
 
 
 def test_the_page_has_them(sweep: Sweep) -> None:
-    page = to_html(contents([sweep], ["8", "9"]))
+    page = to_html(make_contents([sweep], ["8", "9"]))
     assert "Where it is" in page and "Boxes: right" in page and "Table 8. Localisation" in page

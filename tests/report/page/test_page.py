@@ -18,8 +18,8 @@ from tests.sweeps import EVERYTHING, Spec, make_run, make_sweep
 from vgg_sweep.report.page.grids import MAX_ROWS, plain_grid
 from vgg_sweep.report.page.page import to_html
 from vgg_sweep.report.results.results import Source, read_sweep
-from vgg_sweep.report.tables.contents import TABLES, Contents, contents
-from vgg_sweep.report.tables.table import number, show
+from vgg_sweep.report.tables.contents import TABLES, Contents, make_contents
+from vgg_sweep.report.tables.table import Shown, number
 from vgg_sweep.report.writers.data import to_json
 
 HOSTILE_CLASS = "<script>document.title='taken'</script>"
@@ -73,8 +73,8 @@ class Tree(HTMLParser):
         self.open[-1].children.append(Element("#text", {}, data))
 
 
-def said_of(sweep: Path) -> Contents:
-    return contents(
+def contents_of(sweep: Path) -> Contents:
+    return make_contents(
         [read_sweep(Source(sweep, sweep.name), ["C-jitter + D-jitter"])],
         ["deviations", *(table.name for table in TABLES.values() if table.of in ("results", "claims"))],
         is_whole=True,
@@ -82,7 +82,7 @@ def said_of(sweep: Path) -> Contents:
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> Contents:
+def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
     """A sweep without its E-jitter, with curves, and with names that would do harm if they were not escaped."""
     sweep = tmp_path_factory.mktemp("page") / HOSTILE_SWEEP
     nets = [net for net in EVERYTHING if net != ("E", "jitter")]
@@ -99,12 +99,12 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Contents:
             "step,epoch,lr,loss,error,val_error,S_px,images_per_second,wait_share\n"
             "10,0.5,0.01,2,90,,73,100,0.1\n20,1,0.01,1,70,60,73,100,0.1\n"
         )
-    return said_of(sweep)
+    return contents_of(sweep)
 
 
 @pytest.fixture(scope="module")
-def html(said: Contents) -> str:
-    return to_html(said)
+def html(contents: Contents) -> str:
+    return to_html(contents)
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +131,9 @@ def shown_number(value: float | None, digits: int = 1, sign: str = "") -> str:
     return "–" if value is None else f"{value:{sign}.{digits}f}"
 
 
-def test_every_table_is_there_with_the_numbers_of_the_json(said: Contents, page: Element) -> None:
+def test_every_table_is_there_with_the_numbers_of_the_json(contents: Contents, page: Element) -> None:
     by_table: dict[str, list[dict[str, Any]]] = {}
-    for row in json.loads(to_json(list(said.frames.values()))):
+    for row in json.loads(to_json(list(contents.frames.values()))):
         by_table.setdefault(row["table"], []).append(row)
     assert by_table.keys() >= {"deviations", "3", "4", "5", "6", "7", "5x5", "lrn", "fusion", "claims"}
     for name, rows in by_table.items():
@@ -156,15 +156,15 @@ def test_every_table_is_there_with_the_numbers_of_the_json(said: Contents, page:
                 assert (cells["setting"], cells["here"]) == ([row["setting"]], [row["here"]])
 
 
-def test_the_claims_follow_all_runs_each_with_verdict_and_interval(said: Contents, page: Element) -> None:
+def test_the_claims_follow_all_runs_each_with_verdict_and_interval(contents: Contents, page: Element) -> None:
     sections = list(page.all("section"))
     assert [section.attributes["id"] for section in sections[:2]] == ["all", "claims"]
     words = sections[1].words.replace("−", "-")
-    for row in said.frames["claims"].itertuples():
+    for row in contents.frames["claims"].itertuples():
         assert row.claim in words and row.verdict in words
         if row.verdict != "missing":
             assert f"95 %: {row.points_low:+.1f} to {row.points_high:+.1f}" in words
-    assert "missing" in set(said.frames["claims"]["verdict"])
+    assert "missing" in set(contents.frames["claims"]["verdict"])
 
 
 def test_what_it_is_about_stands_under_the_title(tmp_path: Path) -> None:
@@ -174,28 +174,28 @@ def test_what_it_is_about_stands_under_the_title(tmp_path: Path) -> None:
         run = make_run(tmp_path, "A", "256", seed, spec)
         (run / "status.json").write_text('{"state": "done", "heartbeat": 1795874952.3}')
     (about,) = [
-        each for each in Tree(to_html(said_of_runs(tmp_path))).root.all("dl") if "about" in each.attributes["class"]
+        each for each in Tree(to_html(contents_of_runs(tmp_path))).root.all("dl") if "about" in each.attributes["class"]
     ]
     facts = [row.words for row in about.all("div")]
     assert [words.split()[0] for words in facts] == ["Data", "Nets", "Training", "Made", "Last"]
-    said = " ".join(facts)
+    words_there = " ".join(facts)
     for words in (
         "fractals: 7 classes, 20 validation images", "width 1/16 of the paper’s, crop 64 px (the paper: 224)",
         "74 epochs at S = 256, seed 0, 1", "A Processor, CPU, 2 threads, fp32", "November 2026",
     ):  # fmt: skip
-        assert words in said
+        assert words in words_there
 
 
-def said_of_runs(sweep: Path) -> Contents:
-    return contents([read_sweep(Source(sweep, sweep.name), [])], ["runs", "3"])
+def contents_of_runs(sweep: Path) -> Contents:
+    return make_contents([read_sweep(Source(sweep, sweep.name), [])], ["runs", "3"])
 
 
 def test_of_many_runs_the_best_rows_show_and_the_others_are_folded(tmp_path: Path) -> None:
     make_sweep(tmp_path, [("A", "256"), ("B", "256"), ("C", "384")], spec=Spec(20))
-    said = said_of_runs(tmp_path)
-    tree = Tree(to_html(said)).root
+    contents = contents_of_runs(tmp_path)
+    tree = Tree(to_html(contents)).root
     best, whole = table(tree, "table-best"), table(tree, "table-runs")
-    assert len(best) == 3 and len(whole) == len(said.frames["runs"]) > 30
+    assert len(best) == 3 and len(whole) == len(contents.frames["runs"]) > 30
     folded = next(each for each in tree.all("details") if "All rows" in each.words)
     assert any(each.attributes.get("id") == "table-runs" for each in folded.all("table"))
 
@@ -240,12 +240,12 @@ def test_table_2_has_the_paper_s_counts_beside_ours_at_its_size(page: Element) -
     assert [row["E"][0] for row in table(page, "table-1")].count("conv3-512") == 8
 
 
-def test_commands_that_fill_the_gaps_are_there(said: Contents, page: Element) -> None:
+def test_commands_that_fill_the_gaps_are_there(contents: Contents, page: Element) -> None:
     blocks = [block.words for block in page.all("pre")]
-    assert said.commands and "\n".join(said.commands) in blocks
+    assert contents.commands and "\n".join(contents.commands) in blocks
     missing = [row for row in page.all("tr") if row.attributes.get("class") == "missing"]
     assert len(missing) == sum(
-        (frame["command"] != "").sum() for name, frame in said.frames.items() if "command" in frame
+        (frame["command"] != "").sum() for name, frame in contents.frames.items() if "command" in frame
     )
 
 
@@ -280,16 +280,18 @@ def test_ids_are_unique_and_what_refers_to_them_finds_them(page: Element) -> Non
     assert len(list(page.all("caption"))) == len(list(page.all("table")))
 
 
-def test_the_same_runs_give_the_same_page(said: Contents, html: str) -> None:
-    assert to_html(said) == html
+def test_the_same_runs_give_the_same_page(contents: Contents, html: str) -> None:
+    assert to_html(contents) == html
 
 
 def test_a_long_table_says_how_much_is_left_out() -> None:
-    grid = plain_grid(show("long", "Long", [number("n", "n", 0)], [{"n": n} for n in range(1000)]))
+    grid = plain_grid(Shown.of("long", "Long", [number("n", "n", 0)], [{"n": n} for n in range(1000)]))
     assert len(grid.rows) == MAX_ROWS and grid.notes == ["The first 300 of 1,000 rows; report --format csv has all."]
 
 
-def test_the_page_is_made_without_torch_and_other_formats_without_matplotlib(said: Contents, tmp_path: Path) -> None:
+def test_the_page_is_made_without_torch_and_other_formats_without_matplotlib(
+    contents: Contents, tmp_path: Path
+) -> None:
     make_sweep(tmp_path / "sweep", [("A", "256")], spec=Spec(num_images=8))
     code = (
         "import sys; from pathlib import Path; from rich.console import Console\n"
@@ -348,17 +350,17 @@ def column(tab: Any, id: str, heading: str) -> list[str]:
     )
 
 
-def test_chromium_shows_every_table_with_the_numbers_of_the_json(opened: Any, said: Contents) -> None:
+def test_chromium_shows_every_table_with_the_numbers_of_the_json(opened: Any, contents: Contents) -> None:
     for name in ("3", "4", "5", "6"):
-        errors = [shown_number(None if error != error else error) for error in said.frames[name]["top1_error"]]
+        errors = [shown_number(None if error != error else error) for error in contents.frames[name]["top1_error"]]
         assert column(opened, f"table-{name}", "top-1") == errors
-    assert column(opened, "table-claims", "verdict") == list(said.frames["claims"]["verdict"])
+    assert column(opened, "table-claims", "verdict") == list(contents.frames["claims"]["verdict"])
     assert opened.title() == f"{HOSTILE_SWEEP} · vgg-sweep report"
 
 
-def test_a_heading_sorts_its_column_both_ways_and_dashes_stay_last(opened: Any, said: Contents) -> None:
+def test_a_heading_sorts_its_column_both_ways_and_dashes_stay_last(opened: Any, contents: Contents) -> None:
     heading = opened.locator("#table-3 thead th", has_text="top-1")
-    errors = [shown_number(error) for error in sorted(said.frames["3"]["top1_error"].dropna())]
+    errors = [shown_number(error) for error in sorted(contents.frames["3"]["top1_error"].dropna())]
     heading.get_by_role("button").click()
     assert column(opened, "table-3", "top-1") == [*errors, "–"]
     assert heading.get_attribute("aria-sort") == "ascending"
@@ -380,7 +382,7 @@ def test_the_filter_leaves_the_nets_that_were_chosen(opened: Any) -> None:
     opened.locator(".out").first.wait_for(state="detached")
 
 
-def test_a_mark_says_its_value_under_the_pointer(opened: Any, said: Contents) -> None:
+def test_a_mark_says_its_value_under_the_pointer(opened: Any, contents: Contents) -> None:
     mark = opened.locator("#depth svg use[data-nets]").last
     mark.scroll_into_view_if_needed()
     mark.hover(force=True)

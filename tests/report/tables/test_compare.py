@@ -17,7 +17,7 @@ from vgg_sweep.report.report import report
 from vgg_sweep.report.results.errors import read_runs
 from vgg_sweep.report.results.results import Source, read_results, read_sweep
 from vgg_sweep.report.tables.compare import comparison, differences
-from vgg_sweep.report.tables.contents import TABLES, contents
+from vgg_sweep.report.tables.contents import TABLES, make_contents
 
 DENSE = ("dense@single",)
 
@@ -125,10 +125,10 @@ def test_two_recipes_are_compared_and_named(tmp_path: Path) -> None:
 def test_a_line_of_text_for_every_row_of_data(tmp_path: Path) -> None:
     make_sweep(tmp_path / "a", TABLE3, spec=Spec(num_images=20))
     make_sweep(tmp_path / "b", TABLE3[:5], spec=Spec(num_images=20, settings={"recipe.lr": 0.5}))
-    said = contents([read_sweep(Source(tmp_path / name, name), []) for name in ("a", "b")], TABLES)
-    assert {"differences", "comparison", "3", "claims"} <= said.frames.keys()
-    for table in said.shown:
-        assert {len(column.cells) for column in table.columns} == {len(said.frames[table.name])}
+    contents = make_contents([read_sweep(Source(tmp_path / name, name), []) for name in ("a", "b")], TABLES)
+    assert {"differences", "comparison", "3", "claims"} <= contents.frames.keys()
+    for table in contents.shown:
+        assert {len(column.cells) for column in table.columns} == {len(contents.frames[table.name])}
 
 
 def test_versions_commits_and_machines_that_differ_are_named(tmp_path: Path) -> None:

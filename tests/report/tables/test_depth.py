@@ -13,7 +13,7 @@ from tests.sweeps import Spec, make_run
 from vgg_sweep.protocols.statistics import over_seeds_and_images
 from vgg_sweep.report.figures.plots import plots
 from vgg_sweep.report.results.results import Source, read_sweep
-from vgg_sweep.report.tables.contents import contents
+from vgg_sweep.report.tables.contents import make_contents
 from vgg_sweep.report.tables.depth import DEPTH, DEPTH_CLAIMS
 
 HEAD = "step,epoch,lr,loss,error,val_error,S_px,images_per_second,wait_share\n"
@@ -58,7 +58,7 @@ def test_a_line_for_each_way_to_train_and_a_column_for_each_depth(sweep: Path) -
 
 
 def test_runs_that_diverged_or_failed_are_in_their_cells(sweep: Path) -> None:
-    """Without a record of what was copied, E is said to start from A if it was asked to."""
+    """Without a record of what was copied, E is contents to start from A if it was asked to."""
     ends = {"F": ["diverged", "diverged"], "G": ["diverged", "failed"], "E-BN": ["failed"], "E": ["running"]}
     for model, states in ends.items():
         for seed, state in enumerate(states, start=2):
@@ -71,7 +71,7 @@ def test_runs_that_diverged_or_failed_are_in_their_cells(sweep: Path) -> None:
     lines = {line[0]: line[1:] for line in DEPTH.shown(DEPTH.make([read])).lines}
     assert lines["from A"] == ("–", "40.0 / 50.0", "–", "diverged", "1 of 2 diverged, 1 of 2 failed")
     assert lines["He, BN"] == ("15.0 / 22.0", "21±1 / 32±3 (1 of 3 failed)", "–", "–", "–")
-    assert not any("F-" in net for plot in plots([read]) if plot.name == "degradation" for net in plot.points["nets"])
+    assert not any("F-" in net for plot in plots([read]) if plot.name == "degradation" for net in plot.marks["nets"])
     assert set(DEPTH_CLAIMS.make([read])["seeds"]) == {0, 1}
 
 
@@ -84,14 +84,14 @@ def test_other_settings_are_told_apart(sweep: Path) -> None:
 def test_a_sweep_of_the_papers_nets_has_no_such_table(tmp_path: Path) -> None:
     run(tmp_path / "sweep", "A", 1.0, 2.0)
     read = read_sweep(Source(tmp_path / "sweep", "s"), [])
-    assert "depth" not in contents([read], ["depth"]).frames
+    assert "depth" not in make_contents([read], ["depth"]).frames
     assert DEPTH.make([read]).empty
     assert "degradation" not in [plot.name for plot in plots([read])]
 
 
 def test_the_figure_has_a_line_for_each_way_over_depth(sweep: Path) -> None:
     [plot] = [plot for plot in plots([read_sweep(Source(sweep, "s"), [])]) if plot.name == "degradation"]
-    points: pd.DataFrame = plot.points
+    points: pd.DataFrame = plot.marks
     assert plot.panels == ["training", "validation"]
     line = points[(points["panel"] == "validation") & (points["series"] == "He, BN")]
     assert line[["x", "y"]].to_numpy().tolist() == [[11, 22.0], [19, 32.0]]

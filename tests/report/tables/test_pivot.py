@@ -116,7 +116,7 @@ def test_the_figure_has_the_numbers_of_the_table_and_comes_unasked_with_a_swept_
     frame = table(results, Pivot(["lr"]))
     for plot in (asked, unasked):
         assert plot.x == "recipe.lr" and plot.series == "model" and plot.log_x  # 0.002 to 0.05
-        assert plot.points["y"].tolist() == frame["top1_error"].tolist()
-        assert plot.points["low"].tolist() == frame["top1_error_low"].tolist()
-        assert all(len(errors) == 2 for errors in plot.points["seeds"])
+        assert plot.marks["y"].tolist() == frame["top1_error"].tolist()
+        assert plot.marks["low"].tolist() == frame["top1_error_low"].tolist()
+        assert all(len(errors) == 2 for errors in plot.marks["seeds"])
     assert by_settings(results[results["recipe.lr"] == 0.01], None) == []

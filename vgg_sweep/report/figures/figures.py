@@ -67,10 +67,10 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def figure_files(kind: str, said: Contents) -> dict[str, str | bytes]:
+def figure_files(kind: str, report: Contents) -> dict[str, str | bytes]:
     """Each figure as `svg` or `pdf`, by file name."""
     return {
-        f"{plot.name}.{kind}": saved(draw(plot, plot.panels), kind, plot) for plot in plots(said.sweeps, said.pivot)
+        f"{plot.name}.{kind}": saved(draw(plot, plot.panels), kind, plot) for plot in plots(report.sweeps, report.pivot)
     }
 
 
@@ -92,7 +92,7 @@ def draw(plot: Plot, panels: Sequence[str], has_legend: bool = True) -> Figure:
     names = series(plot) if has_legend else []
     width, height = PANEL_INCHES
     if plot.sideways:
-        width, height = 1.5 * width, 0.34 * plot.points["x"].nunique() + sum(MARGINS_INCHES[2:])
+        width, height = 1.5 * width, 0.34 * plot.marks["x"].nunique() + sum(MARGINS_INCHES[2:])
     legend_rows = math.ceil(len(names) / (LEGEND_COLUMNS * columns)) if len(names) > 1 else 0
     legend_height = LEGEND_ROW_INCHES * (legend_rows + bool(plot.series))
     with rc_context(STYLE):
@@ -110,7 +110,7 @@ def draw(plot: Plot, panels: Sequence[str], has_legend: bool = True) -> Figure:
             _draw_panel(figure.add_axes(place), plot, panel)
         if legend_rows:
             handles = [_handle(plot, index, name) for index, name in enumerate(names)]
-            if plot.points["paper"].notna().any():
+            if plot.marks["paper"].notna().any():
                 handles.append(Line2D([], [], color=MUTED, marker="o", markerfacecolor=GROUND, label="the paper's"))
             figure.legend(
                 handles=handles,
@@ -124,7 +124,7 @@ def draw(plot: Plot, panels: Sequence[str], has_legend: bool = True) -> Figure:
 
 def series(plot: Plot) -> list[str]:
     """In the order in which they take their looks."""
-    names = list(dict.fromkeys(plot.points["series"]))
+    names = list(dict.fromkeys(plot.marks["series"]))
     return names if plot.sideways else sorted(names, key=list(paper_order(names)).index)
 
 
@@ -144,8 +144,8 @@ def _handle(plot: Plot, index: int, name: str) -> Line2D:
 
 
 def _draw_panel(axes: Axes, plot: Plot, panel: str) -> None:
-    here = plot.points[plot.points["panel"] == panel]
-    categories = list(dict.fromkeys(plot.points["x"])) if plot.has_categories else []
+    here = plot.marks[plot.marks["panel"] == panel]
+    categories = list(dict.fromkeys(plot.marks["x"])) if plot.has_categories else []
     names = series(plot)
     for index, name in enumerate(names):
         marks = here[here["series"] == name]
@@ -220,12 +220,12 @@ def _draw_marks(axes: Axes, plot: Plot, marks: pd.DataFrame, places: Sequence[fl
 
 def _set_limits(axes: Axes, plot: Plot, here: pd.DataFrame) -> None:
     """Errors from 0; panels of the same quantity to the same height."""
-    alike = here if plot.name == "depth" else plot.points
+    alike = here if plot.name == "depth" else plot.marks
     drawn = [alike[["y", "high", "paper"]].max().max(), plot.curves["y"].max() if plot.curves is not None else 0]
     top = max(*drawn, *(max(errors) for errors in alike["seeds"] if errors), 1)
     if plot.sideways:
         axes.set_xlim(0, top * 1.06)
-        axes.set_ylim(plot.points["x"].nunique() - 0.4, -0.6)
+        axes.set_ylim(plot.marks["x"].nunique() - 0.4, -0.6)
     else:
         axes.set_ylim(0, top * 1.06)
     if plot.log_x:
@@ -233,7 +233,7 @@ def _set_limits(axes: Axes, plot: Plot, here: pd.DataFrame) -> None:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     elif not plot.has_categories:
-        drawn_x = plot.points["x"] if plot.curves is None else plot.curves["x"]
+        drawn_x = plot.marks["x"] if plot.curves is None else plot.curves["x"]
         margin = 0.06 * (drawn_x.max() - drawn_x.min()) or 1.0
         least = 0.0 if plot.x_from_zero else drawn_x.min() - margin
         axes.set_xlim(least, drawn_x.max() + (0.06 * drawn_x.max() if plot.x_from_zero else margin))

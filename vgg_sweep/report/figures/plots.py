@@ -18,7 +18,7 @@ from vgg_sweep.report.results.results import Sweep, joined
 from vgg_sweep.report.tables.depth import Trained, trained
 from vgg_sweep.report.tables.pivot import NAME, VALUES, Cell, Pivot, cells, summary
 from vgg_sweep.report.tables.runs import swept
-from vgg_sweep.report.tables.table import said
+from vgg_sweep.report.tables.table import as_text
 
 MAX_PANELS = 12
 """A figure of a large sweep shows this many panels and says how many there would be."""
@@ -27,7 +27,7 @@ WIDE_RANGE = 10
 """Settings whose largest value is so many times the smallest stand on a logarithmic axis."""
 
 MAX_LINE_POINTS = 200
-"""A training curve is thinned to about this many points."""
+"""A training curve is thinned to about this many marks."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Plot:
     caption: str
     x: str
     """What the x axis shows, with its unit."""
-    points: pd.DataFrame
+    marks: pd.DataFrame
     """A row each mark: panel, series, x (a number or a category), y, low and high (95 %), paper (its y), text beside
     the mark, seeds (each y that y is the mean of), nets, the slugs of those it is about, and joins, whether the line of
     its series goes through it. What a plot has no use for is NaN or empty.
@@ -60,11 +60,11 @@ class Plot:
 
     @property
     def panels(self) -> list[str]:
-        return list(dict.fromkeys(self.points["panel"]))
+        return list(dict.fromkeys(self.marks["panel"]))
 
     @property
     def has_categories(self) -> bool:
-        return all(isinstance(x, str) for x in self.points["x"])
+        return all(isinstance(x, str) for x in self.marks["x"])
 
 
 def plots(sweeps: Sequence[Sweep], pivot: Pivot | None = None) -> list[Plot]:
@@ -79,7 +79,7 @@ def plots(sweeps: Sequence[Sweep], pivot: Pivot | None = None) -> list[Plot]:
         error_by_layers(sweeps),
         training_curves(sweeps),
     ]
-    return [_bounded(plot) for plot in every if len(plot.points)]
+    return [_bounded(plot) for plot in every if len(plot.marks)]
 
 
 # --- the figures ---
@@ -102,12 +102,12 @@ def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
     under = f"{placed.under[0].upper()}{placed.under[1:]}. " if placed.under else ""
     drawn = []
     for value in pivot.values:
-        points = []
+        marks = []
         for cell in placed.cells:
             parts = summary(cell.found, value)
-            at = {"panel": "", "series": ", ".join(said(cell.place[name]) for name in series) or "all runs"}
-            at |= {"x": cell.place[x] if is_number else f"{said(cell.place[x])}\n", "y": parts["mean"]}
-            points.append(at | {name: parts[name] for name in ("low", "high", "seeds")} | {"nets": _nets(cell)})
+            at = {"panel": "", "series": ", ".join(as_text(cell.place[name]) for name in series) or "all runs"}
+            at |= {"x": cell.place[x] if is_number else f"{as_text(cell.place[x])}\n", "y": parts["mean"]}
+            marks.append(at | {name: parts[name] for name in ("low", "high", "seeds")} | {"nets": _nets(cell)})
         title = VALUES[value].title
         drawn.append(
             Plot(
@@ -115,7 +115,7 @@ def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
                 f"{title[0].upper()}{title[1:]} by {x}",
                 f"{under}Mean over seeds, of several a dot each; 95 % intervals over images.",
                 x,
-                _points(points),
+                _as_frame(marks),
                 y=title,
                 series=", ".join(series),
                 log_x=is_number and min(xs) > 0 and max(xs) >= WIDE_RANGE * min(xs),
@@ -131,13 +131,13 @@ def _nets(cell: Cell) -> tuple[str, ...]:
 def error_by_depth(nets: pd.DataFrame) -> Plot:
     """Sect. 4.1: the twelve nets of Table 3, and any others, in the order of their depth."""
     found = _single_nets(nets).sort_values(["weight_layers", "config"], kind="stable")
-    points = []
+    marks = []
     for name, top in (("top1", 0), ("top5", 1)):
         for row in rows_of(found[found[f"{name}_error"].notna()]):
-            published = paper.printed(row.config, row.train_scale, "single", "dense")[top]
+            papers = paper.printed(row.config, row.train_scale, "single", "dense")[top]
             where = f"{row.where}: " if row.where else ""
             at = {"panel": f"{where}top-{name[3:]} error", "x": f"{row.config}\n{row.weight_layers:.0f}"}
-            points.append(_mark(row, name, **at, paper=published, joins="-" not in row.config))
+            marks.append(_mark(row, name, **at, paper=papers, joins="-" not in row.config))
     return Plot(
         "depth",
         "Error against depth",
@@ -145,7 +145,7 @@ def error_by_depth(nets: pd.DataFrame) -> Plot:
         "is under their name; lines leave out variants of a net, such as A-LRN. Filled marks: this sweep, with the "
         "95 % interval over images; hollow: the paper.",
         "net and weight layers",
-        _points(points),
+        _as_frame(marks),
         y="error (%)",
     )
 
@@ -154,7 +154,7 @@ def error_by_test_scale(nets: pd.DataFrame) -> Plot:
     """Sect. 4.2: how the error of each net depends on the size of the test image."""
     found = nets[(nets["fusion"] == "") & (nets["method"] == "dense") & (nets["test_scales"].map(len) == 1)]
     found = found[found.groupby(["where", "members"])["rule"].transform("size") > 1]
-    points = [
+    marks = [
         _mark(row, panel=f"{row.where}: {row.config}" if row.where else f"net {row.config}", x=row.test_scales[0])
         for row in rows_of(found)
     ]
@@ -164,13 +164,13 @@ def error_by_test_scale(nets: pd.DataFrame) -> Plot:
         "Dense evaluation, image and flip, at each test scale Q alone; what Table 4 averages. 95 % intervals over "
         "images.",
         "test scale Q (px)",
-        _points(points),
+        _as_frame(marks),
     )
 
 
 def fusion_gains(nets: pd.DataFrame) -> Plot:
     """Sect. 4.4: each fusion beside its members, under the same protocol."""
-    points = []
+    marks = []
     alone = {(row.where, row.members, row.rule, row.method): row for row in rows_of(nets[nets["fusion"] == ""])}
     for fused in rows_of(nets[nets["fusion"] != ""]):
         members = fused.members.split(" + ")
@@ -180,15 +180,15 @@ def fusion_gains(nets: pd.DataFrame) -> Plot:
         for slug in members:
             row = alone.get((fused.where, slug, fused.rule, fused.method))
             if row is not None and row.n_images == fused.n_images:
-                points.append(_mark(row, x=x, series="one net"))
-        points.append(_mark(fused, x=x, series="fused", nets=tuple(members)))
+                marks.append(_mark(row, x=x, series="one net"))
+        marks.append(_mark(fused, x=x, series="fused", nets=tuple(members)))
     return Plot(
         "fusion",
         "What fusion gains",
         "Each fusion (Table 6, and those asked for) and its members alone under the same protocol. 95 % intervals over "
         "images.",
         "nets and method",
-        _points(points),
+        _as_frame(marks),
         series="",
         joined=False,
         sideways=True,
@@ -207,15 +207,15 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
     drawn = []
     for name, title, column, factor, x, caption in training:
         there = rows_of(found[found[column].notna()])
-        points = [_mark(row, x=getattr(row, column) * factor, text=row.config) for row in there]
-        drawn.append(Plot(name, title, caption, x, _points(points), joined=False, x_from_zero=True))
+        marks = [_mark(row, x=getattr(row, column) * factor, text=row.config) for row in there]
+        drawn.append(Plot(name, title, caption, x, _as_frame(marks), joined=False, x_from_zero=True))
     kinds = {
         ("single", "dense"): "dense, one Q",
         ("multi", "dense"): "dense, three Q",
         ("multi", "multi-crop"): "multi-crop, three Q",
         ("multi", BOTH): "both, three Q",
     }
-    points = [
+    marks = [
         _mark(row, x=row.macs * 1e-6, series=kind)
         for protocol, kind in kinds.items()
         for row in rows_of(nets[(nets["fusion"] == "") & nets["macs"].notna()])
@@ -223,19 +223,19 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
     ]
     caption = "Multiply-adds to classify one square image, its flip and all crops and scales counted; a mark each net."
     x, title = "multiply-adds an image (millions)", "Cost of testing against error"
-    testing = Plot("cost-testing", title, caption, x, _points(points), series="protocol", joined=False, log_x=True)
+    testing = Plot("cost-testing", title, caption, x, _as_frame(marks), series="protocol", joined=False, log_x=True)
     return [*drawn, testing]
 
 
 def training_curves(sweeps: Sequence[Sweep]) -> Plot:
     """metrics.csv of each net's first seed: training error as a line, validation error as marks."""
-    points, curves = [], []
+    marks, curves = [], []
     for panel, run in _first_seeds(sweeps)[: MAX_PANELS * 4]:
         if (metrics := run.curve).empty:
             continue
         at = {"panel": panel, "series": run.train_scale, "nets": (run.slug,)}
         for row in rows_of(metrics[metrics["val_error"].notna()]):
-            points.append(at | {"x": row.epoch, "y": row.val_error, "train": row.error})
+            marks.append(at | {"x": row.epoch, "y": row.val_error, "train": row.error})
         thinned = metrics.iloc[:: max(1, len(metrics) // MAX_LINE_POINTS)]
         curves.append(thinned[["epoch", "error"]].set_axis(["x", "y"], axis=1).assign(**at | {"nets": run.slug}))
     return Plot(
@@ -244,7 +244,7 @@ def training_curves(sweeps: Sequence[Sweep]) -> Plot:
         "Lines: error on training views, a running mean. Marks: validation error, by a centre crop at the single test "
         "scale. The first seed of each net; metrics.csv in its folder has every figure.",
         "epoch",
-        _points(points),
+        _as_frame(marks),
         curves=pd.concat(curves, ignore_index=True) if curves else None,
         joined=False,
     )
@@ -252,7 +252,7 @@ def training_curves(sweeps: Sequence[Sweep]) -> Plot:
 
 def error_by_layers(sweeps: Sequence[Sweep]) -> Plot:
     """The figure of He et al. 2015: training and validation error over depth, a line for each way to train."""
-    points = []
+    marks = []
     for sweep in sweeps:
         where = f"{sweep.name}: " if len(sweeps) > 1 else ""
         cells: dict[tuple[str, int], list[Trained]] = {}
@@ -262,7 +262,7 @@ def error_by_layers(sweeps: Sequence[Sweep]) -> Plot:
             for (treatment, layers), cell in cells.items():
                 errors = tuple(float(getattr(each, name)) for each in cell)
                 at = {"panel": panel, "series": where + treatment, "x": layers, "y": fmean(errors), "seeds": errors}
-                points.append(at | {"nets": tuple(dict.fromkeys(each.slug for each in cell))})
+                marks.append(at | {"nets": tuple(dict.fromkeys(each.slug for each in cell))})
     return Plot(
         "degradation",
         "Training and validation error against depth",
@@ -270,7 +270,7 @@ def error_by_layers(sweeps: Sequence[Sweep]) -> Plot:
         "Mean over seeds, of several a dot each. Nets that stayed at chance are in it at the errors that they have; "
         "those that diverged are not.",
         "weight layers",
-        _points(points),
+        _as_frame(marks),
         series="",
     )
 
@@ -308,7 +308,7 @@ def _mark(row: Any, name: str = "top1", **about: Any) -> dict[str, Any]:
     return {"panel": row.where, "series": row.train_scale, "nets": (row.members,)} | error | about
 
 
-def _points(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def _as_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     nothing: dict[str, Any] = {
         "low": math.nan,
         "high": math.nan,
@@ -331,6 +331,6 @@ def _bounded(plot: Plot) -> Plot:
     return replace(
         plot,
         caption=f"{plot.caption} The first {MAX_PANELS} of {len(plot.panels)} panels.",
-        points=plot.points[plot.points["panel"].isin(kept)],
+        marks=plot.marks[plot.marks["panel"].isin(kept)],
         curves=plot.curves if plot.curves is None else plot.curves[plot.curves["panel"].isin(kept)],
     )

@@ -18,7 +18,7 @@ from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import joined
 from vgg_sweep.report.tables.contents import Contents
 from vgg_sweep.report.tables.nets import COUNTED, PAPER_CLASSES, share, table1
-from vgg_sweep.report.tables.table import Column, number, show, text
+from vgg_sweep.report.tables.table import Column, Shown, number, text
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Fact:
     more: str = ""
 
 
-def headline(said: Contents) -> list[Fact]:
+def headline(report: Contents) -> list[Fact]:
     """How much is there, of what, and how good the best is."""
-    runs = _runs(said)
+    runs = _runs(report)
     states = Counter(str(run.folder.status().get("state", "not started")) for run in runs if not run.is_scored)
-    measured, total = _rows_of_paper(said)
+    measured, total = _rows_of_paper(report)
     facts = [Fact("Runs scored", f"{sum(run.is_scored for run in runs)} of {len(runs)}", _counts(states))]
     if measured:
         facts.append(Fact("Rows of Tables 3 to 6", f"{measured} of {total}", "measured"))
-    if (found := said.frames.get("runs")) is not None:
+    if (found := report.frames.get("runs")) is not None:
         best = found[found["fusion"] == ""].iloc[0]
         seeds = f"{best['seeds']} seed{'' if best['seeds'] == 1 else 's'}"
         name = f"{best['config']}-{best['train_scale']}, {seeds}: {best['method']}"
@@ -46,9 +46,9 @@ def headline(said: Contents) -> list[Fact]:
     return facts
 
 
-def about(said: Contents) -> list[Fact]:
+def about(report: Contents) -> list[Fact]:
     """What the report is about: data, nets, training, and what it was made on; every value that occurs."""
-    runs, results = [run for run in _runs(said) if run.is_scored], joined(said.sweeps)
+    runs, results = [run for run in _runs(report) if run.is_scored], joined(report.sweeps)
     configs = [run.config for run in runs]
     counts = f"{_values(results['n_classes'])} classes, {_values(results['n_images'])} validation images"
     widths = _each(share(config["width"]) for config in configs)
@@ -84,10 +84,10 @@ def _counts(states: Counter[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in states.most_common())
 
 
-def _rows_of_paper(said: Contents) -> tuple[int, int]:
+def _rows_of_paper(report: Contents) -> tuple[int, int]:
     """How many of Tables 3 to 6 are measured, of how many for all groups of settings."""
-    frames = [frame for name, frame in said.frames.items() if name in ("3", "4", "5", "6")]
-    groups = len(joined(said.sweeps)[["sweep", "settings"]].drop_duplicates())
+    frames = [frame for name, frame in report.frames.items() if name in ("3", "4", "5", "6")]
+    groups = len(joined(report.sweeps)[["sweep", "settings"]].drop_duplicates())
     of_paper = sum(len(paper.rows(table)) for table in "345") + len(paper.fusions())
     return sum(int((frame["seeds"] > 0).sum()) for frame in frames), groups * of_paper
 
@@ -96,19 +96,19 @@ def _values(column: "pd.Series[Any]") -> str:
     return " or ".join(f"{value:,}" for value in sorted(set(column)))
 
 
-def _runs(said: Contents) -> list[ReportedRun]:
-    return [run for sweep in said.sweeps for run in sweep.runs]
+def _runs(report: Contents) -> list[ReportedRun]:
+    return [run for sweep in report.sweeps for run in sweep.runs]
 
 
 # --- Tables 1 and 2 ---
 
 
-def net_grids(said: Contents) -> list[Grid]:
+def net_grids(report: Contents) -> list[Grid]:
     """The nets of these runs: their columns, and what they cost at the paper's size and, where it differs, here."""
-    first = {run.name: run for run in sorted(_runs(said), key=lambda run: run.name)}
+    first = {run.name: run for run in sorted(_runs(report), key=lambda run: run.name)}
     models = [Model(**run.config["model"]) for run in first.values()]
     config = next(iter(first.values())).config
-    num_classes = int(said.sweeps[0].results["n_classes"].iloc[0])
+    num_classes = int(report.sweeps[0].results["n_classes"].iloc[0])
     crop, width = config["crop"], config["width"]
     paper_size: dict[str, Any] = {"width": 1.0, "classes": PAPER_CLASSES, "crop": PAPER_CROP_PX}
     at_paper = describe(models, **paper_size, image_px=PAPER_CROP_PX, pool_ceil=True)
@@ -119,7 +119,7 @@ def net_grids(said: Contents) -> list[Grid]:
         for net, of_paper in zip(here, at_paper, strict=True)
     ]
     size = f"Here: width {width:g}, {num_classes:,} classes, one image of {crop} px. "
-    table2 = show("table-2", "Table 2. Parameters, and costs", _TABLE2, rows, notes=[size + COUNTED])
+    table2 = Shown.of("table-2", "Table 2. Parameters, and costs", _TABLE2, rows, notes=[size + COUNTED])
     return [plain_grid(table1(models, num_classes, width), is_sortable=False), plain_grid(table2)]
 
 
@@ -142,21 +142,23 @@ _TABLE2 = (
 # --- provenance ---
 
 
-def provenance(said: Contents) -> Grid:
+def provenance(report: Contents) -> Grid:
     """Versions, commit, machine and data of the runs, with how many runs share each."""
-    rows = [{"what": what, "value": value, "runs": count} for (what, value), count in Counter(_made_with(said)).items()]
+    rows = [
+        {"what": what, "value": value, "runs": count} for (what, value), count in Counter(_made_with(report)).items()
+    ]
     columns = [text("what"), text("value"), number("runs", "runs", 0)]
-    return plain_grid(show("made-with", "Made with", columns, rows))
+    return plain_grid(Shown.of("made-with", "Made with", columns, rows))
 
 
-def _made_with(said: Contents) -> Iterator[tuple[str, str]]:
-    for run in (run for run in _runs(said) if run.record):
+def _made_with(report: Contents) -> Iterator[tuple[str, str]]:
+    for run in (run for run in _runs(report) if run.record):
         record = run.record
         versions = record.get("versions", {})
         yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items()) or "not recorded"
         yield "commit", str(record.get("commit") or "not in a checkout")
         yield "machine", f"{record.get('device_name', 'not recorded')}, {record.get('precision', '')}".rstrip(", ")
-    for sweep in said.sweeps:
+    for sweep in report.sweeps:
         if sweep.bundle:
             yield f"{sweep.name} was read from", str(sweep.bundle)
         first = next(run for run in sweep.runs if run.is_scored)
@@ -164,9 +166,9 @@ def _made_with(said: Contents) -> Iterator[tuple[str, str]]:
         yield f"data of {sweep.name}", f"{data}, fingerprint {first.posteriors.manifest.get('data_fingerprint')}"
 
 
-def runs_grid(said: Contents) -> Grid:
+def runs_grid(report: Contents) -> Grid:
     """Every run, and what it cost."""
-    several = len(said.sweeps) > 1
+    several = len(report.sweeps) > 1
     rows = [
         run.record
         | {
@@ -174,10 +176,10 @@ def runs_grid(said: Contents) -> Grid:
             "state": "scored" if run.is_scored else str(run.folder.status().get("state", "not started")),
             "commit": str(run.record.get("commit") or "")[:10],
         }
-        for sweep in said.sweeps
+        for sweep in report.sweeps
         for run in sweep.runs
     ]
-    return plain_grid(show("runs", "Every run", _RUN_COLUMNS, rows))
+    return plain_grid(Shown.of("runs", "Every run", _RUN_COLUMNS, rows))
 
 
 _RUN_COLUMNS = (
@@ -193,7 +195,7 @@ _RUN_COLUMNS = (
 )
 
 
-def commands_of(said: Contents) -> list[str]:
+def commands_of(report: Contents) -> list[str]:
     """What makes these runs again."""
     return commands.merged(
         commands.command(
@@ -204,5 +206,5 @@ def commands_of(said: Contents) -> list[str]:
             *([f"seed={run.seed}"] if run.seed else []),
             *run.overrides,
         )
-        for run in _runs(said)[:MAX_ROWS]
+        for run in _runs(report)[:MAX_ROWS]
     )

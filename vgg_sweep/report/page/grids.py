@@ -11,7 +11,7 @@ import pandas as pd
 
 from vgg_sweep.report.figures.plots import Plot
 from vgg_sweep.report.page.inline import numbers
-from vgg_sweep.report.tables.table import Column, Shown, ShownColumn, interval, number, records, show, text
+from vgg_sweep.report.tables.table import Column, Shown, ShownColumn, interval, number, records, text
 
 MAX_ROWS = 300
 LONG_CHARACTERS = 28
@@ -38,7 +38,7 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     cells: Sequence[str]
     nets: str = ""
     """Numbers of the nets it is about; empty if it always shows."""
@@ -60,7 +60,7 @@ class Grid:
     id: str
     title: str
     columns: list[Heading]
-    rows: list[Row]
+    rows: list[GridRow]
     notes: list[str] = field(default_factory=list)
     strip_ends: tuple[str, str] = ("", "")
     """What stands over the ends of the strips' scale."""
@@ -84,7 +84,7 @@ def grid(table: Shown, frame: pd.DataFrame, net_numbers: NetNumbers) -> Grid:
     table = replace(table, columns=ordered)
     strips, strip_ends = _strips(table, frame)
     rows = [
-        Row(cells, numbers(_nets_of(row, net_numbers), net_numbers), strip, bool(row.get("command")))
+        GridRow(cells, numbers(_nets_of(row, net_numbers), net_numbers), strip, bool(row.get("command")))
         for cells, row, strip in zip(table.lines, records(frame), strips, strict=True)
     ]
     return _bounded(table, f"table-{table.name}", rows, [*table.notes, *_strip_notes(strips)], strip_ends=strip_ends)
@@ -93,11 +93,11 @@ def grid(table: Shown, frame: pd.DataFrame, net_numbers: NetNumbers) -> Grid:
 def plain_grid(table: Shown, nets: Iterable[str] = (), *, is_sortable: bool = True) -> Grid:
     """Any other table, with the numbers of the nets that its rows are about, if they are about some."""
     lines = table.lines
-    rows = [Row(cells, about) for cells, about in zip(lines, nets or [""] * len(lines), strict=True)]
+    rows = [GridRow(cells, about) for cells, about in zip(lines, nets or [""] * len(lines), strict=True)]
     return _bounded(table, table.name, rows, list(table.notes), is_sortable=is_sortable)
 
 
-def _bounded(table: Shown, id: str, rows: list[Row], notes: list[str], **about: Any) -> Grid:
+def _bounded(table: Shown, id: str, rows: list[GridRow], notes: list[str], **about: Any) -> Grid:
     """With at most `MAX_ROWS` rows, and a note that says of how many."""
     if len(rows) > MAX_ROWS:
         notes = [f"The first {MAX_ROWS} of {len(rows):,} rows; report --format csv has all.", *notes]
@@ -106,7 +106,7 @@ def _bounded(table: Shown, id: str, rows: list[Row], notes: list[str], **about: 
 
 def plot_grid(plot: Plot, net_numbers: NetNumbers) -> Grid:
     """The marks of a figure as a table."""
-    points = plot.points
+    points = plot.marks
     has_train = "train" in points
     columns = [text("panel")] if points["panel"].nunique() > 1 else []
     columns += [Column("nets", "nets", lambda row: " + ".join(row["nets"])), text("series", plot.series or "which")]
@@ -124,7 +124,7 @@ def plot_grid(plot: Plot, net_numbers: NetNumbers) -> Grid:
         columns.append(number("paper", "paper"))
     marks = [row | {"y_low": row["low"], "y_high": row["high"]} for row in records(points)]
     nets = [numbers(mark["nets"], net_numbers) for mark in marks]
-    return plain_grid(show(f"{plot.name}-data", plot.title, columns, marks), nets)
+    return plain_grid(Shown.of(f"{plot.name}-data", plot.title, columns, marks), nets)
 
 
 def difference_strips(frame: pd.DataFrame) -> list[Strip | None]:

@@ -46,7 +46,7 @@ def inline_svg(plot: Plot, panel: str, net_numbers: Mapping[str, int]) -> str:
     `net_numbers` gives each net the number by which the page's filter knows it, in `data-nets`.
     """
     root = ElementTree.fromstring(saved(draw(plot, [panel], has_legend=False), "svg", plot, panel))
-    here = plot.points[plot.points["panel"] == panel]
+    here = plot.marks[plot.marks["panel"] == panel]
     for index, name in enumerate(series(plot)):
         _label_marks(root, index, here[here["series"] == name], plot, net_numbers)
     for tag in ("metadata", "title", "defs"):  # the topmost defs would style every element of the page

@@ -38,7 +38,7 @@ from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
 from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.contents import TABLES, Contents
 from vgg_sweep.report.tables.runs import RUNS
-from vgg_sweep.report.tables.table import Shown, number, records, show, text
+from vgg_sweep.report.tables.table import Shown, number, records, text
 
 MAX_SWEEPS = 4
 """Of more sweeps than this, and of more groups of settings, only the tables and figures show all."""
@@ -90,20 +90,20 @@ class Section:
         return not (self.text or self.claims or self.figures or self.grids or self.galleries or self.commands)
 
 
-def to_html(said: Contents) -> str:
+def to_html(report: Contents) -> str:
     """The page. Draws the figures, and reads the posteriors and pictures of the images that it shows."""
-    nets = _nets(said)
+    nets = _nets(report)
     net_numbers = {f"{config}-{train_scale}": number for number, (config, train_scale) in enumerate(nets)}
-    classify = any(len(sweep.results) for sweep in said.sweeps)
-    sections = _sections(said, net_numbers) if classify else _of_boxes(said, net_numbers)
+    classify = any(len(sweep.results) for sweep in report.sweeps)
+    sections = _sections(report, net_numbers) if classify else _of_boxes(report, net_numbers)
     style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return str(
         _template().render(
-            title=", ".join(sweep.name for sweep in said.sweeps),
+            title=", ".join(sweep.name for sweep in report.sweeps),
             version=__version__,
-            about=facts.about(said) if classify else [],
-            facts=facts.headline(said) if classify else [],
+            about=facts.about(report) if classify else [],
+            facts=facts.headline(report) if classify else [],
             chips=_chips(nets),
             sections=[section for section in sections if not section.is_empty],
             style=Markup(style),
@@ -122,47 +122,48 @@ def _template() -> Any:
 # --- sections ---
 
 
-def _sections(said: Contents, net_numbers: NetNumbers) -> list[Section]:
-    shown = said.sweeps[:MAX_SWEEPS]
+def _sections(report: Contents, net_numbers: NetNumbers) -> list[Section]:
+    shown = report.sweeps[:MAX_SWEEPS]
     close = [image_by_image(sweep) for sweep in shown if len(sweep.results)]
     return [
-        Section("all", "All runs", grids=_all_runs(said, net_numbers)),
-        Section("by", "By settings", grids=[plain_grid(table) for table in said.shown if table.name == pivot.NAME]),
-        _claims(said),
-        _missing(said),
-        Section("figures", "Figures", figures=[_drawn(plot, net_numbers) for plot in plots(said.sweeps, said.pivot)]),
+        Section("all", "All runs", grids=_all_runs(report, net_numbers)),
+        Section("by", "By settings", grids=[plain_grid(table) for table in report.shown if table.name == pivot.NAME]),
+        _claims(report),
+        _missing(report),
+        Section("figures", "Figures",
+                figures=[_drawn(plot, net_numbers) for plot in plots(report.sweeps, report.pivot)]),
         Section("tables", "Tables: ours beside the paper’s",
-                grids=_grids(said, net_numbers, "results", "claims", "boxes")),
+                grids=_grids(report, net_numbers, "results", "claims", "boxes")),
         Section("transfer", "Features on other sets",
-                grids=[plain_grid(table) for table in said.shown if _is_of(table, "probes")]),
-        Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(said)),
+                grids=[plain_grid(table) for table in report.shown if _is_of(table, "probes")]),
+        Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(report)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
         Section("boxes", "Where it is", galleries=[found for sweep in shown for found in box_galleries(sweep)]),
         Section("classes", "Errors by class", grids=[
-            *(_class_grid(each, net_numbers) for each in close), *_confusion_grids(said)
+            *(_class_grid(each, net_numbers) for each in close), *_confusion_grids(report)
         ]),
-        Section("settings", "Settings", grids=_grids(said, {}, "runs")),
-        Section("provenance", "Provenance", grids=[facts.provenance(said), facts.runs_grid(said)],
-                commands={"To make these runs again": facts.commands_of(said)}),
+        Section("settings", "Settings", grids=_grids(report, {}, "runs")),
+        Section("provenance", "Provenance", grids=[facts.provenance(report), facts.runs_grid(report)],
+                commands={"To make these runs again": facts.commands_of(report)}),
     ]  # fmt: skip
 
 
-def _of_boxes(said: Contents, net_numbers: NetNumbers) -> list[Section]:
+def _of_boxes(report: Contents, net_numbers: NetNumbers) -> list[Section]:
     """The page of localisation runs alone."""
     return [
-        _missing(said),
-        Section("tables", "Tables: ours beside the paper’s", grids=_grids(said, net_numbers, "boxes")),
-        Section("boxes", "Where it is", galleries=[found for each in said.sweeps for found in box_galleries(each)]),
+        _missing(report),
+        Section("tables", "Tables: ours beside the paper’s", grids=_grids(report, net_numbers, "boxes")),
+        Section("boxes", "Where it is", galleries=[found for each in report.sweeps for found in box_galleries(each)]),
     ]
 
 
-def _claims(said: Contents) -> Section:
-    frame = said.frames.get("claims")
+def _claims(report: Contents) -> Section:
+    frame = report.frames.get("claims")
     if frame is None:
         return Section("claims", "Claims")
     where = [", ".join(filter(None, parts)) for parts in rows_of(frame[["sweep", "settings"]])]
     groups = list(dict.fromkeys(where))
-    table = next(table for table in said.shown if table.name == "claims")
+    table = next(table for table in report.shown if table.name == "claims")
     cells = {column.key: column.cells for column in table.columns}
     claims = [
         ShownClaim(
@@ -203,27 +204,27 @@ def _how(row: Any, cells: Mapping[str, str]) -> str:
     return " · ".join([*found, row.note] if row.note else found)
 
 
-def _missing(said: Contents) -> Section:
-    text = [line.strip() for line in said.summary]
-    if said.commands:
+def _missing(report: Contents) -> Section:
+    text = [line.strip() for line in report.summary]
+    if report.commands:
         text.append(
             "A dash is a row that no run has filled yet. These commands fill them; what is done is not done again."
         )
-        return Section("missing", "What is missing", text, commands={"To fill the missing rows": said.commands})
+        return Section("missing", "What is missing", text, commands={"To fill the missing rows": report.commands})
     return Section("missing", "What is there", text)
 
 
-def _all_runs(said: Contents, net_numbers: NetNumbers) -> list[Grid]:
+def _all_runs(report: Contents, net_numbers: NetNumbers) -> list[Grid]:
     """The best row of each net where there are many, and all of them."""
-    shown = next((table for table in said.shown if table.name == RUNS.name), None)
+    shown = next((table for table in report.shown if table.name == RUNS.name), None)
     if shown is None:
         return []
-    whole = grid(shown, said.frames[RUNS.name], net_numbers)
+    whole = grid(shown, report.frames[RUNS.name], net_numbers)
     if not shown.brief:
         return [whole]
     columns = [replace(column, cells=[column.cells[row] for row in shown.brief]) for column in shown.columns]
     best = replace(shown, name="best", title="The best row of each net", columns=columns)
-    first = grid(best, said.frames[shown.name].iloc[list(shown.brief)], net_numbers)
+    first = grid(best, report.frames[shown.name].iloc[list(shown.brief)], net_numbers)
     return [first, replace(whole, title="All rows", notes=[], is_folded=True)]
 
 
@@ -231,9 +232,9 @@ def _is_of(table: Shown, *of: str) -> bool:
     return table.name in TABLES and TABLES[table.name].of in of and table.name != RUNS.name
 
 
-def _grids(said: Contents, net_numbers: NetNumbers, *of: str) -> list[Grid]:
+def _grids(report: Contents, net_numbers: NetNumbers, *of: str) -> list[Grid]:
     """The tables that are made from these, but for that of all runs."""
-    return [grid(table, said.frames[table.name], net_numbers) for table in said.shown if _is_of(table, *of)]
+    return [grid(table, report.frames[table.name], net_numbers) for table in report.shown if _is_of(table, *of)]
 
 
 def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:
@@ -249,7 +250,7 @@ def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:
     digest = hashlib.sha256(f"classes-{close.sweep.name}-{close.settings}".encode()).hexdigest()[:8]
     columns = [text("class"), number("images", "images", 0), *(number(name, name, 0) for name in errors.columns[2:])]
     rows = records(errors.head(MAX_CLASSES))
-    table = plain_grid(show(f"classes-{digest}", f"{close.sweep.name}{more}", columns, rows, notes=notes))
+    table = plain_grid(Shown.of(f"classes-{digest}", f"{close.sweep.name}{more}", columns, rows, notes=notes))
     heat = [
         replace(heading, look="number heat", nets=numbers([heading.heading], net_numbers), is_heat=True)
         for heading in table.columns[2:]
@@ -257,11 +258,11 @@ def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:
     return replace(table, columns=[*table.columns[:2], *heat])
 
 
-def _confusion_grids(said: Contents) -> list[Grid]:
+def _confusion_grids(report: Contents) -> list[Grid]:
     """The matrix in percent of each class, and the most confused pairs, where it is known what the nets answer."""
-    if not all(run.has_posteriors for sweep in said.sweeps for run in sweep.runs):
+    if not all(run.has_posteriors for sweep in report.sweeps for run in sweep.runs):
         return []
-    made, confused = MATRIX.make(said.sweeps), CONFUSIONS.make(said.sweeps)
+    made, confused = MATRIX.make(report.sweeps), CONFUSIONS.make(report.sweeps)
     shares = made.astype({name: float for name in made.columns[5:]})
     shares[shares.columns[5:]] = shares[shares.columns[5:]].mul(100 / shares["images"], axis=0)
     shown = MATRIX.shown(shares)
@@ -276,13 +277,13 @@ def _confusion_grids(said: Contents) -> list[Grid]:
 
 def _drawn(plot: Plot, net_numbers: NetNumbers) -> Drawn:
     panels = [Markup(inline_svg(plot, panel, net_numbers)) for panel in plot.panels]
-    return Drawn(plot, panels, legend(plot), plot_grid(plot, net_numbers), bool(plot.points["paper"].notna().any()))
+    return Drawn(plot, panels, legend(plot), plot_grid(plot, net_numbers), bool(plot.marks["paper"].notna().any()))
 
 
-def _nets(said: Contents) -> list[tuple[str, str]]:
+def _nets(report: Contents) -> list[tuple[str, str]]:
     """Every (config, train scale) of the page: the runs', and the paper's where rows of its tables are shown."""
-    ours = {(run.name, run.train_scale) for sweep in said.sweeps for run in sweep.runs}
-    shown = [said.frames[table][["config", "train_scale"]] for table in "345" if table in said.frames]
+    ours = {(run.name, run.train_scale) for sweep in report.sweeps for run in sweep.runs}
+    shown = [report.frames[table][["config", "train_scale"]] for table in "345" if table in report.frames]
     return sorted(ours | {(str(config), str(scale)) for frame in shown for config, scale in rows_of(frame)})
 
 

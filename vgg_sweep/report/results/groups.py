@@ -16,7 +16,7 @@ from vgg_sweep.protocols.passes import passes_of
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import Sweep, joined
 
-Found = Sequence[Mapping[str, Any]]
+SeedRows = Sequence[Mapping[str, Any]]
 """The rows, one a seed, of a net or of a fusion under a protocol."""
 
 
@@ -25,10 +25,10 @@ class Group:
     """The results of one sweep and one group of settings in it: only these are compared with one another."""
 
     rows: pd.DataFrame
-    by_protocol: Mapping[tuple[str, ...], Found]
+    by_protocol: Mapping[tuple[str, ...], SeedRows]
     """Members, rule, method and name of the fusion -> the rows. A Q of no rule of the paper is its own rule."""
 
-    def find(self, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> Found:
+    def find(self, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> SeedRows:
         return self.by_protocol.get((" + ".join(sorted(net.slug for net in members)), rule, method, fusion), [])
 
 
@@ -50,7 +50,7 @@ def always_fused() -> frozenset[str]:
     return frozenset(row.group for row in paper.fusions())
 
 
-def mean_errors(found: Found) -> dict[str, Any]:
+def mean_errors(found: SeedRows) -> dict[str, Any]:
     """How many seeds and images, and the errors over seeds, top-1 and top-5."""
     num_images = found[0]["n_images"]
     values: dict[str, Any] = {"seeds": len(found), "n_images": num_images, "n_classes": found[0]["n_classes"]}
@@ -94,7 +94,7 @@ def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     return nets.assign(where=told_apart(nets))
 
 
-def _median(found: Found, name: str) -> float:
+def _median(found: SeedRows, name: str) -> float:
     costs = [float(row[name]) for row in found if not pd.isna(row[name])]
     return median(costs) if costs else math.nan
 

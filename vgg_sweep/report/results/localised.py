@@ -123,7 +123,7 @@ def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequ
     for members, rule in _tasks(there, settings):
         found, classifier, path = _kept(sweep, members, rule, classifiers(members[0], scores))
         about = {"sweep": name, "settings": settings[members[0].id], "rule": rule} | _names(members, rule)
-        about["labels_by"] = "" if classifier is None else said(classifier)
+        about["labels_by"] = "" if classifier is None else in_words(classifier)
         rows += [about | row for row in found]
         kept_in.append(path)
     return Localised(runs, _frame(rows), kept_in)
@@ -194,7 +194,7 @@ def classifiers(run: BoxRun, scores: Sequence[Score]) -> list[Score]:
     return sorted(own_seed or same, key=lambda score: ((score.top5 or score.top1).count, score.top1.count))
 
 
-def said(score: Score) -> str:
+def in_words(score: Score) -> str:
     """A classifier in words, such as `D-384 + E-384, dense, Q = 110`."""
     nets = " + ".join(dict.fromkeys(run.slug for run in score.runs))
     return f"{nets}, {score.method}, Q = {', '.join(map(str, score.test_scales))}"
@@ -218,7 +218,12 @@ def _kept(
     """
     for classifier in [*ranked, None] if rule != "centre" else [None]:
         by = [run.posteriors.fingerprint for run in classifier.runs] if classifier else []
-        asked = [by, classifier and said(classifier), rule, *(run.predictions.fingerprint for run in members)]
+        asked = [
+            by,
+            classifier and in_words(classifier),
+            rule,
+            *(run.predictions.fingerprint for run in members),
+        ]
 
         def computed(classifier: Score | None = classifier) -> list[dict[str, Any]]:
             return _centre(members[0]) if rule == "centre" else _merged(members, rule, classifier)

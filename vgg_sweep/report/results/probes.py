@@ -64,7 +64,7 @@ def _row(sweep: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     by_split_S = values_RS.mean(axis=0)
     splits = [split for record in records for split in record["splits"]]
     nets = CONTROL if how["layer"] == COLOUR else _nets(first)
-    published, pm = _published(nets, first) if how["weights"] != RANDOM else (None, None)
+    papers, pm = _of_paper(nets, first) if how["weights"] != RANDOM else (None, None)
     return {
         "sweep": sweep,
         "data": first["data"],
@@ -87,7 +87,7 @@ def _row(sweep: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "num_splits": len(by_split_S),
         "seeds": len(records),
         "classes": len(first["classes"]),
-        "paper": published,
+        "paper": papers,
         "paper_pm": pm,
         "overrides": tuple(first.get("overrides", ())),
         "run_ids": tuple(tuple(record["nets"]) for record in records),
@@ -101,7 +101,7 @@ def _whole(records: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     return ({**record, "splits": record["splits"][:fewest]} for record in records)
 
 
-def _published(nets: str, record: Mapping[str, Any]) -> tuple[float | None, float | None]:
+def _of_paper(nets: str, record: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """The paper's value, if it has these nets on this set, by fc7 and dense evaluation."""
     configs = tuple(sorted(net.partition("-")[0] for net in nets.split(" + ")))
     if record["how"]["layer"] != "fc7" or record["how"]["method"] != "dense" or record["shots"]:

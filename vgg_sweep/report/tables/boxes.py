@@ -34,12 +34,12 @@ from vgg_sweep.report.tables.table import (
     Row,
     Table,
     as_frame,
+    as_text,
     error,
     if_differs,
     interval,
     number,
     records,
-    said,
     seeds,
     text,
     unfinished,
@@ -105,8 +105,8 @@ def table8(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     ]
 
     def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
-        for names, published in _nets(group, papers, "centre"):
-            yield _row(group, names, (OF_TRUE_CLASS,), is_papers=bool(published)) | published
+        for names, theirs in _nets(group, papers, "centre"):
+            yield _row(group, names, (OF_TRUE_CLASS,), is_papers=bool(theirs)) | theirs
         yield from _controls(group, {"rule": "centre"}, (OF_TRUE_CLASS,))
 
     return frame_of("8", sweeps, rows_of)
@@ -114,13 +114,13 @@ def table8(sweeps: Sequence[Sweep]) -> pd.DataFrame:
 
 def table9(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """Dense, merged, five guesses: several scales, and two nets; other rules of merging where most boxes are merged."""
-    papers = [(_table9_net(row), _published(row)) for row in paper.box_scales()]
+    papers = [(_table9_net(row), _of_paper(row)) for row in paper.box_scales()]
 
     def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
         labels_by = {"labels_by": " or ".join(filter(None, dict.fromkeys(group.rows["labels_by"])))}
         nets = _nets(group, papers, "single", PAIR, "fusion")
-        for names, published in nets:
-            yield _row(group, names, MEASURES, is_papers=bool(published), merge=group.merge) | labels_by | published
+        for names, theirs in nets:
+            yield _row(group, names, MEASURES, is_papers=bool(theirs), merge=group.merge) | labels_by | theirs
         most_scales = [names for names, _ in [*reversed(nets[: len(papers)]), *nets[len(papers) :]]]
         if there := next((names for names in most_scales if group.find(**names)), None):
             for merge in RULES:
@@ -137,7 +137,7 @@ def _table9_net(row: paper.BoxScales) -> dict[str, str]:
     return net | {"train_scale": " + ".join(S for S, _ in row.members), "rule": rule}
 
 
-def _published(row: paper.BoxScales | paper.BoxSystem) -> dict[str, Any]:
+def _of_paper(row: paper.BoxScales | paper.BoxSystem) -> dict[str, Any]:
     return {"paper_loc_error": row.error, "paper_loc_test_error": row.test_error}
 
 
@@ -150,7 +150,7 @@ def table10(sweeps: Sequence[Sweep]) -> pd.DataFrame:
         ours = _row(group, best, (TOP5,), merge=group.merge) | {"merge": ""}
         for place, system in enumerate(paper.box_systems()):
             row = ours if place == 0 else _errors({TOP5: []}) | {"command": ""}
-            yield {"system": system.name, "data": data} | row | _published(system)
+            yield {"system": system.name, "data": data} | row | _of_paper(system)
 
     return frame_of("10", sweeps, rows_of)
 
@@ -228,7 +228,7 @@ def _merging(row: Row) -> str:
 
 def _scales(key: str, head: str) -> Column:
     """S or Q of each net of a row."""
-    return Column(key, head, lambda row: " + ".join(map(said, row.get(key) or ())) or DASH)
+    return Column(key, head, lambda row: " + ".join(map(as_text, row.get(key) or ())) or DASH)
 
 
 def _images(frame: pd.DataFrame) -> str:

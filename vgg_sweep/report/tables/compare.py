@@ -29,14 +29,14 @@ from vgg_sweep.protocols.statistics import (
     unpaired_difference,
 )
 from vgg_sweep.report.results.errors import ReportedRun
-from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors
+from vgg_sweep.report.results.groups import Group, SeedRows, by_settings, mean_errors
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables.table import Column, Row, Table, as_frame, differs, interval, number, p_value, seeds, text
 
 MAX_NAME = 16
 """Characters of a sweep's name above a column."""
 
-_Place = Mapping[str, str]
+_Where = Mapping[str, str]
 """Sweep and settings."""
 
 
@@ -56,15 +56,15 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _matched(
-    ours: Sequence[tuple[_Place, Group]], theirs: Sequence[tuple[_Place, Group]]
-) -> list[tuple[tuple[_Place, Group], tuple[_Place, Group]]]:
+    ours: Sequence[tuple[_Where, Group]], theirs: Sequence[tuple[_Where, Group]]
+) -> list[tuple[tuple[_Where, Group], tuple[_Where, Group]]]:
     """Groups whose settings are called the same; all with all if there are none, as of two recipes."""
     pairs = [(a, b) for a in ours for b in theirs]
     return [pair for pair in pairs if pair[0][0]["settings"] == pair[1][0]["settings"]] or pairs
 
 
-def _compared(place: _Place, here: Group, other: _Place, there: Group) -> Iterator[dict[str, Any]]:
-    where = {**place, "other_sweep": other["sweep"], "other_settings": other["settings"]}
+def _compared(where_first: _Where, here: Group, other: _Where, there: Group) -> Iterator[dict[str, Any]]:
+    where = {**where_first, "other_sweep": other["sweep"], "other_settings": other["settings"]}
     for key, a in here.by_protocol.items():
         if a[0]["rule"] == "other" or (b := there.by_protocol.get(key)) is None:
             continue
@@ -85,7 +85,7 @@ def _compared(place: _Place, here: Group, other: _Place, there: Group) -> Iterat
         yield where | names | protocol | counts | errors | _difference(a, b)
 
 
-def _difference(a: Found, b: Found) -> dict[str, Any]:
+def _difference(a: SeedRows, b: SeedRows) -> dict[str, Any]:
     """Top-1 error of b minus that of a in points, and its 95 % interval: over seeds and images where both have several
     seeds, else over images alone, as `test` is of which `p_images` comes.
     """
@@ -109,7 +109,7 @@ def _difference(a: Found, b: Found) -> dict[str, Any]:
     return {"points": points, "points_low": low, "points_high": high, "test": test, "p_images": p_images, "p": p}
 
 
-def _misses(found: Found) -> NDArray[np.floating]:
+def _misses(found: SeedRows) -> NDArray[np.floating]:
     """Whether each of R seeds is wrong on each of N images, [R, N]: 1 or 0."""
     return np.array([row["top1_misses"].unpack() for row in found], dtype=float)
 

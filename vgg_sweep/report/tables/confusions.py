@@ -103,10 +103,10 @@ def _pair_notes(frame: pd.DataFrame) -> list[str]:
 def _matrix_notes(frame: pd.DataFrame) -> list[str]:
     num_classes = len(frame.columns) - 5
     more = f" The {MOST_CLASSES} of {num_classes} classes that are confused most; --format csv has all."
-    said = (
+    lines = (
         f"Of {frame['run_id'].iloc[0]}, the best net, under {frame['under'].iloc[0]}. A row a class; across it, what "
     )
-    return [f"{said}its images are taken for.{more if num_classes > MOST_CLASSES else ''}"]
+    return [f"{lines}its images are taken for.{more if num_classes > MOST_CLASSES else ''}"]
 
 
 CONFUSIONS = Table(

@@ -51,8 +51,8 @@ class Contents:
     pivot: Pivot | None = None
 
 
-def contents(
-    sweeps: list[Sweep], names: Iterable[str], *, is_whole: bool = False, pivot: Pivot | None = None
+def make_contents(
+    sweeps: list[Sweep], names: Iterable[str], is_whole: bool = False, pivot: Pivot | None = None
 ) -> Contents:
     """The tables called `names` of some sweeps, after the `pivot`; with `is_whole`, all of their rows, there or not."""
     results, asked = joined(sweeps), set(names)

@@ -125,7 +125,7 @@ class _ByNet(Table):
         lines: dict[tuple[str, str], dict[str, Any]] = {}
         for row in records(frame):
             line = lines.setdefault((row["sweep"], row["treatment"]), {key: row[key] for key in ("sweep", "treatment")})
-            line[_head(row)] = _said(row)
+            line[_head(row)] = _cell_text(row)
         return super().shown(pd.DataFrame([*lines.values()]))
 
 
@@ -133,7 +133,7 @@ def _head(row: Row) -> str:
     return row["net"] if row["net"].endswith("layers") else f"{row['net']} ({row['layers']})"
 
 
-def _said(row: Row) -> str:
+def _cell_text(row: Row) -> str:
     """12.3 / 15.0 of one seed, 12±1 / 15±2 of several, and how many learnt nothing; or what all of them came to."""
     counts = {end: count for end in _ENDS if (count := row[end.replace(" ", "_")])}
     if row["seeds"] in counts.values():

@@ -16,7 +16,7 @@ import pandas as pd
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX, scaled_px, test_scales
-from vgg_sweep.report.results.groups import Found, Group, by_settings, mean_errors, over_seeds
+from vgg_sweep.report.results.groups import Group, SeedRows, by_settings, mean_errors, over_seeds
 from vgg_sweep.report.tables.gaps import whole, with_crops, with_gaps
 from vgg_sweep.report.tables.table import (
     NOTED,
@@ -63,7 +63,7 @@ def _single_nets(table: str, results: pd.DataFrame) -> pd.DataFrame:
         for row in paper.rows(table):
             ours = measured(group, (row.net,), row.rule, row.method)
             names = net_names(group, row.net, row.rule) | {"method": row.method}
-            yield names | ours | published(row.top1_error, row.top5_error)
+            yield names | ours | of_paper(row.top1_error, row.top5_error)
 
     return frame_of(table, results, rows_of)
 
@@ -84,7 +84,7 @@ def table_5x5(results: pd.DataFrame) -> pd.DataFrame:
         for net, found, (more, more_in_paper) in zip(nets, ours, points, strict=True):
             names = net_names(group, net, "single") | {"method": "centre-crop"}
             over_B = {"points_over_B": more, "paper_points_over_B": more_in_paper}
-            yield names | found | published(None, None) | over_B
+            yield names | found | of_paper(None, None) | over_B
 
     return frame_of("5x5", results, rows_of)
 
@@ -115,13 +115,13 @@ def measured(group: Group, members: Sequence[paper.Net], rule: str, method: str,
     return nothing(missing_command(group, lacking or members, protocol))
 
 
-def mean_of(found: Found) -> dict[str, Any]:
+def mean_of(found: SeedRows) -> dict[str, Any]:
     values = mean_errors(found)
     made_with = tuple(dict.fromkeys(word for row in found for word in row["made_with"]))
     return values | {"note": _note(found, values), "command": "", "made_with": made_with}
 
 
-def _note(found: Found, values: Mapping[str, Any]) -> str:
+def _note(found: SeedRows, values: Mapping[str, Any]) -> str:
     """What to know of a net whose error is that of guessing, or that did without some of the images."""
     words, chance = [], 100 * (1 - 1 / values["n_classes"])
     if stuck := sum(row["stuck_at_chance"] for row in found):
@@ -139,7 +139,7 @@ def nothing(command: str) -> dict[str, Any]:
     return {"seeds": 0, "n_images": None, "n_classes": None} | errors | about
 
 
-def published(top1_error: float | None, top5_error: float | None) -> dict[str, float | None]:
+def of_paper(top1_error: float | None, top5_error: float | None) -> dict[str, float | None]:
     return {"paper_top1_error": top1_error, "paper_top5_error": top5_error}
 
 

@@ -15,15 +15,15 @@ from vgg_sweep.report.tables.errors import (
     net_names,
     notes,
     nothing,
-    published,
+    of_paper,
 )
 from vgg_sweep.report.tables.gaps import of_ilsvrc, with_gaps
 from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, scales, seeds, text
 
 
-def _of_paper(row: paper.Fusion | paper.System) -> dict[str, Any]:
+def _of_fusion(row: paper.Fusion | paper.System) -> dict[str, Any]:
     test = {"paper_top5_test_error": row.top5_test_error, "paper_note": row.note}
-    return published(row.top1_error, row.top5_error) | test
+    return of_paper(row.top1_error, row.top5_error) | test
 
 
 def table6(results: pd.DataFrame) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def table6(results: pd.DataFrame) -> pd.DataFrame:
         for row in paper.fusions():
             names = {"group": row.group} | _nets(group, row.members) | {"method": row.method}
             ours = measured(group, row.members, "multi", row.method, row.group)
-            yield names | ours | _of_paper(row)
+            yield names | ours | _of_fusion(row)
 
     return frame_of("6", results, rows_of)
 
@@ -49,7 +49,7 @@ def table7(results: pd.DataFrame) -> pd.DataFrame:
             members, method, fusion = ours_are.get(index, ((), "", ""))
             names = {"system": row.name, "data": data} | _nets(group, members) | {"method": method or None}
             ours = measured(group, members, "multi", method, fusion) if members else nothing("")
-            yield names | ours | _of_paper(row)
+            yield names | ours | _of_fusion(row)
 
     return frame_of("7", results, rows_of)
 
@@ -62,7 +62,7 @@ def fusion_table(results: pd.DataFrame) -> pd.DataFrame:
             if fusion and fusion not in always_fused():
                 names = {"fusion": fusion, "config": members, "train_scale": None}
                 protocol = {"test_scales": found[0]["test_scales"], "rule": rule, "method": method}
-                yield names | protocol | mean_of(found) | published(None, None)
+                yield names | protocol | mean_of(found) | of_paper(None, None)
 
     return frame_of("fusion", results, rows_of)
 

@@ -8,7 +8,7 @@ from typing import Any
 from vgg_sweep.config.schema import Config, Model
 from vgg_sweep.nets.blocks import SKIPS
 from vgg_sweep.nets.describe import describe, kernel_comparison, layers_table, paper_table1
-from vgg_sweep.report.tables.table import Column, Shown, number, show, text
+from vgg_sweep.report.tables.table import Column, Shown, number, text
 
 PAPER_CLASSES = 1000
 WORDS_OF_E = 21
@@ -64,8 +64,8 @@ def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[Shown]:
     ]
     return [
         *([table1(of_table1, size["classes"], size["width"])] if of_table1 else []),
-        show("kernels", "Sect. 2.3. Stacks of small kernels, and large ones", kernels, kernel_comparison(channels)),
-        show("table-2", f"Table 2, and costs: {_said(size)}", costs, describe(models, **size)),
+        Shown.of("kernels", "Sect. 2.3. Stacks of small kernels, and large ones", kernels, kernel_comparison(channels)),
+        Shown.of("table-2", f"Table 2, and costs: {_size_in_words(size)}", costs, describe(models, **size)),
     ]
 
 
@@ -84,7 +84,7 @@ def layer_tables(model: Model, size: Mapping[str, Any]) -> list[Shown]:
         *_COSTS,
         _FIELD,
     ]
-    layers = show("layers", "Layer by layer", columns, layers_table(model, **size))
+    layers = Shown.of("layers", "Layer by layer", columns, layers_table(model, **size))
     return [layers, net_tables([model], size)[-1]]
 
 
@@ -93,7 +93,7 @@ def table1(models: Sequence[Model], num_classes: int, width: float = 1.0) -> Sho
     columns = [Column(model.name, model.name, itemgetter(model.name)) for model in models]
     rows = paper_table1(models, classes=num_classes, width=width)
     as_made = f", with the channels that they have at width {share(width)}" if width != 1 else ""
-    return show("table-1", f"Table 1. The nets, from the image to the class posteriors{as_made}", columns, rows)
+    return Shown.of("table-1", f"Table 1. The nets, from the image to the class posteriors{as_made}", columns, rows)
 
 
 def share(width: float) -> str:
@@ -110,5 +110,5 @@ _COSTS = (
 _FIELD = number("receptive_field_px", "field\n(px)", 0)
 
 
-def _said(size: Mapping[str, Any]) -> str:
+def _size_in_words(size: Mapping[str, Any]) -> str:
     return f"width {size['width']:g}, {size['classes']} classes, crop {size['crop']} px, image of {size['image_px']} px"

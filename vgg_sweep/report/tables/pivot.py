@@ -18,7 +18,7 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.report.results.answers import in_words, most_common
 from vgg_sweep.report.results.groups import mean_errors
 from vgg_sweep.report.tables.runs import changed
-from vgg_sweep.report.tables.table import DASH, Column, Row, Table, interval, said, text
+from vgg_sweep.report.tables.table import DASH, Column, Row, Table, as_text, interval, text
 
 NAME = "pivot"
 
@@ -161,7 +161,7 @@ def pivot_table(results: pd.DataFrame, pivot: Pivot) -> Table:
     for cell in placed.cells:
         row = {name: cell.place[name] for name in placed.rows}
         line = lines.setdefault(str(row), {"table": NAME} | row)
-        across = ", ".join(said(cell.place[name]) for name in placed.columns)
+        across = ", ".join(as_text(cell.place[name]) for name in placed.columns)
         for value in pivot.values:
             words = [across, value if len(pivot.values) > 1 or not across else ""]
             name = " ".join(filter(None, words))

@@ -8,8 +8,8 @@ import pandas as pd
 
 from vgg_sweep.plan.commands import schema_defaults
 from vgg_sweep.plan.swept import FEW
-from vgg_sweep.report.results.groups import Found, Group, always_fused
-from vgg_sweep.report.tables.errors import ERRORS, frame_of, mean_of, notes, published
+from vgg_sweep.report.results.groups import Group, SeedRows, always_fused
+from vgg_sweep.report.tables.errors import ERRORS, frame_of, mean_of, notes, of_paper
 from vgg_sweep.report.tables.table import Column, Table, differs, if_differs, interval, number, scales, text
 
 MOST_ROWS = 30
@@ -48,10 +48,10 @@ _APART = ("sweep", "scored_on", "n_images")
 """Errors that differ in these are not to be compared, so not sorted into one another."""
 
 
-def _values(found: Found) -> dict[str, Any]:
+def _values(found: SeedRows) -> dict[str, Any]:
     recall = fmean(row["mean_class_recall"] for row in found)
     ids = " ".join(row["run_id"] for row in found)
-    return mean_of(found) | published(None, None) | {"mean_class_recall": recall, "run_id": ids}
+    return mean_of(found) | of_paper(None, None) | {"mean_class_recall": recall, "run_id": ids}
 
 
 def changed(frame: pd.DataFrame) -> list[str]:

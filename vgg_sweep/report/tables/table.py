@@ -77,6 +77,15 @@ class Shown:
     brief: Sequence[int] = ()
     """The rows that stand for all where there is little room; none if all are to be shown."""
 
+    @classmethod
+    def of(cls, name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], **about: Any) -> "Shown":
+        """The text of some rows; `about` is what else it holds."""
+        shown = [
+            ShownColumn(each.head, [each.cell(row) for row in rows], each.key, each.drop, each.wrap, each.is_number)
+            for each in columns
+        ]
+        return cls(name, title, shown, **about)
+
     @property
     def lines(self) -> list[tuple[str, ...]]:
         """The cells of each row."""
@@ -127,13 +136,13 @@ class Table:
     def shown(self, frame: "pd.DataFrame") -> Shown:
         """The text of the rows in `frame`, with the sweep and settings of each where these differ."""
         where = [_where(frame, key) for key in self.where if differs(frame, key)]
-        return show(
+        return Shown.of(
             self.name,
             self.title,
-            [*where, *_found(self.columns, frame)],
+            [*where, *_resolved(self.columns, frame)],
             records(frame),
-            notes=_found(self.notes, frame),
-            above=_found(self.above, frame),
+            notes=_resolved(self.notes, frame),
+            above=_resolved(self.above, frame),
             more=merged(filter(None, frame["more_seeds"])) if "more_seeds" in frame else (),
             commands=list(frame["command"]) if "command" in frame else (),
             total=self.total(frame),
@@ -142,23 +151,16 @@ class Table:
         )
 
 
-def _found(parts: Sequence[Any], frame: "pd.DataFrame") -> list[Any]:
+def _resolved(parts: Sequence[Any], frame: "pd.DataFrame") -> list[Any]:
     return [each for part in parts for each in (part(frame) if callable(part) else [part])]
 
 
 def _where(frame: "pd.DataFrame", key: str) -> Column:
     """A column of `_WHERE`; sweeps that lie beside one another go by the names of their folders."""
     are_beside = key.endswith("sweep") and len({os.path.dirname(str(name)) for name in frame[key]}) == 1
-    return Column(key, _WHERE[key], lambda row: os.path.basename(row[key]) if are_beside else said(row[key]), wrap=24)
-
-
-def show(name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], **about: Any) -> Shown:
-    """The text of some rows; `about` is what else a `Shown` holds."""
-    shown = [
-        ShownColumn(each.head, [each.cell(row) for row in rows], each.key, each.drop, each.wrap, each.is_number)
-        for each in columns
-    ]
-    return Shown(name, title, shown, **about)
+    return Column(
+        key, _WHERE[key], lambda row: os.path.basename(row[key]) if are_beside else as_text(row[key]), wrap=24
+    )
 
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -207,13 +209,13 @@ def if_any(column: Column) -> Columns:
 
 
 def text(key: str, head: str = "", *, drop: int = 0, wrap: int | None = None) -> Column:
-    return Column(key, head or key, lambda row: said(row.get(key)), drop, wrap)
+    return Column(key, head or key, lambda row: as_text(row.get(key)), drop, wrap)
 
 
-def said(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value as text: a list with commas, a number in six digits, a dash for nothing."""
     if isinstance(value, tuple):
-        return ", ".join(map(said, value))
+        return ", ".join(map(as_text, value))
     if isinstance(value, float):
         return f"{value:g}"
     return DASH if value is None or value == "" else str(value)

@@ -99,9 +99,9 @@ def _lacking(
             members = nets.split(" + ")
             names = [f"{sweep}/{member}" for member in members]
             stack = ["--stack", " + ".join(names)] if len(names) > 1 else []
-            published, pm = paper.transfer(tuple(member.partition("-")[0] for member in members), data, regions)
+            value, pm = paper.transfer(tuple(member.partition("-")[0] for member in members), data, regions)
             yield like | NOTHING | {
-                "nets": nets, "regions": regions, "paper": published, "paper_pm": pm,
+                "nets": nets, "regions": regions, "paper": value, "paper_pm": pm,
                 "command": command("transfer", *names, *like["overrides"], *stack),
             }  # fmt: skip
 

@@ -111,7 +111,7 @@ def _head(column: ShownColumn) -> str:
 
 def document(tables: Sequence[Shown], summary: Sequence[str], commands: Sequence[str]) -> str:
     """A document of all tables that compiles alone."""
-    said = [rf"\item {escaped(line.strip())}" for line in summary]
+    report = [rf"\item {escaped(line.strip())}" for line in summary]
     dashes = [rf"\item \texttt{{{escaped(command)}}}" for command in commands]
     return "\n".join(
         [
@@ -122,7 +122,7 @@ def document(tables: Sequence[Shown], summary: Sequence[str], commands: Sequence
             rf"\usepackage{{{','.join(PACKAGES)}}}",
             r"\begin{document}",
             r"\section*{Report}",
-            *_listed(said),
+            *_listed(report),
             *(part for table in tables for part in (to_latex(table), r"\clearpage")),
             *([r"\section*{To fill the missing rows}", *_listed(dashes)] if dashes else []),
             r"\end{document}",

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 VERDICT_STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow", "missing": "dim"}
 
 
-def show(said: "Contents", console: Console) -> None:
+def show(report: "Contents", console: Console) -> None:
     """A report for the terminal."""
-    for bundle in dict.fromkeys(sweep.bundle for sweep in said.sweeps if sweep.bundle):
+    for bundle in dict.fromkeys(sweep.bundle for sweep in report.sweeps if sweep.bundle):
         console.print(Text(f"Read from {bundle}."))
-    for line in said.summary:
+    for line in report.summary:
         console.print(Text(line))
-    show_tables(said.shown, console)
-    show_commands(said.commands, console)
+    show_tables(report.shown, console)
+    show_commands(report.commands, console)
 
 
 def show_tables(tables: Sequence[Shown], console: Console) -> None:
