@@ -99,7 +99,7 @@ def test_probes_are_in_a_bundle(tmp_path: Path, errors_only: bool) -> None:
 
 def test_a_bundle_says_that_it_is_one(sweep: Path, tmp_path: Path) -> None:
     text = reported(sweep, bundle=tmp_path / "b.zip", errors_only=True)
-    assert "Packed in" in text and "Read from" not in text
+    assert "Packed into" in text and "Read from" not in text
     assert "Read from the bundle" in reported(tmp_path / "b.zip")
     reported(tmp_path / "b.zip", formats=["html"], out=tmp_path)
     assert "was read from" in (tmp_path / "report.html").read_text()
@@ -213,7 +213,8 @@ def test_what_errors_alone_cannot_do_is_said(sweep: Path, tmp_path: Path) -> Non
 def test_two_bundles_of_one_name_are_told_apart(sweep: Path, tmp_path: Path) -> None:
     reported(sweep, bundle=tmp_path / "a.zip", errors_only=True)
     shutil.copy(tmp_path / "a.zip", tmp_path / "b.zip")
-    assert "was made as" in reported(tmp_path / "a.zip", tmp_path / "b.zip", tables=["differences"])
+    text = reported(tmp_path / "a.zip", tmp_path / "b.zip", tables=["differences"])
+    assert "was made with the settings and versions of" in " ".join(text.split())
     rows = json.loads(reported(tmp_path / "a.zip", tmp_path / "b.zip", tables=["3"], formats=["json"]))
     assert {row["sweep"] for row in rows} == {f"{sweep} ({tmp_path / name})" for name in ("a.zip", "b.zip")}
 

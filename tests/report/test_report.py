@@ -98,7 +98,7 @@ def test_images_that_cannot_be_decoded_are_counted(tmp_path: Path) -> None:
     make_run(tmp_path, "C", "256", spec=SMALL)
     for format in ("rich", "md"):
         text = " ".join(reported([tmp_path], tables=["3"], formats=[format]).split())
-        assert "2 of its runs went without val images that cannot be decoded, up to 2, such as val/a.jpg" in text
+        assert "2 of its runs left out val images that cannot be decoded, up to 2, such as val/a.jpg" in text
         assert "train images that cannot" not in text
 
 
@@ -138,9 +138,9 @@ def test_gaps_are_shown_only_where_half_of_a_table_is_there_or_they_are_asked_fo
 
 def test_answers_to_each_image_and_epochs_of_training_are_asked_for(sweep: Path, tmp_path: Path) -> None:
     text = reported([sweep], tables=["3"], images=tmp_path / "new" / "images.parquet")
-    assert "what each net answers to 20 images, by dense evaluation at one test scale" in " ".join(text.split())
+    assert "the answers of each net to 20 images, by dense evaluation at one test scale" in " ".join(text.split())
     assert len(pd.read_parquet(tmp_path / "new" / "images.parquet")) == 20
-    with pytest.raises(ConfigError, match=r"images.txt is of no kind that is known; let it end in .csv or .parquet"):
+    with pytest.raises(ConfigError, match=r"images.txt has an unknown ending; use .csv or .parquet"):
         reported([sweep], images=tmp_path / "images.txt")
     run = make_run(tmp_path / "going", "A", "256", spec=SMALL)
     (run / "posteriors" / "manifest.json").unlink()
@@ -205,7 +205,7 @@ def test_rows_of_runs_made_otherwise_are_marked(tmp_path: Path) -> None:
         ]
         assert marked == ["B", "D", "E"]
         assert (
-            "‡ Not made as most runs here: B, S = 256 (torch 2.10.0); D, S = 256 (data f0000000); E, S = 256 (fp32)."
+            "‡ Unlike most runs here: B, S = 256 (torch 2.10.0); D, S = 256 (data f0000000); E, S = 256 (fp32)."
         ) in text
 
 

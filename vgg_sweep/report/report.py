@@ -78,7 +78,7 @@ def report(
             "--watch with a format other than rich rewrites files; name a folder for them with --out DIR."
         )
     if images is not None and images.suffix not in TABLE_FILES:
-        raise ConfigError(f"--images {images} is of no kind that is known; let it end in {' or '.join(TABLE_FILES)}.")
+        raise ConfigError(f"--images {images} has an unknown ending; use {' or '.join(TABLE_FILES)}.")
     if at is not None and not {"rich", *PLAIN} >= set(chosen):
         raise ConfigError(f"--at gives one table and no figures; choose --format from rich, {', '.join(PLAIN)}.")
     with opened(sweeps) as sources:
@@ -96,11 +96,11 @@ def report(
             frame, under = image_table(made.sweeps)
             images.parent.mkdir(parents=True, exist_ok=True)
             write({images.name: TABLE_FILES[images.suffix](frame)}, images.parent)
-            console.print(Text(f"Written to {images}: what each net answers to {len(frame):,} images, by {under}"))
+            console.print(Text(f"Written to {images}: the answers of each net to {len(frame):,} images, by {under}"))
         if bundle is not None and made is not None:
             specs = dict.fromkeys([*(spec for source in sources for spec in source.fuse), *fuse])
             pack(bundle, made.sweeps, list(specs), with_posteriors=not errors_only)
-            console.print(Text(f"Packed in {bundle}, {bundle.stat().st_size / 1e6:.1f} MB"))
+            console.print(Text(f"Packed into {bundle}, {bundle.stat().st_size / 1e6:.1f} MB"))
 
 
 def _watched(folders: Sequence[Path], fresh: Callable[[], Contents], console: Console) -> Contents | None:

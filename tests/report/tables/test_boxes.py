@@ -206,7 +206,7 @@ def test_localisation_runs_alone_are_reported(tmp_path: Path) -> None:
         folder = tmp_path / str(num_classes)
         make_box_run(folder, "256", spec=Spec(num_images=30, num_classes=num_classes, passes=("dense@single",)))
         text = said(folder)
-        assert f"{folder}: no run that classifies." in text.replace("\n", "") and note in text
+        assert f"{folder}: no classification run." in text.replace("\n", "") and note in text
         frame = table9([read_sweep(Source(folder, "alone"), [])])
         row = row_of(frame, rule="single", merge="overfeat", train_scale="256")
         assert np.isnan(row["loc_error"]) == (num_classes == 7) and not np.isnan(row["true_class_error"])

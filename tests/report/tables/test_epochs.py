@@ -41,16 +41,16 @@ def test_runs_are_compared_by_the_last_validation_up_to_that_epoch(
     frame = table.make(runs)
     assert list(zip(frame["config"], frame["epoch"], frame["val_error"], strict=True)) == found
     shown = table.shown(frame)
-    assert any(note.startswith("Not so far yet: ") and "C-256" in note for note in shown.notes)
+    assert any(note.startswith("Not there yet: ") and "C-256" in note for note in shown.notes)
     if len(found) == 2:
         assert frame["state"].tolist() == ["interrupted, train 25 %", "scored"]
 
 
 def test_what_is_no_epoch_and_what_no_run_has_reached_are_refused(sweep: Path) -> None:
     runs = read_runs(sweep, "sweep")
-    with pytest.raises(ConfigError, match="--at last is no epoch; give a number, or common"):
+    with pytest.raises(ConfigError, match="--at last is not an epoch; give a number, or common"):
         at_epoch(runs, "last")
-    with pytest.raises(RunError, match="no run has come to epoch 9"):
+    with pytest.raises(RunError, match="no run has reached epoch 9"):
         at_epoch(runs, "9")
     with pytest.raises(RunError, match="no run has been validated yet"):
         at_epoch([run for run in runs if run.name == "C"], "common")

@@ -16,7 +16,7 @@ from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.groups import means, rows_of, told_apart
 from vgg_sweep.report.results.results import Sweep, joined
 from vgg_sweep.report.tables.depth import Trained, trained
-from vgg_sweep.report.tables.pivot import NAME, VALUES, Cell, Pivot, cells, summary
+from vgg_sweep.report.tables.pivot import NAME, VALUES, Pivot, cells, summary
 from vgg_sweep.report.tables.runs import swept
 from vgg_sweep.report.tables.table import as_text
 
@@ -107,13 +107,14 @@ def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
             parts = summary(cell.found, value)
             at = {"panel": "", "series": ", ".join(as_text(cell.place[name]) for name in series) or "all runs"}
             at |= {"x": cell.place[x] if is_number else f"{as_text(cell.place[x])}\n", "y": parts["mean"]}
-            marks.append(at | {name: parts[name] for name in ("low", "high", "seeds")} | {"nets": _nets(cell)})
+            at["nets"] = tuple(dict.fromkeys(row["members"] for row in cell.found))
+            marks.append(at | {name: parts[name] for name in ("low", "high", "seeds")})
         title = VALUES[value].title
         drawn.append(
             Plot(
                 f"{NAME}-{value}" if len(pivot.values) > 1 else NAME,
                 f"{title[0].upper()}{title[1:]} by {x}",
-                f"{under}Mean over seeds, of several a dot each; 95 % intervals over images.",
+                f"{under}Mean over seeds, with a dot for each of several; 95 % intervals over images.",
                 x,
                 _as_frame(marks),
                 y=title,
@@ -122,10 +123,6 @@ def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
             )
         )
     return drawn
-
-
-def _nets(cell: Cell) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(row["members"] for row in cell.found))
 
 
 def error_by_depth(nets: pd.DataFrame) -> Plot:
@@ -200,7 +197,7 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
     found = _single_nets(nets)
     training = (
         ("cost-time", "Training time against error", "train_seconds", 1 / 60, "training (minutes)",
-         "Of the run itself, without those it started from; nets under dense evaluation at a single scale."),
+         "Of the run itself, without those that it started from; nets under dense evaluation at a single scale."),
         ("cost-memory", "Memory against error", "peak_memory_bytes", 1e-6, "peak memory in training (MB)",
          "Nets under dense evaluation at a single scale."),
     )  # fmt: skip
@@ -221,8 +218,8 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
         for row in rows_of(nets[(nets["fusion"] == "") & nets["macs"].notna()])
         if (row.rule, row.method) == protocol
     ]
-    caption = "Multiply-adds to classify one square image, its flip and all crops and scales counted; a mark each net."
-    x, title = "multiply-adds an image (millions)", "Cost of testing against error"
+    caption = "Multiply-adds to classify one square image, its flip and all crops and scales counted; a mark per net."
+    x, title = "multiply-adds per image (millions)", "Cost of testing against error"
     testing = Plot("cost-testing", title, caption, x, _as_frame(marks), series="protocol", joined=False, log_x=True)
     return [*drawn, testing]
 
@@ -267,8 +264,8 @@ def error_by_layers(sweeps: Sequence[Sweep]) -> Plot:
         "degradation",
         "Training and validation error against depth",
         "Error at the end of training: on training views, a running mean, and on validation images by a centre crop. "
-        "Mean over seeds, of several a dot each. Nets that stayed at chance are in it at the errors that they have; "
-        "those that diverged are not.",
+        "Mean over seeds, with a dot for each of several. Nets that stayed at chance are included; those that diverged "
+        "are not.",
         "weight layers",
         _as_frame(marks),
         series="",

@@ -33,7 +33,8 @@ def headline(report: Contents) -> list[Fact]:
     runs = _runs(report)
     states = Counter(str(run.folder.status().get("state", "not started")) for run in runs if not run.is_scored)
     measured, total = _rows_of_paper(report)
-    facts = [Fact("Runs scored", f"{sum(run.is_scored for run in runs)} of {len(runs)}", _counts(states))]
+    unscored = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    facts = [Fact("Runs scored", f"{sum(run.is_scored for run in runs)} of {len(runs)}", unscored)]
     if measured:
         facts.append(Fact("Rows of Tables 3 to 6", f"{measured} of {total}", "measured"))
     if (found := report.frames.get("runs")) is not None:
@@ -78,10 +79,6 @@ def _machine(run: ReportedRun) -> str:
 
 def _each(values: Iterable[Any]) -> str:
     return ", ".join(dict.fromkeys(map(str, values)))
-
-
-def _counts(states: Counter[str]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in states.most_common())
 
 
 def _rows_of_paper(report: Contents) -> tuple[int, int]:

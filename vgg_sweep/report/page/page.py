@@ -208,7 +208,7 @@ def _missing(report: Contents) -> Section:
     text = [line.strip() for line in report.summary]
     if report.commands:
         text.append(
-            "A dash is a row that no run has filled yet. These commands fill them; what is done is not done again."
+            "A dash marks a row that no run has filled yet. These commands fill them; finished work is not repeated."
         )
         return Section("missing", "What is missing", text, commands={"To fill the missing rows": report.commands})
     return Section("missing", "What is there", text)

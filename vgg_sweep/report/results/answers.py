@@ -76,7 +76,7 @@ def check_posteriors(sweep: Sweep, scores: Sequence[Score]) -> None:
     """Raise `ConfigError` where the answers of nets are not known."""
     if not all(run.has_posteriors for score in scores for run in score.runs):
         raise ConfigError(
-            f"{sweep.name} comes from a bundle without posteriors, so what its nets answer is not known; "
+            f"{sweep.name} comes from a bundle without posteriors, so the answers of its nets are unknown; "
             "pack it without --errors-only."
         )
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
@@ -71,6 +71,8 @@ def over_seeds(name: str, errors: Sequence[float] = (), num_images: int = 0) -> 
 
 _SHARED = ("members", "fusion", "rule", "method", "test_scales", "config", "train_scale", "run_id")
 
+_COSTS = ("train_seconds", "peak_memory_bytes")
+
 
 def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each net or fusion under each protocol, with the errors of each seed, their means, and the medians of
@@ -86,17 +88,12 @@ def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
         for found in group.by_protocol.values():
             first = found[0]
             shared = {name: first[name] for name in _SHARED}
-            costs = {name: _median(found, name) for name in ("train_seconds", "peak_memory_bytes")}
+            costs = {name: pd.Series([row[name] for row in found], dtype=float).median() for name in _COSTS}
             size = _size(runs.get((where["sweep"], first["run_id"])), first)
             seeds = {f"{name}_seeds": tuple(row[f"{name}_error"] for row in found) for name in ("top1", "top5")}
             rows.append(where | shared | mean_errors(found) | seeds | costs | size)
     nets = pd.DataFrame(rows)
     return nets.assign(where=told_apart(nets))
-
-
-def _median(found: SeedRows, name: str) -> float:
-    costs = [float(row[name]) for row in found if not pd.isna(row[name])]
-    return median(costs) if costs else math.nan
 
 
 def _size(run: ReportedRun | None, row: Mapping[str, Any]) -> dict[str, float]:

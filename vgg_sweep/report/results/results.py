@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
         id: ", ".join(f"{name}={value}" for name, value in each.items())
         for id, each in zip(runs, swept(every), strict=True)
     }
-    places = dict(zip(runs, map(_place, swept(every)), strict=True))
+    places = {id: numbers_first(each.values()) for id, each in zip(runs, swept(every), strict=True)}
     changed = dict(zip(runs, whole(every), strict=True))
     first: dict[str, Score] = {}
     labels_of: dict[str, NDArray[np.int64]] = {}
@@ -195,9 +195,9 @@ def joined(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     return results.fillna({name: defaults[name] for name in lacking if isinstance(defaults[name], str | int | float)})
 
 
-def _place(settings: Mapping[str, Any]) -> list[tuple[bool, Any]]:
-    """In the order of their values: numbers first, then words."""
-    return [(False, value) if isinstance(value, int | float) else (True, str(value)) for value in settings.values()]
+def numbers_first(values: Iterable[Any]) -> list[tuple[bool, Any]]:
+    """What sorts by these values, one after the other: numbers, then words."""
+    return [(False, each) if isinstance(each, int | float | tuple) else (True, str(each)) for each in values]
 
 
 def _num_bad(record: Mapping[str, Any]) -> int:

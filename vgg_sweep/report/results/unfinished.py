@@ -68,7 +68,7 @@ def progress_lines(sweep: Sweep) -> list[str]:
     without = [run for run in sweep.runs if not run.is_scored]
     nameless = find_nameless(sweep.folder)
     num_runs = len(sweep.runs) + len(nameless)
-    scored = f"{len(sweep.runs) - len(without)} of {num_runs} runs scored." if num_runs else "no run that classifies."
+    scored = f"{len(sweep.runs) - len(without)} of {num_runs} runs scored." if num_runs else "no classification run."
     lines = [f"{sweep.name}: {scored}"]
     lines += [f"  not reported: {folder.id} has no config.yaml; put back a copy of it" for folder in nameless]
     lines += [f"  not scored: {run.folder.id} ({how_far(run.folder)})" for run in without[:10]]
@@ -83,7 +83,7 @@ def progress_lines(sweep: Sweep) -> list[str]:
         if bad:
             most = max(bad.values(), key=len)
             lines.append(
-                f"  {len(bad)} of its runs went without {kind} images that cannot be decoded, "
+                f"  {len(bad)} of its runs left out {kind} images that cannot be decoded, "
                 f"up to {len(most)}, such as {most[0]} (data.on_bad_image)."
             )
     return lines

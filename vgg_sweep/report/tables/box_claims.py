@@ -45,7 +45,7 @@ def _claim(sentence: str, protocols: str, first: Located, second: Located) -> Cl
 
 _PCR_FC = Located("384", "centre", "pcr", "fc")
 BOX_CLAIMS = (
-    _claim("A box a class (PCR) beats one for all (SCR)", "true class, centre crop",
+    _claim("One box per class (PCR) beats one for all (SCR)", "true class, centre crop",
            Located("384", "centre", "scr", "fc"), _PCR_FC),
     _claim("Fine-tuning all layers beats the FC layers alone", "true class, centre crop",
            _PCR_FC, Located("384", "centre")),

@@ -289,7 +289,7 @@ TABLE9 = _table(
     ),
     (
         _table9_note,
-        f"Beside a rule of merging is its threshold, chosen on the other {HELD_OUT_SHARE:.0%} of the images of val.",
+        f"Beside each merging rule is its threshold, chosen on the other {HELD_OUT_SHARE:.0%} of val's images.",
         *(_merges, unfinished),
     ),
     kept=gaps.boxes,

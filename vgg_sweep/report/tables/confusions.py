@@ -27,6 +27,10 @@ class Confusion:
     count_KK: NDArray[np.int64]
     """Images of the first class that it takes for the second."""
 
+    @property
+    def wrong_KK(self) -> NDArray[np.int64]:
+        return self.count_KK - np.diag(np.diag(self.count_KK))
+
 
 def confusion(sweep: Sweep) -> Confusion:
     """Of the net with the lowest top-1 error, under the protocol that most runs are scored under."""
@@ -49,7 +53,7 @@ def pairs(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     rows = []
     for sweep in sweeps:
         found = confusion(sweep)
-        wrong_KK = found.count_KK - np.diag(np.diag(found.count_KK))
+        wrong_KK = found.wrong_KK
         order = np.argsort(-wrong_KK, axis=None, kind="stable")[:MOST_PAIRS]
         for truth, answer in zip(*np.unravel_index(order, wrong_KK.shape), strict=True):
             if count := int(wrong_KK[truth, answer]):
@@ -63,20 +67,17 @@ def pairs(sweeps: Sequence[Sweep]) -> pd.DataFrame:
 
 
 def matrix(sweeps: Sequence[Sweep]) -> pd.DataFrame:
-    """A row for each class of the first sweep: how many of its images the best net takes for each class."""
+    """A row for each class of the first sweep, those first that are in the most errors, as truth or as answer: how many
+    of its images the best net takes for each class.
+    """
     found = confusion(sweeps[0])
-    order = most_confused(found)
+    wrong_KK = found.wrong_KK
+    order = np.argsort(-(wrong_KK.sum(axis=0) + wrong_KK.sum(axis=1)), kind="stable")
     count_KK = found.count_KK[np.ix_(order, order)]
     classes = [found.classes[k] for k in order]
     columns = {name: count_K for name, count_K in zip(_distinct(classes), count_KK.T, strict=True)}
     about = {"table": "confusion", "run_id": found.net, "under": found.under, "truth": classes}
     return pd.DataFrame(about | {"images": count_KK.sum(axis=1)} | columns)
-
-
-def most_confused(found: Confusion) -> NDArray[np.int64]:
-    """The classes, those first that are in the most errors, as truth or as answer."""
-    wrong_KK = found.count_KK - np.diag(np.diag(found.count_KK))
-    return np.argsort(-(wrong_KK.sum(axis=0) + wrong_KK.sum(axis=1)), kind="stable")
 
 
 def _distinct(classes: Sequence[str]) -> list[str]:
@@ -97,7 +98,7 @@ def _answers(frame: pd.DataFrame) -> list[Column]:
 
 def _pair_notes(frame: pd.DataFrame) -> list[str]:
     nets = " and ".join(dict.fromkeys(frame["run_id"]))
-    return [f"Of {nets}, the best net, under {frame['under'].iloc[0]}. Share: of the images of the class."]
+    return [f"Of {nets}, the best net, under {frame['under'].iloc[0]}. Share: of the class's images."]
 
 
 def _matrix_notes(frame: pd.DataFrame) -> list[str]:
@@ -111,7 +112,7 @@ def _matrix_notes(frame: pd.DataFrame) -> list[str]:
 
 CONFUSIONS = Table(
     "confusions",
-    "What is taken for what: the most confused pairs of classes",
+    "The most confused pairs of classes",
     pairs,
     (
         *(text("truth", wrap=24), text("answer", "taken for", wrap=24), number("images", "images", 0)),

@@ -77,7 +77,6 @@ def make_contents(
     summary = [line for sweep in sweeps for line in progress_lines(sweep)]
     if len(results):
         alike = {sweep.name for sweep in sweeps[1:]} - set(DIFFERENCES.make(sweeps).get("other_sweep", ()))
-        summary += [
-            f"{name} was made as {sweeps[0].name} was: settings, versions and machine." for name in sorted(alike)
-        ]
+        made_alike = f"was made with the settings and versions of {sweeps[0].name}, on the same machine."
+        summary += [f"{name} {made_alike}" for name in sorted(alike)]
     return Contents(sweeps, frames, tables, summary, missing, pivot)

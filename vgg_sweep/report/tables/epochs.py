@@ -28,7 +28,7 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
     reached = [(run, found[found["epoch"] <= epoch + _EPSILON]) for run, found in curves if _reaches(run, epoch)]
     reached = [(run, rows) for run, rows in reached if len(rows)]
     if not reached:
-        raise RunError(f"no run has come to epoch {epoch:g}; --at {COMMON} takes the last one that all have.")
+        raise RunError(f"no run has reached epoch {epoch:g}; --at {COMMON} takes the last epoch that all have reached.")
     settings = whole([run.settings for run, _ in reached])
     settings = [{name: tuple(v) if isinstance(v, list) else v for name, v in each.items()} for each in settings]
     rows = [_row(run, rows.iloc[-1]) | each for (run, rows), each in zip(reached, settings, strict=True)]
@@ -48,7 +48,7 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
     ]
     there = {run.folder.path for run, _ in reached}
     if missing := [run.folder.id for run in runs if run.folder.path not in there]:
-        notes.append(f"Not so far yet: {', '.join(missing)}.")
+        notes.append(f"Not there yet: {', '.join(missing)}.")
     return Table("epoch", f"All runs at epoch {epoch:g}, best first", lambda _: frame, columns, notes)
 
 
@@ -61,7 +61,7 @@ def _number(at: str) -> float:
         return float(at)
     except ValueError:
         raise ConfigError(
-            f"--at {at} is no epoch; give a number, or {COMMON}: the last one that all runs have."
+            f"--at {at} is not an epoch; give a number, or {COMMON}: the last one that all runs have reached."
         ) from None
 
 

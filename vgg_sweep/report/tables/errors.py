@@ -31,7 +31,6 @@ from vgg_sweep.report.tables.table import (
     number,
     records,
     scale_px,
-    scales,
     seeds,
     text,
     train_scale,
@@ -162,7 +161,7 @@ ERRORS = (
 
 
 def _papers_scales(frame: pd.DataFrame) -> list[Column]:
-    columns = [train_scale("paper_S", "paper's S", drop=5), scales("paper_test_scales", "paper's Q", drop=5)]
+    columns = [train_scale("paper_S", "paper's S", drop=5), text("paper_test_scales", "paper's Q", drop=5)]
     return columns if _is_scaled(frame) else []
 
 
@@ -171,7 +170,7 @@ def _is_scaled(frame: pd.DataFrame) -> bool:
     return "paper_S" in frame and not frame["S"].equals(frame["paper_S"])
 
 
-_OF_NETS = (text("config"), train_scale("S", "S"), scales("test_scales", "Q"), _papers_scales,
+_OF_NETS = (text("config"), train_scale("S", "S"), text("test_scales", "Q"), _papers_scales,
             if_differs(text("method")), *ERRORS)  # fmt: skip
 
 
@@ -194,7 +193,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
             lines.append("With five classes the top-5 error is 0 by definition.")
         lines += _notes_on_rows(measured)
         if odd := [f"{_name(row)} ({row['made_otherwise']})" for row in records(measured) if row["made_otherwise"]]:
-            lines.append(f"{NOTED} Not made as most runs here: {'; '.join(dict.fromkeys(odd))}.")
+            lines.append(f"{NOTED} Unlike most runs here: {'; '.join(dict.fromkeys(odd))}.")
     if _is_scaled(frame):
         crop = int(frame["crop"].iloc[0])
         ours = (scale_px((scaled_px(low, crop), scaled_px(high, crop))) for low, high in _PAPER_S)

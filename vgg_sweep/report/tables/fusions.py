@@ -18,7 +18,7 @@ from vgg_sweep.report.tables.errors import (
     of_paper,
 )
 from vgg_sweep.report.tables.gaps import of_ilsvrc, with_gaps
-from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, scales, seeds, text
+from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, seeds, text
 
 
 def _of_fusion(row: paper.Fusion | paper.System) -> dict[str, Any]:
@@ -128,7 +128,7 @@ ASKED = Table(
     fusion_table,
     (
         *(text("fusion", wrap=24), text("config", "nets", wrap=24, drop=2), text("method", wrap=18)),
-        *(scales("test_scales", "Q", wrap=12, drop=1), *ERRORS),
+        *(text("test_scales", "Q", wrap=12, drop=1), *ERRORS),
     ),
     (notes,),
 )

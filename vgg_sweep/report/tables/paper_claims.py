@@ -156,7 +156,7 @@ def _notes(frame: pd.DataFrame) -> Iterator[str]:
     if ((frame["pairs"] > 0) & (frame["pairs"] < frame["num_pairs"])).any():
         yield "* Some of the pairs that the paper compares are not in this sweep."
     if frame["verdict"].str.endswith(FOR_THESE_NETS).any():
-        yield "For these nets: on other images; nets trained again have no say in it."
+        yield "For these nets: it holds on other images, and says nothing about nets trained again."
 
 
 def _on_seeds(frame: pd.DataFrame) -> Iterator[str]:
@@ -182,7 +182,7 @@ def _seeds_note(needed: "pd.Series[int]") -> str:
     if needed.isna().any():
         words.append(f"more than {MOST_SEEDS} seeds, or more images")
     return (
-        "± seeds: standard deviation of the points over seeds. As far as it is known from these seeds, to find a "
+        "± seeds: standard deviation of the points over seeds. Judged by these seeds, finding a "
         f"difference of 1 point {100 * POWER:.0f} times in 100 takes, before Holm, {', for some claims '.join(words)}."
     )
 

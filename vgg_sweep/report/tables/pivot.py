@@ -17,8 +17,9 @@ from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.report.results.answers import in_words, most_common
 from vgg_sweep.report.results.groups import mean_errors
+from vgg_sweep.report.results.results import numbers_first
 from vgg_sweep.report.tables.runs import changed
-from vgg_sweep.report.tables.table import DASH, Column, Row, Table, as_text, interval, text
+from vgg_sweep.report.tables.table import Table, as_text, interval, number, text
 
 NAME = "pivot"
 
@@ -106,7 +107,7 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
     for row in nets.to_dict("records"):
         place = tuple(row[SORTS.get(name, name)] for name in keys)
         found.setdefault(place, []).append({str(name): value for name, value in row.items()})
-    ordered = sorted(found, key=lambda place: [_order(value) for value in place])
+    ordered = sorted(found, key=numbers_first)
     placed = [Cell(dict(zip(keys, place, strict=True)), found[place]) for place in ordered]
     return Cells(rows, columns, placed, under, num_runs - nets["run_id"].nunique())
 
@@ -118,7 +119,7 @@ def _known(name: str, settings: Sequence[str]) -> str:
         return name if name in SORTS else fitting[0]
     known = [*SORTS, *settings]
     if any(each == name or each.endswith(f".{name}") for each in SORTABLE):
-        raise ConfigError(f"no run here has another {name} than the default; {choose_one(known)}")
+        raise ConfigError(f"every run here has the default {name}; {choose_one(known)}")
     raise ConfigError(f"--by and --columns cannot be '{name}'; {choose_one(known, name)}")
 
 
@@ -129,11 +130,6 @@ def _differs(nets: pd.DataFrame, name: str) -> bool:
 def _comes_with_recipe(nets: pd.DataFrame, name: str) -> bool:
     """Whether a setting of the recipe is the same in all runs with a recipe of that name, which then says it."""
     return name.startswith("recipe.") and nets[name].map(str).groupby(nets["recipe"]).nunique().max() == 1
-
-
-def _order(value: Any) -> tuple[bool, Any]:
-    """Numbers first, then words."""
-    return (False, value) if isinstance(value, int | float | tuple) else (True, str(value))
 
 
 def summary(found: Sequence[Mapping[str, Any]], value: str) -> dict[str, Any]:
@@ -169,7 +165,7 @@ def pivot_table(results: pd.DataFrame, pivot: Pivot) -> Table:
             line |= {name: parts["mean"]} | {f"{name}_{part}": parts[part] for part in ("std", "low", "high")}
             line[f"{name}_seeds"] = parts["num_seeds"]
             head = "\n".join(filter(None, [across, VALUES[value].title if words[1] else ""]))
-            columns[name] = _mean(name, head, VALUES[value].digits)
+            columns[name] = number(name, head, VALUES[value].digits, sign=",", spread=f"{name}_std")
             if not math.isnan(parts["low"]):
                 columns[f"{name} 95 %"] = interval(name, drop=1)
     frame = pd.DataFrame(lines.values())
@@ -184,16 +180,6 @@ def _title(placed: Cells, pivot: Pivot) -> str:
     return f"{title[0].upper()}{title[1:]} by {' and '.join(placed.rows[: len(pivot.by)])}{across}"
 
 
-def _mean(name: str, head: str, digits: int) -> Column:
-    def cell(row: Row) -> str:
-        mean, spread = row[name], row[f"{name}_std"]
-        if mean is None:
-            return DASH
-        return f"{mean:,.{digits}f}" + ("" if spread is None else f" ± {spread:,.{digits}f}")
-
-    return Column(name, head, cell, is_number=True)
-
-
 def _notes(placed: Cells, has_more: bool) -> list[str]:
     counts = sorted({len(cell.found) for cell in placed.cells})
     lines = [f"{' or '.join(map(str, counts))} seed{'' if counts == [1] else 's'} in each place; 95 %: over images."]
@@ -202,7 +188,7 @@ def _notes(placed: Cells, has_more: bool) -> list[str]:
     if placed.under:
         lines.append(f"Under {placed.under}.")
     if has_more:
-        lines.append("Only seeds are averaged: what else differs between the runs has columns of its own.")
+        lines.append("Only seeds are averaged; whatever else differs between runs has a column of its own.")
     if placed.left_out:
-        lines.append(f"Runs that are not scored so are left out: {placed.left_out}.")
+        lines.append(f"Left out, as not scored under this protocol: {placed.left_out} run(s).")
     return lines

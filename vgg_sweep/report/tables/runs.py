@@ -10,7 +10,7 @@ from vgg_sweep.plan.commands import schema_defaults
 from vgg_sweep.plan.swept import FEW
 from vgg_sweep.report.results.groups import Group, SeedRows, always_fused
 from vgg_sweep.report.tables.errors import ERRORS, frame_of, mean_of, notes, of_paper
-from vgg_sweep.report.tables.table import Column, Table, differs, if_differs, interval, number, scales, text
+from vgg_sweep.report.tables.table import Column, Table, differs, if_differs, interval, number, text
 
 MOST_ROWS = 30
 """Of more rows a terminal shows the best one of each net, unless the table is asked for."""
@@ -67,7 +67,7 @@ def swept(frame: pd.DataFrame) -> list[Column]:
 
 _NETS = (
     *(text("config", "net", wrap=16), text("train_scale", "S", wrap=12), swept),
-    *(if_differs(text("method", wrap=12)), scales("test_scales", "Q", wrap=12)),
+    *(if_differs(text("method", wrap=12)), text("test_scales", "Q", wrap=12)),
 )
 
 

@@ -215,18 +215,22 @@ def text(key: str, head: str = "", *, drop: int = 0, wrap: int | None = None) ->
 def as_text(value: Any) -> str:
     """A value as text: a list with commas, a number in six digits, a dash for nothing."""
     if isinstance(value, tuple):
-        return ", ".join(map(as_text, value))
+        return ", ".join(map(as_text, value)) or DASH
     if isinstance(value, float):
         return f"{value:g}"
     return DASH if value is None or value == "" else str(value)
 
 
-def number(key: str, head: str, digits: int = 1, *, factor: float = 1, sign: str = "", drop: int = 0) -> Column:
-    """`factor` takes a value to the unit of the head; `sign` is of the format specification: "+" or ","."""
+def number(
+    key: str, head: str, digits: int = 1, *, factor: float = 1, sign: str = "", spread: str = "", drop: int = 0
+) -> Column:
+    """`factor` takes a value to the unit of the head; `sign` is of the format specification: "+" or ","; `spread` is
+    the name of its deviation, for rows that have one: 12.3 ± 0.4.
+    """
 
     def cell(row: Row) -> str:
-        value = row.get(key)
-        return DASH if value is None else f"{value * factor:{sign}.{digits}f}"
+        parts = [row.get(key), row.get(spread)]
+        return " ± ".join(f"{part * factor:{sign}.{digits}f}" for part in parts if part is not None) or DASH
 
     return Column(key, head, cell, drop, is_number=True)
 
@@ -271,11 +275,6 @@ def p_value(key: str, head: str, *, drop: int = 0) -> Column:
         return DASH if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
     return Column(key, head, cell, drop, is_number=True)
-
-
-def scales(key: str, head: str, *, drop: int = 0, wrap: int | None = None) -> Column:
-    """Every Q of a row in pixels."""
-    return Column(key, head, lambda row: ", ".join(map(str, row[key])) if row[key] else DASH, drop, wrap)
 
 
 def train_scale(key: str, head: str, *, drop: int = 0) -> Column:

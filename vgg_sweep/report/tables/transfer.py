@@ -24,7 +24,7 @@ from vgg_sweep.protocols.paper import ACTIONS_SET
 from vgg_sweep.report.results.probes import CONTROL, joined, probe_frame
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables.claims import Claim, Tested
-from vgg_sweep.report.tables.table import DASH, Column, Row, Table, if_any, if_differs, number, records, text
+from vgg_sweep.report.tables.table import DASH, Column, Row, Table, as_text, if_any, if_differs, number, records, text
 
 METRICS = {"AP11": "mAP over 11 points (VOC-2007)", "AP": "mAP (VOC-2010)", "recall": "mean class recall"}
 BOTH = "D-jitter + E-jitter"
@@ -129,26 +129,10 @@ def few_shot(probes: pd.DataFrame) -> pd.DataFrame:
 # --- columns ---
 
 
-def _value(row: Row) -> str:
-    if row["value"] is None:
-        return DASH
-    return f"{row['value']:.1f}" + (f" ± {row['std']:.1f}" if row["std"] is not None else "")
-
-
-def _paper(row: Row) -> str:
-    if row["paper"] is None:
-        return DASH
-    return f"{row['paper']:.1f}" + (f" ± {row['paper_pm']:.1f}" if row["paper_pm"] is not None else "")
-
-
 def _net(row: Row) -> str:
     if row["nets"] == CONTROL:
         return "mean colour"
     return f"{row['nets']}, random weights" if row["weights"] == RANDOM else str(row["nets"])
-
-
-def _Cs(row: Row) -> str:
-    return ", ".join(f"{C:g}" for C in row["C"]) or DASH
 
 
 def _layers(frame: pd.DataFrame) -> list[str]:
@@ -156,12 +140,12 @@ def _layers(frame: pd.DataFrame) -> list[str]:
 
 
 def _layer(frame: pd.DataFrame) -> list[Column]:
-    column = Column("layer", "layer", lambda row: DASH if row["layer"] == COLOUR else str(row["layer"]), drop=1)
-    return [column] if len(_layers(frame)) > 1 else []
+    return [_of_layer("layer", "layer", drop=1)] if len(_layers(frame)) > 1 else []
 
 
-def _scales(row: Row) -> str:
-    return DASH if row["layer"] == COLOUR else ", ".join(map(str, row["test_scales"])) or DASH
+def _of_layer(key: str, head: str, **about: Any) -> Column:
+    """What the mean colour, which comes from no layer, has none of."""
+    return Column(key, head, lambda row: DASH if row["layer"] == COLOUR else as_text(row[key]), **about)
 
 
 _COLUMNS = (
@@ -170,14 +154,14 @@ _COLUMNS = (
     _layer,
     if_differs(text("regions", "seen", wrap=11)),
     if_differs(text("method", "view", wrap=11)),
-    Column("test_scales", "Q", _scales, wrap=13),
+    _of_layer("test_scales", "Q", wrap=13),
     if_any(text("pool")),
     if_differs(text("normalise", "L2", drop=3)),
-    if_any(number("shots", "images a class", 0)),
-    Column("value", "ours", _value, is_number=True),
-    if_any(Column("paper", "paper", _paper, is_number=True)),
+    if_any(number("shots", "images per class", 0)),
+    number("value", "ours", spread="std"),
+    if_any(number("paper", "paper", spread="paper_pm")),
     number("neighbours", "kNN", drop=2),
-    Column("C", "C", _Cs, drop=4, wrap=10),
+    text("C", drop=4, wrap=10),
     if_differs(number("seeds", "seeds", 0, drop=3)),
 )
 
@@ -195,7 +179,7 @@ def _notes(frame: pd.DataFrame) -> list[str]:
         )
     lines.append(
         f"Linear SVMs on L2-normalised activations of {', '.join(_layers(frame))}, averaged over positions and the "
-        "mirror image; C by a held-out fifth. kNN: the 20 nearest."
+        "mirror image; C chosen on a held-out fifth. kNN: 20 nearest neighbours."
     )
     if ((there["weights"] == RANDOM) | (there["layer"] == COLOUR)).any():
         lines.append("Random weights, and the mean colour of an image: what a set gives away without a trained net.")
@@ -206,9 +190,9 @@ _table = partial(Table, columns=_COLUMNS, notes=(_notes,), where=("sweep",), of=
 
 OF_PROBES = (
     _table("11", "Table 11. Features on other sets (Appendix B)", table11),
-    _table("12", "Table 12. Actions of persons (Appendix B)", table12),
-    _table("aggregation", "Appendix B. Ways to come to a descriptor", aggregations),
-    _table("shots", "Appendix B. Features from few images of a class", few_shot),
+    _table("12", "Table 12. Action classification (Appendix B)", table12),
+    _table("aggregation", "Appendix B. Ways to build a descriptor", aggregations),
+    _table("shots", "Appendix B. Features with few training images per class", few_shot),
 )
 TRANSFER, ACTIONS, AGGREGATION, SHOTS = OF_PROBES
 

@@ -80,7 +80,7 @@ def _left_out(table: Shown, columns: Sequence[ShownColumn]) -> Iterator[str]:
         yield f"The best row of each net; all {len(table.lines)}: --table {table.name}"
     keys = [column.key for column in columns]
     if narrow := [column.head.replace("\n", " ") for column in table.columns if column.key not in keys]:
-        yield f"Too narrow for: {', '.join(dict.fromkeys(narrow))}"
+        yield f"Hidden at this width: {', '.join(dict.fromkeys(narrow))}"
 
 
 def fitting(table: Shown, width: int) -> list[ShownColumn]:
