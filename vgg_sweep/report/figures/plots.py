@@ -306,14 +306,8 @@ def _mark(row: Any, name: str = "top1", **about: Any) -> dict[str, Any]:
 
 
 def _as_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    nothing: dict[str, Any] = {
-        "low": math.nan,
-        "high": math.nan,
-        "paper": math.nan,
-        "text": "",
-        "seeds": (),
-        "joins": True,
-    }
+    nothing: dict[str, Any] = dict.fromkeys(("low", "high", "paper"), math.nan)
+    nothing |= {"text": "", "seeds": (), "joins": True}
     extra = ["train"] if any("train" in row for row in rows) else []
     columns = ["panel", "series", "x", "y", *nothing, "nets", *extra]
     numbers = dict.fromkeys(("y", "low", "high", "paper"), float)

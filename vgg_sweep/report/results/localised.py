@@ -218,12 +218,7 @@ def _kept(
     """
     for classifier in [*ranked, None] if rule != "centre" else [None]:
         by = [run.posteriors.fingerprint for run in classifier.runs] if classifier else []
-        asked = [
-            by,
-            classifier and in_words(classifier),
-            rule,
-            *(run.predictions.fingerprint for run in members),
-        ]
+        asked = [by, classifier and in_words(classifier), rule, *(run.predictions.fingerprint for run in members)]
 
         def computed(classifier: Score | None = classifier) -> list[dict[str, Any]]:
             return _centre(members[0]) if rule == "centre" else _merged(members, rule, classifier)

@@ -237,11 +237,7 @@ KERNELS = Table(
     "5x5",
     "Sect. 4.1. One 5x5 convolution in place of two 3x3: a centre crop, no flip",
     table_5x5,
-    (
-        *_OF_NETS,
-        number("points_over_B", "points over B", sign="+"),
-        number("paper_points_over_B", "paper", sign="+"),
-    ),
+    (*_OF_NETS, number("points_over_B", "points over B", sign="+"), number("paper_points_over_B", "paper", sign="+")),
     (notes,),
     kept=whole,
     of_nets=True,

@@ -7,16 +7,7 @@ import pandas as pd
 
 from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.groups import Group, always_fused
-from vgg_sweep.report.tables.errors import (
-    ERRORS,
-    frame_of,
-    mean_of,
-    measured,
-    net_names,
-    notes,
-    nothing,
-    of_paper,
-)
+from vgg_sweep.report.tables.errors import ERRORS, frame_of, mean_of, measured, net_names, notes, nothing, of_paper
 from vgg_sweep.report.tables.gaps import of_ilsvrc, with_gaps
 from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, seeds, text
 
