@@ -97,16 +97,16 @@ def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
     placed = cells(results, pivot)
     x, *others = placed.rows
     series = [*placed.columns, *others]
-    is_number = all(isinstance(cell.place[x], int | float) for cell in placed.cells)
-    xs = [cell.place[x] for cell in placed.cells] if is_number else [0]
+    is_number = all(isinstance(cell.key[x], int | float) for cell in placed.cells)
+    xs = [cell.key[x] for cell in placed.cells] if is_number else [0]
     under = f"{placed.under[0].upper()}{placed.under[1:]}. " if placed.under else ""
     drawn = []
     for value in pivot.values:
         marks = []
         for cell in placed.cells:
             parts = summary(cell.found, value)
-            at = {"panel": "", "series": ", ".join(as_text(cell.place[name]) for name in series) or "all runs"}
-            at |= {"x": cell.place[x] if is_number else f"{as_text(cell.place[x])}\n", "y": parts["mean"]}
+            at = {"panel": "", "series": ", ".join(as_text(cell.key[name]) for name in series) or "all runs"}
+            at |= {"x": cell.key[x] if is_number else f"{as_text(cell.key[x])}\n", "y": parts["mean"]}
             at["nets"] = tuple(dict.fromkeys(row["members"] for row in cell.found))
             marks.append(at | {name: parts[name] for name in ("low", "high", "seeds")})
         title = VALUES[value].title

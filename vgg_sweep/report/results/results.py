@@ -75,8 +75,8 @@ def read_sweeps(sources: Sequence[Source], fuse: Sequence[str], merge: str = "ov
     every = [read_runs(each.folder, each.name, each.bundle is None or each.bundle.has_posteriors) for each in sources]
     scored = [[run for run in runs if run.is_scored and not is_localised(run)] for runs in every]
     return [
-        _read_sweep(source, own, fuse, merge, [run for runs in scored[:place] + scored[place + 1 :] for run in runs])
-        for place, (source, own) in enumerate(zip(sources, every, strict=True))
+        _read_sweep(source, own, fuse, merge, [run for runs in scored[:index] + scored[index + 1 :] for run in runs])
+        for index, (source, own) in enumerate(zip(sources, every, strict=True))
     ]
 
 
@@ -113,12 +113,12 @@ def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
         id: ", ".join(f"{name}={value}" for name, value in each.items())
         for id, each in zip(runs, swept(every), strict=True)
     }
-    places = {id: numbers_first(each.values()) for id, each in zip(runs, swept(every), strict=True)}
+    order = {id: numbers_first(each.values()) for id, each in zip(runs, swept(every), strict=True)}
     changed = dict(zip(runs, whole(every), strict=True))
     first: dict[str, Score] = {}
     labels_of: dict[str, NDArray[np.int64]] = {}
     rows = []
-    for score in sorted(scores, key=lambda score: places[score.runs[0].folder.id]):
+    for score in sorted(scores, key=lambda score: order[score.runs[0].folder.id]):
         id = score.runs[0].folder.id
         settings = labels[id]
         other = first.setdefault(settings, score)

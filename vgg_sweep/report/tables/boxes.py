@@ -148,8 +148,8 @@ def table10(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
         data = dict(word.partition("=")[::2] for word in group.first()["overrides"]).get("data")
         ours = _row(group, best, (TOP5,), merge=group.merge) | {"merge": ""}
-        for place, system in enumerate(paper.box_systems()):
-            row = ours if place == 0 else _errors({TOP5: []}) | {"command": ""}
+        for index, system in enumerate(paper.box_systems()):
+            row = ours if index == 0 else _errors({TOP5: []}) | {"command": ""}
             yield {"system": system.name, "data": data} | row | _of_paper(system)
 
     return frame_of("10", sweeps, rows_of)

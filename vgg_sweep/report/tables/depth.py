@@ -102,14 +102,14 @@ def _frame(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     for sweep in sweeps:
         for each in ended(sweep.runs):
             cells.setdefault((sweep.name, each.treatment, each.layers, each.net), []).append(each)
-    treatments = list(dict.fromkeys(place[:2] for place in cells))
-    order = sorted(cells, key=lambda place: (treatments.index(place[:2]), place))
-    return pd.DataFrame([_cell(place, cells[place]) for place in order])
+    treatments = list(dict.fromkeys(key[:2] for key in cells))
+    order = sorted(cells, key=lambda key: (treatments.index(key[:2]), key))
+    return pd.DataFrame([_cell(key, cells[key]) for key in order])
 
 
-def _cell(place: tuple[str, str, int, str], cell: Sequence[Trained]) -> dict[str, Any]:
+def _cell(key: tuple[str, str, int, str], cell: Sequence[Trained]) -> dict[str, Any]:
     names = ("sweep", "treatment", "layers", "net")
-    values: dict[str, Any] = {"table": "depth", **dict(zip(names, place, strict=True)), "seeds": len(cell)}
+    values: dict[str, Any] = {"table": "depth", **dict(zip(names, key, strict=True)), "seeds": len(cell)}
     for name in ("train_error", "val_error"):
         errors = [error for each in cell if not math.isnan(error := getattr(each, name))]
         values[name] = fmean(errors) if errors else None

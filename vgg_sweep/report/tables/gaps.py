@@ -16,8 +16,8 @@ def kept(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
     if table.kept is None or frame.empty:
         return frame
     groups = frame.groupby(["sweep", "settings"], sort=False)
-    places = [place for _, group in groups for place in group.index[table.kept(group)]]
-    return pd.DataFrame(frame.loc[places]).reset_index(drop=True)
+    rows = [row for _, group in groups for row in group.index[table.kept(group)]]
+    return pd.DataFrame(frame.loc[rows]).reset_index(drop=True)
 
 
 def _there(group: pd.DataFrame) -> "pd.Series[bool]":

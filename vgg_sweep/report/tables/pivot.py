@@ -63,9 +63,9 @@ class Pivot:
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one place in the table, which differ in their seeds alone."""
+    """The runs of one cell of the table, which differ in their seeds alone."""
 
-    place: Mapping[str, Any]
+    key: Mapping[str, Any]
     """What tells it apart: the named, then the rest."""
     found: Sequence[Mapping[str, Any]]
 
@@ -82,7 +82,7 @@ class Cells:
 
 
 def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
-    """The places of the table with their runs. Raises `ConfigError` for a name that is nothing runs may differ in."""
+    """The cells of the table with their runs. Raises `ConfigError` for a name that is nothing runs may differ in."""
     settings = changed(results)
     rows, columns = ([_known(name, settings) for name in names] for names in (pivot.by, pivot.columns))
     for value in pivot.values:
@@ -102,13 +102,13 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
         for name in ("sweep", "model", "train_scale", *tests, *settings)
         if name not in named and _differs(nets, name) and not ("recipe" in named and _comes_with_recipe(nets, name))
     ]
-    keys = [*rows, *columns]
+    names = [*rows, *columns]
     found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in nets.to_dict("records"):
-        place = tuple(row[SORTS.get(name, name)] for name in keys)
-        found.setdefault(place, []).append({str(name): value for name, value in row.items()})
+        key = tuple(row[SORTS.get(name, name)] for name in names)
+        found.setdefault(key, []).append({str(name): value for name, value in row.items()})
     ordered = sorted(found, key=numbers_first)
-    placed = [Cell(dict(zip(keys, place, strict=True)), found[place]) for place in ordered]
+    placed = [Cell(dict(zip(names, key, strict=True)), found[key]) for key in ordered]
     return Cells(rows, columns, placed, under, num_runs - nets["run_id"].nunique())
 
 
@@ -150,14 +150,14 @@ def summary(found: Sequence[Mapping[str, Any]], value: str) -> dict[str, Any]:
 
 
 def pivot_table(results: pd.DataFrame, pivot: Pivot) -> Table:
-    """The table of what was asked for. Each place has columns for its mean, `_std`, `_low`, `_high` and `_seeds`."""
+    """The table of what was asked for. Each cell has columns for its mean, `_std`, `_low`, `_high` and `_seeds`."""
     placed = cells(results, pivot)
     lines: dict[str, dict[str, Any]] = {}
     columns = {name: text(name, wrap=16) for name in placed.rows}
     for cell in placed.cells:
-        row = {name: cell.place[name] for name in placed.rows}
+        row = {name: cell.key[name] for name in placed.rows}
         line = lines.setdefault(str(row), {"table": NAME} | row)
-        across = ", ".join(as_text(cell.place[name]) for name in placed.columns)
+        across = ", ".join(as_text(cell.key[name]) for name in placed.columns)
         for value in pivot.values:
             words = [across, value if len(pivot.values) > 1 or not across else ""]
             name = " ".join(filter(None, words))
@@ -182,7 +182,7 @@ def _title(placed: Cells, pivot: Pivot) -> str:
 
 def _notes(placed: Cells, has_more: bool) -> list[str]:
     counts = sorted({len(cell.found) for cell in placed.cells})
-    lines = [f"{' or '.join(map(str, counts))} seed{'' if counts == [1] else 's'} in each place; 95 %: over images."]
+    lines = [f"{' or '.join(map(str, counts))} seed{'' if counts == [1] else 's'} in each cell; 95 %: over images."]
     if counts[-1] > 1:
         lines[0] += " Mean ± standard deviation over seeds."
     if placed.under:

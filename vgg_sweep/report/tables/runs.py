@@ -86,7 +86,7 @@ def _notes(frame: pd.DataFrame) -> list[str]:
 
 
 def _brief(frame: pd.DataFrame) -> list[int]:
-    return [place for place, is_best in enumerate(frame["is_best"]) if is_best] if len(frame) > MOST_ROWS else []
+    return [row for row, is_best in enumerate(frame["is_best"]) if is_best] if len(frame) > MOST_ROWS else []
 
 
 RUNS = Table("runs", "All runs, best first", all_runs, (*_NETS, *ERRORS, _recall), (_notes,), where=("sweep",),

@@ -67,7 +67,7 @@ def to_rich(table: Shown, width: int) -> Group:
             overflow="fold" if column.wrap else "ellipsis",
         )
     lines = list(zip(*(column.cells for column in columns), strict=True))
-    for cells in [lines[place] for place in table.brief] or lines:
+    for cells in [lines[row] for row in table.brief] or lines:
         laid_out.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in cells))
     return Group(
         Text(table.title, style="bold"), laid_out, *(Text(line, style="dim") for line in _left_out(table, columns))
