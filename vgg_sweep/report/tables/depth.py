@@ -25,7 +25,7 @@ from vgg_sweep.report.results.groups import weight_layers
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.results.unfinished import state
 from vgg_sweep.report.tables.claims import Claim, Misses, differences, judged
-from vgg_sweep.report.tables.table import Column, Row, Shown, Table, as_frame, interval, number, p_value, records, text
+from vgg_sweep.report.tables.table import Column, Row, Table, as_frame, interval, number, p_value, records, text
 
 _INITS = {"normal": "N(0, 0.01)", "literal": "N(0, 0.1)", "glorot": "Glorot", "he": "He"}
 _OF_TREATMENT = ("recipe.init", "recipe.zero_init_residual", "warm_start")
@@ -117,16 +117,13 @@ def _cell(key: tuple[str, str, int, str], cell: Sequence[Trained]) -> dict[str, 
     return values | {end.replace(" ", "_"): sum(each.end == end for each in cell) for end in _ENDS}
 
 
-@dataclass(frozen=True)
-class _ByNet(Table):
-    """The rows of a treatment are one line, with a column for each net."""
-
-    def shown(self, frame: pd.DataFrame) -> Shown:
-        lines: dict[tuple[str, str], dict[str, Any]] = {}
-        for row in records(frame):
-            line = lines.setdefault((row["sweep"], row["treatment"]), {key: row[key] for key in ("sweep", "treatment")})
-            line[_head(row)] = _cell_text(row)
-        return super().shown(pd.DataFrame([*lines.values()]))
+def _by_treatment(frame: pd.DataFrame) -> pd.DataFrame:
+    """A line for each treatment, with a column for each net."""
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in records(frame):
+        line = lines.setdefault((row["sweep"], row["treatment"]), {key: row[key] for key in ("sweep", "treatment")})
+        line[_head(row)] = _cell_text(row)
+    return pd.DataFrame([*lines.values()])
 
 
 def _head(row: Row) -> str:
@@ -162,8 +159,8 @@ _NOTES = (
     "A deeper net that errs more in training is harder to train; one that errs more in validation alone over-fits.",
 )
 
-DEPTH = _ByNet("depth", "What makes depth trainable", _frame, (text("treatment", "trained", wrap=20), _nets), _NOTES,
-               where=("sweep",), of="training")  # fmt: skip
+DEPTH = Table("depth", "What makes depth trainable", _frame, (text("treatment", "trained", wrap=20), _nets), _NOTES,
+              lines=_by_treatment, where=("sweep",), of="training")  # fmt: skip
 
 
 # --- claims ---

@@ -114,6 +114,8 @@ class Table:
     notes: Sequence["str | Lines"] = ()
     above: Sequence["str | Lines"] = ()
     total: Callable[["pd.DataFrame"], str] = lambda frame: ""
+    lines: Callable[["pd.DataFrame"], "pd.DataFrame"] = lambda frame: frame
+    """The rows as people see them, where they are others than those of CSV and JSON."""
     ends: tuple[str, str] | None = None
     where: Sequence[str] = tuple(_WHERE)
     """Which of the columns that say of what sweep and settings a row is it has where they differ."""
@@ -130,6 +132,7 @@ class Table:
 
     def shown(self, frame: "pd.DataFrame") -> Shown:
         """The text of the rows in `frame`, with the sweep and settings of each where these differ."""
+        frame = self.lines(frame)
         where = [_where(frame, key) for key in self.where if differs(frame, key)]
         return Shown.of(
             self.name,
