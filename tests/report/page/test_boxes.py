@@ -65,4 +65,4 @@ def test_a_box_that_was_not_predicted_is_not_drawn() -> None:
 
 def test_the_page_has_them(sweep: Sweep) -> None:
     page = to_html(make_contents([sweep], ["8", "9"]))
-    assert "Where it is" in page and "Boxes: right" in page and "Table 8. Localisation" in page
+    assert "Predicted boxes" in page and "Boxes: right" in page and "Table 8. Localisation" in page

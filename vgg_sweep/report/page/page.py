@@ -138,7 +138,7 @@ def _sections(report: Contents, net_numbers: NetNumbers) -> list[Section]:
                 grids=[plain_grid(table) for table in report.shown if _is_of(table, "probes")]),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(report)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
-        Section("boxes", "Where it is", galleries=[found for sweep in shown for found in box_galleries(sweep)]),
+        Section("boxes", "Predicted boxes", galleries=[found for sweep in shown for found in box_galleries(sweep)]),
         Section("classes", "Errors by class", grids=[
             *(_class_grid(each, net_numbers) for each in close), *_confusion_grids(report)
         ]),
@@ -153,7 +153,9 @@ def _of_boxes(report: Contents, net_numbers: NetNumbers) -> list[Section]:
     return [
         _missing(report),
         Section("tables", "Tables: ours beside the paper’s", grids=_grids(report, net_numbers, "boxes")),
-        Section("boxes", "Where it is", galleries=[found for each in report.sweeps for found in box_galleries(each)]),
+        Section(
+            "boxes", "Predicted boxes", galleries=[found for each in report.sweeps for found in box_galleries(each)]
+        ),
     ]
 
 
