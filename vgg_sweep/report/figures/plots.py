@@ -105,7 +105,8 @@ def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
         marks = []
         for cell in placed.cells:
             parts = summary(cell.found, value)
-            at = {"panel": "", "series": ", ".join(as_text(cell.key[name]) for name in series) or "all runs"}
+            named = ", ".join(as_text(cell.key[name]) for name in series) or "all runs"
+            at: dict[str, Any] = {"panel": "", "series": named}
             at |= {"x": cell.key[x] if is_number else f"{as_text(cell.key[x])}\n", "y": parts["mean"]}
             at["nets"] = tuple(dict.fromkeys(row["members"] for row in cell.found))
             marks.append(at | {name: parts[name] for name in ("low", "high", "seeds")})
