@@ -148,19 +148,11 @@ def _errors_in_a_sentence(config_dir: Path | None) -> Iterator[None]:
         raise ConfigError(f"{named.partition(':')[0]}: " * bool(in_file) + _sentence(error)) from error
     except UnicodeDecodeError as error:
         files = sorted(config_dir.rglob("*.yaml")) if config_dir else []
-        if (file := next((file for file in files if not _is_utf8(file)), None)) is None:
+        if (file := next((file for file in files if error.object in file.read_bytes()), None)) is None:
             raise
         raise ConfigError(f"{file} is not text in UTF-8; save it as such.") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"a configuration file is not YAML: {' '.join(str(error).split())}.") from error
-
-
-def _is_utf8(file: Path) -> bool:
-    try:
-        file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _unreadable(text: str) -> str:

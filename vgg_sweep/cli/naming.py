@@ -97,14 +97,14 @@ def refuse_run(command: str, words: Sequence[str]) -> None:
 
 WORDS = {"only": "only", "except": "excluded", "retry": "retry"}
 """As they are typed, and as the sweeper calls them."""
-STATES = ("failed", "diverged", "interrupted")
 
 
 def complete_picks(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """Shell completion of only=, except=, retry= and KEY=VALUE."""
     from vgg_sweep.runs.naming import names
+    from vgg_sweep.sweep.agenda import RETRIED
 
-    return completed(context, args, incomplete, {"only": names(), "except": names(), "retry": STATES})
+    return completed(context, args, incomplete, {"only": names(), "except": names(), "retry": RETRIED})
 
 
 Picked = Annotated[

@@ -135,7 +135,11 @@ def score_config(config: "Config") -> None:
     from vgg_sweep.sweep.origin import check_origins
     from vgg_sweep.sweep.work import work
 
-    run = trained_run(config)
+    run = asked_run(config)
+    if not run.folder.is_trained:
+        raise ConfigError(
+            f"{run.folder.path} holds no trained net; run `vgg-sweep train` with the same settings first."
+        )
     check_origins([run])
     take_back(prepare(run))
     work(run, live=True)
@@ -156,13 +160,3 @@ def asked_run(config: "Config") -> "Run":
     from vgg_sweep.plan.runs import plan
 
     return plan([config])[-1] if config.run is None else run_in_folder(config)
-
-
-def trained_run(config: "Config") -> "Run":
-    """The run that is asked for. Raises `ConfigError` if it is not trained."""
-    run = asked_run(config)
-    if not run.folder.is_trained:
-        raise ConfigError(
-            f"{run.folder.path} holds no trained net; run `vgg-sweep train` with the same settings first."
-        )
-    return run

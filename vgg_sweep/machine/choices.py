@@ -18,6 +18,7 @@ from typing import Any
 from vgg_sweep.config.schema import Config
 from vgg_sweep.protocols.seals import unsealed
 from vgg_sweep.runs.files import write_json
+from vgg_sweep.runs.naming import listed
 
 FASTEST = "VGG_SWEEP_FASTEST"
 """Environment variable: fp32 or bf16 is taken as the fastest precision without measuring, as tests need it."""
@@ -183,7 +184,7 @@ def _left_open(config: Config) -> str:
     is_open = {"precision": config.precision == "auto", "layout": config.layout == "auto"}
     is_open["micro_batch"] = config.micro_batch == 0
     names = [name for name, left in is_open.items() if left]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return listed(names, "and")
 
 
 def _choices_of(config: Config) -> list[tuple[dict[str, Any], Choice]]:

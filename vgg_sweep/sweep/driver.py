@@ -11,7 +11,8 @@ from vgg_sweep.plan.runs import Run
 from vgg_sweep.sweep.agenda import FAILED, Agenda
 
 POLL_SECONDS = 0.05
-AT_WORK = ("running", "stopping")
+OURS = ("running", "stopping")
+"""The states of runs that an executor of ours has."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -69,7 +70,7 @@ def drive(agenda: Agenda, executor: Executor, *, fail_fast: bool = False) -> Non
                 is_stopping = bool(received) or (fail_fast and bool(agenda.in_state(*FAILED)))
                 if is_stopping:
                     at_once = len(received) > 1
-                    runs = [each for each in agenda.in_state(*AT_WORK) if (each.id, at_once) not in asked]
+                    runs = [each for each in agenda.in_state(*OURS) if (each.id, at_once) not in asked]
                     executor.cancel(runs, at_once=at_once)
                     asked |= {(run.id, at_once) for run in runs}
                     for run in agenda.in_state("running"):
@@ -77,7 +78,7 @@ def drive(agenda: Agenda, executor: Executor, *, fail_fast: bool = False) -> Non
                 else:
                     for run in executor.submit(agenda.ready()):
                         agenda.starts(run)
-                if not agenda.in_state(*AT_WORK) and (is_stopping or agenda.is_settled):
+                if not agenda.in_state(*OURS) and (is_stopping or agenda.is_settled):
                     break
                 time.sleep(executor.poll_seconds)
         finally:
