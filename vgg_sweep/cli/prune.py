@@ -11,7 +11,6 @@ from vgg_sweep.cli.naming import complete_run_or_sweep, run_folder
 from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vgg_sweep.runs.folder import RunFolder
     from vgg_sweep.runs.prune import Removal
 
 
@@ -42,7 +41,7 @@ def prune(
     Runs in progress are never touched.
     """
     from vgg_sweep.cli.screen import console
-    from vgg_sweep.runs.folder import RunLocked
+    from vgg_sweep.runs.folder import RunLocked, find_runs
     from vgg_sweep.runs.prune import Rules, last_asked, removals
 
     rules = Rules(checkpoints, posteriors, failed, left_the_sweep)
@@ -51,21 +50,20 @@ def prune(
         raise ConfigError("--yes needs one of --checkpoints, --posteriors, --failed and --left-the-sweep.")
     if asks_nothing:
         rules = Rules(True, True, True, True)
-    folders = _folders(words or [str(newest_sweep())])
+    named = words or [str(newest_sweep())]
+    folders = [folder for word in named for folder in (find_runs(Path(word)) or [run_folder(word)])]
     if left_the_sweep:
         for sweep in dict.fromkeys(folder.path.parent for folder in folders):
             command, ids = last_asked(sweep)
             if ids is None:
                 raise ConfigError(f"the last command of {sweep} is not known; name the runs to remove.")
             typer.echo(f"The last command of {sweep}: {command}")
-    found, locked = [], []
+    found = []
     for folder in folders:
         if folder.is_locked():
-            locked.append(folder.id)
+            typer.echo(f"{folder.id} is in use and is left as it is.")
         else:
             found += removals(folder, rules, last_asked(folder.path.parent)[1])
-    for id in locked:
-        typer.echo(f"{id} is in use and is left as it is.")
     if not found:
         typer.echo("There is nothing to remove.")
         return
@@ -82,13 +80,6 @@ def prune(
             except RunLocked as error:
                 typer.echo(str(error))
         typer.echo("Removed.")
-
-
-def _folders(words: Sequence[str]) -> list["RunFolder"]:
-    """The runs of the sweeps among `words`, and those that the others name."""
-    from vgg_sweep.runs.folder import find_runs
-
-    return [folder for word in words for folder in (find_runs(Path(word)) or [run_folder(word)])]
 
 
 def _table(found: Sequence["Removal"]) -> object:

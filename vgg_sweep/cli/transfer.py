@@ -1,7 +1,6 @@
 """The command transfer: features of trained nets, probed on another set (Appendix B)."""
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,14 +47,6 @@ def transfer(
     compose.run(task, overrides, compose.Flags(config_dir))
 
 
-@dataclass(frozen=True)
-class _Net:
-    """A run, or several stacked."""
-
-    runs: "list[RunFolder]"
-    crop: int
-
-
 def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides: list[str]) -> None:
     """Compute what features are missing, probe them, and show the tables."""
     from rich.console import Console
@@ -73,38 +64,39 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
     asked = resolved(config.transfer, config.data.source)
     groups = [*([name] for name in names), *([part.strip() for part in spec.split("+")] for spec in stacks)]
     found = {name: run_folder(name) for name in dict.fromkeys(name for group in groups for name in group)}
-    nets = [_net([found[name] for name in group]) for group in groups]
+    nets = [[found[name] for name in group] for group in groups]  # runs, of which several are stacked
+    crops = [_crop(runs) for runs in nets]
     probed_set = open_set(config, found.values())
     known = (list(probed_set.images.ids), probed_set.labels, probed_set.is_test_N, probed_set.classes)
     probe_splits(Labelled(*known, metric=probed_set.metric), asked)  # what can be refused is, before all computing
     made = {}
-    for run, crop in {run: net.crop for net in nets for run in net.runs}.items():
+    for run, crop in {run: crop for runs, crop in zip(nets, crops, strict=True) for run in runs}.items():
         wanted = [feature for how in ways(asked, crop, probed_set.regions) for feature in how.features]
         made[run.path] = compute_features(run, config, probed_set, list(dict.fromkeys(wanted)))
     manifests = {path: each.manifest() for path, each in made.items()}
     images = Labelled.of(next(iter(manifests.values())))
     splits = probe_splits(images, asked)
     records: list[Probed] = []
-    for net in nets:
-        paths = [run.path for run in net.runs]
+    for runs, crop in zip(nets, crops, strict=True):
+        paths = [run.path for run in runs]
         parts = [made[path] for path in paths], [manifests[path] for path in paths]
-        hows = ways(asked, net.crop, probed_set.regions, of_stack=len(paths) > 1)
+        hows = ways(asked, crop, probed_set.regions, of_stack=len(paths) > 1)
         probes = [*((how, None) for how in hows), *((hows[0], shots) for shots in sorted(set(asked.shots)))]
-        about = (net.runs, parts[0], config.data.name, config.data.source)
+        about = (runs, parts[0], config.data.name, config.data.source)
         records += [Probed(*about, how, asked, shots, parts[1]) for how, shots in probes]
     _run(records, images, splits, overrides)
-    show_probes([run for net in nets for run in net.runs], Console())
+    show_probes([run for runs in nets for run in runs], Console())
 
 
-def _net(runs: "list[RunFolder]") -> _Net:
-    """Raises `ConfigError` for nets of different crops, whose scales would differ."""
+def _crop(runs: "list[RunFolder]") -> int:
+    """The crop of the nets. Raises `ConfigError` if they have several, whose scales would differ."""
     from vgg_sweep.plan.folders import read_run
 
     crops = {read_run(run).config.crop for run in runs}
     if len(crops) > 1:
         ids = " + ".join(run.id for run in runs)
         raise ConfigError(f"--stack '{ids}': the nets have crops of {sorted(crops)} px; stack nets of the same crop.")
-    return _Net(runs, crops.pop())
+    return crops.pop()
 
 
 def _run(records: "list[Probed]", images: Any, splits: Any, overrides: list[str]) -> None:
