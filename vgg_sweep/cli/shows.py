@@ -100,7 +100,7 @@ def report(
         str | None,
         typer.Option(
             metavar="EPOCH",
-            help="Compare runs, finished or not, at an epoch, or at common.",
+            help="Compare runs, finished or not, at an epoch; `common` is the last that all have.",
             autocompletion=lambda: ["common"],
         ),
     ] = None,
