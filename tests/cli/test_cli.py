@@ -66,7 +66,7 @@ BAD_COMMAND_LINES = {
     "score model=A": "holds no trained net; run `vgg-sweep train` with the same settings first.",
     "score run=nowhere": "nowhere is neither the folder nor the name of a run: there is none under outputs/ yet",
     "score nowhere": "nowhere is neither the folder nor the name of a run: ",
-    "train run=nowhere": "train takes the settings of a net and no run=",
+    "train run=nowhere": "train takes the settings of a net, not run=",
     "multirun run=nowhere": "multirun takes the settings of a net and no run=",
     "predict nowhere .": "no images",
     "import nowhere.pth": "there is no file nowhere.pth.",
@@ -191,7 +191,7 @@ def test_a_job_of_a_prepared_run_works_on_its_folder_alone(monkeypatch: pytest.M
         (
             PermissionError(13, "Permission denied", "a/b"),
             1,
-            "Error: a/b: Permission denied; the system refused it, check the path, its permissions and the disk.\n",
+            "Error: a/b: Permission denied; the system refused it; check the path, its permissions and the disk.\n",
         ),
         (KeyError("x"), 1, "Error: KeyError: 'x' (`vgg-sweep --debug ...` shows where.)\n"),
     ],

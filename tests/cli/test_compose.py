@@ -146,7 +146,7 @@ def test_now_is_one_time_for_all_runs_of_a_command_and_said_to_start_anew(capsys
     time.sleep(1.1)
     assert composed("out=outputs/${now:%H-%M-%S}").out == first
     assert re.fullmatch(r"outputs/\d\d-\d\d-\d\d", first)
-    assert "the same command starts a new sweep" in capsys.readouterr().err
+    assert "repeating the command starts a new sweep" in capsys.readouterr().err
     composed("out=outputs/fixed")
     assert capsys.readouterr().err == ""
 

@@ -78,7 +78,7 @@ def test_features_alone(call: Call, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("data=fractals",), "name a run: its folder, or its id"),
+        (("data=fractals",), "no run is given; name its folder or id"),
         (("RUN", *FEW, "layers=fc9"), "the net has no layer fc9"),
         (("RUN", *FEW, "scales=huge"), "scales=huge is neither single, multi, five nor a list of pixels"),
         (("RUN", *FEW, "scales=40"), "Q=40 px is smaller than the crop of 64 px, which the FC layers need"),

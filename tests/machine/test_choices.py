@@ -113,7 +113,7 @@ def of_another_machine(kept: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda text: text[: len(text) // 2], "is damaged (JSONDecodeError): what is fastest here is measured again"),
+        (lambda text: text[: len(text) // 2], "is damaged (JSONDecodeError); the fastest way is measured again"),
         (lambda text: text.replace('"fp32"', '"fp8"'), "is damaged (ValueError)"),
         (lambda text: "[]", "is damaged (TypeError)"),
         (lambda text: sealed(of_another_machine(unsealed(text))), "was measured elsewhere, on not "),

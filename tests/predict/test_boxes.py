@@ -62,7 +62,7 @@ def test_the_box_is_printed_kept_and_drawn(run: RunFolder, call: Callable[..., O
     [
         (["one.png"], "this net predicts boxes; give --boxes"),
         (["one.png", "--boxes", "--protocol", "crops"], "boxes are predicted dense or from the centre crop"),
-        (["one.png", "--boxes", "--map", "ant"], "--map and --boxes draw two pictures"),
+        (["one.png", "--boxes", "--map", "ant"], "--map and --boxes are two different pictures"),
     ],
 )
 def test_what_cannot_be_is_said(run: RunFolder, call: Callable[..., Outcome], words: list[str], sentence: str) -> None:

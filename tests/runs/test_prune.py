@@ -95,4 +95,4 @@ def test_the_command_says_first_and_does_when_told(tmp_path: Path, call) -> None
     assert call("prune", "D-jitter", "--posteriors", "--yes").exit_code == 0
     assert not list(left.posteriors.glob("*.npy")) and list(trained.posteriors.glob("*.npy"))
     assert call("prune", "--yes").err.startswith("Error: --yes needs one of --checkpoints, ")
-    assert "does not say what its last command was" in call("prune", "--left-the-sweep").err
+    assert "the last command of outputs/demo is not known" in call("prune", "--left-the-sweep").err

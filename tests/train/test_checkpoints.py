@@ -90,7 +90,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(
     prepare(run)
     with monkeypatch.context() as patch:
         full_after(patch, what, num_files)
-        with pytest.raises(RunError, match=r"^the disk is full \(\[Errno 28\] .*\); free some space, and the same"):
+        with pytest.raises(RunError, match=r"^the disk is full \(\[Errno 28\] .*\); free some space; the same"):
             work(run, live=False)
     assert run.folder.status()["state"] == "failed"
     assert len(checkpoint_files(run.folder)) == (num_files if what == "step-" else 0)

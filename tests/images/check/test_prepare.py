@@ -38,7 +38,7 @@ def test_the_mean_is_made_beforehand(
     with monkeypatch.context() as patch:
         patch.setattr("vgg_sweep.images.sets.statistics.Sums.add", _interrupt)
         stopped = call(*asked)
-    assert stopped.exit_code == 130 and "goes on where the mean was last kept" in stopped.err
+    assert stopped.exit_code == 130 and "continues from what was last saved of the mean" in stopped.err
     assert "mean RGB of 0 to 255: 25.00, 25.00, 25.00" in call(*asked).out
     assert len(list((tmp_path / "kept").glob("statistics-*.json"))) == 1
 
