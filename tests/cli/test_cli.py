@@ -67,7 +67,7 @@ BAD_COMMAND_LINES = {
     "score run=nowhere": "nowhere is neither the folder nor the name of a run: there is none under outputs/ yet",
     "score nowhere": "nowhere is neither the folder nor the name of a run: ",
     "train run=nowhere": "train takes the settings of a net, not run=",
-    "multirun run=nowhere": "multirun takes the settings of a net and no run=",
+    "multirun run=nowhere": "multirun takes the settings of a net, not run=",
     "predict nowhere .": "no images",
     "import nowhere.pth": "there is no file nowhere.pth.",
     "export nowhere --to onnx": "nowhere is not the folder of a run",
