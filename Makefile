@@ -22,8 +22,6 @@ PYTHON := python3 python3.14 python3.13 python3.12 python3.11
 BENCH_IMAGES := ../shared/data/ilsvrc-sample-120.tar
 BIN := .venv/bin
 READY := .venv/ready
-# What depends on the precision, but for the tests that kill processes: run as if fp32, and as if bf16, were the fast one.
-PRECISE := tests/machine tests/train tests/score -k 'not killed and not processes and not process and not stop'
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .PHONY: demo test test-gpu test-tutorials soak test-ray test-slurm clean
@@ -38,10 +36,7 @@ test: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
-	for fastest in fp32 bf16; do \
-	  OMP_NUM_THREADS=1 VGG_SWEEP_FASTEST=$$fastest $(BIN)/pytest -n auto $(PRECISE) || exit; \
-	done
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 	$(BIN)/python -m tests.bench.guard
 
 soak: $(READY)
@@ -101,6 +96,7 @@ clean:
 	rm -rf .venv .venv-ray
 
 # An environment that pip is missing from was cut short, and one of an older Python is of no use: both are made anew.
+# pip compiles on one core, compileall on all.
 $(READY): pyproject.toml
 	@$(BIN)/python $(IS_NEW_ENOUGH) 2>/dev/null && test -x $(BIN)/pip && exit; \
 	for python in $(PYTHON); do \
@@ -109,5 +105,6 @@ $(READY): pyproject.toml
 	echo "vgg-sweep needs Python 3.11 or newer, and found none as: $(PYTHON). Install it, or name it: make PYTHON=/path/to/python3" >&2; \
 	exit 1
 	@echo "Installing into .venv (PyTorch is large: this takes some minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $@

@@ -1,7 +1,5 @@
 """Small VGGs made of other libraries' parts, with random weights, in the names and shapes that those libraries save."""
 
-import timm.layers
-import timm.models.vgg
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -33,6 +31,9 @@ def torchvision_net(model: str, classes: int = 1000, *, batch_norm: bool = False
 
 
 def timm_net(model: str, classes: int = 1000, *, batch_norm: bool = False, seed: int = 0) -> nn.Module:
+    import timm.layers  # with all of timm's models: not for tests that need none
+    import timm.models.vgg
+
     with torch.device("meta"):
         net = timm.models.vgg.VGG(column(model), classes, norm_layer=nn.BatchNorm2d if batch_norm else None)
         net.pre_logits = timm.models.vgg.ConvMlp(512 * FC // 4096, FC, kernel_size=CROP // 32)

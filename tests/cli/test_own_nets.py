@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Outcome
+from tests.forked import fork_runs
 from tests.paths import ROOT
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.vocabulary import groups
@@ -52,6 +53,7 @@ def test_the_example_of_the_docs_is_planned_and_trained(call: Call, tmp_path: Pa
 def test_a_parent_of_ones_own_is_found_by_every_process(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fork_runs(monkeypatch)
     write(tmp_path / "mine", "model", "base", f"name: base\n{CHAIN}parent: null\n")
     write(tmp_path / "mine", "model", "kid", f"name: kid\n{CHAIN}parent: base\n")
     assert call("train", "model=kid", *TINY).exit_code == 2

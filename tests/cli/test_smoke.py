@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.conftest import Outcome
+from tests.forked import fork_runs
 from tests.tiny import FRACTALS, tiny_config
 from vgg_sweep.cli.plans import STEPS, _num_steps, smoke
 from vgg_sweep.images.sets.sources import open_images
@@ -42,7 +44,8 @@ def test_a_whole_run_is_foretold_by_its_own_steps(tmp_path: Path) -> None:
     assert _num_steps(capped, tried) == 5
 
 
-def test_every_run_is_tried_and_nothing_is_left(call: Call, tmp_path: Path) -> None:
+def test_every_run_is_tried_and_nothing_is_left(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_runs(monkeypatch)
     outcome = call("multirun", "model=A", "--smoke", *TINY)
     assert outcome.exit_code == 0, outcome.err
     *_, line = outcome.out.splitlines()

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import Outcome
+from tests.forked import fork_ranks
 from tests.paths import ROOT
 from tests.tiny import RECIPE, tiny_config, tiny_run
 from vgg_sweep.config.checks import check_batches
@@ -55,7 +56,8 @@ def worked(run: Run) -> Run:
     return run
 
 
-def test_two_processes_give_the_weights_and_posteriors_of_one(tmp_path: Path) -> None:
+def test_two_processes_give_the_weights_and_posteriors_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_ranks(monkeypatch)
     alone = worked(tiny_run(tmp_path / "one", recipe=TWENTY_STEPS, protocol="all"))
     both = worked(tiny_run(tmp_path / "two", recipe=TWENTY_STEPS, protocol="all", devices=2))
     assert alone.id == both.id
@@ -117,16 +119,19 @@ def start_ranks(run: Run) -> subprocess.Popen[str]:
     return worker
 
 
-def test_all_stop_at_one_step_and_go_on_to_the_same_weights(tmp_path: Path) -> None:
+def test_all_stop_at_one_step_and_go_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by torchrun; those that are never stopped, which are compared with, are forked."""
     recipe = replace(RECIPE, epochs=15.0, lr=0.005, validate_epochs=15.0)
-    alone = worked(tiny_run(tmp_path / "one", recipe=recipe, devices=2))
+    with monkeypatch.context() as patch:
+        fork_ranks(patch)
+        whole = worked(tiny_run(tmp_path / "one", recipe=recipe, devices=2))
     run = tiny_run(tmp_path / "two", recipe=recipe, devices=2)
     worker = start_ranks(run)
     worker.send_signal(signal.SIGUSR2)
     worker.communicate(timeout=60)
     assert worker.returncode == 130
     assert run.folder.status()["state"] == "interrupted" and not run.folder.is_trained
-    same(alone, worked(run), atol=0)
+    same(whole, worked(run), atol=0)
 
 
 def test_what_fails_in_one_process_is_said_for_all(tmp_path: Path) -> None:

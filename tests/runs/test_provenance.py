@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +11,14 @@ import pytest
 
 from vgg_sweep.runs import provenance as module
 from vgg_sweep.runs.provenance import provenance, typed
+
+
+@pytest.fixture(autouse=True)
+def asked_anew() -> Iterator[None]:
+    """A process asks once, tests of several programs do so in one."""
+    module.made_with.cache_clear()
+    yield
+    module.made_with.cache_clear()
 
 
 def test_versions_are_those_installed() -> None:
@@ -34,12 +43,15 @@ def test_the_commit_is_that_of_the_checkout_and_says_if_files_differ(
     file.write_text("1")
     monkeypatch.setattr(module, "__file__", str(file))
     assert provenance()["commit"] is None
+    module.made_with.cache_clear()
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "one")
     head = git(tmp_path, "rev-parse", "HEAD")
     assert provenance()["commit"] == head
     file.write_text("2")
+    assert provenance()["commit"] == head, "what this process has imported"
+    module.made_with.cache_clear()
     assert provenance()["commit"] == f"{head}-dirty"
 
 

@@ -16,9 +16,11 @@ from tests.forked import FORKED, start_worker
 from tests.tiny import RECIPE, tiny_config, tiny_run
 from tests.train.test_train import equal
 from vgg_sweep.errors import RunError
+from vgg_sweep.machine.choices import FASTEST
 from vgg_sweep.plan.folders import prepare, read_run, run_in_folder
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.protocols.seals import unsealed_yaml
+from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunLocked
 from vgg_sweep.runs.progress import STOP_SIGNALS, Interrupted
 from vgg_sweep.sweep.work import main, work
@@ -57,6 +59,19 @@ def test_a_run_does_without_torchs_compiler(tmp_path: Path) -> None:
 def work_and_tell_of_compiler(folder: Path) -> None:
     main(folder)
     sys.exit("torch._dynamo" in sys.modules)
+
+
+@pytest.mark.parametrize("fastest", ["fp32", "bf16"])
+def test_what_is_left_open_is_trained_in_the_fastest_precision_and_scored_in_fp32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fastest: str
+) -> None:
+    monkeypatch.setenv(FASTEST, fastest)
+    run = tiny_run(tmp_path, precision="auto", layout="auto")
+    prepare(run)
+    work(run, live=False)
+    assert run.folder.record()["precision"] == fastest
+    files = read_json(run.folder.posteriors / "manifest.json")["files"]
+    assert files and {each["precision"] for each in files} == {"fp32"}
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The config.yaml of runs: written with its hash; of many runs read quickly, as it stands, with no check of values."""
 
 import re
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,10 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.protocols.seals import sealed_yaml, unsealed_yaml
 from vgg_sweep.runs.files import write_text
 
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 def write_config(file: Path, config: Config) -> None:
     """Write a config.yaml, whole or not at all."""
-    write_text(file, sealed_yaml(OmegaConf.to_yaml(OmegaConf.structured(config))))
+    write_text(file, sealed_yaml(OmegaConf.to_yaml(asdict(config))))
 
 
 def config_in(file: Path) -> dict[str, Any]:
@@ -39,4 +38,4 @@ def read_config(text: str) -> dict[str, Any]:
 
 @cache
 def _parsed(yaml_text: str) -> Any:
-    return yaml.load(yaml_text, Loader=_YAML)
+    return yaml.load(yaml_text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,15 @@ def typed() -> str:
     return ""
 
 
+@cache
 def made_with() -> dict[str, Any]:
     """The program that this process is: `versions` of packages, `commit` of a checkout (null outside one), and `code`,
-    a hash of the source files.
+    a hash of the source files, as they were when first asked for.
     """
     package = Path(__file__).resolve().parents[1]
-    versions = {"vgg-sweep": __version__, "python": platform.python_version()}
-    return {
-        "versions": versions | {name: version(name) for name in PACKAGES},
-        "commit": _commit(package.parent),
-        "code": _digest(package),
-    }
+    own = {"vgg-sweep": __version__, "python": platform.python_version()}
+    versions = own | {name: version(name) for name in PACKAGES}
+    return {"versions": versions, "commit": _commit(package.parent), "code": _digest(package)}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

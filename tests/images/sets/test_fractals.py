@@ -11,6 +11,12 @@ from vgg_sweep.images.sets import fractals
 SPEC = Fractals(num_classes=3, train_per_class=4, val_per_class=2, side_px=80, seed=0)
 
 
+@pytest.fixture(autouse=True)
+def _drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from what tests/conftest.py keeps."""
+    monkeypatch.setattr(fractals, "render_split", fractals.render_split.__wrapped__)  # type: ignore[attr-defined]
+
+
 def test_shapes_labels_and_names() -> None:
     train_NHW3, train_labels_N = fractals.render_split(SPEC, "train")
     val_NHW3, val_labels_N = fractals.render_split(SPEC, "val")
