@@ -240,7 +240,7 @@ def test_other_weights_precision_layers_and_damaged_files_are_refused(place: Pla
         place.compute(probed, [dense("fc6")])
     file = place.folder.file(dense("fc7"))
     file.write_bytes(file.read_bytes()[:-4] + b"some")
-    with pytest.raises(RunError, match="is damaged"):
+    with pytest.raises(RunError, match="is damaged .its sha256 is not that in manifest.json.; .* computes it anew"):
         place.folder.check([dense("fc7")])
     file.write_bytes(b"")
     assert place.folder.missing([dense("fc7")]) == [dense("fc7")]
@@ -267,7 +267,6 @@ def test_ranks_share_the_images(place: Place, tmp_path: Path, monkeypatch: pytes
     for rank in (0, 1):
         with monkeypatch.context() as patched:
             patched.setattr(module, "_finish", lambda *args: None)
-            patched.setattr(module, "save", lambda *args: None)
             place.compute(probed, wanted, other, ranks=Half(rank, 2))
     rows = [share for share in shares if share.dtype == np.float32]
     np.testing.assert_allclose(np.concatenate(rows), alone, rtol=1e-4, atol=1e-5)

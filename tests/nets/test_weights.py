@@ -9,7 +9,7 @@ from vgg_sweep.config.options import load_option
 from vgg_sweep.errors import RunError
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import load_state, load_weights, save_weights
-from vgg_sweep.runs.files import sha256_of
+from vgg_sweep.protocols.seals import sha256_of
 
 
 def net_of(name, width=1 / 16, classes=5, crop=64):

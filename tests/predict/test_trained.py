@@ -189,7 +189,7 @@ def test_a_flipped_bit_in_scored_weights_is_noticed(tmp_path):
     content = bytearray(folder.weights.read_bytes())
     content[-3] ^= 1
     folder.weights.write_bytes(content)
-    with pytest.raises(RunError, match=r"weights.safetensors is (not the file that was scored: it is )?damaged"):
+    with pytest.raises(RunError, match=r"weights.safetensors is damaged"):
         vgg_sweep.load(folder.path)
 
 
@@ -201,5 +201,5 @@ def test_a_flipped_bit_in_weights_is_noticed_before_they_are_scored_or_lent(tmp_
     content[-3] ^= 1
     folder.weights.write_bytes(content)
     for use in (vgg_sweep.load, lambda path: folder.weights_fingerprint()):
-        with pytest.raises(RunError, match=r"weights.safetensors is damaged or was replaced.* remove this file alone"):
+        with pytest.raises(RunError, match=r"weights.safetensors is damaged .* remove this file alone"):
             use(folder.path)

@@ -108,12 +108,12 @@ def test_only_whole_protocols_are_offered(tmp_path: Path) -> None:
 
 def test_a_missing_a_truncated_and_a_misshapen_file_are_named_with_the_cure(tmp_path: Path) -> None:
     protocol = Protocol("dense", (73,))
-    for damage in ("missing", "cut off", "(30, 5), not (30, 6)"):
+    for damage in ("missing", "damaged", "(30, 5), not (30, 6)"):
         run = random_run(tmp_path / damage[:3], 0, scales=(73,))
         file = run.folder / "dense-Q73-flip1.npy"
         if damage == "missing":
             file.unlink()
-        elif damage == "cut off":
+        elif damage == "damaged":
             file.write_bytes(file.read_bytes()[:-100])
         else:
             np.save(file, np.zeros((30, 5), np.float32))

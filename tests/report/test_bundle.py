@@ -108,7 +108,7 @@ def test_a_bundle_says_that_it_is_one(sweep: Path, tmp_path: Path) -> None:
 def test_posteriors_changed_on_the_way_are_noticed(sweep: Path, tmp_path: Path) -> None:
     reported(sweep, bundle=tmp_path / "b.zip")
     rewritten(tmp_path / "b.zip", lambda name, body: body[:-1] + b"\x01" if name.endswith("flip0.npy") else body)
-    with pytest.raises(RunError, match="is not the file that was scored"):
+    with pytest.raises(RunError, match="is damaged .its sha256 is not that in manifest.json"):
         reported(tmp_path / "b.zip")
 
 

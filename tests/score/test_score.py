@@ -372,14 +372,14 @@ def test_posteriors_of_two_precisions_are_not_mixed(tmp_path: Path) -> None:
 def test_scoring_goes_on_in_the_precision_of_what_is_there(tmp_path: Path) -> None:
     run = tiny_run(tmp_path, precision="auto")
     folder = run.folder
-    assert scoring_choice(run.config, folder, 3, lambda text: None).way.precision == "fp32"
+    assert scoring_choice(run.config, folder.posteriors, 3, lambda text: None).way.precision == "fp32"
     folder.posteriors.mkdir(parents=True)
     write_json(folder.posteriors / "manifest.json", {"files": [{"precision": "bf16", "tf32": "none"}]})
-    assert scoring_choice(run.config, folder, 3, lambda text: None).way.precision == "bf16"
+    assert scoring_choice(run.config, folder.posteriors, 3, lambda text: None).way.precision == "bf16"
     asked = replace(run.config, precision="fp32")
-    assert scoring_choice(asked, folder, 3, lambda text: None).way.precision == "fp32"
+    assert scoring_choice(asked, folder.posteriors, 3, lambda text: None).way.precision == "fp32"
     write_json(folder.posteriors / "manifest.json", {"files": [{"method": "dense"}]})  # of an older version
-    assert scoring_choice(run.config, folder, 3, lambda text: None).way.precision == "fp32"
+    assert scoring_choice(run.config, folder.posteriors, 3, lambda text: None).way.precision == "fp32"
 
 
 def test_other_use_of_tf32_is_said(tmp_path: Path) -> None:

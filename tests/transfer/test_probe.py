@@ -9,8 +9,7 @@ import pytest
 
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.errors import RunError
-from vgg_sweep.features.store import Feature, FeatureFolder
-from vgg_sweep.features.wanted import views
+from vgg_sweep.features.store import Feature, FeatureFolder, views
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.transfer.descriptors import Descriptor, descriptors
 from vgg_sweep.transfer.metrics import average_precision

@@ -53,7 +53,7 @@ def features(words: Words, config_dir: ConfigDir = None) -> None:
     runs, overrides = sorted_words(words)
 
     def task(config: "Config") -> None:
-        from vgg_sweep.features.wanted import wanted_features
+        from vgg_sweep.features.store import wanted_features
         from vgg_sweep.machine.launch import is_first_process
         from vgg_sweep.plan.folders import read_run
 

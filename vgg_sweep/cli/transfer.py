@@ -53,9 +53,9 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
 
     from vgg_sweep.machine.launch import num_processes
     from vgg_sweep.report.report import show_probes
+    from vgg_sweep.transfer.descriptors import ways
     from vgg_sweep.transfer.records import Probed
     from vgg_sweep.transfer.splits import Labelled, probe_splits, resolved
-    from vgg_sweep.transfer.ways import ways
 
     if num_processes() > 1:
         raise ConfigError(

@@ -18,7 +18,8 @@ from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.exchange.tag import tag_values
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.predict.trained import TrainedNet, load
-from vgg_sweep.runs.files import atomic_path, sha256_of
+from vgg_sweep.protocols.seals import sha256_of
+from vgg_sweep.runs.files import atomic_path
 from vgg_sweep.runs.folder import RunFolder
 
 To = Literal["torchvision", "timm", "safetensors", "onnx", "keras", "pt2"]

@@ -28,7 +28,7 @@ from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
-from vgg_sweep.runs.files import sha256_of
+from vgg_sweep.protocols.seals import sha256_of
 from vgg_sweep.runs.provenance import provenance
 
 OXFORD = {"00b39a1b", "d01eb7cb"}

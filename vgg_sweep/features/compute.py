@@ -8,7 +8,7 @@ Axes: N images, C channels of a layer, H W pixels.
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -34,8 +34,8 @@ from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.score.batches import ahead, on_device, over_views
-from vgg_sweep.score.manifest import begun, check_same_arithmetic, enter
-from vgg_sweep.score.parts import Parts, origin, save
+from vgg_sweep.score.manifest import begun, enter
+from vgg_sweep.score.parts import Parts, origin
 from vgg_sweep.score.score import FORWARD_PX
 
 CHUNK = 50
@@ -71,34 +71,23 @@ def compute(
     """
     for layer in {each.layer for each in wanted} - {COLOUR}:
         check_layer(loaded.net, layer)
-    manifest = ranks.agree(lambda: _manifest(folder, weights_fingerprint, probed))
-    check_same_arithmetic(folder.path, manifest, device, reporter.note)
+    test = None if probed.is_test_N is None else probed.is_test_N.tolist()
+    manifest = ranks.agree(
+        lambda: begun(
+            folder.path, probed.images.ids, probed.labels, probed.classes, device, reporter.note,
+            metric=probed.metric, test=test,
+            data_fingerprint=probed.fingerprint, weights_fingerprint=weights_fingerprint,
+        )
+    )  # fmt: skip
     missing = ranks.agree(lambda: folder.missing(list(wanted)))
     if not missing:
         return
     device.expect_shapes(alike=False)
-    name = origin(weights_fingerprint, probed.fingerprint, device.precision, device.tf32, chunk=CHUNK)
     to_make: list[Feature | Contents] = [*missing, *([] if "contents" in manifest else [Contents()])]
-    parts = Parts(folder.parts / name, to_make, len(probed.images), chunk=CHUNK)
+    parts = Parts(folder.parts / origin(manifest, device, CHUNK), to_make, len(probed.images), chunk=CHUNK)
     _Computer(loaded, probed, missing, device, reporter, ranks).fill(parts)
     if ranks.is_first:
         _finish(folder, manifest, parts, missing, probed, device, reporter)
-
-
-def _manifest(folder: FeatureFolder, weights_fingerprint: str, probed: ProbedSet) -> dict[str, Any]:
-    """The manifest on disk, which must be of these weights, or a new one."""
-    new: dict[str, Any] = {
-        "format": 1,
-        "metric": probed.metric,
-        "classes": probed.classes,
-        "images": list(probed.images.ids),
-        "labels": probed.labels.tolist(),
-        "test": None if probed.is_test_N is None else probed.is_test_N.tolist(),
-        "data_fingerprint": probed.fingerprint,
-        "weights_fingerprint": weights_fingerprint,
-        "files": [],
-    }
-    return begun(folder.path, new, ("weights_fingerprint",))
 
 
 @dataclass(frozen=True)
@@ -126,21 +115,17 @@ class _Computer:
         if any(each.weights == RANDOM for each in self.missing):
             nets[RANDOM] = random_net(self.loaded)
         for net in nets.values():
-            net.to(self.device.place, memory_format=self.device.memory_format).eval()  # type: ignore[call-overload]
+            self.device.hold(net.eval())
         to_decode = (self.ranks.share(chunk) for chunk in parts.chunks if parts.missing(chunk))
 
-        def make(chunk: range, todo: list[Feature | Contents]) -> None:
-            for each, own in self._rows(nets, next(decoded), todo).items():
-                if (rows := self.ranks.gather(own)) is not None:
-                    save(parts.file(each, chunk), rows)
-            self.ranks.share_stop(self.reporter)
-            self.reporter.check_stop()
+        def rows_of(own: range, todo: list[Feature | Contents]) -> Iterator[dict[Feature | Contents, NDArray[Any]]]:
+            yield from self._rows(nets, next(decoded), todo)
 
         with (
             ThreadPoolExecutor(max(1, self.loaded.config.workers)) as pool,
             closing(ahead(pool, self._usable, to_decode)) as decoded,
         ):
-            parts.fill(make, self.reporter, "features")
+            parts.fill(rows_of, self.reporter, self.ranks, "features")
 
     def _usable(self, index: int) -> _Usable | None:
         seen = {(each.region, each.view.Q) for each in self.missing}
@@ -158,25 +143,26 @@ class _Computer:
 
     def _rows(
         self, nets: Mapping[str, VGG], images: list[_Usable | None], todo: list[Feature | Contents]
-    ) -> dict[Feature | Contents, NDArray[Any]]:
-        """The rows of a chunk for each of `todo`; what several layers need goes through the net once."""
+    ) -> Iterator[dict[Feature | Contents, NDArray[Any]]]:
+        """The rows of a chunk for each of `todo`, together those of the layers of one view, which goes through the net
+        once.
+        """
         there = [image for image in images if image is not None]
         is_there_N = np.array([image is not None for image in images], bool)
-        rows: dict[Feature | Contents, NDArray[Any]] = {}
         by_view: dict[Feature, list[str]] = {}
         for each in todo:
             if isinstance(each, Contents):
-                rows[each] = np.array([image.content if image else 0 for image in images], np.uint64)
+                yield {each: np.array([image.content if image else 0 for image in images], np.uint64)}
             else:
                 by_view.setdefault(replace(each, layer=""), []).append(each.layer)
         for each, layers in by_view.items():
             images_HWC = [image.at_Q[each.region, each.view.Q] for image in there]
-            found = self.means(nets[each.weights], images_HWC, each.view, layers)
-            for layer, there_NC in found.items():
+            rows: dict[Feature | Contents, NDArray[Any]] = {}
+            for layer, there_NC in self.means(nets[each.weights], images_HWC, each.view, layers).items():
                 own_NC = np.full((len(images), there_NC.shape[1]), np.nan, np.float32)
                 own_NC[is_there_N] = there_NC
                 rows[replace(each, layer=layer)] = own_NC
-        return rows
+            yield rows
 
     def means(
         self, net: VGG, images_HWC: list[NDArray[np.uint8]], view: Pass, layers: Sequence[str]

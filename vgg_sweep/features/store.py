@@ -1,4 +1,4 @@
-"""Features on disk: a folder for each set of images in a run's folder, read without torch.
+"""Features: those that a command asks for, and on disk a folder for each set of images in a run's folder. No torch.
 
     features/<set>/manifest.json    images, labels, contents; a line for each file
     features/<set>/<feature>.npy    float32 [N, C], a row for each image
@@ -7,6 +7,7 @@
 Axes: N images, C channels of a layer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_sweep.config.transfer import IMAGE
-from vgg_sweep.errors import RunError
+from vgg_sweep.config.transfer import IMAGE, Transfer
+from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.protocols.methods import METHODS, scaled_px
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass
-from vgg_sweep.runs.files import read_json, sha256_of
+from vgg_sweep.protocols.seals import check_whole
+from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 
 COLOUR = "colour"
 """In place of a layer: the mean of the red, green and blue of the view, from 0 to 1, which needs no net."""
 OWN, RANDOM = "own", "random"
 """Whose weights: the run's, or for a control random ones in the same net."""
+SCALES = {"single": (256,), "multi": (256, 384, 512), "five": (256, 384, 512, 640, 768)}
+"""Q in pixels at crop 224. `multi` and `five` are Appendix B's."""
+FIVE = "five"
 
 
 @dataclass(frozen=True, order=True)
@@ -85,8 +91,45 @@ class FeatureFolder:
         """Raise `RunError` if the files of `features` are not those that were written."""
         entries = {entry["file"]: entry for entry in self.manifest().get("files", [])}
         for file in map(self.file, features):
-            if sha256_of(file) != entries[file.name]["sha256"]:
-                raise RunError(
-                    f"{file} is damaged: its sha256 is not that in its manifest; remove it and give the command again, "
-                    "which computes it anew."
-                )
+            check_whole(file, entries[file.name]["sha256"], "give the command again, which computes it anew.")
+
+
+def scales_px(words: list[str], crop: int) -> tuple[int, ...]:
+    """The Q in pixels of transfer.scales for a net of this crop: a rule's name alone, or numbers.
+
+    Raises `ConfigError` for another word.
+    """
+    if len(words) == 1 and words[0] in SCALES:
+        return tuple(scaled_px(Q, crop) for Q in SCALES[words[0]])
+    if not words or not all(word.isdigit() for word in words):
+        raise ConfigError(
+            f"scales={','.join(words)} is neither {', '.join(SCALES)} nor a list of pixels such as 256,384."
+        )
+    return tuple(sorted({int(word) for word in words}))
+
+
+def check_scales(asked: Transfer, crop: int) -> None:
+    """Raise `ConfigError` for a Q at which the FC layers, or a centre crop, do not fit into the image."""
+    least = min(scales_px(asked.scales, crop))
+    if least < crop and (asked.method == "centre-crop" or any(layer.startswith("fc") for layer in asked.layers)):
+        what = "a centre crop needs" if asked.method == "centre-crop" else "the FC layers need, and conv5_3 does not"
+        raise ConfigError(
+            f"scales={','.join(asked.scales)}: Q={least} px is smaller than the crop of {crop} px, which {what}."
+        )
+
+
+def views(method: str, scales: tuple[int, ...]) -> list[Pass]:
+    """Those of an image and of its mirror image; of the image alone for the centre crop, as it is mostly meant."""
+    return [Pass(method, Q, flip) for Q in scales for flip in METHODS[method].flips]
+
+
+def wanted_features(asked: Transfer, crop: int, regions: Sequence[str] = (IMAGE,)) -> list[Feature]:
+    """The features of `asked.layers` under its method at its scales. Raises `ConfigError` for scales that cannot be."""
+    check_scales(asked, crop)
+    in_turn = [(region, view) for region in regions for view in views(asked.method, scales_px(asked.scales, crop))]
+    return [Feature(layer, view, region=region) for layer in asked.layers for region, view in in_turn]
+
+
+def one_scale(asked: Transfer, crop: int) -> tuple[int, ...]:
+    """The smallest of the scales, of which the ways to look at one Q are compared."""
+    return (min(scales_px(asked.scales, crop)),)

@@ -4,7 +4,6 @@ Axes: N images; P positions of an image, at each of which the net predicts; R al
 classes that are kept of an image, best first by the classification net.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_sweep.errors import RunError
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.protocols.scored import Scored
+from vgg_sweep.protocols.seals import check_whole
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Predictions(Scored):
             (num_rows, num_kept, 4),
             (num_rows, 1, 4),
         ):
-            raise self._damaged(entry, "its arrays do not fit the images")
+            raise self.unreadable(entry, "its arrays do not fit the images")
         return read
 
     @cached_property
@@ -93,24 +92,14 @@ class Predictions(Scored):
         boxes = Boxes(boxes_B4, labels_B, np.cumsum(counts_N, dtype=np.int64), sizes_N2)
         truth = Truth(sizes_N2, boxes, blacklisted_N)
         if not len(self.labels_N) == len(boxes) == len(truth.sizes_N2) == len(truth.blacklisted_N):
-            raise self._damaged(entry, "its arrays do not fit the images")
+            raise self.unreadable(entry, "its arrays do not fit the images")
         return truth
 
     def _arrays(self, entry: dict[str, Any], *names: str) -> list[NDArray[Any]]:
         path = self.folder / entry["file"]
         try:
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != entry["sha256"]:
-                raise self._damaged(entry, "its sha256 is not that in manifest.json")
+            check_whole(path, entry["sha256"], self.again)
             with np.load(path) as stored:
                 return [stored[name] for name in names]
-        except FileNotFoundError as error:
-            raise RunError(f"{path} is missing; make it again: {self.redo}") from error
         except (OSError, ValueError, EOFError, KeyError) as error:
-            raise self._damaged(entry, str(error)) from error
-
-    def _damaged(self, entry: dict[str, Any], why: str) -> RunError:
-        return RunError(
-            f"{self.folder / entry['file']} is not what was scored ({why}); remove it and make it again: {self.redo}"
-        )
+            raise self.unreadable(entry, error) from error

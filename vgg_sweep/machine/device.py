@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
@@ -44,6 +45,10 @@ class Device:
     def laid_out(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """The images in the layout of the net."""
         return images_NCHW.contiguous(memory_format=self.memory_format)
+
+    def hold(self, net: nn.Module) -> None:
+        """Move the net here, into its layout."""
+        net.to(self.place, memory_format=self.memory_format)  # type: ignore[call-overload]
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -13,7 +13,8 @@ from torch import Tensor
 from vgg_sweep.errors import RunError
 from vgg_sweep.nets.initial import copy_all
 from vgg_sweep.nets.vgg import VGG
-from vgg_sweep.runs.files import atomic_path, sha256_of
+from vgg_sweep.protocols.seals import sha256_of
+from vgg_sweep.runs.files import atomic_path
 
 METADATA_KEY = "vgg_sweep"
 """All metadata is one JSON text: safetensors writes several keys in random order, and equal nets give equal files."""

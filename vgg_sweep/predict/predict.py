@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,17 @@ from vgg_sweep.images.decode import BadImage, size_px
 from vgg_sweep.images.files import EXTENSIONS, image_files
 from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.images.views.crops import rescaled, rescaled_size
-from vgg_sweep.machine.device import Device
-from vgg_sweep.predict.trained import TrainedNet, as_image
+from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.predict.trained import Picture, TrainedNet, as_image
 from vgg_sweep.protocols.means import Protocol, mean
 from vgg_sweep.protocols.methods import BOTH, test_scales
 from vgg_sweep.protocols.passes import Pass, passes_of
 from vgg_sweep.score.batches import ahead
 from vgg_sweep.score.sanity import NUM_IMAGES, check_classifier, check_sanity
 from vgg_sweep.score.score import FORWARD_PX, pass_posteriors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ProtocolName = Literal["single", "multi", "centre", "crops", "all"]
 
@@ -39,8 +42,8 @@ _ANSWERS = {
             ("multi-crop", "multi"), (BOTH, "multi")],
 }  # fmt: skip
 """Method and rule of Q of each answer; the names are those of conf/protocol, whose passes suffice for them."""
-
-
+AT_ONCE = 32
+"""So many images of a notebook are held decoded."""
 MOST_ASPECT = 32
 """Longer side of an image by its shorter: of longer ones the net would see next to nothing, for minutes."""
 MOST_PX = 2**23
@@ -95,7 +98,7 @@ def predict(
     largest_Q_px = max(map_Q_px, *(each.Q for each in passes))
     _check_net(loaded, paths, device)
     per_batch = max(1, FORWARD_PX[device.place.type] // max(each.Q for each in passes) ** 2)
-    loaded.net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
+    device.hold(loaded.net)
     with ThreadPoolExecutor(max(1, loaded.config.workers)) as pool:
         for batch in decoded_ahead(pool, paths, per_batch, largest_Q_px, loaded.config.data.exif_rotation):
             images = [prediction.image for prediction in batch if prediction.image is not None]
@@ -113,13 +116,35 @@ def predict(
                 yield replace(prediction, posteriors_K={each: _under(each, own) for each in wanted})
 
 
-def predict_images(
-    loaded: TrainedNet, images: Sequence[Image.Image], wanted: Protocol, device: Device
-) -> list[NDArray[np.float64]]:
-    """Posteriors [K] of each image under a protocol. Raises `RunError` or `ConfigError` for a net without classes."""
+def predictions(loaded: TrainedNet, pictures: Sequence[Picture], protocol: str, top: int) -> "pd.DataFrame":
+    """As `TrainedNet.predict` gives them: of files, folders, Pillow's images or arrays in a notebook."""
+    import pandas as pd  # which takes a while
+
+    known = [name for name in get_args(ProtocolName) if name != "all"]
+    if protocol not in known:
+        raise ConfigError(f"there is no protocol '{protocol}' to predict by; choose from {', '.join(known)}.")
+    (wanted,) = protocols(loaded, protocol)  # type: ignore[arg-type]
+    device = choose_device(replace(loaded.config, device="cpu", precision="fp32"))
     _check_net(loaded, [], device)
-    own = {each: _posteriors(loaded, images, each, device) for each in passes_of(wanted.method, wanted.test_scales)}
-    return [_under(wanted, {each: own[each][n] for each in own}) for n in range(len(images))]
+    passes, named, rows = passes_of(wanted.method, wanted.test_scales), list(_named(pictures)), []
+    for first in range(0, len(named), AT_ONCE):
+        some = named[first : first + AT_ONCE]
+        images = [as_image(picture, exif_rotation=loaded.config.data.exif_rotation) for _, picture in some]
+        of_pass = {each: _posteriors(loaded, images, each, device) for each in passes}
+        for number, (name, _) in enumerate(some):
+            posteriors_K = _under(wanted, {each: posteriors_NK[number] for each, posteriors_NK in of_pass.items()})
+            for rank, k in enumerate(np.argsort(-posteriors_K, kind="stable")[:top], start=1):
+                rows.append((name, rank, loaded.classes[k], float(posteriors_K[k])))
+    return pd.DataFrame(rows, columns=["image", "rank", "answer", "posterior"])
+
+
+def _named(pictures: Sequence[Picture]) -> Iterator[tuple[str | int, Picture]]:
+    """Each picture with what it is called; those in a folder one by one."""
+    for number, picture in enumerate(pictures):
+        if isinstance(picture, str | Path):
+            yield from ((str(path), path) for path in find_images([Path(picture)]))
+        else:
+            yield number, picture
 
 
 def _check_net(loaded: TrainedNet, paths: Sequence[Path], device: Device) -> None:

@@ -25,6 +25,7 @@ from vgg_sweep.nets.activations import activations, check_layer
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
 from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.protocols.seals import damaged
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.naming import find_run
@@ -63,7 +64,7 @@ class TrainedNet:
         Images are files, folders of them, Pillow's or arrays; `protocol` is single, multi, centre or crops. They are
         classified on the CPU. Raises `RunError` for one that cannot be read, `ConfigError` for what is not known.
         """
-        from vgg_sweep.predict.pictures import predictions  # which needs this module
+        from vgg_sweep.predict.predict import predictions  # which needs this module
 
         return predictions(self, [images] if isinstance(images, Picture) else list(images), protocol, top)
 
@@ -137,10 +138,8 @@ def _check_weights(folder: RunFolder) -> None:
     """Raise `RunError` if the weights are not those that were trained and scored."""
     there = folder.weights_fingerprint()
     if read_json(folder.posteriors / "manifest.json").get("weights_fingerprint", there) != there:
-        raise RunError(
-            f"{folder.weights} is not the file that was scored: it is damaged, or was replaced. Put a copy of it back; "
-            f"or, if it was replaced, `vgg-sweep score {folder.path}` scores it anew."
-        )
+        redo = f"train its run again; if it was replaced, `vgg-sweep score {folder.path}` scores it anew."
+        raise damaged(folder.weights, "its sha256 is not that in posteriors/manifest.json", redo)
 
 
 def _load(weights: Path, config: Config) -> TrainedNet:

@@ -88,18 +88,11 @@ class Posteriors(Scored):
         path = self.folder / entry["file"]
         try:
             posteriors_NK = np.load(path, mmap_mode="r")
-        except FileNotFoundError as error:
-            raise RunError(f"{path} is missing; make it again: {self.redo}") from error
         except (OSError, ValueError, EOFError) as error:
-            raise RunError(
-                f"{path} is cut off or not an array ({error}); remove it and make it again: {self.redo}"
-            ) from error
+            raise self.unreadable(entry, error) from error
         expected = (self.num_images, self.num_classes)
         if posteriors_NK.shape != expected:
-            raise RunError(
-                f"{path} is {posteriors_NK.shape}, not {expected} (images, classes); "
-                f"remove it and make it again: {self.redo}"
-            )
+            raise self.unreadable(entry, f"it is {posteriors_NK.shape}, not {expected} (images, classes)")
         some_NK = posteriors_NK[rows]
         self._verify(entry, some_NK, rows, header_bytes=posteriors_NK.offset)
         return np.asarray(some_NK, dtype=np.float64)
@@ -116,10 +109,7 @@ class Posteriors(Scored):
         sha256.update(some_NK)
         self._hashed[path.name] = sha256, rows.stop
         if rows.stop == self.num_images and sha256.hexdigest() != entry["sha256"]:
-            raise RunError(
-                f"{path} is not the file that was scored: its sha256 is not that in manifest.json; "
-                f"remove it and make it again: {self.redo}"
-            )
+            raise self.unreadable(entry, "its sha256 is not that in manifest.json")
 
 
 def mean(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:

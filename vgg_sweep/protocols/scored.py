@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
-from vgg_sweep.protocols.seals import unsealed
+from vgg_sweep.protocols.seals import damaged, unsealed
 
 FORMAT = 1
 
@@ -82,6 +82,18 @@ class Scored:
                 f"{self.folder} has {len(self.manifest['images'])} images and {len(labels_N)} labels; {self._anew}"
             )
         return labels_N
+
+    @property
+    def again(self) -> str:
+        """How a file is made again."""
+        return f"make it again: {self.redo}"
+
+    def unreadable(self, entry: Mapping[str, Any], why: object) -> RunError:
+        """What to say of the file of an entry that is not there or not what was scored."""
+        path = self.folder / entry["file"]
+        if isinstance(why, FileNotFoundError):
+            return RunError(f"{path} is missing; {self.again}")
+        return damaged(path, why, self.again)
 
     @property
     def num_images(self) -> int:

@@ -1,10 +1,15 @@
-"""The SHA-256 that a JSON or YAML file holds of the rest of what is in it, by which damage is noticed."""
+"""How damage is noticed: by the SHA-256 that a JSON or YAML file holds of the rest of what is in it, and by those of
+other files that are noted elsewhere.
+"""
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from vgg_sweep.errors import RunError
 
 SEAL = "sha256"
 _SEAL_LINE = re.compile(r"# sha256: [0-9a-f]{64}")
@@ -40,6 +45,23 @@ def unsealed_yaml(text: str) -> str:
     if text != sealed_yaml(text[: seal.start()]):
         raise ValueError("its last line is the sha256 of another text; remove that line if the change was meant")
     return text[: seal.start()]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_whole(path: Path, sha256: str, redo: str, noted: str = "manifest.json") -> None:
+    """Raise `RunError` as `damaged` does if a file has not the SHA-256 that is in the file `noted`."""
+    if sha256_of(path) != sha256:
+        raise damaged(path, f"its sha256 is not that in {noted}", redo)
+
+
+def damaged(path: Path, why: object, redo: str) -> RunError:
+    """What to say of a file that is not what was written; `redo` makes it again."""
+    return RunError(f"{path} is damaged ({why}); put back a copy of it, or remove this file alone and {redo}")
 
 
 def _sha256(text: str) -> str:

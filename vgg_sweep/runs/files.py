@@ -1,7 +1,6 @@
 """Files that are whole or not there: written to a temporary name, synced, renamed."""
 
 import codecs
-import hashlib
 import os
 import re
 import secrets
@@ -88,12 +87,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a whole JSON file atomically, sealed, so that `read_json` notices what changes in it."""
     write_text(path, sealed(value))
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

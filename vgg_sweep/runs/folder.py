@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.runs.files import printable, read_json, remove_temporaries, sha256_of, write_json, write_text
+from vgg_sweep.protocols.seals import check_whole, damaged, sha256_of
+from vgg_sweep.runs.files import printable, read_json, remove_temporaries, write_json, write_text
 
+ANEW = "give the command of its run again, which makes it anew."
 DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt", "command.txt")
 """Written by drivers, without the lock of the run."""
 
@@ -107,10 +109,7 @@ class RunFolder:
         """SHA-256 of the run's weights. Raises `RunError` if they are not those that its training wrote."""
         there = sha256_of(self.weights)
         if there != self.record().get("weights_sha256", there):
-            raise RunError(
-                f"{self.weights} is damaged or was replaced: its sha256 is not that in record.json; put back a copy, "
-                "or remove this file alone and give the command of this run again, which trains it anew."
-            )
+            raise damaged(self.weights, "its sha256 is not that in record.json", ANEW)
         return there
 
     def check_files(self) -> None:
@@ -120,11 +119,8 @@ class RunFolder:
         for scored in (self.posteriors, self.boxes):
             for entry in read_json(scored / "manifest.json").get("files", []):
                 file = scored / entry["file"]
-                if file.exists() and sha256_of(file) != entry["sha256"]:
-                    raise RunError(
-                        f"{file} is not the file that was scored: its sha256 is not that in manifest.json; put back a "
-                        "copy, or remove this file alone and give the command again, which makes it anew."
-                    )
+                if file.exists():
+                    check_whole(file, entry["sha256"], ANEW)
 
     def check_metrics(self) -> None:
         """Raise `RunError` if metrics.csv is not what the training of a finished run has left."""
@@ -134,8 +130,7 @@ class RunFolder:
 
     def metrics_damaged(self, reason: object) -> RunError:
         """What to say of metrics.csv where it cannot be read."""
-        advice = "put back a copy of it, or remove this file alone to continue without the curves of its run"
-        return RunError(f"{self.metrics} is damaged ({reason}); {advice}.")
+        return damaged(self.metrics, reason, "continue without the curves of its run.")
 
     def status(self) -> dict[str, Any]:
         """The last status written; a `running` whose process is gone is reported as `interrupted`."""

@@ -12,9 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.errors import RunError
-from vgg_sweep.images.views.crops import rescaled, views
+from vgg_sweep.images.sets.splits import Split
+from vgg_sweep.images.views.crops import rescaled, usable_or_none, views
+from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.device import Device
+from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.protocols.passes import Pass
 
 Given = TypeVar("Given")
@@ -27,6 +31,14 @@ def on_device(views_NHWC: np.ndarray, each: Pass, device: Device) -> torch.Tenso
     """The views of a pass, flipped if it says so, as pixels_NCHW on the device."""
     pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(device.place)
     return pixels_NCHW.flip(3) if each.flip else pixels_NCHW
+
+
+def outputs(net: VGG, views_NHWC: np.ndarray, each: Pass, preprocessing: Preprocessing, device: Device) -> torch.Tensor:
+    """What a net says of the views of a pass, [N, C, h, w] in float32."""
+    pixels_NCHW = on_device(views_NHWC, each, device)
+    with torch.inference_mode(), device.autocast():
+        outputs_NChw: torch.Tensor = net(device.laid_out(net_input(pixels_NCHW, preprocessing)))
+    return outputs_NChw.float()
 
 
 def ahead(
@@ -58,6 +70,17 @@ def at_each_Q(
     for Q in sorted(by_Q):
         images_HWC = list(pool.map(partial(rescaled, Q_px=Q, interpolation=interpolation), images))
         yield from ((each, images_HWC) for each in by_Q[Q])
+
+
+def in_passes(
+    pool: ThreadPoolExecutor, split: Split, rows: range, passes: Iterable[Pass], largest_Q: int, interpolation: str
+) -> tuple[list[Image.Image | None], Iterator[tuple[Pass, list[np.ndarray]]]]:
+    """Some images of a split, decoded once for all passes, and each pass with those that are there rescaled to its Q.
+    None stands for one that is left out, of all passes, as it cannot be decoded or does not fit at `largest_Q`.
+    """
+    found = list(pool.map(partial(usable_or_none, split, Q_px=largest_Q), rows))
+    there = [image for image in found if image is not None]
+    return found, at_each_Q(pool, there, passes, interpolation)
 
 
 def over_views(of_views: OfViews, images_HWC: list[np.ndarray], method: str, crop: int, forward_px: int) -> np.ndarray:

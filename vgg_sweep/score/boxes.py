@@ -5,8 +5,7 @@ Axes: N images, k classes kept of an image, P positions of one image, R of all. 
 """
 
 import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -16,20 +15,19 @@ from numpy.typing import NDArray
 
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet
-from vgg_sweep.images.views.crops import usable_or_none
 from vgg_sweep.localise.stored import truth_arrays
-from vgg_sweep.machine.device import Device
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
-from vgg_sweep.runs.files import sha256_of, write_json
+from vgg_sweep.protocols.seals import sha256_of
+from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.progress import Reporter
-from vgg_sweep.score.batches import at_each_Q
+from vgg_sweep.score.batches import in_passes
 from vgg_sweep.score.localiser import MOST_CLASSES, NUM_KEPT, Localiser, kept_classes
 from vgg_sweep.score.manifest import begun, enter, leave_out
 from vgg_sweep.score.parts import Parts, origin, save
-from vgg_sweep.score.score import largest_Q
+from vgg_sweep.score.score import largest_Q, num_pixels
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -39,61 +37,57 @@ def score_boxes(
 ) -> None:
     """Compute the missing passes over the validation images into `folder.boxes` and enter them in its manifest.
 
-    Raises `RunError` if the boxes there are of other images, boxes or weights, `Interrupted` when asked to stop.
+    Raises `RunError` if the boxes there are of other images, boxes or weights, or in another precision, `Interrupted`
+    when asked to stop.
     """
-    folder = run.folder
+    folder, scored, val, device = run.folder, run.folder.boxes, images.val, localiser.device
     if not (wanted := missing(folder, run.config)):
         return
-    manifest = _manifest(run, images, boxes)
-    parts = Parts(folder.boxes / "parts" / _origin(manifest, localiser.device), wanted, len(images.val), ".npz")
-    localiser.device.expect_shapes(alike=False)
+    manifest = begun(
+        scored, val.ids, val.labels_N, images.classes, device, reporter.note,
+        data_fingerprint=images.fingerprint, boxes_fingerprint=boxes.fingerprint,
+        weights_fingerprint=folder.weights_fingerprint(), regression=run.config.boxes,
+        classifier=run.parent.id if run.parent is not None else None,
+    )  # fmt: skip
+    parts = Parts(scored / "parts" / origin(manifest, device), wanted, len(val), ".npz")
+    device.expect_shapes(alike=False)
     localiser.to_device()
-    began = time.monotonic()
-    _fill(parts, localiser, images, reporter, ranks)
+    Q_px, interpolation = largest_Q(localiser.config, wanted), localiser.preprocessing.interpolation
+
+    def rows_of(own: range, todo: list[Pass]) -> Iterator[dict[Pass, Arrays]]:
+        found, in_turn = in_passes(pool, val, own, todo, Q_px, interpolation)
+        sizes_px = [image.size for image in found if image is not None]
+        for each, images_HWC in in_turn:
+            predicted = iter(localiser.predicted(images_HWC, sizes_px, each))
+            rows = [
+                _kept(*next(predicted), int(val.labels_N[index])) if image is not None else None
+                for index, image in zip(own, found, strict=True)
+            ]
+            yield {each: _stacked(rows, localiser)}
+
+    with ThreadPoolExecutor(max(1, localiser.config.workers)) as pool:
+        cost = partial(num_pixels, crop=localiser.config.crop)
+        seconds = parts.fill(rows_of, reporter, ranks, "score", cost, passes=len(wanted))
     if not ranks.is_first:
         return
     _write_truth(run, manifest, images, boxes, _joined(parts, wanted[0])["positions_N"] > 0)
     for each in wanted:
-        file, arrays = folder.boxes / f"{each.name}.npz", _joined(parts, each)
-        arrays["positions_N"], arrays["classes_Nk"] = _without_left_out(arrays)
+        file, arrays = scored / f"{each.name}.npz", _joined(parts, each)
+        is_there_N = arrays["positions_N"] > 0
+        arrays |= {name: arrays[name][is_there_N] for name in ("positions_N", "classes_Nk")}
         save(file, arrays)
         num_images, num_kept = arrays["classes_Nk"].shape
-        num_bytes = file.stat().st_size
-        enter(manifest, each, file, localiser.device, N=num_images, k=num_kept, bytes=num_bytes)
-    folder.update_record(score_seconds=round(time.monotonic() - began, 2))
-    write_json(folder.boxes / "manifest.json", manifest)
-    shutil.rmtree(folder.boxes / "parts")
+        enter(manifest, each, file, device, N=num_images, k=num_kept, bytes=file.stat().st_size)
+    if seconds is not None:
+        folder.update_record(score_seconds=round(seconds, 2))
+    write_json(scored / "manifest.json", manifest)
+    shutil.rmtree(scored / "parts")
 
 
 def _joined(parts: Parts[Pass], each: Pass) -> Arrays:
     """The arrays of a pass; an image that is left out has 0 positions."""
     files = [np.load(file) for file in parts.files(each)]
     return {name: np.concatenate([file[name] for file in files]) for name in files[0].files}
-
-
-def _fill(parts: Parts[Pass], localiser: Localiser, images: ImageSet, reporter: Reporter, ranks: Ranks) -> None:
-    """Make the parts that are not there."""
-    usable = partial(usable_or_none, images.val, Q_px=largest_Q(localiser.config, parts.wanted))
-
-    def make(chunk: range, todo: list[Pass]) -> None:
-        own = ranks.share(chunk)
-        found = list(pool.map(usable, own))
-        decoded = [image for image in found if image is not None]
-        sizes_px = [image.size for image in decoded]
-        for each, images_HWC in at_each_Q(pool, decoded, todo, localiser.preprocessing.interpolation):
-            predicted = iter(localiser.predicted(images_HWC, sizes_px, each))
-            rows = [
-                _kept(*next(predicted), int(images.val.labels_N[index])) if image is not None else None
-                for index, image in zip(own, found, strict=True)
-            ]
-            gathered = {name: ranks.gather(array) for name, array in _stacked(rows, localiser).items()}
-            if ranks.is_first:
-                save(parts.file(each, chunk), gathered)  # type: ignore[arg-type]
-            ranks.share_stop(reporter)
-            reporter.check_stop()
-
-    with ThreadPoolExecutor(max(1, localiser.config.workers)) as pool:
-        parts.fill(make, reporter, "score", passes=len(parts.wanted))
 
 
 def _kept(
@@ -120,11 +114,6 @@ def _stacked(rows: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | No
     }
 
 
-def _without_left_out(arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    is_there_N = arrays["positions_N"] > 0
-    return arrays["positions_N"][is_there_N], arrays["classes_Nk"][is_there_N]
-
-
 def _write_truth(
     run: Run, manifest: dict[str, Any], images: ImageSet, boxes: SetBoxes, is_there_N: NDArray[np.bool_]
 ) -> None:
@@ -138,25 +127,3 @@ def _write_truth(
     file = run.folder.boxes / "truth.npz"
     save(file, truth_arrays(boxes.val.chosen(rows), boxes.blacklisted_N[rows], sizes_N2))
     manifest["truth"] = {"file": file.name, "sha256": sha256_of(file)}
-
-
-def _manifest(run: Run, images: ImageSet, boxes: SetBoxes) -> dict[str, Any]:
-    """The manifest on disk, which must be of these images, boxes and weights, or a new one."""
-    new: dict[str, Any] = {
-        "format": 1,
-        "regression": run.config.boxes,
-        "classes": images.classes,
-        "images": list(images.val.ids),
-        "labels": images.val.labels_N.tolist(),
-        "data_fingerprint": images.fingerprint,
-        "boxes_fingerprint": boxes.fingerprint,
-        "weights_fingerprint": run.folder.weights_fingerprint(),
-        "classifier": run.parent.id if run.parent is not None else None,
-        "files": [],
-    }
-    return begun(run.folder.boxes, new, ("data_fingerprint", "boxes_fingerprint", "weights_fingerprint"))
-
-
-def _origin(manifest: dict[str, Any], device: Device) -> str:
-    keys = ("weights_fingerprint", "data_fingerprint", "boxes_fingerprint")
-    return origin(*(manifest[key] for key in keys), device.precision, device.tf32)

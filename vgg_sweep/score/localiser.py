@@ -18,7 +18,6 @@ from vgg_sweep.config.localise import NUM_COORDINATES
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.views.crops import origins
-from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.images.views.targets import box_of
 from vgg_sweep.localise import geometry
 from vgg_sweep.machine.device import Device
@@ -26,7 +25,7 @@ from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.passes import Pass
-from vgg_sweep.score.batches import halved_to_fit, on_device, same_shape
+from vgg_sweep.score.batches import halved_to_fit, outputs, same_shape
 from vgg_sweep.score.score import FORWARD_PX
 
 MOST_CLASSES = 20
@@ -50,7 +49,7 @@ class Localiser:
     def to_device(self) -> None:
         for net in (self.net, self.classifier):
             if net is not None:
-                net.to(self.device.place, memory_format=self.device.memory_format).eval()  # type: ignore[call-overload]
+                self.device.hold(net.eval())
 
     def predicted(
         self, images_HWC: list[NDArray[np.uint8]], sizes_px: Sequence[tuple[int, int]], each: Pass
@@ -88,11 +87,9 @@ class Localiser:
         """The outputs_Chw of a net for each image."""
 
         def of_views(views_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-            pixels_NCHW = on_device(views_NHWC, each, self.device)
-            with torch.inference_mode(), self.device.autocast():
-                outputs_NChw = net(self.device.laid_out(net_input(pixels_NCHW, self.preprocessing)))
-            outputs: NDArray[np.float32] = outputs_NChw.float().cpu().numpy()
-            return outputs
+            outputs_NChw = outputs(net, views_NHWC, each, self.preprocessing, self.device)
+            maps_NChw: NDArray[np.float32] = outputs_NChw.cpu().numpy()
+            return maps_NChw
 
         maps: dict[int, NDArray[np.float32]] = {}
         forward_px = FORWARD_PX[self.device.place.type]

@@ -14,27 +14,42 @@ from vgg_sweep.machine.choices import Choice
 from vgg_sweep.machine.device import Device
 from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.protocols.passes import Pass
-from vgg_sweep.runs.files import read_json, sha256_of
+from vgg_sweep.protocols.scored import FORMAT
+from vgg_sweep.protocols.seals import sha256_of
+from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 
 
-def scoring_choice(config: Config, folder: RunFolder, num_classes: int, note: Callable[[str], None]) -> Choice:
-    """How to score here: in the precision asked for, or that of the posteriors that are there, or fp32."""
-    entries = read_json(folder.posteriors / "manifest.json").get("files", [])
+def scoring_choice(config: Config, scored: Path, num_classes: int, note: Callable[[str], None]) -> Choice:
+    """How to score here: in the precision asked for, or that of what the folder `scored` has, or fp32."""
+    entries = read_json(scored / "manifest.json").get("files", [])
     there = [(entry["precision"], entry["tf32"]) for entry in entries if "precision" in entry]
     arithmetic = there[0] if there and config.precision == "auto" and not config.tf32 else None
     return fastest_choice(config, num_classes, note, training=False, arithmetic=arithmetic)
 
 
-def begun(scored: Path, new: dict[str, Any], origins: Sequence[str]) -> dict[str, Any]:
-    """The manifest in the folder `scored`, which must have the `origins` (`data_fingerprint`, ...) of `new`; `new` if
-    none is there. Raises `RunError`.
+def begun(
+    scored: Path,
+    ids: Sequence[str],
+    labels: NDArray[np.integer],
+    classes: Sequence[str],
+    device: Device,
+    note: Callable[[str], None],
+    **more: Any,
+) -> dict[str, Any]:
+    """The manifest in the folder `scored`, or, if none is there, a new one of these images, with `more`.
+
+    Raises `RunError` if one is there with other fingerprints than `more` has, or of another precision.
     """
     old = read_json(scored / "manifest.json")
-    for key in origins:
-        if old and old[key] != new[key]:
+    for key in (key for key in more if key.endswith("_fingerprint")):
+        if old and old[key] != more[key]:
             raise RunError(f"{scored} was made from other {key.split('_')[0]}; move that folder elsewhere to redo it.")
-    return old or new
+    if old:
+        check_same_arithmetic(scored, old, device, note)
+        return old
+    about = {"format": FORMAT, "classes": classes, "images": list(ids), "labels": labels.tolist()}
+    return {**about, **more, "files": []}
 
 
 def check_same_arithmetic(scored: Path, manifest: dict[str, Any], device: Device, note: Callable[[str], None]) -> None:

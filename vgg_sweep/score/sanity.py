@@ -9,11 +9,11 @@ Axes: N images, K classes.
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from math import comb
 
 import numpy as np
 import torch
 from PIL import Image
+from scipy.special import bdtr  # the binomial distribution
 
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.options import load_option
@@ -114,7 +114,7 @@ def check_sanity(net: VGG, config: Config, images: ImageSet, device: Device) -> 
             f"the net knows {known} of {num_images} images, but {others[best].sum()} with {best}: nothing was scored; "
             "import the file again with that."
         )
-    if _chance(known, num_images, LEAST_SHARE) < SURE:
+    if bdtr(known, num_images, LEAST_SHARE) < SURE:
         raise RunError(
             f"the net knows {known} of {num_images} images, and nothing was scored. Neither another order of the "
             f"classes nor another preprocessing helps ({', '.join(others)}): do the weights, the list of classes and "
@@ -158,9 +158,4 @@ def _labels_in_other_orders(labels_N: np.ndarray, classes: Sequence[str]) -> dic
 def _is_clearly_better(other_N: np.ndarray, known_N: np.ndarray) -> bool:
     """By a sign test of the images that one knows and the other does not."""
     better, worse = int((other_N & ~known_N).sum()), int((known_N & ~other_N).sum())
-    return _chance(worse, better + worse, 0.5) < SURE
-
-
-def _chance(known: int, num_images: int, share: float) -> float:
-    """Probability that at most `known` are known where each is with probability `share`."""
-    return sum(comb(num_images, each) * share**each * (1 - share) ** (num_images - each) for each in range(known + 1))
+    return bool(bdtr(worse, better + worse, 0.5) < SURE)

@@ -78,12 +78,12 @@ def _score(
 ) -> None:
     """Compute the passes of `run` that are missing; of one that localises its parent rates the boxes."""
     config, folder, num_classes = run.config, run.folder, len(images.classes)
-    choice = ranks.agree(lambda: scoring_choice(config, folder, num_classes, reporter.note))
-    net = build_net(config, num_classes)
+    scored = folder.posteriors if boxes is None else folder.boxes
+    choice = ranks.agree(lambda: scoring_choice(config, scored, num_classes, reporter.note))
+    net, device = build_net(config, num_classes), choose_device(config, choice)
     load_weights(net, folder.weights)
-    classifier, device = classifier_of(run, images.classes) if boxes else None, choose_device(config, choice)
-    if classifier is not None and boxes is not None:
-        localiser = Localiser(net, classifier, config, num_classes, preprocessing, device)
+    if boxes is not None:
+        localiser = Localiser(net, classifier_of(run, images.classes), config, num_classes, preprocessing, device)
         score_boxes(run, localiser, images, boxes, reporter, ranks)
     else:
         if config.imported.sha256 is not None:

@@ -24,7 +24,7 @@ from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import sha256_of
+from vgg_sweep.protocols.seals import sha256_of
 from vgg_sweep.runs.progress import Diverged, Reporter
 from vgg_sweep.runs.provenance import provenance
 from vgg_sweep.train.beginning import Beginning, begin, fine_tuning_stream

@@ -1,5 +1,5 @@
 """Features on disk become descriptors (Appendix B): the mean of an image's and its mirror image's, over the scales
-averaged, maximised or stacked, nets stacked, and all L2-normalised.
+averaged, maximised or stacked, nets stacked, and all L2-normalised. `ways` are those that a command probes.
 
 Axes: N images, C channels of a layer, D dimensions of a descriptor.
 """
@@ -12,9 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_sweep.config.transfer import IMAGE
-from vgg_sweep.features.store import COLOUR, OWN, Feature, FeatureFolder
-from vgg_sweep.features.wanted import views
+from vgg_sweep.config.transfer import IMAGE, Transfer
+from vgg_sweep.features.store import (
+    COLOUR,
+    FIVE,
+    OWN,
+    RANDOM,
+    Feature,
+    FeatureFolder,
+    check_scales,
+    one_scale,
+    scales_px,
+    views,
+)
 
 
 @dataclass(frozen=True)
@@ -80,3 +90,48 @@ def normalised(rows_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each row by its L2 norm; a row of zeros stays."""
     norms_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True)
     return np.asarray(rows_ND / np.where(norms_N1 > 0, norms_N1, 1), np.float32)
+
+
+def ways(asked: Transfer, crop: int, regions: Sequence[str], *, of_stack: bool = False) -> list[Descriptor]:
+    """All that are probed of a net, or of a stack of nets. Raises `ConfigError` for scales that cannot be."""
+    check_scales(asked, crop)
+    found = as_asked(asked, crop, regions)
+    found += aggregated(asked, crop) if asked.aggregations else []
+    found += controls(asked, crop) if asked.controls and not of_stack else []
+    return list(dict.fromkeys(found))
+
+
+def as_asked(asked: Transfer, crop: int, regions: Sequence[str]) -> list[Descriptor]:
+    """For each layer, the scales, the pooling and the method of `asked`, which is resolved: of the first region, and of
+    all stacked.
+    """
+    scales = scales_px(asked.scales, crop)
+    pool = asked.pool if len(scales) > 1 else "mean"
+    seen = [tuple(regions[:num]) for num in range(1, len(regions) + 1)]
+    return [
+        Descriptor(layer, scales, asked.method, pool, normalise=asked.normalise, regions=each)
+        for layer in asked.layers for each in seen
+    ]  # fmt: skip
+
+
+def aggregated(asked: Transfer, crop: int) -> list[Descriptor]:
+    """For each layer: a centre crop and one Q; all Q averaged, maximised and stacked; five Q averaged."""
+    one, scales = one_scale(asked, crop), scales_px(asked.scales, crop)
+    found = []
+    for layer in asked.layers:
+        found += [Descriptor(layer, one, "centre-crop")] if one[0] >= crop else []
+        found += [Descriptor(layer, one)]
+        if len(scales) > 1:
+            pools = ("mean", "max", "stack")
+            found += [Descriptor(layer, scales, pool=pool, normalise=asked.normalise) for pool in pools]
+        if asked.scales == ["multi"]:
+            found += [Descriptor(layer, scales_px([FIVE], crop), normalise=asked.normalise)]
+    return found
+
+
+def controls(asked: Transfer, crop: int) -> list[Descriptor]:
+    """The same net with random weights and the mean colour, at one Q, and beside them the net itself."""
+    one = one_scale(asked, crop)
+    own = [Descriptor(layer, one) for layer in asked.layers]
+    random = [Descriptor(layer, one, weights=RANDOM) for layer in asked.layers]
+    return [*own, *random, Descriptor(COLOUR, one)]

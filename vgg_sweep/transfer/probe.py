@@ -6,6 +6,7 @@ Axes: N images, D dimensions of a descriptor, K classes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def probe(
 ) -> list[dict[str, Any]]:
     """What the probe finds on each split; those in the record are not probed again, the others go into it at once."""
     found = probed.found()
-    of_full = [split["C"] for split in _full(probed).found()] if probed.shots else []
+    of_full = [split["C"] for split in replace(probed, shots=None).found()] if probed.shots else []  # on all images
     for number, split in enumerate(splits[len(found) :], start=len(found)):
         rows = split.train if probed.shots is None else few(images, split.train, probed.shots)
         train_ND = descriptors(probed.folders, probed.how, rows)
@@ -49,11 +50,6 @@ def probe(
         found.append(result)
         probed.write(found, overrides)
     return found
-
-
-def _full(probed: Probed) -> Probed:
-    """The same probe on all training images, which lends its C to one on a few."""
-    return replace(probed, shots=None)
 
 
 def _probe_split(
@@ -117,17 +113,12 @@ def choose_C(
     scores: dict[str, float] = {}
     svm: Svm | None = None
     for number, C in enumerate(grid):
-        step = _step(on_step, number, len(grid) + 1, C)
-        svm = train(kept_ND, signs_NK[~is_held_out_N], C, svm, step)
+        svm = train(kept_ND, signs_NK[~is_held_out_N], C, svm, partial(on_step, number, len(grid) + 1, C))
         scores[f"{C:g}"], _, _ = judged(images, rows[is_held_out_N], svm.decisions(held_ND))
         if max([*scores.values()][-ENOUGH:]) < max(scores.values()):
             break
     best = max(scores.values())
     return next(C for C in grid if scores.get(f"{C:g}") == best), scores
-
-
-def _step(on_step: OnStep, number: int, total: int, C: float) -> Callable[[], None]:
-    return lambda: on_step(number, total, C)
 
 
 def judged(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from torch import nn
 
 from vgg_sweep import __version__
 from vgg_sweep.exchange.tag import KEY, tag_text
@@ -55,7 +55,7 @@ def save_onnx(loaded: TrainedNet, path: Path) -> None:
         "VGG",
         [_float(PIXELS, ["N", 3, "H", "W"])],
         [_float(POSTERIORS, ["N", num_classes]), _float(SCORES, ["N", num_classes, "h", "w"])],
-        [*(_initializer(name, tensor) for name, tensor in tensors.items()),
+        [*(numpy_helper.from_array(tensor.detach().contiguous().numpy(), name) for name, tensor in tensors.items()),
          *constants, numpy_helper.from_array(np.array([2, 3], np.int64), "positions")],
     )  # fmt: skip
     model = helper.make_model(
@@ -102,10 +102,6 @@ def _node(layer: nn.Module, inputs: list[str], output: str, name: str) -> onnx.N
         case nn.BatchNorm2d():
             return helper.make_node("BatchNormalization", inputs, [output], name, epsilon=layer.eps)
     raise AssertionError(layer)
-
-
-def _initializer(name: str, tensor: Tensor) -> TensorProto:
-    return numpy_helper.from_array(tensor.detach().cpu().contiguous().numpy(), name)
 
 
 def _float(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:

@@ -106,7 +106,7 @@ def check_images(
     for id, label in mislabelled:
         findings.problems.append(Problem("label", id.partition("/")[0], id, f"its list of labels says {shown(label)}"))
     with ThreadPoolExecutor(max(1, config.workers)) as pool:
-        for name, split in (("train", images.train), ("val", images.val)):
+        for name, split in images.splits.items():
             digests[name] = np.zeros((len(split), DIGEST_BYTES), np.uint8)
             for index, look in enumerate(_looks(pool, split)):
                 digests[name][index] = np.frombuffer(look.digest.ljust(DIGEST_BYTES, b"\0"), np.uint8)
@@ -174,7 +174,7 @@ def _enter(findings: Findings, split: str, id: str, look: _Look, S_px: int) -> N
 
 def _enter_duplicates(findings: Findings, images: ImageSet, digests: dict[str, np.ndarray]) -> None:
     """Images of the same pixels, each against the first such one, train before val."""
-    splits = {"train": images.train, "val": images.val}
+    splits = images.splits
     members = [(name, row) for name, split in splits.items() for row in range(len(split))]
     all_digests = np.concatenate(list(digests.values())).view(f"V{DIGEST_BYTES}").ravel()
     by_digest: dict[bytes, list[int]] = defaultdict(list)
@@ -195,7 +195,7 @@ def _enter_duplicates(findings: Findings, images: ImageSet, digests: dict[str, n
 
 
 def _enter_imbalance(findings: Findings, images: ImageSet) -> None:
-    for name, split in (("train", images.train), ("val", images.val)):
+    for name, split in images.splits.items():
         sizes_K = np.bincount(split.labels_N, minlength=len(images.classes))
         median = float(np.median(sizes_K))
         for label in np.flatnonzero((sizes_K * LARGEST_IMBALANCE < median) | (sizes_K > median * LARGEST_IMBALANCE)):

@@ -40,13 +40,16 @@ def scan_folders(data: Data, progress: ProgressCallback) -> Listing:
     """All images of the trees that `check_folders` finds."""
     train, val, classes = check_folders(data)
     listing = Listing(classes=classes, layout="class folders")
-    trees = {"train": train} if val is None else {"train": train, "val": val}
-    for number, (split, tree) in enumerate(trees.items()):
-        found = scan_tree(
-            listing, tree, split, classes, progress_of(progress, number * len(classes), len(trees) * len(classes))
-        )
-        (listing.train if split == "train" else listing.val).update(found)
+    scan_trees(listing, {"train": (train, classes)} | ({} if val is None else {"val": (val, classes)}), progress)
     return listing
+
+
+def scan_trees(listing: Listing, trees: dict[str, tuple[Path, list[str]]], progress: ProgressCallback) -> None:
+    """The images of each split: a tree and its class folders."""
+    before, total = 0, sum(len(classes) for _, classes in trees.values())
+    for split, (tree, classes) in trees.items():
+        listing.splits[split].update(scan_tree(listing, tree, split, classes, progress_of(progress, before, total)))
+        before += len(classes)
 
 
 def root_of(data: Data, layout: str) -> Path:

@@ -4,7 +4,6 @@ Training images: class folders, class tars, both, or the tar of class tars. Vali
 or ILSVRC2012_img_val.tar, with labels from the development kit or from a list. Nothing is extracted.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from vgg_sweep.images.sets.folders import (
     scan_files,
     scan_tree,
 )
-from vgg_sweep.images.sets.index import Entries, Listing, Located, ProgressCallback
+from vgg_sweep.images.sets.index import Entries, Listing, ProgressCallback
 from vgg_sweep.images.sets.labels import find_labels, image_number, misplaced_by, read_labels
 from vgg_sweep.images.sets.tars import scan_class_tar, scan_train_tar, scan_val_tar
 from vgg_sweep.images.sets.wnids import WNID, shown, synsets
@@ -157,14 +156,8 @@ def _scan_flat_val(listing: Listing, layout: Layout, order: str, progress: Progr
     else:
         images, _ = scan_files(layout.val, "", listing.stamp)
     labels = _labels(layout, order, listing.classes)
-    by_class: dict[str, list[Located]] = defaultdict(list)
-    for image in images:
-        name = Path(image.id).name
-        wnid = labels.get(image_number(name) or 0)
-        if wnid is None:
-            raise ConfigError(f"{layout.val}: {name} has no label in {' or '.join(map(str, layout.labels))}.")
-        by_class[wnid].append(image._replace(id=f"val/{wnid}/{name}"))
-    return {wnid: Entries.of(found, listing.containers) for wnid, found in by_class.items()}
+    lists = " or ".join(map(str, layout.labels))
+    return listing.labelled(images, "val", lambda name: labels.get(image_number(name) or 0), lists)
 
 
 def _labels(layout: Layout, order: str, classes: list[str]) -> dict[int, str]:

@@ -9,6 +9,7 @@ Axes: N images of a split.
 
 import hashlib
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +144,25 @@ class Listing:
         """Remember `path` as it is now; call it before reading it, so that no change is missed."""
         self.stamped[str(path)] = stamp_of(path)
 
+    @property
+    def splits(self) -> dict[str, dict[str, Entries]]:
+        return {"train": self.train, "val": self.val}
+
+    def labelled(
+        self, images: Iterable[Located], split: str, class_of: Callable[[str], str | None], source: str
+    ) -> dict[str, Entries]:
+        """Images that do not lie by class, by the class that `class_of` gives each for its file's name.
+
+        Raises `ConfigError` for one without a label in `source`.
+        """
+        by_class: dict[str, list[Located]] = defaultdict(list)
+        for image in images:
+            name = Path(image.id).name
+            if (label := class_of(name)) is None:
+                raise ConfigError(f"{Path(image.container) / name} has no label in {source}.")
+            by_class[label].append(image._replace(id=f"{split}/{label}/{name}"))
+        return {label: Entries.of(found, self.containers) for label, found in by_class.items()}
+
 
 @dataclass(frozen=True)
 class Index:
@@ -261,7 +281,7 @@ def _write(folder: Path, listing: Listing) -> None:
     new.mkdir()
     try:
         digest = hashlib.sha256("\n".join(listing.classes).encode("utf-8", "surrogateescape"))
-        for split, by_class in (("train", listing.train), ("val", listing.val)):
+        for split, by_class in listing.splits.items():
             entries = Entries.joined([by_class[name] for name in listing.classes])
             for id, num_bytes in zip(entries.ids, entries.bytes_N.tolist(), strict=True):
                 digest.update(f"\n{id} {num_bytes}".encode("utf-8", "surrogateescape"))

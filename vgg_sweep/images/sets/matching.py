@@ -81,7 +81,7 @@ def matched_boxes(data: Data, images: ImageSet, paths: Sequence[Path], progress:
     begins_at_0 = any(0 <= first < 1 for box in kept for first in box[:2])  # below 0 is a fault
     counted_from = 1 if is_xml and data.source != "imagenet" and not begins_at_0 else 0
     boxes = {}
-    for name, split in (("train", images.train), ("val", images.val)):
+    for name, split in images.splits.items():
         found, sizes = matched.found[name], matched.sizes[name]
         lists = [[(label, [each - counted_from for each in box]) for label, box in found.get(row, [])]
                  for row in range(len(split))]  # fmt: skip
@@ -101,7 +101,7 @@ class _Finder:
     """Finds the image that an annotation is of, by its name and, where several have it, the folders it lies in."""
 
     def __init__(self, images: ImageSet) -> None:
-        self.ids = {"train": images.train.ids, "val": images.val.ids}
+        self.ids = {name: split.ids for name, split in images.splits.items()}
         self.by_stem: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for split, ids in self.ids.items():
             for row, id in enumerate(ids):
@@ -132,7 +132,7 @@ def _enter(matched: _Matched, finder: _Finder, names: dict[str, int], images: Im
         fault("box-of-none", "no image of the set has this name, or several have")
         return
     row = found[1]
-    label = int((images.train if split == "train" else images.val).labels_N[row])
+    label = int(images.splits[split].labels_N[row])
     matched.sizes[split][row] = annotation.size_px
     for drawn in annotation.drawn:
         x0, y0, x1, y1 = drawn.corners
@@ -164,7 +164,7 @@ def _why_none(paths: Sequence[Path], matched: _Matched, images: ImageSet) -> str
 
 def _notes(matched: _Matched, images: ImageSet, boxes: dict[str, Boxes], counted_from: int) -> list[str]:
     notes = []
-    for name, split in (("train", images.train), ("val", images.val)):
+    for name, split in images.splits.items():
         has_N = boxes[name].has(split.labels_N)
         notes.append(f"boxes of their class: {has_N.sum():,} of {len(has_N):,} {name} images")
     if counted_from == 1:

@@ -17,13 +17,12 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import Stored
 from vgg_sweep.images.files import is_image_name, is_visible
 from vgg_sweep.images.sets.folders import class_folders, root_of
+from vgg_sweep.images.sets.published import CALTECH
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.sets.voc import VOC_PARTS, read_voc
 from vgg_sweep.protocols.paper import ACTIONS_SET
 
-CALTECH = {"caltech101": "101_ObjectCategories", "caltech256": "256_ObjectCategories"}
-"""The folder of each, whose clutter (BACKGROUND_Google, 257.clutter) is a class in Table 11."""
 DRAWN = (*CALTECH, "fractals")
 """Sets that are split at random."""
 

@@ -5,7 +5,6 @@ Each is read as it comes out of its archive. Where a set has a test part whose l
 Flowers-102's, val is that part: it is what errors are published on.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import Any
 
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.sets.folders import check_same_classes, class_folders, progress_of, root_of, scan_files, scan_tree
-from vgg_sweep.images.sets.index import Entries, Listing, Located, ProgressCallback
+from vgg_sweep.images.sets.folders import check_same_classes, class_folders, root_of, scan_files, scan_tree, scan_trees
+from vgg_sweep.images.sets.index import Entries, Listing, ProgressCallback
+
+Scan = Callable[[Listing, Path, ProgressCallback], None]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Published:
     folder: str
     mark: str
     """What lies in the folder, by which it is known."""
-    scan: Callable[[Listing, Path, ProgressCallback], None]
+    scan: Scan
 
 
 def find_published(data: Data) -> Path:
@@ -63,7 +64,7 @@ def _scan_tiny_imagenet(listing: Listing, folder: Path, progress: ProgressCallba
     listing.stamp(annotations)
     wnids = dict(line.split("\t")[:2] for line in annotations.read_text(encoding="utf-8").splitlines())
     images, _ = scan_files(folder / "val" / "images", "val", listing.stamp)
-    listing.val = _by_class(listing, images, lambda name: wnids.get(name), "val", annotations)
+    listing.val = listing.labelled(images, "val", wnids.get, str(annotations))
 
 
 def _scan_food101(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
@@ -75,7 +76,7 @@ def _scan_food101(listing: Listing, folder: Path, progress: ProgressCallback) ->
     classes = sorted(class_folders(folder / "images"))
     for done, name in enumerate(classes, start=1):
         images, _ = scan_files(folder / "images" / name, name, listing.stamp)
-        for split, by_class in (("train", listing.train), ("val", listing.val)):
+        for split, by_class in listing.splits.items():
             chosen = [image._replace(id=f"{split}/{image.id}") for image in images if in_split.get(image.id) == split]
             if chosen:
                 by_class[name] = Entries.of(chosen, listing.containers)
@@ -96,63 +97,49 @@ def _scan_flowers102(listing: Listing, folder: Path, progress: ProgressCallback)
     images, _ = scan_files(folder / "jpg", "", listing.stamp)
     names: list[str] = list(Flowers102.classes)
 
-    def number(image: Located) -> int:
-        return int(Path(image.id).stem.rpartition("_")[2])
+    def number(name: str) -> int:
+        return int(Path(name).stem.rpartition("_")[2])
 
     def class_of(name: str) -> str:
-        return names[int(labels_N[int(Path(name).stem.rpartition("_")[2]) - 1]) - 1]
+        return names[int(labels_N[number(name) - 1]) - 1]
 
-    for split, by_class in (("train", listing.train), ("val", listing.val)):
-        chosen = [image for image in images if (number(image) in val_numbers) == (split == "val")]
-        by_class.update(_by_class(listing, chosen, class_of, split, files["imagelabels"]))
+    for split, by_class in listing.splits.items():
+        chosen = [image for image in images if (number(image.id) in val_numbers) == (split == "val")]
+        by_class.update(listing.labelled(chosen, split, class_of, str(files["imagelabels"])))
     listing.classes = [name for name in names if name in listing.train]
     progress(len(images), len(images))
 
 
-def _scan_caltech101(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
-    tree = folder / "101_ObjectCategories"
-    listing.classes = sorted(class_folders(tree) - {"BACKGROUND_Google"})  # clutter, not one of the 101
-    listing.train = scan_tree(listing, tree, "train", listing.classes, progress)
+CALTECH = {"caltech101": "101_ObjectCategories", "caltech256": "256_ObjectCategories"}
+"""The folder of each, whose clutter is no class here; in Table 11 it is one (`probed.py`)."""
 
 
-def _scan_caltech256(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
-    tree = folder / "256_ObjectCategories"
-    listing.classes = sorted(class_folders(tree) - {"257.clutter"})
-    listing.train = scan_tree(listing, tree, "train", listing.classes, progress)
+def _caltech(name: str, clutter: str) -> Scan:
+    """The scan of a set of one tree, whose folder `clutter` is not one of the classes."""
+
+    def scan(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
+        listing.classes = sorted(class_folders(folder / CALTECH[name]) - {clutter})
+        scan_trees(listing, {"train": (folder / CALTECH[name], listing.classes)}, progress)
+
+    return scan
 
 
 def _scan_imagenette(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
-    listing.classes = sorted(class_folders(folder / "train"))
-    num_classes = len(listing.classes)
-    for number, (split, by_class) in enumerate((("train", listing.train), ("val", listing.val))):
-        classes = sorted(class_folders(folder / split))
-        part = progress_of(progress, number * num_classes, 2 * num_classes)
-        by_class.update(scan_tree(listing, folder / split, split, classes, part))
+    classes = {split: sorted(class_folders(folder / split)) for split in listing.splits}
+    scan_trees(listing, {split: (folder / split, classes[split]) for split in classes}, progress)
+    listing.classes = classes["train"]
 
 
 SETS = {
     "tiny-imagenet": Published("tiny-imagenet-200", "wnids.txt", _scan_tiny_imagenet),
     "food101": Published("food-101", "meta", _scan_food101),
     "flowers102": Published("flowers-102", "setid.mat", _scan_flowers102),
-    "caltech101": Published("caltech101", "101_ObjectCategories", _scan_caltech101),
-    "caltech256": Published("caltech256", "256_ObjectCategories", _scan_caltech256),
+    "caltech101": Published("caltech101", CALTECH["caltech101"], _caltech("caltech101", "BACKGROUND_Google")),
+    "caltech256": Published("caltech256", CALTECH["caltech256"], _caltech("caltech256", "257.clutter")),
     "imagenette": Published("imagenette2", "train", _scan_imagenette),
     "imagenette-320": Published("imagenette2-320", "train", _scan_imagenette),
     "imagenette-160": Published("imagenette2-160", "train", _scan_imagenette),
 }
-
-
-def _by_class(
-    listing: Listing, images: list[Located], class_of: Callable[[str], str | None], split: str, source: Path
-) -> dict[str, Entries]:
-    """Images of one folder by the class that a list gives each."""
-    by_class: dict[str, list[Located]] = defaultdict(list)
-    for image in images:
-        name = Path(image.id).name
-        if (label := class_of(name)) is None:
-            raise ConfigError(f"{Path(image.container) / name} has no label in {source}.")
-        by_class[label].append(image._replace(id=f"{split}/{label}/{name}"))
-    return {label: Entries.of(found, listing.containers) for label, found in by_class.items()}
 
 
 def _matlab(file: Path) -> dict[str, Any]:

@@ -138,6 +138,10 @@ class ImageSet:
     notes: tuple[str, ...] = ()
     """What was noticed when the files were listed, a sentence each."""
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "val": self.val}
+
     def read_as(self, settings: Data) -> "ImageSet":
         """The same images, read as `settings` say."""
         train, val = (replace(split, settings=settings, bad={}, _decoded={}) for split in (self.train, self.val))
