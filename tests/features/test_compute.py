@@ -266,7 +266,7 @@ def test_ranks_share_the_images(place: Place, tmp_path: Path, monkeypatch: pytes
     other = FeatureFolder(tmp_path / "other")
     for rank in (0, 1):
         with monkeypatch.context() as patched:
-            patched.setattr(module, "_finish", lambda *args: None)
+            patched.setattr(module._Computer, "finish", lambda *args: None)
             place.compute(probed, wanted, other, ranks=Half(rank, 2))
     rows = [share for share in shares if share.dtype == np.float32]
     np.testing.assert_allclose(np.concatenate(rows), alone, rtol=1e-4, atol=1e-5)

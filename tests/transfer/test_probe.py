@@ -9,7 +9,8 @@ import pytest
 
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.errors import RunError
-from vgg_sweep.features.store import Feature, FeatureFolder, views
+from vgg_sweep.features.store import Feature, FeatureFolder
+from vgg_sweep.protocols.passes import passes_of
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.transfer.descriptors import Descriptor, descriptors
 from vgg_sweep.transfer.metrics import average_precision
@@ -29,7 +30,7 @@ def write_features(run: RunFolder, seed: int = 0, labels: object = None, test: o
     folder = FeatureFolder.of(run, "some", "f" * 64)
     folder.path.mkdir(parents=True)
     entries = []
-    for view in views("dense", SCALES):
+    for view in passes_of("dense", SCALES):
         rows_NC = np.maximum(0, means_KC[labels_N] + generator.normal(size=(len(labels_N), CHANNELS)))
         feature = Feature("fc7", view)
         np.save(folder.file(feature), rows_NC.astype(np.float32))
@@ -82,7 +83,7 @@ def test_descriptors_by_hand(tmp_path: Path, pool: str) -> None:
     got = descriptors(folders, Descriptor("fc7", SCALES, pool=pool), rows)
     np.testing.assert_allclose(got, both / np.linalg.norm(both, axis=1, keepdims=True), rtol=1e-5)
     box = write_features(RunFolder(tmp_path / "box"), 5)
-    for view in views("dense", SCALES):
+    for view in passes_of("dense", SCALES):
         folders[0].file(Feature("fc7", view, region="box")).write_bytes(box.file(Feature("fc7", view)).read_bytes())
     manifest = folders[0].manifest()
     manifest["files"] += [entry | {"file": f"box-{entry['file']}"} for entry in manifest["files"]]

@@ -166,7 +166,7 @@ def _size(tensors: Mapping[str, Tensor], scheme: Scheme, model: Model, *, is_tru
         first, word = tensors[f"{scheme.name('features.0', 'conv1_1')}.weight"], CONV.fullmatch(model.columns[0])
         assert word is not None, "a column begins with a convolution"
         return len(first) / int(word[2]), PAPER_CROP_PX, 0
-    fc6, fc8 = (tensors.get(f"{scheme.fc[place]}.weight") for place in (0, 2))
+    fc6, fc8 = (tensors.get(f"{name}.weight") for name in (scheme.fc[0], scheme.fc[2]))
     if fc6 is None:
         return 1.0, PAPER_CROP_PX, 1000
     width, classes = fc6.shape[0] / FC_CHANNELS, 1000 if fc8 is None else fc8.shape[0]

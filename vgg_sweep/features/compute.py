@@ -85,9 +85,10 @@ def compute(
     device.expect_shapes(alike=False)
     to_make: list[Feature | Contents] = [*missing, *([] if "contents" in manifest else [Contents()])]
     parts = Parts(folder.parts / origin(manifest, device, CHUNK), to_make, len(probed.images), chunk=CHUNK)
-    _Computer(loaded, probed, missing, device, reporter, ranks).fill(parts)
+    computer = _Computer(loaded, probed, missing, device, reporter, ranks)
+    computer.fill(parts)
     if ranks.is_first:
-        _finish(folder, manifest, parts, missing, probed, device, reporter)
+        computer.finish(folder, manifest, parts)
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,30 @@ class _Computer:
         all_NC = over_views(of_views, images_HWC, view.method, self.loaded.config.crop, forward_px)
         return dict(zip(in_order, np.split(all_NC, ends[:-1], axis=1), strict=True))
 
+    def finish(self, folder: FeatureFolder, manifest: dict[str, Any], parts: Parts[Feature | Contents]) -> None:
+        """Join the chunks of each feature and enter it in the manifest, one by one: a kill in between costs nothing."""
+        if "contents" not in manifest:
+            contents_N = np.concatenate([np.load(file) for file in parts.files(Contents())])
+            manifest["contents"] = [f"{content:016x}" for content in contents_N.tolist()]
+            left_out = [self.probed.images.ids[row] for row in np.flatnonzero(contents_N == 0).tolist()]
+            if len(left_out) == len(contents_N):
+                raise RunError("no image of the set can be decoded; `vgg-sweep data check` lists what is wrong.")
+            if left_out:
+                manifest["left_out"] = left_out
+                self.reporter.note(f"{len(left_out)} images cannot be decoded and are left out, such as {left_out[0]}")
+        for each in self.missing:
+            file = folder.file(each)
+            parts.join(each, file)
+            num_images, num_channels = np.load(file, mmap_mode="r").shape
+            about = {"layer": each.layer, "weights": each.weights, "region": each.region}
+            about |= {"N": num_images, "C": num_channels}
+            enter(manifest, each.view, file, self.device, **about)
+            write_json(folder.path / "manifest.json", manifest)
+            shutil.rmtree(parts.folder / each.name)
+        shutil.rmtree(parts.folder / Contents.name, ignore_errors=True)
+        if not any(folder.parts.rglob("*.npy")):  # of features that an earlier command was to make
+            shutil.rmtree(folder.parts)
+
 
 def random_net(loaded: TrainedNet) -> VGG:
     """The same net with random weights, always the same ones."""
@@ -204,36 +229,3 @@ def content_of(image_HWC: NDArray[np.uint8]) -> int:
     digest = hashlib.blake2b(repr(image_HWC.shape).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(image_HWC).data)
     return int.from_bytes(digest.digest(), "big") or 1
-
-
-def _finish(
-    folder: FeatureFolder,
-    manifest: dict[str, Any],
-    parts: Parts[Feature | Contents],
-    features: Sequence[Feature],
-    probed: ProbedSet,
-    device: Device,
-    reporter: Reporter,
-) -> None:
-    """Join the chunks of each feature and enter it in the manifest, one by one: a kill in between costs nothing."""
-    if "contents" not in manifest:
-        contents_N = np.concatenate([np.load(file) for file in parts.files(Contents())])
-        manifest["contents"] = [f"{content:016x}" for content in contents_N.tolist()]
-        left_out = [probed.images.ids[row] for row in np.flatnonzero(contents_N == 0).tolist()]
-        if len(left_out) == len(contents_N):
-            raise RunError("no image of the set can be decoded; `vgg-sweep data check` lists what is wrong.")
-        if left_out:
-            manifest["left_out"] = left_out
-            reporter.note(f"{len(left_out)} images cannot be decoded and are left out, such as {left_out[0]}")
-    for each in features:
-        file = folder.file(each)
-        parts.join(each, file)
-        num_images, num_channels = np.load(file, mmap_mode="r").shape
-        about = {"layer": each.layer, "weights": each.weights, "region": each.region}
-        about |= {"N": num_images, "C": num_channels}
-        enter(manifest, each.view, file, device, **about)
-        write_json(folder.path / "manifest.json", manifest)
-        shutil.rmtree(parts.folder / each.name)
-    shutil.rmtree(parts.folder / Contents.name, ignore_errors=True)
-    if not any(folder.parts.rglob("*.npy")):  # of features that an earlier command was to make
-        shutil.rmtree(folder.parts)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from vgg_sweep.config.transfer import IMAGE, Transfer
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.protocols.methods import METHODS, scaled_px
-from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass
+from vgg_sweep.protocols.methods import scaled_px
+from vgg_sweep.protocols.passes import Pass, passes_of
+from vgg_sweep.protocols.scored import is_whole
 from vgg_sweep.protocols.seals import check_whole
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
@@ -70,15 +71,8 @@ class FeatureFolder:
 
     def missing(self, wanted: list[Feature]) -> list[Feature]:
         """Those that are not on disk, or no longer whole."""
-        entries = {entry["file"]: entry for entry in self.manifest().get("files", [])}
-        return [each for each in wanted if not self._is_whole(entries.get(self.file(each).name))]
-
-    def _is_whole(self, entry: dict[str, Any] | None) -> bool:
-        if entry is None:
-            return False
-        file: Path = self.path / entry["file"]
-        num_bytes: int = NPY_HEADER_BYTES + entry["N"] * entry["C"] * BYTES_PER_POSTERIOR
-        return file.exists() and file.stat().st_size == num_bytes
+        whole = {entry["file"] for entry in self.manifest().get("files", []) if is_whole(self.path, entry)}
+        return [each for each in wanted if self.file(each).name not in whole]
 
     def read(self, feature: Feature) -> NDArray[np.float32]:
         """The rows of a feature, mapped into memory. Raises `RunError` if they are not there whole."""
@@ -118,15 +112,10 @@ def check_scales(asked: Transfer, crop: int) -> None:
         )
 
 
-def views(method: str, scales: tuple[int, ...]) -> list[Pass]:
-    """Those of an image and of its mirror image; of the image alone for the centre crop, as it is mostly meant."""
-    return [Pass(method, Q, flip) for Q in scales for flip in METHODS[method].flips]
-
-
 def wanted_features(asked: Transfer, crop: int, regions: Sequence[str] = (IMAGE,)) -> list[Feature]:
     """The features of `asked.layers` under its method at its scales. Raises `ConfigError` for scales that cannot be."""
     check_scales(asked, crop)
-    in_turn = [(region, view) for region in regions for view in views(asked.method, scales_px(asked.scales, crop))]
+    in_turn = [(region, view) for region in regions for view in passes_of(asked.method, scales_px(asked.scales, crop))]
     return [Feature(layer, view, region=region) for layer in asked.layers for region, view in in_turn]
 
 

@@ -1,12 +1,9 @@
 """Which passes a run needs, and which of them are not on disk yet."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 from vgg_sweep.config.schema import Config
 from vgg_sweep.protocols.methods import parse_pass
-from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass, passes_of
+from vgg_sweep.protocols.passes import Pass, passes_of
+from vgg_sweep.protocols.scored import is_whole
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.prune import are_pruned
@@ -23,12 +20,6 @@ def missing(folder: RunFolder, config: Config) -> list[Pass]:
     """The passes of the protocol that are not on disk yet, or no longer whole; not those that were pruned."""
     scored = folder.boxes if config.task == "localise" else folder.posteriors
     entries = read_json(scored / "manifest.json").get("files", [])
-    whole = [entry for entry in entries if are_pruned(folder) or _is_whole(scored, entry)]
+    whole = [entry for entry in entries if are_pruned(folder) or is_whole(scored, entry)]
     there = {Pass(entry["method"], entry["Q"], entry["flip"]) for entry in whole}
     return [each for each in passes(config) if each not in there]
-
-
-def _is_whole(scored: Path, entry: Mapping[str, Any]) -> bool:
-    file = scored / entry["file"]
-    num_bytes = entry.get("bytes") or NPY_HEADER_BYTES + entry["N"] * entry["K"] * BYTES_PER_POSTERIOR
-    return file.exists() and bool(num_bytes == file.stat().st_size)

@@ -11,9 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
+from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES
 from vgg_sweep.protocols.seals import damaged, unsealed
 
 FORMAT = 1
+
+
+def is_whole(folder: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether the file of an entry of a manifest in `folder` is there, and as long as it was written."""
+    file = folder / entry["file"]
+    columns = entry["C"] if "C" in entry else entry.get("K", 0)
+    num_bytes = entry.get("bytes") or NPY_HEADER_BYTES + entry["N"] * columns * BYTES_PER_POSTERIOR
+    return file.exists() and bool(num_bytes == file.stat().st_size)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.images.sets.boxes import open_boxes
-from vgg_sweep.images.sets.index import Names, forget
+from vgg_sweep.images.sets.index import Names, ProgressCallback, forget, silent
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import index_folder, is_indexed, open_images
 from vgg_sweep.images.sets.splits import ImageSet, contents
@@ -31,7 +31,7 @@ MEAN_TOLERANCE = 1e-5
 """Between means and components of one set from two machines, in [0, 1] units: their sums are rounded otherwise."""
 
 
-def check_origins(runs: Iterable[Run], progress: Callable[[int, int], None] | None = None) -> None:
+def check_origins(runs: Iterable[Run], progress: ProgressCallback = silent) -> None:
     """Compare the images of each run that has begun with those that its configuration names now.
 
     A set is listed only if a run of it has begun; its index, once made, takes a moment to look at. Formulas are part of
@@ -60,7 +60,7 @@ def has_same_images(run: Run, there: RunFolder) -> bool:
     if run.config.data.source == "fractals":
         return True
     before = _origin(there)
-    return bool(before) and before.get("data_fingerprint") == open_images(run.config, None).fingerprint
+    return bool(before) and before.get("data_fingerprint") == open_images(run.config).fingerprint
 
 
 def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:

@@ -23,8 +23,8 @@ from vgg_sweep.features.store import (
     check_scales,
     one_scale,
     scales_px,
-    views,
 )
+from vgg_sweep.protocols.passes import passes_of
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Descriptor:
     def features(self) -> list[Feature]:
         """The files that it is made of."""
         if self.layer == COLOUR:  # the same for the mirror image
-            return [Feature(COLOUR, views(self.method, self.scales)[0])]
-        in_turn = [(region, view) for region in self.regions for view in views(self.method, self.scales)]
+            return [Feature(COLOUR, passes_of(self.method, self.scales)[0])]
+        in_turn = [(region, view) for region in self.regions for view in passes_of(self.method, self.scales)]
         return [Feature(self.layer, view, self.weights, region) for region, view in in_turn]
 
     @property

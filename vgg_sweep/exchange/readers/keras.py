@@ -51,7 +51,7 @@ def read_keras(path: Path, *, mirrored: bool | None, trunk: bool) -> tuple[dict[
     layers = [each for each in layers if not each[0].endswith(LRN_SUMS)]
     foreign = [each for each in layers if trunk and not _PAPER_CONV.fullmatch(each[0])]
     tensors = _tensors(path, [each for each in layers if each not in foreign], mirrored)
-    left = {f"{name}.{place}": array for name, arrays in foreign for place, array in enumerate(arrays)}
+    left = {f"{name}.{number}": array for name, arrays in foreign for number, array in enumerate(arrays)}
     return tensors | {name: torch.from_numpy(np.asarray(array)) for name, array in left.items()}, tag
 
 

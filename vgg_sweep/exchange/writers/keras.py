@@ -130,8 +130,8 @@ def _h5_model(loaded: TrainedNet) -> list[str]:
 def _h5_name(name: str) -> str:
     """conv1_2 -> block1_conv2, fc6 -> fc1, fc8 -> predictions."""
     if name.startswith("conv"):
-        stage, _, place = name.removeprefix("conv").partition("_")
-        return f"block{stage}_conv{place}"
+        stage, _, number = name.removeprefix("conv").partition("_")
+        return f"block{stage}_conv{number}"
     return KERAS_NAMES[name]
 
 

@@ -52,19 +52,19 @@ def plain_layers(net: VGG) -> list[tuple[str, nn.Module]]:
     feature chain keep their places, by which a `Skip` knows where its block starts.
     """
     layers: list[tuple[str, nn.Module]] = []
-    place = ""
+    number = ""
     for part in ("features", "classifier"):
         for index, module in enumerate(getattr(net, part)):
             name = net.layer_names.get(f"{part}.{index}")
             if name is not None and not isinstance(module, Skip):  # the ReLU behind a sum is its convolution's
-                place = name.lstrip("abcdefghijklmnopqrstuvwxyz")
+                number = name.lstrip("abcdefghijklmnopqrstuvwxyz")
             match module:
                 case Dropout():
                     continue
                 case nn.ReLU():
-                    layers.append((f"relu{place}", nn.ReLU()))  # not in place: exported programs keep their inputs
+                    layers.append((f"relu{number}", nn.ReLU()))  # not in place: exported programs keep their inputs
                 case nn.BatchNorm2d():
-                    layers.append((f"bn{place}", module))
+                    layers.append((f"bn{number}", module))
                 case LRN():
                     layers.append((str(name), nn.LocalResponseNorm(lrn.N, lrn.N * lrn.ALPHA, lrn.BETA, lrn.K)))
                 case FullyConnected():

@@ -20,7 +20,7 @@ from vgg_sweep.images.files import files
 from vgg_sweep.images.sets import fractals
 from vgg_sweep.images.sets.annotations import TARS
 from vgg_sweep.images.sets.imagenet import BASES
-from vgg_sweep.images.sets.index import LOOKED_AT, ProgressCallback, stamp_of
+from vgg_sweep.images.sets.index import LOOKED_AT, ProgressCallback, silent, stamp_of
 from vgg_sweep.images.sets.labels import image_number
 from vgg_sweep.images.sets.matching import Problem, SetBoxes, fingerprint, matched_boxes
 from vgg_sweep.images.sets.splits import ImageSet, Split, spaced
@@ -35,16 +35,15 @@ USUAL_ILSVRC = "ILSVRC201*_bbox_*"
 BLACKLISTS = ("*clsloc_validation_blacklist*.txt", "blacklist.txt")
 
 
-def open_boxes(config: Config, images: ImageSet, progress: ProgressCallback | None = None) -> SetBoxes:
+def open_boxes(config: Config, images: ImageSet, progress: ProgressCallback = silent) -> SetBoxes:
     """The boxes of `images`, from where `find_boxes` finds them. Raises `ConfigError` if there are none."""
-    told = progress or (lambda done, total: None)
     if config.data.source == "fractals":
-        return _fractal_boxes(config, told)
+        return _fractal_boxes(config, progress)
     paths = check_boxes(config.data)
     stamps = [(str(path), stamp_of(path), *_inner_stamps(path)) for path in paths]
     blacklist = _find_blacklist(config.data, paths)
     key = hashlib.sha256(json.dumps([1, images.fingerprint, stamps]).encode()).hexdigest()
-    made = _kept(config, f"boxes-{key[:12]}", lambda: matched_boxes(config.data, images, paths, told))
+    made = _kept(config, f"boxes-{key[:12]}", lambda: matched_boxes(config.data, images, paths, progress))
     return _with_blacklist(made, images.val, blacklist)
 
 
@@ -73,8 +72,8 @@ def find_boxes(data: Data) -> list[Path]:
     root = Path(data.root).expanduser().resolve()
     bases = BASES if data.source == "imagenet" else (".",)
     for base in bases:
-        for place in USUAL:
-            if (path := root / base / place).exists():
+        for name in USUAL:
+            if (path := root / base / name).exists():
                 return [path]
         if data.source == "imagenet" and (published := sorted((root / base).glob(USUAL_ILSVRC))):
             return [path for path in published if path.is_dir() or path.name.endswith(TARS)]

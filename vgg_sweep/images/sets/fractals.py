@@ -9,7 +9,7 @@ Letters: M maps of a system, T steps of the chaos game, W walkers that play it s
 with 3 colours; K knots of the ground's colour.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ import numpy.typing as npt
 from vgg_sweep.config.schema import Fractals
 
 Floats = npt.NDArray[np.floating[Any]]
-Pixels = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int64]
 Images = npt.NDArray[np.uint8]
-Boxes = npt.NDArray[np.float32]
+Corners = npt.NDArray[np.float32]
 
 # What makes the classes. A system is kept if its figure is a shape rather than dust or a plain blob.
 MAPS_RANGE = (2, 5)
@@ -65,7 +65,7 @@ def class_names(spec: Fractals) -> list[str]:
 
 
 def render_split(
-    spec: Fractals, split: str, progress: Callable[[int, int], None] | None = None
+    spec: Fractals, split: str, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[Images, npt.NDArray[np.int64]]:
     """All images of a split, class by class: uint8 [N, side_px, side_px, 3] and their class indices [N].
 
@@ -73,29 +73,32 @@ def render_split(
     images or more classes leave those there are as they were. `progress` is called with (images done, images in all).
     """
     per_class = {"train": spec.train_per_class, "val": spec.val_per_class}[split]
-    images_NHW3 = np.empty((spec.num_classes * per_class, spec.side_px, spec.side_px, 3), np.uint8)
-    for label in range(spec.num_classes):
-        system = class_system(spec.seed, label)
-        for index in range(per_class):
-            done = label * per_class + index
-            images_NHW3[done] = render_image(system, spec, split, label, index)
-            if progress is not None:
-                progress(done + 1, len(images_NHW3))
-    return images_NHW3, np.repeat(np.arange(spec.num_classes, dtype=np.int64), per_class)
+    labels_N = np.repeat(np.arange(spec.num_classes, dtype=np.int64), per_class)
+    images_NHW3 = np.empty((len(labels_N), spec.side_px, spec.side_px, 3), np.uint8)
+    for done, (system, label, index) in enumerate(_in_turn(spec, per_class)):
+        images_NHW3[done] = render_image(system, spec, split, label, index)
+        progress(done + 1, len(images_NHW3))
+    return images_NHW3, labels_N
 
 
-def figure_boxes(spec: Fractals, split: str, progress: Callable[[int], None] = lambda done: None) -> Boxes:
+def figure_boxes(
+    spec: Fractals, split: str, progress: Callable[[int], None] = lambda done: None
+) -> npt.NDArray[np.float32]:
     """The first and last pixels (x0, y0, x1, y1) of each image's figure, [N, 4] in the order of the images."""
     per_class = {"train": spec.train_per_class, "val": spec.val_per_class}[split]
     boxes_N4 = np.empty((spec.num_classes * per_class, 4), np.float32)
+    for done, (system, label, index) in enumerate(_in_turn(spec, per_class)):
+        points_px_2N, _, _ = _figure(system, spec, split, label, index)
+        boxes_N4[done] = [*points_px_2N.min(axis=1), *points_px_2N.max(axis=1)]
+        progress(done + 1)
+    return boxes_N4
+
+
+def _in_turn(spec: Fractals, per_class: int) -> Iterator[tuple[System, int, int]]:
+    """The system, the class and the number in it of each image."""
     for label in range(spec.num_classes):
         system = class_system(spec.seed, label)
-        for index in range(per_class):
-            points_px_2N, _, _ = _figure(system, spec, split, label, index)
-            done = label * per_class + index
-            boxes_N4[done] = [*points_px_2N.min(axis=1), *points_px_2N.max(axis=1)]
-            progress(done + 1)
-    return boxes_N4
+        yield from ((system, label, index) for index in range(per_class))
 
 
 def class_system(seed: int, label: int) -> System:
@@ -121,7 +124,7 @@ def render_image(system: System, spec: Fractals, split: str, label: int, index: 
 
 def _figure(
     system: System, spec: Fractals, split: str, label: int, index: int
-) -> tuple[Pixels, Floats, np.random.Generator]:
+) -> tuple[Positions, Floats, np.random.Generator]:
     """The figure's pixel positions [2, N] and tones [N], and the image's stream, which its colours are drawn from."""
     rng = _rng(spec.seed, label, SPLIT_WORDS[split], index)
     points_2N, tones_N = _play(_perturbed(system, rng), rng)
@@ -180,7 +183,7 @@ def _fill_and_aspect(points_2N: Floats, cells: int = 64) -> tuple[float, float]:
     return len(np.unique(cells_2N[0] * cells + cells_2N[1])) / cells**2, extent_2.min() / extent_2.max()
 
 
-def _placed(points_2N: Floats, side_px: int, rng: np.random.Generator) -> Pixels:
+def _placed(points_2N: Floats, side_px: int, rng: np.random.Generator) -> Positions:
     """Pixel positions of the points: the figure at a random size and at a random place wholly inside the image."""
     low_2, extent_2 = points_2N.min(axis=1), np.ptp(points_2N, axis=1)
     scale_px = side_px * rng.uniform(*SIZE_RANGE) / extent_2.max()
@@ -189,7 +192,7 @@ def _placed(points_2N: Floats, side_px: int, rng: np.random.Generator) -> Pixels
     return points_px_2N.astype(np.int64)
 
 
-def _rasterise(points_px_2N: Pixels, tones_N: Floats, side_px: int) -> tuple[Floats, Floats]:
+def _rasterise(points_px_2N: Positions, tones_N: Floats, side_px: int) -> tuple[Floats, Floats]:
     """Cover of each pixel in [0, 1], which closes the gaps between points, and the mean tone of the points near it."""
     pixels_N = points_px_2N[1] * side_px + points_px_2N[0]
     counts_HW = _blurred(np.bincount(pixels_N, minlength=side_px**2).reshape(side_px, side_px))

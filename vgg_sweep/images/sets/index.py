@@ -29,6 +29,11 @@ LOOKED_AT = 4096
 """Files of a split whose sizes are compared at every start, evenly spaced: all of them in a small set."""
 
 ProgressCallback = Callable[[int, int], None]
+"""Told how many of how many are done."""
+
+
+def silent(done: int, total: int) -> None:
+    """Tells nobody."""
 
 
 class Located(NamedTuple):

@@ -4,7 +4,7 @@ Axes: N images, K classes.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import Stored
 from vgg_sweep.images.files import is_image_name, is_visible
 from vgg_sweep.images.sets.folders import class_folders, root_of
+from vgg_sweep.images.sets.index import ProgressCallback, silent
 from vgg_sweep.images.sets.published import CALTECH
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import Split
@@ -51,7 +52,7 @@ class ProbedSet:
         return (IMAGE,) if self.boxes_N4 is None else (IMAGE, BOX)
 
 
-def open_probed(config: Config, progress: Callable[[int, int], None] | None = None) -> ProbedSet:
+def open_probed(config: Config, progress: ProgressCallback = silent) -> ProbedSet:
     """The set that `config.data` names, all of its images.
 
     Raises `ConfigError` if it is not there or not of the expected layout.
@@ -72,7 +73,7 @@ def open_probed(config: Config, progress: Callable[[int, int], None] | None = No
     return replace(probed, images=images, is_test_N=None if is_drawn else probed.is_test_N)
 
 
-def _both_splits(config: Config, progress: Callable[[int, int], None] | None) -> ProbedSet:
+def _both_splits(config: Config, progress: ProgressCallback) -> ProbedSet:
     images = open_images(config, progress)
     num_train = len(images.train)
 

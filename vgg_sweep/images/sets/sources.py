@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,14 +20,14 @@ from vgg_sweep.images.sets.arrays import (
 from vgg_sweep.images.sets.downloads import download
 from vgg_sweep.images.sets.folders import check_folders, scan_folders
 from vgg_sweep.images.sets.imagenet import find_layout, scan_imagenet
-from vgg_sweep.images.sets.index import Index, Listing, ProgressCallback, hold_out, indexed
+from vgg_sweep.images.sets.index import Index, Listing, ProgressCallback, hold_out, indexed, silent
 from vgg_sweep.images.sets.published import find_published, scan_published
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.voc import VOC_PARTS
 from vgg_sweep.runs.folder import waiting_lock
 
 
-def open_images(config: Config, progress: Callable[[int, int], None] | None = None, *, again: bool = False) -> ImageSet:
+def open_images(config: Config, progress: ProgressCallback = silent, *, again: bool = False) -> ImageSet:
     """The image set that `config.data` names, fetched and indexed if need be, or `again`.
 
     Raises `ConfigError` if it is not there or not of the expected layout.
@@ -114,7 +113,7 @@ def is_indexed(data: Data) -> bool:
     return data.source not in ("fractals", *ARRAY_SOURCES)
 
 
-def open_index(config: Config, progress: ProgressCallback | None = None, *, again: bool = False) -> Index:
+def open_index(config: Config, progress: ProgressCallback = silent, *, again: bool = False) -> Index:
     """The index of a set of files, made if there is none in the cache, if it is stale, or `again`.
 
     For an imported net it is of ILSVRC's validation images alone.
@@ -123,13 +122,12 @@ def open_index(config: Config, progress: ProgressCallback | None = None, *, agai
     val_alone = _is_val_alone(config)
 
     def scan() -> Listing:
-        told = progress or (lambda done, total: None)
         if data.source == "folder":
-            listing = scan_folders(data, told)
+            listing = scan_folders(data, progress)
         elif data.source == "imagenet":
-            listing = scan_imagenet(data, told, val_alone=val_alone)
+            listing = scan_imagenet(data, progress, val_alone=val_alone)
         else:
-            listing = scan_published(data, told)
+            listing = scan_published(data, progress)
         if data.val_share is not None:
             hold_out(listing, data.val_share, data.split_seed)
         _check_num_classes(config, len(listing.classes))
@@ -169,7 +167,7 @@ def _fetch_if_asked(data: Data, cache: Path) -> None:
                 download(data)
 
 
-def _open_fractals(spec: Fractals, cache: Path, progress: Callable[[int, int], None] | None) -> ImageSet:
+def _open_fractals(spec: Fractals, cache: Path, progress: ProgressCallback) -> ImageSet:
     fingerprint = hashlib.sha256(json.dumps(["fractals", 1, asdict(spec)]).encode()).hexdigest()
     folder = cache / f"fractals-{fingerprint[:12]}"
     with waiting_lock(folder / "lock"):

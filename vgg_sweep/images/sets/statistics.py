@@ -6,13 +6,13 @@ free of scale: in [0, 1] units it is the shift that made it into common use, abo
 """
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vgg_sweep.images.sets.index import ProgressCallback, silent
 from vgg_sweep.images.sets.splits import ImageSet, contents
 from vgg_sweep.runs.files import read_json, write_json
 from vgg_sweep.runs.folder import waiting_lock
@@ -59,9 +59,7 @@ class Sums:
         return Statistics(mean_3.tolist(), eigenvalues_3.tolist(), eigenvectors_33.tolist())
 
 
-def statistics(
-    images: ImageSet, cache: Path, workers: int, progress: Callable[[int, int], None] | None = None
-) -> Statistics:
+def statistics(images: ImageSet, cache: Path, workers: int, progress: ProgressCallback = silent) -> Statistics:
     """Mean and principal components over all pixels of the training images, kept in `cache` under the data's
     fingerprint, what a sample of the files holds, and what changes the pixels that are read.
 
@@ -83,9 +81,7 @@ def _as_read(images: ImageSet) -> str:
     return "-upright" * settings.exif_rotation + f"-{settings.on_bad_image}" * (settings.on_bad_image != "error")
 
 
-def _computed(
-    images: ImageSet, unfinished: Path, workers: int, progress: Callable[[int, int], None] | None
-) -> Statistics:
+def _computed(images: ImageSet, unfinished: Path, workers: int, progress: ProgressCallback) -> Statistics:
     sums, kept_at = _read_sums(unfinished), time.monotonic()
     with ThreadPoolExecutor(workers) as pool:
         for first in range(sums.num_images, len(images.train), BLOCK):
@@ -96,9 +92,8 @@ def _computed(
             sums.num_images = block.stop
             if time.monotonic() - kept_at > KEEP_EVERY_SECONDS:
                 kept_at = time.monotonic()
-                _write_sums(unfinished, sums)
-            if progress is not None:
-                progress(block.stop, len(images.train))
+                write_json(unfinished, {name: np.asarray(value).tolist() for name, value in asdict(sums).items()})
+            progress(block.stop, len(images.train))
     return sums.statistics()
 
 
@@ -106,7 +101,3 @@ def _read_sums(file: Path) -> Sums:
     if not (there := read_json(file)):
         return Sums(0, 0, np.zeros(3), np.zeros((3, 3)))
     return Sums(**there | {name: np.array(there[name], np.float64) for name in ("sum_3", "products_33")})
-
-
-def _write_sums(file: Path, sums: Sums) -> None:
-    write_json(file, {name: np.asarray(value).tolist() for name, value in asdict(sums).items()})

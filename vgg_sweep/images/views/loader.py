@@ -101,8 +101,8 @@ class Loader:
         num_images = len(draws.order_N)
         for start in range(first * self.batch_size, num_images, self.batch_size):
             end = start + self.batch_size
-            places = torch.arange(start, end if self.wraps else min(end, num_images))
-            yield draws.order_N[places % num_images]
+            rows = torch.arange(start, end if self.wraps else min(end, num_images))
+            yield draws.order_N[rows % num_images]
 
     def _order(self, split: Split, draws: Draws, indices: torch.Tensor, side_px: int, pool: "_Threads") -> _Ordered:
         """Have the views of this process made, of this side, each straight into the batch's memory."""
