@@ -50,7 +50,7 @@ def test_a_file_that_is_there_is_kept(tmp_path):
     folder = random_run(tmp_path)
     file = tmp_path / "out.pth"
     file.write_text("mine")
-    with pytest.raises(ConfigError, match="out.pth is there already; give --force"):
+    with pytest.raises(ConfigError, match="out.pth already exists; give --force"):
         export(folder, "torchvision", file)
     assert file.read_text() == "mine"
     export(folder, "torchvision", file, force=True)

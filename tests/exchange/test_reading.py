@@ -126,8 +126,8 @@ def saved(how: str) -> bytes:
 FOREIGN = {
     "npy": "an array of NumPy; import reads safetensors, state dicts",
     "npz": "a .npz of NumPy; import reads",
-    "pt2": "a program that `vgg-sweep export` has not written",
-    "onnx": "a program that `vgg-sweep export` has not written",
+    "pt2": "a program that `vgg-sweep export` did not write",
+    "onnx": "a program that `vgg-sweep export` did not write",
     "mat": "a .mat of MATLAB; import reads",
     "t7": "a .t7 of Lua Torch; import reads",
     "ckpt": "a checkpoint of TensorFlow; import reads",

@@ -193,7 +193,7 @@ def test_a_csv_has_what_was_done_before_the_command_was_stopped(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["run", "nowhere.jpg"], "nowhere.jpg is not there; name image files, or folders of them."),
+        (["run", "nowhere.jpg"], "nowhere.jpg does not exist; name image files, or folders of them."),
         (["run", "images", "--csv", "no/out.csv"], "--csv no/out.csv: no is not a folder; make it first."),
         (["rum", "images"], "rum is neither the folder nor the name of a run: there is none under outputs/ yet"),
         (["run", "images", "--map", "zebre"], "zebre is not a class of this net, whose classes are such as zebra,"),

@@ -79,7 +79,7 @@ def exported(folder: RunFolder, to: To, out: Path | None = None, *, force: bool 
     if path.is_dir():
         path = path / f"{folder.id}{format.ending}"
     if path.exists() and not force:
-        raise ConfigError(f"{path} is there already; give --force to overwrite it, or another --out.")
+        raise ConfigError(f"{path} already exists; give --force to overwrite it, or another --out.")
     if to == "keras" and (path.suffix not in (".keras", ".h5") or path.name.endswith(".weights.h5")):
         raise ConfigError(f"--out {path}: Keras knows a file by its ending; give it .keras or .h5, not .weights.h5.")
     if not path.parent.is_dir():

@@ -226,7 +226,7 @@ def _say(path: Path, run: Run, found: Found, weights: Weights, note: Callable[[s
     if not found.is_trunk:
         note(f"  tested as train_scale={scale.name}, S = {scale.S}")
     if pre.channel_order == "BGR":
-        note("  the first layer is put in the order R, G, B")
+        note("  the first layer is reordered to R, G, B")
     if found.left_out:
         note(f"  left out, as no part of the trunk: {some(found.left_out, SHOWN)}")
     if found.is_trunk:

@@ -77,7 +77,7 @@ class FeatureFolder:
     def read(self, feature: Feature) -> NDArray[np.float32]:
         """The rows of a feature, mapped into memory. Raises `RunError` if they are not there whole."""
         if self.missing([feature]):
-            raise RunError(f"{self.file(feature)} is not there or not whole; `vgg-sweep features` makes it.")
+            raise RunError(f"{self.file(feature)} is missing or incomplete; `vgg-sweep features` makes it.")
         rows_NC: NDArray[np.float32] = np.load(self.file(feature), mmap_mode="r")
         return rows_NC
 

@@ -105,7 +105,7 @@ def counted_warnings(note: Callable[[str], None]) -> Iterator[Counter[str]]:
             kind = " ".join(str(message).split()[:3])
             kinds[kind] += 1
             if kinds[kind] == 1:
-                note(f"an image: {str(message).strip()} (said once; such warnings are counted in record.json)")
+                note(f"an image: {str(message).strip()} (reported once; record.json counts such warnings)")
 
         warnings.filterwarnings("always", module=r"PIL\.")
         warnings.showwarning = count

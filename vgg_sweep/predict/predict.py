@@ -81,7 +81,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise ConfigError(f"{path} is not there; name image files, or folders of them.")
+            raise ConfigError(f"{path} does not exist; name image files, or folders of them.")
     return found
 
 

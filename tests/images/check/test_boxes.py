@@ -71,7 +71,7 @@ def test_each_fault_is_found(tmp_path: Path) -> None:
         "box-outside": ["train/cat/1.png", "train/cat/4.png"],
         "box-other": ["train/cat/3.png"],
     }
-    assert found["box-size"][1][1] == "said to be 20 x 30 px, is 30 x 20 px, turned by EXIF perhaps"
+    assert found["box-size"][1][1] == "said to be 20 x 30 px, is 30 x 20 px, perhaps turned by EXIF"
     # a coordinate below 0 is a fault and says nothing: the set counts from 1
     assert found["box-outside"][0][1] == "x 0 to 30, y 0 to 19, counted from 0, of 30 x 20 px"
 

@@ -259,12 +259,12 @@ def test_what_is_left_out_is_said(folder: Path) -> None:
     assert kinds == {
         "train/cat/1.png": ("box-empty", "x 9 to 3, y 1 to 20"),
         "train/cat/2.png": ("box-empty", "x 4 to 4, y 5 to 15"),
-        "train/dog/1.png": ("box-class", "a box of wolf, which is no class of the set"),
+        "train/dog/1.png": ("box-class", "a box of wolf, which is not a class of the set"),
         "train/dog/2.png": ("box-file", "its annotation is no XML (no element found: line 1, column 20)"),
         "val/dog/2.png": ("box-file", "its annotation object 1 has no number as its xmin"),
         "val/dog/9": ("box-of-none", "no image of the set has this name, or several have"),
     }
-    assert "left out: 1 boxes of classes that the set has not, such as wolf" in found.notes
+    assert "left out: 1 boxes of classes that are not in the set, such as wolf" in found.notes
 
 
 def test_no_boxes_at_all(folder: Path) -> None:

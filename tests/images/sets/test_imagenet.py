@@ -72,7 +72,7 @@ def test_what_it_is_is_said(tmp_path: Path) -> None:
     )
     notes = "; ".join(facts["notes"])
     assert "7 of its 1000 classes" in notes
-    assert "1 images of val are left out, being of 1 classes that train has not" in notes
+    assert "1 val images are left out, as their 1 classes are not in train" in notes
     assert "0 of ILSVRC's 22 CMYK images and 1 PNG named .JPEG" in notes
 
 

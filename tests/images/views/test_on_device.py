@@ -82,9 +82,9 @@ def test_weights_of_a_stretch_that_halves_are_those_of_a_triangle() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"filter": "bicubic"}, "otherwise than bilinearly"),
+        ({"filter": "bicubic"}, "other than bilinear"),
         ({"settings": {"on_bad_image": "skip"}}, r"data\.on_bad_image=skip"),
-        ({"size_px": (32, 40)}, "no taller than wide"),
+        ({"size_px": (32, 40)}, "as wide as tall"),
         ({"odd": 0}, "not of one size"),
         ({"odd": 5}, "not of one size"),
         ({"free": 100}, "0.0 GB are free on cpu"),

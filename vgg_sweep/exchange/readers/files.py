@@ -199,7 +199,7 @@ def read_program(path: Path, *, is_onnx: bool) -> tuple[dict[str, Tensor], str]:
     arrays, tag = _read_onnx(path) if is_onnx else _read_pt2(path)
     if tag is None:
         raise RunError(
-            f"{path} is a program that `vgg-sweep export` has not written, whose layers have no known names; save the "
+            f"{path} is a program that `vgg-sweep export` did not write, whose layers have unknown names; save the "
             "net's state dict instead: torch.save(net.state_dict(), FILE)."
         )
     return {name: torch.from_numpy(array.copy()) for name, array in arrays.items() if "." in name}, tag

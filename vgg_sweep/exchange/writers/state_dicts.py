@@ -204,6 +204,6 @@ def _foreign(net: VGG) -> Layer | None:
 def _check_column(net: VGG, library: str) -> None:
     if (layer := _foreign(net)) is not None:
         raise ConfigError(
-            f"{library}'s VGG has 3x3 convolutions and max-pools alone, BN behind each or none, and no {layer.name} "
+            f"{library}'s VGG has only 3x3 convolutions and max-pools, BN behind each or none, and no {layer.name} "
             f"({layer.word}); export it to safetensors, onnx or pt2."
         )

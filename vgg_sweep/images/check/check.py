@@ -42,7 +42,7 @@ KINDS = {
     "small": "smaller than S, so that it is enlarged",
     "box-file": "its boxes are left out: fix or remove the annotation",
     "box-of-none": "boxes of no image of the set, or of several of the same name: rename or remove the annotation",
-    "box-class": "a box of a class that the set has not is left out",
+    "box-class": "a box of a class that is not in the set is left out",
     "box-empty": "a box of swapped corners or without area is left out: fix it",
     "box-size": "drawn on an image of another size, or otherwise turned (data.exif_rotation): boxes may be elsewhere",
     "box-outside": "a box reaches beyond its image: fix it",
@@ -117,7 +117,7 @@ def check_images(
     small = [problem for problem in findings.problems if problem.kind == "small"]
     if len(small) == counts.num_images:  # a choice of the configuration, no fault of any image
         findings.problems = [problem for problem in findings.problems if problem.kind != "small"]
-        findings.notes.append(f"every image is smaller than S = {S_px} px and is enlarged, as this crop means it")
+        findings.notes.append(f"every image is smaller than S = {S_px} px and is enlarged, as intended at this crop")
     findings.sort()
 
 
@@ -228,7 +228,7 @@ def _problems(name: str, split: Split, boxes: Boxes, row: int) -> Iterator[Probl
         return  # the image is listed as undecodable
     said = tuple(boxes.sizes_N2[row].tolist())
     if said != (width, height) and said != (0, 0):
-        turned = ", turned by EXIF perhaps" if said == (height, width) else ""
+        turned = ", perhaps turned by EXIF" if said == (height, width) else ""
         yield Problem("box-size", name, id, f"said to be {said[0]} x {said[1]} px, is {width} x {height} px{turned}")
     for x0, y0, x1, y1 in boxes.of(row).tolist():
         if x0 < 0 or y0 < 0 or x1 > width - 1 or y1 > height - 1:

@@ -65,8 +65,8 @@ def annotations_in(path: Path, progress: ProgressCallback) -> Iterator[Annotatio
         yield from read_csv(path)
     else:
         raise ConfigError(
-            f"data.boxes={path} is no folder or tar of XML files and no CSV; give one of these, a CSV with lines such "
-            f"as {CSV_LINE}."
+            f"data.boxes={path} is neither a folder or tar of XML files nor a CSV; give one of these, a CSV with lines "
+            f"such as {CSV_LINE}."
         )
 
 

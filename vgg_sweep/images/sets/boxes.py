@@ -65,7 +65,7 @@ def find_boxes(data: Data) -> list[Path]:
     if data.boxes is not None:
         path = Path(data.boxes).expanduser()
         if not path.exists():
-            raise ConfigError(f"data.boxes={data.boxes} is not there; give a folder or tar of XML files, or a CSV.")
+            raise ConfigError(f"data.boxes={data.boxes} does not exist; give a folder or tar of XML files, or a CSV.")
         return [path.resolve()]
     if data.root is None:
         return []

@@ -122,9 +122,7 @@ def scan_imagenet(data: Data, progress: ProgressCallback, *, val_alone: bool = F
     check_same_classes(layout.root, set(listing.train), set(listing.val))
     if beyond := set(val) - set(listing.val):
         num_beyond = sum(len(val[name]) for name in beyond)
-        listing.notes.append(
-            f"{num_beyond} images of val are left out, being of {len(beyond)} classes that train has not"
-        )
+        listing.notes.append(f"{num_beyond} val images are left out, as their {len(beyond)} classes are not in train")
     listing.notes.extend(_what_it_is(listing))
     return listing
 

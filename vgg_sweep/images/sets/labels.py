@@ -57,9 +57,7 @@ def read_labels(path: Path, order: str, classes: Sequence[str]) -> dict[int, str
     if not named:  # a line an image, in the order of their numbers
         named = dict(enumerate((word for _, word in rows if word is not None), start=1))
     if not named:
-        raise ConfigError(
-            f"{path} labels no image; its lines must be such as `ILSVRC2012_val_00000001.JPEG n01751748`."
-        )
+        raise ConfigError(f"{path} labels no image; its lines must look like `ILSVRC2012_val_00000001.JPEG n01751748`.")
     if all(WNID.fullmatch(word) for word in named.values()):
         return named
     if not all(word.isdigit() for word in named.values()):

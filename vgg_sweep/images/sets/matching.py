@@ -139,7 +139,7 @@ def _enter(matched: _Matched, finder: _Finder, names: dict[str, int], images: Im
         own = label if drawn.name is None else names.get(drawn.name)
         if own is None:
             matched.strange[str(drawn.name)] += 1
-            fault("box-class", f"a box of {drawn.name}, which is no class of the set")
+            fault("box-class", f"a box of {drawn.name}, which is not a class of the set")
         elif x1 <= x0 or y1 <= y0:
             fault("box-empty", f"x {x0:g} to {x1:g}, y {y0:g} to {y1:g}")
         else:
@@ -172,7 +172,7 @@ def _notes(matched: _Matched, images: ImageSet, boxes: dict[str, Boxes], counted
     words = {
         "box-file": "annotations that cannot be read",
         "box-of-none": "annotations of no image of the set",
-        "box-class": f"boxes of classes that the set has not, such as {next(iter(matched.strange), '')}",
+        "box-class": f"boxes of classes that are not in the set, such as {next(iter(matched.strange), '')}",
         "box-empty": "boxes of swapped corners or without area",
     }
     notes += [f"left out: {num:,} {words[kind]}" for kind, num in sorted(matched.num_left_out.items())]

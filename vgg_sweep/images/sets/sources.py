@@ -74,7 +74,7 @@ def check_source(data: Data, *, val_alone: bool = False) -> None:
             find_package(data)
         case source if source in VOC_PARTS:
             raise ConfigError(
-                f"data={data.name} has several classes in an image, which a net is not trained or scored on here; "
+                f"data={data.name} has images of several classes, on which no net is trained or scored here; "
                 f"`vgg-sweep transfer RUN data={data.name} data.root=DIR` probes a trained net on it."
             )
         case _:

@@ -119,8 +119,8 @@ class Split:
             yield
         except BadImage as error:
             raise BadImage(
-                f"{self.ids[index]} cannot be read as an image ({error}); fix it, remove it from the set, or go on "
-                "without such images by data.on_bad_image=skip."
+                f"{self.ids[index]} cannot be read as an image ({error}); fix it, remove it from the set, or skip "
+                "such images with data.on_bad_image=skip."
             ) from error
         except OSError as error:
             raise RunError(decode.disk_sentence(self.ids[index], error)) from error

@@ -93,11 +93,11 @@ def kept_on_device(loader: Loader, split: Split, place: torch.device, reporter: 
         reporter.note(f"the {len(split):,} training images lie on {place}, where their views are made")
         return OnDevice(loader, images_NCHW.to(place))
     if cache == "device":
-        raise RunError(f"data.cache=device cannot be, as {obstacle or ONE_SIZE}; use data.cache=auto.")
+        raise RunError(f"data.cache=device is not possible: {obstacle or ONE_SIZE}; use data.cache=auto.")
     return loader
 
 
-ONE_SIZE = "the training images are not of one size, no taller than wide"
+ONE_SIZE = "the training images are not all of one size and at least as wide as tall"
 """Pillow rescales tall ones down first, in some versions."""
 
 
@@ -109,9 +109,9 @@ def _obstacle(loader: Loader, split: Split, place: torch.device) -> str | None:
     if needed > free * (MEMORY_SHARE if split.settings.cache == "auto" else 1):
         return f"it needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {place}"
     if loader.targets is not None or loader.filter != "bilinear":
-        return "it is not for nets that learn boxes or rescale otherwise than bilinearly"
+        return "it serves neither nets that learn boxes nor a filter other than bilinear"
     if split.settings.on_bad_image != "error":
-        return f"it is not for data.on_bad_image={split.settings.on_bad_image}"
+        return f"it is not possible with data.on_bad_image={split.settings.on_bad_image}"
     is_one = len(set(sizes_px)) == 1 and sizes_px[0][1] <= sizes_px[0][0]
     return None if is_one else ONE_SIZE
 
