@@ -61,8 +61,8 @@ def for_the_net(images: ImageSet, classes: Sequence[str]) -> ImageSet:
     label_of = {name: label for label, name in enumerate(classes)}
     if unknown := [name for name in images.classes if name not in label_of]:
         raise RunError(
-            f"{len(unknown)} of the {len(images.classes)} classes of the images, such as {unknown[0]}, are not among "
-            f"the net's {len(classes)}, such as {classes[0]}; name the net's with imported.class_order=FILE when importing."
+            f"{len(unknown)} of the {len(images.classes)} classes of the images, such as {unknown[0]}, are unknown to "
+            f"the net, whose {len(classes)} are such as {classes[0]}; name its own with imported.class_order=FILE."
         )
     order_K = np.array([label_of[name] for name in images.classes])
     train, val = (replace(split, labels_N=order_K[split.labels_N]) for split in (images.train, images.val))
