@@ -97,7 +97,7 @@ def kept_on_device(loader: Loader, split: Split, place: torch.device, reporter: 
     return loader
 
 
-ONE_SIZE = "the training images are not all of one size and at least as wide as tall"
+ONE_SIZE = "the training images are not of one size, at least as wide as tall"
 """Pillow rescales tall ones down first, in some versions."""
 
 
