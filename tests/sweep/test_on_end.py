@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.tiny import tiny_config, tiny_run
+from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import plan
@@ -57,3 +59,24 @@ def test_a_missing_logger_is_found_when_planned(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ConfigError, match=r"logger=wandb needs a package .*pip install 'vgg-sweep\[wandb\]'"):
         forecast.check_ready(runs)
     forecast.check_ready(plan([tiny_config(tmp_path)]))
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_a_last_batch_of_one_image_is_refused_when_planned(tmp_path: Path, is_drawn: bool) -> None:
+    """33 images in batches of 8, for a net with batch normalisation; a refusal leaves nothing behind."""
+    config = tiny_config(tmp_path / "out", "A-BN")
+    fractals = replace(config.data.fractals, num_classes=3, train_per_class=11)
+    for part, number in (("train", 11), ("val", 1)):
+        for place in range(3 * number):
+            file = tmp_path / "set" / part / f"class{place % 3}" / f"{place}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40)).save(file)
+    drawn = replace(config.data, fractals=fractals)
+    data = drawn if is_drawn else Data(name="folder", source="folder", root=str(tmp_path / "set"))
+    recipe = replace(config.recipe, batch_size=8)
+    asked = replace(config, data=data, recipe=recipe, cache=str(tmp_path / "cache"))
+    with pytest.raises(ConfigError, match="of 33 images is a single one, too few for batch normalisation"):
+        forecast.check_ready(plan([asked]))
+    assert not list((tmp_path / "cache").glob("*")) and not (tmp_path / "out").exists()
+    forecast.check_ready(plan([replace(asked, recipe=replace(recipe, last_batch="wrap"))]))
+    forecast.check_ready(plan([replace(asked, recipe=replace(recipe, batch_size=9))]))

@@ -26,6 +26,7 @@ from vgg_sweep.config.options import OWN_OPTIONS, choose_one, conf_dir, own_fold
 from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import did_you_mean, groups, schema_fields
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.plan.commands import override
 from vgg_sweep.plan.start import adopted
 
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "joblib": "joblib"}
@@ -112,23 +113,23 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
             "Note: with ${now:...} in out, repeating the command starts a new sweep; to continue one, name its folder.",
             file=sys.stderr,
         )
-    overrides = [text.strip() for text in overrides]
+    overrides = [_with_command_quoted(text.strip()) for text in overrides]
     for text in overrides:
         try:
-            override = parser.parse_override(text)
+            parsed = parser.parse_override(text)
         except HydraException as error:
             raise ConfigError(_unreadable(text)) from error
-        key = override.key_or_group
-        if override.is_sweep_override() and not many:
+        key = parsed.key_or_group
+        if parsed.is_sweep_override() and not many:
             raise ConfigError(f"{text} gives more than one configuration; `vgg-sweep multirun {text}` runs them all.")
-        if key == "hydra.job.chdir" and override.value():
+        if key == "hydra.job.chdir" and parsed.value():
             raise ConfigError(
                 f"{text}: paths are relative to where the command is given; leave it out and give out=DIR."
             )
-        adds = override.is_add() or override.is_force_add()
+        adds = parsed.is_add() or parsed.is_force_add()
         if not key or (adds and key not in options | known and not key.startswith("hydra")):
             raise ConfigError(f"{key or text} is not a setting; {did_you_mean(key)}")
-        if key in options and override.value() in (None, "") and not override.is_delete():
+        if key in options and parsed.value() in (None, "") and not parsed.is_delete():
             raise ConfigError(f"{text} chooses nothing; leave it out, or {choose_one(options[key])}")
     return [_with_option_names_quoted(text) if text.partition("=")[0] in options else text for text in overrides]
 
@@ -136,6 +137,12 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
 def _with_option_names_quoted(text: str) -> str:
     """train_scale=384,jitter -> train_scale='384',jitter: to Hydra a bare 384 is a number, never an option's name."""
     return re.sub(r"(?<=[=,(\[ ])(\d+)(?=[,)\] ]|$)", r"'\1'", text)
+
+
+def _with_command_quoted(text: str) -> str:
+    """on_end=cat > end.json -> on_end='cat > end.json': a shell command may hold what Hydra would read otherwise."""
+    key, _, value = text.partition("=")
+    return override(key, value) if key == "on_end" and value != "null" and value[:1] not in "'\"" else text
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def _files(folder: RunFolder, rules: Rules) -> Iterator[Removal]:
         yield Removal(folder, "checkpoints", paths, meaning)
     if rules.posteriors and (folder.posteriors / "manifest.json").exists():
         paths = tuple(sorted(folder.posteriors.glob("*.npy")))
-        meaning = f"`vgg-sweep score {folder.path}` makes them again" if folder.is_trained else "there are no weights"
+        meaning = "can be scored again" if folder.is_trained else "there are no weights"
         yield Removal(folder, "posteriors", paths, f"errors stay; {meaning}")
 
 

@@ -175,15 +175,15 @@ def seeds_said(finished: Iterable[Run]) -> list[str]:
     """A sentence for a plan, if there are nets of several seeds among the `finished` runs: how many seeds it takes to
     tell two nets apart, as far as the spread of their validation errors says.
     """
-    errors: dict[str, list[float]] = defaultdict(list)
+    errors: dict[str, dict[int, float]] = defaultdict(dict)
     for run in finished:
         if (error := run.folder.record().get("val_error")) is not None:
             net = (run.config.model.name, run.config.train_scale.name, settings(asdict(run.config)))
-            errors[json.dumps(net)].append(float(error))
-    several = [values for values in errors.values() if len(values) > 1]
-    if not several:
-        return []
+            errors[json.dumps(net)][run.config.seed] = float(error)
+    several = [list(values.values()) for values in errors.values() if len(values) > 1]
     squares = sum(variance(values) * (len(values) - 1) for values in several)
+    if squares == 0:
+        return []
     deviation = math.sqrt(squares / sum(len(values) - 1 for values in several))
     needed = seeds_needed(1, math.sqrt(2) * deviation)
     return [

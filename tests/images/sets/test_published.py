@@ -40,12 +40,14 @@ def planes(images_NHWC: np.ndarray) -> np.ndarray:
 
 
 LABELS = [1, 0, 1, 1, 0, 0]
+BATCHES = {f"data_batch_{number}": number for number in range(1, 6)} | {"test_batch": 6}
+"""Each file of CIFAR-10 with the seed of its pixels."""
 
 
 def cifar10_python(root: Path) -> None:
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
-    for name, seed in (("data_batch_1", 1), ("data_batch_2", 2), ("test_batch", 3)):
+    for name, seed in BATCHES.items():
         batch = {"data": planes(pixels(seed)), "labels": LABELS, "batch_label": "made"}
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["airplane", "automobile"]}, protocol=2))
@@ -54,7 +56,7 @@ def cifar10_python(root: Path) -> None:
 def cifar10_binary(root: Path) -> None:
     folder = root / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
-    for name, seed in (("data_batch_1", 1), ("data_batch_2", 2), ("test_batch", 3)):
+    for name, seed in BATCHES.items():
         rows = np.column_stack([np.array(LABELS, np.uint8), planes(pixels(seed))])
         (folder / f"{name}.bin").write_bytes(rows.tobytes())
     (folder / "batches.meta.txt").write_text("airplane\nautomobile\n")
@@ -85,9 +87,9 @@ def test_cifar10_in_each_of_its_layouts(tmp_path: Path, make: Callable[[Path], N
     make(tmp_path / "set")
     images = open_images(of("cifar10", tmp_path / "set"))
     assert images.classes == ["airplane", "automobile"]
-    assert images.train.labels_N.tolist() == LABELS * 2 and images.val.labels_N.tolist() == LABELS
+    assert images.train.labels_N.tolist() == LABELS * 5 and images.val.labels_N.tolist() == LABELS
     assert np.array_equal(np.asarray(images.train.image(NUM + 2)), pixels(2)[2])
-    assert np.array_equal(np.asarray(images.val.image(5)), pixels(3)[5])
+    assert np.array_equal(np.asarray(images.val.image(5)), pixels(6)[5])
     again = open_images(of("cifar10", tmp_path / "set"))
     assert again.fingerprint == images.fingerprint
 
@@ -97,7 +99,7 @@ def test_cifar10_with_a_part_held_out(tmp_path: Path) -> None:
     whole = open_images(of("cifar10", tmp_path / "set"))
     images = open_images(of("cifar10", tmp_path / "set", val_share=0.5))
     assert sorted([*images.train.ids, *images.val.ids]) == sorted(whole.train.ids)
-    assert np.bincount(images.val.labels_N).tolist() == [3, 3]
+    assert np.bincount(images.val.labels_N).tolist() == [8, 8]
     row = list(whole.train.ids).index(images.val.ids[1])
     assert np.array_equal(np.asarray(images.val.image(1)), np.asarray(whole.train.image(row)))
     assert images.val.labels_N[1] == whole.train.labels_N[row]
@@ -112,6 +114,15 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
     file.write_bytes(bytes(3073))
     images = open_images(of("cifar10", tmp_path / "set"))
     assert images.fingerprint != before and len(images.val) == 1
+
+
+@pytest.mark.parametrize(("name", "make"), [("data_batch_4", cifar10_python), ("data_batch_4.bin", cifar10_binary)])
+def test_a_batch_that_is_missing_is_named_once(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "set")
+    next((tmp_path / "set").glob(f"*/{name}")).unlink()
+    with pytest.raises(ConfigError, match=f"has no whole {name} .*; copy the set again") as refused:
+        open_images(of("cifar10", tmp_path / "set"))
+    assert str(refused.value).count("copy the set again") == 1
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
@@ -275,11 +286,11 @@ def test_torchvision_fetches_and_compares_checksums(
         return hashlib.md5((tmp_path / "made" / "cifar-10-batches-py" / name).read_bytes()).hexdigest()
 
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.getvalue()).hexdigest())
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5(name)] for name in ("data_batch_1", "data_batch_2")])
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5(name)] for name in list(BATCHES)[:5]])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5("test_batch")]])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5("batches.meta")})
     images = open_images(of("cifar10", tmp_path / "fetched", download=True))
-    assert len(images.train) == 2 * NUM
+    assert len(images.train) == 5 * NUM
 
 
 TINY = (

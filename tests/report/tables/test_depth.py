@@ -12,6 +12,7 @@ from scipy import stats
 from tests.sweeps import Spec, make_run
 from vgg_sweep.protocols.statistics import over_seeds_and_images
 from vgg_sweep.report.figures.plots import plots
+from vgg_sweep.report.page.page import to_html
 from vgg_sweep.report.results.results import Source, read_sweep
 from vgg_sweep.report.tables.contents import make_contents
 from vgg_sweep.report.tables.depth import DEPTH, DEPTH_CLAIMS
@@ -79,6 +80,11 @@ def test_other_settings_are_told_apart(sweep: Path) -> None:
     run(sweep, "E-BN", 50.0, 60.0, 0, **{"recipe.epochs": 3.0})
     treatments = set(DEPTH.make([read_sweep(Source(sweep, "s"), [])])["treatment"])
     assert {"He, BN, recipe.epochs=74.0", "He, BN, recipe.epochs=3.0"} <= treatments
+
+
+def test_the_page_has_the_tables_too(sweep: Path) -> None:
+    page = to_html(contents([read_sweep(Source(sweep, "s"), [])], ["depth"]))
+    assert '<section id="trainable"' in page and "He, BN" in page
 
 
 def test_a_sweep_of_the_papers_nets_has_no_such_table(tmp_path: Path) -> None:

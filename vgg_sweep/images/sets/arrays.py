@@ -29,6 +29,7 @@ from vgg_sweep.runs.folder import waiting_lock
 ARRAY_SOURCES = ("cifar10", "cifar100", "stl10")
 MARKS = ("test_batch", "test_batch.bin", "test", "test.bin", "test_X.bin")
 """A file of each set, by which a folder is known to hold it."""
+CIFAR10_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 STL10_SIDE_PX = 96
 CLASS_NAMES = {
     "cifar10": ("batches.meta.txt", "batches.meta", "label_names"),
@@ -167,9 +168,9 @@ def _classes(package: Package, source: str) -> list[str]:
 def _cifar10(package: Package) -> Pixels:
     if "test_batch.bin" in package.names:
         classes = _classes(package, "cifar10")
-        train = [package.read(name) for name in package.names if name.startswith("data_batch")]
+        train = [package.read(f"{name}.bin") for name in CIFAR10_BATCHES]
         return Pixels(classes, _rows(b"".join(train), 1), _rows(package.read("test_batch.bin"), 1))
-    batches = [_unpickled(package, name) for name in package.names if name.startswith("data_batch")]
+    batches = [_unpickled(package, name) for name in CIFAR10_BATCHES]
     classes = _classes(package, "cifar10")
     train_labels = np.concatenate([np.asarray(batch["labels"], np.int64) for batch in batches])
     train_NHWC = np.concatenate([_planes(batch["data"]) for batch in batches])

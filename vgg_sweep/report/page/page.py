@@ -134,8 +134,8 @@ def _sections(report: Contents, net_numbers: NetNumbers) -> list[Section]:
                 figures=[_drawn(plot, net_numbers) for plot in plots(report.sweeps, report.pivot)]),
         Section("tables", "Tables: ours beside the paper’s",
                 grids=_grids(report, net_numbers, "results", "claims", "boxes")),
-        Section("transfer", "Features on other sets",
-                grids=[plain_grid(table) for table in report.shown if _is_of(table, "probes")]),
+        Section("trainable", "What makes depth trainable", grids=_plain_grids(report, "training")),
+        Section("transfer", "Features on other sets", grids=_plain_grids(report, "probes")),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(report)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
         Section("boxes", "Predicted boxes", galleries=[found for sweep in shown for found in box_galleries(sweep)]),
@@ -237,6 +237,11 @@ def _is_of(table: Shown, *of: str) -> bool:
 def _grids(report: Contents, net_numbers: NetNumbers, *of: str) -> list[Grid]:
     """The tables that are made from these, but for that of all runs."""
     return [grid(table, report.frames[table.name], net_numbers) for table in report.shown if _is_of(table, *of)]
+
+
+def _plain_grids(report: Contents, of: str) -> list[Grid]:
+    """The tables that are made from `of`, whose rows are no single nets."""
+    return [plain_grid(table) for table in report.shown if _is_of(table, of)]
 
 
 def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:

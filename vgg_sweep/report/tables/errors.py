@@ -170,8 +170,8 @@ def _is_scaled(frame: pd.DataFrame) -> bool:
     return "paper_S" in frame and not frame["S"].equals(frame["paper_S"])
 
 
-_OF_NETS = (text("config"), train_scale("S", "S"), text("test_scales", "Q"), _papers_scales,
-            if_differs(text("method")), *ERRORS)  # fmt: skip
+_OF_NETS = (text("config"), train_scale("S", "S"), text("test_scales", "Q", wrap=12), _papers_scales,
+            if_differs(text("method", wrap=12)), *ERRORS)  # fmt: skip
 
 
 # --- notes ---
