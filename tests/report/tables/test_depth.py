@@ -83,7 +83,7 @@ def test_other_settings_are_told_apart(sweep: Path) -> None:
 
 
 def test_the_page_has_the_tables_too(sweep: Path) -> None:
-    page = to_html(contents([read_sweep(Source(sweep, "s"), [])], ["depth"]))
+    page = to_html(make_contents([read_sweep(Source(sweep, "s"), [])], ["depth"]))
     assert '<section id="trainable"' in page and "He, BN" in page
 
 
