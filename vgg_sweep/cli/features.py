@@ -23,7 +23,7 @@ def complete_probe(context: typer.Context, args: list[str], incomplete: str) -> 
     """Shell completion of a run's name or of KEY=VALUE; settings of features and probes may leave out `transfer.`."""
     from vgg_sweep.config.transfer import Transfer
     from vgg_sweep.config.vocabulary import schema_fields
-    from vgg_sweep.features.wanted import SCALES
+    from vgg_sweep.features.store import SCALES
 
     own = {name: field.rules.choices for name, field in schema_fields(Transfer).items()} | {"scales": tuple(SCALES)}
     return completed(context, args, incomplete, own, or_run=True)
