@@ -5,6 +5,7 @@ Axes: N images of a split, C = 3 colours.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -149,9 +150,10 @@ class ImageSet:
 
 
 def free_memory_bytes() -> int:
-    """Memory that is free, within what a container is allowed."""
-    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"  # macOS has the latter only
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf(pages)
+    """Memory that can be had, within what a container is allowed: on Linux also that of files that were read."""
+    facts = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable: *(\d+) kB", facts.read_text(encoding="utf-8")) if facts.exists() else None
+    free = 1024 * int(found[1]) if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.exists() and used.exists() and (allowed := limit.read_text(encoding="utf-8").strip()) != "max":
         free = min(free, int(allowed) - int(used.read_text(encoding="utf-8")))
