@@ -116,7 +116,7 @@ def test_images_are_found_at_any_depth_and_in_order(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="empty has no images"):
         find_images([tmp_path / "empty"])
-    with pytest.raises(ConfigError, match="nowhere.jpg is not there"):
+    with pytest.raises(ConfigError, match="nowhere.jpg does not exist"):
         find_images([tmp_path / "nowhere.jpg"])
 
 
