@@ -6,15 +6,15 @@ from statsmodels.stats.proportion import proportion_confint
 
 from vgg_sweep.protocols.metrics import (
     Misses,
-    ranks,
     top_k_misses,
+    truth_ranks,
     wilson,
 )
 
 
 def test_ranks_of_a_hand_worked_case() -> None:
     posteriors_NK = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
-    assert ranks(posteriors_NK, np.array([0, 1, 2])).tolist() == [0, 1, 2]
+    assert truth_ranks(posteriors_NK, np.array([0, 1, 2])).tolist() == [0, 1, 2]
 
 
 def test_errors_are_those_of_sorting_where_nothing_ties() -> None:
@@ -22,7 +22,7 @@ def test_errors_are_those_of_sorting_where_nothing_ties() -> None:
     posteriors_NK, labels_N = rng.dirichlet(np.ones(12), 500), rng.integers(0, 12, 500)
     best_N5 = np.argsort(-posteriors_NK, axis=1)[:, :5]
     for k in (1, 5):
-        misses = top_k_misses(ranks(posteriors_NK, labels_N), k, 12)
+        misses = top_k_misses(truth_ranks(posteriors_NK, labels_N), k, 12)
         assert misses is not None
         expected_N = ~(best_N5[:, :k] == labels_N[:, None]).any(axis=1)
         assert misses.unpack().tolist() == expected_N.tolist()
@@ -31,12 +31,16 @@ def test_errors_are_those_of_sorting_where_nothing_ties() -> None:
 
 def test_a_tie_counts_against_the_net_whatever_the_order_of_classes() -> None:
     constant_NK = np.full((4, 4), 0.25)
-    assert (ranks(constant_NK, np.arange(4)) == 3).all()
-    assert ranks(np.array([[0.4, 0.4, 0.2]]), np.array([0])) == ranks(np.array([[0.4, 0.4, 0.2]]), np.array([1])) == 1
+    assert (truth_ranks(constant_NK, np.arange(4)) == 3).all()
+    assert (
+        truth_ranks(np.array([[0.4, 0.4, 0.2]]), np.array([0]))
+        == truth_ranks(np.array([[0.4, 0.4, 0.2]]), np.array([1]))
+        == 1
+    )
 
 
 def test_what_is_not_a_number_is_wrong() -> None:
-    assert (ranks(np.full((3, 6), math.nan), np.array([0, 3, 5])) == 5).all()
+    assert (truth_ranks(np.full((3, 6), math.nan), np.array([0, 3, 5])) == 5).all()
 
 
 def test_top_5_of_fewer_than_five_classes_means_nothing() -> None:

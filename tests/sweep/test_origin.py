@@ -124,7 +124,10 @@ def test_files_of_the_same_names_and_sizes_that_hold_other_images_are_told_apart
 
 @pytest.mark.parametrize(
     ("name", "value", "difference"),
-    [("mean_rgb", [0.5, 0.25, 0.75], "instead of 0.5000, 0.2500, 0.7500"), ("eigenvalues", [1, 1, 1], "the RGB PCA differs")],
+    [
+        ("mean_rgb", [0.5, 0.25, 0.75], "instead of 0.5000, 0.2500, 0.7500"),
+        ("eigenvalues", [1, 1, 1], "the RGB PCA differs"),
+    ],
 )
 def test_a_run_does_not_go_on_with_another_mean(
     begun: Callable[[Path], Run], tmp_path: Path, name: str, value: list[float], difference: str

@@ -36,7 +36,7 @@ class Misses:
         return 100 * self.count / self.num_images
 
 
-def ranks(posteriors_NK: NDArray[np.floating], labels_N: NDArray[np.integer]) -> NDArray[np.int64]:
+def truth_ranks(posteriors_NK: NDArray[np.floating], labels_N: NDArray[np.integer]) -> NDArray[np.int64]:
     """How many other classes each image's true class does not beat, int [N]: 0 is a top-1 hit, below 5 a top-5 hit.
 
     A tie counts against the net, whatever the order of the classes, so a constant output is always wrong; so is one

@@ -20,7 +20,7 @@ from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.words import own_words
 from vgg_sweep.protocols.means import Posteriors, Protocol, chunks, mean, posteriors_at
 from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
-from vgg_sweep.protocols.metrics import Misses, ranks, top_k_misses
+from vgg_sweep.protocols.metrics import Misses, top_k_misses, truth_ranks
 from vgg_sweep.protocols.seals import unsealed
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder, find_nameless, find_runs
@@ -245,7 +245,7 @@ def _evaluate(run: ReportedRun) -> list[dict[str, Any]]:
         at |= {(BOTH, Q): mean([at["dense", Q], at["multi-crop", Q]]) for Q in posteriors.test_scales(BOTH)}
         for (_, protocol), ranks_N in zip(protocols, ranks_of, strict=True):
             posteriors_NK = mean(at[protocol.method, Q] for Q in protocol.test_scales)
-            ranks_N.append(ranks(posteriors_NK, posteriors.labels_N[rows]))
+            ranks_N.append(truth_ranks(posteriors_NK, posteriors.labels_N[rows]))
     return [
         {"rule": rule, "method": protocol.method, "test_scales": protocol.test_scales}
         | storable(np.concatenate(ranks_N), posteriors)

@@ -20,7 +20,7 @@ from vgg_sweep.protocols.means import (
     protocol_posteriors,
 )
 from vgg_sweep.protocols.methods import BOTH
-from vgg_sweep.protocols.metrics import ranks
+from vgg_sweep.protocols.metrics import truth_ranks
 from vgg_sweep.report.results.errors import ReportedRun, Score, as_score, kept, storable
 from vgg_sweep.runs.naming import fitting, nearest, slug
 
@@ -132,7 +132,7 @@ def _ranks(members: Sequence[_Member]) -> NDArray[np.int64]:
     first = members[0][0]
     return np.concatenate(
         [
-            ranks(fused_posteriors(members, rows), first.labels_N[rows])
+            truth_ranks(fused_posteriors(members, rows), first.labels_N[rows])
             for rows in chunks(first.num_images, first.num_classes)
         ]
     )
@@ -207,5 +207,5 @@ def _errors_with_each(members: Sequence[_Member], chosen: Sequence[int], on_N: N
         chosen_NK = sum((protocol_posteriors(*members[index], rows) for index in chosen), start=np.zeros(1))
         for index, member in enumerate(members):
             fused_NK = chosen_NK + protocol_posteriors(*member, rows)
-            errors[index] += int((ranks(fused_NK, labels_N)[some_N] > 0).sum())
+            errors[index] += int((truth_ranks(fused_NK, labels_N)[some_N] > 0).sum())
     return errors
