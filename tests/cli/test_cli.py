@@ -70,7 +70,7 @@ BAD_COMMAND_LINES = {
     "multirun run=nowhere": "multirun takes the settings of a net, not run=",
     "predict nowhere .": "no images",
     "import nowhere.pth": "there is no file nowhere.pth.",
-    "export nowhere --to onnx": "nowhere is not the folder of a run",
+    "export nowhere --to onnx": "nowhere is neither the folder nor the name of a run",
     "data check data=folder data.root=/nonexistent": "data.root=/nonexistent is not a folder",
     "data prepare data=folder data.root=/nonexistent": "data.root=/nonexistent is not a folder",
     "data prepare data=imagenet data.root=/nonexistent": "data.root=/nonexistent is not a folder",
@@ -250,7 +250,7 @@ def test_status_takes_the_sweep_written_last(call: Call, tmp_path: Path, monkeyp
         file.touch()
         os.utime(file, (1e9 - age, 1e9 - age))
     shown: list[Path] = []
-    monkeypatch.setattr(status, "show", lambda sweeps, watch, as_json: shown.extend(sweeps))
+    monkeypatch.setattr(status, "show_status", lambda sweeps, watch, as_json: shown.extend(sweeps))
     assert call("status") == Outcome(0, "", "The most recent sweep: outputs/newest\n")
     assert call("status", "outputs/older") == Outcome(0, "", "")
     assert shown == [Path("outputs/newest"), Path("outputs/older")]

@@ -98,7 +98,7 @@ HALF_BN = Model("half", ["conv3-64", "BN", "conv3-64", "maxpool", *["conv3-64", 
 @pytest.mark.parametrize("to", ["torchvision", "timm"])
 def test_nets_that_they_have_not_are_refused(model, layer, to, tmp_path):
     folder = random_run(tmp_path, model)
-    with pytest.raises(ConfigError, match=rf"{to}'s VGG has 3x3 convolutions and max-pools alone, .* no {layer} \("):
+    with pytest.raises(ConfigError, match=rf"{to}'s VGG has only 3x3 convolutions and max-pools, .* no {layer} \("):
         export(folder, to, tmp_path / "out.pth")
     assert not list(tmp_path.glob("*out.pth*"))
 

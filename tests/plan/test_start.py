@@ -77,7 +77,7 @@ def test_a_run_goes_on_being_itself_where_its_parent_has_moved_or_is_gone(parent
     shutil.rmtree(moved)
     alone = read_named(folder)
     assert alone.id == run.id and alone.parent is not None and alone.parent.id == parent.id
-    with pytest.raises(ConfigError, match="start_from=.* is not the folder of a run"):
+    with pytest.raises(ConfigError, match="start_from=.* is neither the folder nor the name of a run"):
         plan([child(parent)])
 
 
@@ -140,8 +140,8 @@ WRONG: dict[str, tuple[Callable[[RunFolder], Config], str]] = {
         "model=D-BN is with batch normalisation and D-256-s0-.* without, .* give model=D",
     ),
     "nothing": (wrong(start_from=" "), "start_from= names no run; give a run's folder, its id or a slug"),
-    "a typing error": (wrong(start_from="outputs/theirs/D-265"), "start_from=.*D-265 is not the folder .*did you mean"),
-    "a sweep": (wrong(start_from="outputs/theirs"), "start_from=outputs/theirs is not .*it holds the folders of 1 run"),
+    "a typing error": (wrong(start_from="outputs/theirs/D-265"), "start_from=.*D-265 is neither .*did you mean"),
+    "a sweep": (wrong(start_from="outputs/theirs"), "start_from=.*theirs is neither .*it holds the folders of 1 run"),
 }  # fmt: skip
 
 
@@ -176,7 +176,9 @@ def test_layers_that_stay_need_something_to_stay_as() -> None:
 def test_the_command_says_so(call: Callable[..., Outcome], parent: RunFolder) -> None:
     words = ("train", f"start_from={parent.path}", "data=fractals", "crop=64", "width=0.03125")
     assert "contradict each other" in call(*words, "warm_start=none").err
-    assert call("train", "start_from=D-999").err.startswith("Error: start_from=D-999 is not the folder of a run")
+    assert call("train", "start_from=D-999").err.startswith(
+        "Error: start_from=D-999 is neither the folder nor the name of a run"
+    )
     assert "is for nets that are trained" in call("score", *words[1:], "imported.sha256=00").err
     plan_of_two = call("multirun", "--plan", "start_from=D-256", "model=D", "data=fractals", "seed=0,1")
     assert plan_of_two.exit_code == 0 and "3 runs, 1 done, 2 to do" in plan_of_two.out

@@ -64,7 +64,7 @@ def test_a_run_is_found_in_any_sweep_below_outputs() -> None:
     assert find_run("E").path == deep
     assert find_run("flowers/second/E-256").path == deep
     assert find_run("outputs/flowers/second/E-256").path == deep
-    with pytest.raises(ConfigError, match=r"^photos/E-256 is not .*: did you mean outputs/photos/"):
+    with pytest.raises(ConfigError, match=r"^photos/E-256 is neither .*: did you mean outputs/photos/"):
         find_run("photos/E-256")
     with pytest.raises(ConfigError, match=r"did you mean outputs/flowers/second/E-256-s0-55555555"):
         find_run("nowhere/E-257")

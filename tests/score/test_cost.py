@@ -87,7 +87,7 @@ def total_views(scored: Iterable[tuple[Config, Pass]]) -> int:
 def test_a_run_that_is_not_trained_has_a_plan(tmp_path: Path) -> None:
     run = tiny_run(tmp_path, protocol="multi")
     head, *rows, everything, todo, last = shown(run)
-    assert head == ["method", "Q", "flip", "views", "an", "image", "state", "multiply-adds", "disk", "time"]
+    assert head == ["method", "Q", "flip", "views/image", "state", "multiply-adds", "disk", "time"]
     assert [row[:3] for row in rows] == [["dense", str(Q), flip] for Q in (32, 37, 41) for flip in ("no", "yes")]
     assert {(row[-1], row[4]) for row in rows} == {("-", "to")}
     assert everything[1:] == todo[2:] and everything[1] == "6"

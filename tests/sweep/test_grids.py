@@ -141,5 +141,5 @@ def test_dicts_of_one_point_do_not_reach_the_next(asked: Points) -> None:
 
 
 def test_a_sweep_without_points_is_refused(asked: Points) -> None:
-    with pytest.raises(ConfigError, match="no run of the sweep has sweep=table3 model=B-5x5"):
+    with pytest.raises(ConfigError, match="no run of the sweep matches sweep=table3 model=B-5x5"):
         asked("sweep=table3 model=B-5x5")

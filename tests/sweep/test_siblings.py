@@ -62,7 +62,7 @@ def test_other_images_are_not_taken_for_the_same(
 
     run = run_in(tmp_path / "mine")
     folder = replace(run, config=replace(run.config, data=replace(run.config.data, source="folder", root="photos")))
-    monkeypatch.setattr(origin, "open_images", lambda config, progress: type("Images", (), {"fingerprint": "ours"}))
+    monkeypatch.setattr(origin, "open_images", lambda config: type("Images", (), {"fingerprint": "ours"}))
     assert not origin.has_same_images(folder, finished.folder)  # nobody wrote down what they were
     for fingerprint, is_same in (("theirs", False), ("ours", True)):
         write_json(finished.folder.origin, {"data_fingerprint": fingerprint})

@@ -62,7 +62,7 @@ def test_a_precision_that_is_not_to_be_had_where_it_goes_on_is_said(
     stopped(run, "bf16", 3)
     monkeypatch.setattr(segments, "hardware_name", lambda place: "another machine")
     monkeypatch.setattr(segments, "fastest_choice", refuse)
-    with pytest.raises(RunError, match=r"began in bf16 on CPU, .* go on where it began, or remove .*checkpoints"):
+    with pytest.raises(RunError, match=r"began in bf16 on CPU, .* continue it where it began, or remove .*checkpoints"):
         training_choice(run, 3, lambda text: None)
 
 

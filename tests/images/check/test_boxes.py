@@ -83,4 +83,4 @@ def test_the_command_lists_them(tmp_path: Path, call: Callable[..., Outcome]) ->
     assert told.exit_code == 1 and "box-empty" in told.out
     assert "left out: 1 boxes of swapped corners or without area" in told.out
     refused = call(*words, "data.boxes=no.csv")
-    assert refused.exit_code == 2 and "data.boxes=no.csv is not there" in refused.err.replace("\n", " ")
+    assert refused.exit_code == 2 and "data.boxes=no.csv does not exist" in refused.err.replace("\n", " ")

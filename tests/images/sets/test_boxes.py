@@ -270,10 +270,10 @@ def test_what_is_left_out_is_said(folder: Path) -> None:
 def test_no_boxes_at_all(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"set has no boxes; give data\.boxes=PATH"):
         opened(folder_config(folder))
-    with pytest.raises(ConfigError, match=r"data\.boxes=.*nowhere is not there"):
+    with pytest.raises(ConfigError, match=r"data\.boxes=.*nowhere does not exist"):
         opened(folder_config(folder, folder / "nowhere"))
     (folder / "boxes.zip").write_bytes(b"")
-    with pytest.raises(ConfigError, match="is no folder or tar of XML files and no CSV"):
+    with pytest.raises(ConfigError, match="is neither a folder or tar of XML files nor a CSV"):
         opened(folder_config(folder, folder / "boxes.zip"))
     (folder / "boxes.tgz").write_bytes(b"no tar")
     with pytest.raises(ConfigError, match="is not a whole archive"):
