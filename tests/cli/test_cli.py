@@ -57,7 +57,7 @@ BAD_COMMAND_LINES = {
     "multirun only=": "only= selects nothing; give a pattern such as only='D-*', or leave it out.",
     "multirun retry=fialed": "retry=fialed is not known; choose from failed, diverged, interrupted.",
     "multirun only=F-*": "only=F-* matches no run of the plan, whose runs are A-256, A-LRN-256, B-256 and 9 more.",
-    "multirun model=A retry=failed": "retry=failed matches no run of the plan, whose run is A-256.",
+    "multirun model=A retry=failed": "retry=failed matches no run of the plan, whose run is A-256 (new).",
     "score model=Z": "model=Z does not exist",
     "describe modle=D": "modle is not a setting; did you mean model?",
     "describe crop=50": "crop=50 is not a multiple of 32",

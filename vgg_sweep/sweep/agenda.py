@@ -141,7 +141,8 @@ class Picks:
         if not picked:
             parts = {"only": self.only, "except": self.excluded, "retry": self.retry}
             asked = " ".join(f"{name}={','.join(words)}" for name, words in parts.items() if words)
-            names = dict.fromkeys(slug(run.id) for run in runs)
+            state = " ({})" if self.retry else ""
+            names = dict.fromkeys(slug(run.id) + state.format(found_state(run)) for run in runs)
             whose = "run is" if len(names) == 1 else "runs are"
             raise ConfigError(f"{asked} matches no run of the plan, whose {whose} {listed(names, 'and')}.")
         return picked
