@@ -13,6 +13,7 @@ from PIL import Image
 from tests.tiny import tiny_config, tiny_run
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
+from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import plan
 from vgg_sweep.runs.progress import Reporter
@@ -80,3 +81,18 @@ def test_a_last_batch_of_one_image_is_refused_when_planned(tmp_path: Path, is_dr
     assert not list((tmp_path / "cache").glob("*")) and not (tmp_path / "out").exists()
     forecast.check_ready(plan([replace(asked, recipe=replace(recipe, last_batch="wrap"))]))
     forecast.check_ready(plan([replace(asked, recipe=replace(recipe, batch_size=9))]))
+
+
+def test_a_folder_is_listed_once_for_all_runs_of_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("train", "val"):
+        for name in "abcdefgh":
+            file = tmp_path / "set" / part / name / "image.png"
+            file.parent.mkdir(parents=True)
+            Image.new("RGB", (40, 40)).save(file)
+    data, listed = Data(name="folder", source="folder", root=str(tmp_path / "set")), []
+    monkeypatch.setattr(forecast, "open_images", lambda config: listed.append(config) or open_images(config))
+    config = tiny_config(tmp_path / "out", "A-BN")
+    recipe = replace(config.recipe, batch_size=4)
+    config = replace(config, data=data, recipe=recipe, cache=str(tmp_path / "cache"))
+    forecast.check_ready(plan([config, replace(config, seed=1)]))
+    assert len(listed) == 1

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import median, variance
 from typing import Self
 
@@ -197,6 +198,7 @@ def check_ready(runs: Iterable[Run]) -> None:
     """Raise `ConfigError` for a net that cannot be built, or that cannot take what its parent has to give; for batches
     that it cannot be trained in; and for a logger whose package is not installed.
     """
+    listed: dict[Path, int] = {}
     for run in runs:
         config, parent = run.config, run.parent
         if run.folder.is_trained or config.imported.sha256 is not None:
@@ -210,21 +212,24 @@ def check_ready(runs: Iterable[Run]) -> None:
         parse_columns(config.model.columns, width=config.width, classes=classes, crop=config.crop)
         if parent is not None and not run.fine_tunes and parent.config.model.name == config.model.parent:
             check_inherits(config, parent.config, classes)
-        _check_batches(config)
+        _check_batches(config, listed)
 
 
-def _check_batches(config: Config) -> None:
+def _check_batches(config: Config, listed: dict[Path, int]) -> None:
     """Raise `ConfigError` for batches that cannot be trained in, where the number of images is known: a folder's are
-    listed for a net with batch normalisation alone, and the list goes if that is refused.
+    listed for a net with batch normalisation alone, once for all runs (`listed`), and the list goes if that is refused.
     """
-    is_whole, is_listed = "BN" in config.model.columns, True
+    normalises, folder = "BN" in config.model.columns, index_folder(config)
     count = _num_images(config) if config.data.val_share is None else None
-    if is_whole and config.data.source == "folder" and is_here(config.data):
-        is_listed, count = index_folder(config).exists(), len(open_images(config).train)
+    was_there = True
+    if normalises and config.data.source == "folder" and is_here(config.data):
+        was_there = folder in listed or folder.exists()
+        count = listed[folder] = listed.get(folder) or len(open_images(config).train)
+    if count is None:
+        return
     try:
-        if count is not None:
-            check_batches(config, count, config.devices, is_whole=is_whole)
+        check_batches(config, count, config.devices, is_whole=normalises)
     except ConfigError:
-        if not is_listed:
-            forget(index_folder(config))
+        if not was_there:
+            forget(folder)
         raise
