@@ -74,8 +74,8 @@ class Parts(Generic[T]):
     ) -> float | None:
         """Have `rows_of` compute what each chunk lacks, of this rank's images, some things at a time; rank 0 gathers
         and writes them, and between two times the work can be stopped. `cost` says how the things share the time of a
-        chunk, for the progress. Returns the seconds that all parts have taken,
-        interruptions left out; None if some lie there untimed.
+        chunk, for the progress. Returns the seconds that all parts have taken, interruptions left out; None if some lie
+        there untimed.
 
         Raises `Interrupted` when asked to stop.
         """
