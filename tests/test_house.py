@@ -62,13 +62,20 @@ def arrows() -> set[tuple[str, str]]:
 
 def test_every_module_has_a_room() -> None:
     assert {room_of(path) for path in modules()} == set(ROOMS)
-    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "errors.py"}
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "errors.py", "version.py"}
 
 
 def test_imports_point_down() -> None:
     """So there is no cycle between rooms either."""
     upward = {(name, room) for name, room in arrows() if ROOMS.index(room) > ROOMS.index(room_of(PACKAGE / name))}
     assert upward == set()
+
+
+def test_no_module_imports_the_package_itself() -> None:
+    """It offers `load` and `load_results`, and so would tie all rooms together."""
+    names = {f"vgg_sweep.{name}" for name in (*ROOMS, "version")}
+    found = {name for path in modules() for name in imported(path) if name.partition(".")[0] == "vgg_sweep"}
+    assert {name for name in found if ".".join(name.split(".")[:2]) not in names} == set()
 
 
 def test_what_plans_and_reports_needs_no_torch() -> None:

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from vgg_sweep.version import __version__
+
 if TYPE_CHECKING:
     from vgg_sweep.predict.trained import load as load
     from vgg_sweep.report.results.plain import load_results as load_results
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load", "load_results"]
 
 

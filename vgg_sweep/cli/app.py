@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from vgg_sweep import __version__
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.version import __version__
 
 ORDER = (
     "train multirun status logs score report describe predict features transfer import export prune data bench"

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
-from vgg_sweep import __version__
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
 from vgg_sweep.exchange.exporting import Exported, To, exported
@@ -23,6 +22,7 @@ from vgg_sweep.protocols.metrics import Misses, wilson
 from vgg_sweep.report.results.errors import ReportedRun, run_scores
 from vgg_sweep.runs.files import write_text
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.version import __version__
 
 _IMAGENETS = (
     "are for non-commercial research and education (ImageNet's terms of access); whether that binds weights trained on "

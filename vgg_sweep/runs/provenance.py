@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from vgg_sweep import __version__
+from vgg_sweep.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 

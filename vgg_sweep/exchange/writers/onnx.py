@@ -13,11 +13,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from vgg_sweep import __version__
 from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.exchange.writers.program import PIXELS, POSTERIORS, SCORES, program
 from vgg_sweep.nets.skip import Skip
 from vgg_sweep.predict.trained import TrainedNet
+from vgg_sweep.version import __version__
 
 OPSET = 18
 IR_VERSION = 10

@@ -16,7 +16,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from vgg_sweep import __version__
 from vgg_sweep.report.figures.figures import paper_order
 from vgg_sweep.report.figures.plots import Plot, plots
 from vgg_sweep.report.page import facts
@@ -39,6 +38,7 @@ from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.contents import TABLES, Contents
 from vgg_sweep.report.tables.runs import RUNS
 from vgg_sweep.report.tables.table import Shown, number, records, text
+from vgg_sweep.version import __version__
 
 MAX_SWEEPS = 4
 """Of more sweeps than this, and of more groups of settings, only the tables and figures show all."""

@@ -21,7 +21,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from vgg_sweep import __version__
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.protocols.means import Posteriors
 from vgg_sweep.report.results.errors import ReportedRun, as_file
@@ -30,6 +29,7 @@ from vgg_sweep.report.results.results import Bundle, Source, Sweep
 from vgg_sweep.runs.files import atomic_path, printable
 from vgg_sweep.runs.trials import TRIALS_FILE
 from vgg_sweep.transfer.records import record_files
+from vgg_sweep.version import __version__
 
 _FORMAT = 1
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
