@@ -83,7 +83,7 @@ def test_features_alone(call: Call, tmp_path: Path) -> None:
         (("RUN", *FEW, "scales=huge"), "scales=huge is neither single, multi, five nor a list of pixels"),
         (("RUN", *FEW, "scales=40"), "Q=40 px is smaller than the crop of 64 px, which the FC layers need"),
         (("RUN", *FEW, "pool=sum"), "transfer.pool=sum is not known; choose one of auto, mean, max, stack"),
-        (("RUN", *SET, "train_per_class=10"), "has 10 different images, and 10 to train on"),
+        (("RUN", *SET, "train_per_class=10"), "has 10 distinct images, but needs 10 to train on"),
         (("RUN", "data=voc2007", "data.root=nowhere"), "data.root=nowhere is not a folder"),
     ],
 )

@@ -106,7 +106,7 @@ def test_it_gives_the_scores_of_the_net_fed_with_bgr_from_0_to_255() -> None:
 def test_cut_short_or_damaged_it_is_refused() -> None:
     whole = caffemodel(oxfords(torchvision_net("D")), old=True)
     Path("D.caffemodel").write_bytes(whole[:-5000])
-    with pytest.raises(RunError, match="D.caffemodel is none of .*cut short: fetch it again"):
+    with pytest.raises(RunError, match="D.caffemodel is not .*truncated: download it again"):
         read_weights(Path("D.caffemodel"), mirrored=None)
     net = messages()["NetParameter"].FromString(whole)
     del net.layers[0].blobs[0].data[-1]

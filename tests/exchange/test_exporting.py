@@ -100,7 +100,7 @@ def test_wrong_places_are_said(tmp_path):
     with pytest.raises(ConfigError, match="nowhere is not a folder; make it first"):
         export(random_run(tmp_path), "torchvision", tmp_path / "nowhere" / "out.pth")
     for name in ("net", "net.pth", "net.weights.h5"):
-        with pytest.raises(ConfigError, match=f"{name}: Keras knows a file by its ending; give it .keras or .h5"):
+        with pytest.raises(ConfigError, match=f"{name}: Keras goes by a file's extension; use .keras or .h5"):
             export(random_run(tmp_path), "keras", tmp_path / name)
 
 

@@ -203,7 +203,7 @@ def test_a_truncated_file_is_refused(kind: str, num_bytes: int) -> None:
         torch.save(state, "net.pth", _use_new_zipfile_serialization=kind == "zip")
     path = Path("net.pth")
     path.write_bytes(path.read_bytes()[:num_bytes])
-    with pytest.raises(RunError, match="net.pth .*cut short: fetch it again") as told:
+    with pytest.raises(RunError, match="net.pth .*truncated: download it again") as told:
         imported("net.pth")
     assert "torch." not in str(told.value) and "weights_only" not in str(told.value)
     assert not Path("sweep").exists()
@@ -213,7 +213,7 @@ def test_bn_is_not_plain() -> None:
     torch.save(torchvision_net("A", batch_norm=True).state_dict(), "net.pth")
     with pytest.raises(ConfigError, match="the file holds A-BN, not A; leave model=A out"):
         imported("net.pth", model=load_option("model", "A"), preprocessing=TORCHVISION)
-    with pytest.raises(ConfigError, match=r"say preprocessing=torchvision") as told:  # no Caffe net of the paper has BN
+    with pytest.raises(ConfigError, match=r"give preprocessing=torchvision") as told:  # no Caffe net of the paper has BN
         imported("net.pth")
     assert "caffe" not in str(told.value)
 
@@ -230,7 +230,7 @@ def test_other_numbers_of_classes_need_their_names() -> None:
 
 def test_torchvisions_names_do_not_tell_the_preprocessing() -> None:
     torch.save(torchvision_net("A").state_dict(), "net.pth")
-    with pytest.raises(ConfigError, match="say preprocessing=torchvision .* or preprocessing=caffe"):
+    with pytest.raises(ConfigError, match="give preprocessing=torchvision .* or preprocessing=caffe"):
         imported("net.pth")
 
 

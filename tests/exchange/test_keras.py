@@ -106,5 +106,5 @@ def test_what_is_no_whole_vgg_is_refused() -> None:
     with pytest.raises(RunError, match=r"bn is neither a convolution nor a dense layer .* \[4\], \[4\]"):
         read_weights(Path("D.h5"), mirrored=None)
     Path("D.h5").write_bytes(Path("D.h5").read_bytes()[:-3000])
-    with pytest.raises(RunError, match="D.h5 cannot be read as weights .*cut short"):
+    with pytest.raises(RunError, match="D.h5 cannot be read as weights .*truncated"):
         read_weights(Path("D.h5"), mirrored=None)

@@ -124,15 +124,15 @@ def saved(how: str) -> bytes:
 
 
 FOREIGN = {
-    "npy": "an array of NumPy; import reads safetensors, state dicts",
-    "npz": "a .npz of NumPy; import reads",
+    "npy": "a NumPy array; import reads safetensors, PyTorch state dicts",
+    "npz": "a NumPy .npz file; import reads",
     "pt2": "a program that `vgg-sweep export` did not write",
     "onnx": "a program that `vgg-sweep export` did not write",
-    "mat": "a .mat of MATLAB; import reads",
-    "t7": "a .t7 of Lua Torch; import reads",
-    "ckpt": "a checkpoint of TensorFlow; import reads",
-    "html": "a web page, which may have been sent in place of the file; import reads",
-    "lfs": "a pointer of Git LFS, in whose place `git lfs pull` puts the file; import reads",
+    "mat": "a MATLAB .mat file; import reads",
+    "t7": "a Lua Torch .t7 file; import reads",
+    "ckpt": "a TensorFlow checkpoint; import reads",
+    "html": "a web page, perhaps sent instead of the file; import reads",
+    "lfs": "a Git LFS pointer, which `git lfs pull` replaces by the file; import reads",
 }
 
 
@@ -151,7 +151,7 @@ def test_other_formats_are_named(kind: str) -> None:
     with pytest.raises(RunError) as told:
         imported("net.pth", preprocessing=CAFFE)
     assert str(told.value).startswith(f"net.pth is {FOREIGN[kind]}")
-    assert "cut short" not in str(told.value)
+    assert "truncated" not in str(told.value)
 
 
 def test_links_to_nothing_and_to_themselves_are_said() -> None:

@@ -158,7 +158,7 @@ def test_half_a_trunk_and_other_nets_are_refused() -> None:
         features(torchvision_net("B").state_dict()) | {"features.0.weight": torch.full((4, 3, 3, 3), torch.nan)},
         "nan.pth",
     )
-    with pytest.raises(RunError, match="features.0.weight hold numbers that are not finite"):
+    with pytest.raises(RunError, match="features.0.weight hold non-finite numbers"):
         imported("nan.pth", preprocessing=TORCHVISION)
 
 

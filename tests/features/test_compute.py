@@ -240,7 +240,7 @@ def test_other_weights_precision_layers_and_damaged_files_are_refused(place: Pla
         place.compute(probed, [dense("fc6")])
     file = place.folder.file(dense("fc7"))
     file.write_bytes(file.read_bytes()[:-4] + b"some")
-    with pytest.raises(RunError, match="is damaged .its sha256 is not that in manifest.json.; .* computes it anew"):
+    with pytest.raises(RunError, match="is damaged .its sha256 is not that in manifest.json.; .* computes it again"):
         place.folder.check([dense("fc7")])
     file.write_bytes(b"")
     assert place.folder.missing([dense("fc7")]) == [dense("fc7")]

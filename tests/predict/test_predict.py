@@ -196,7 +196,7 @@ def test_a_csv_has_what_was_done_before_the_command_was_stopped(
         (["run", "nowhere.jpg"], "nowhere.jpg does not exist; name image files, or folders of them."),
         (["run", "images", "--csv", "no/out.csv"], "--csv no/out.csv: no is not a folder; make it first."),
         (["rum", "images"], "rum is neither the folder nor the name of a run: there is none under outputs/ yet"),
-        (["run", "images", "--map", "zebre"], "zebre is not a class of this net, whose classes are such as zebra,"),
+        (["run", "images", "--map", "zebre"], "zebre is not a class of this net; its classes include zebra,"),
         (["run", "images", "--device", "cuda:99"], "device=cuda:99 is not available here"),
         (["run", "images", "--map", "zebra", "--map-q", "40"], "--map-q 40 is smaller than the crop of 64 px"),
     ],

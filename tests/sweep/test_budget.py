@@ -54,7 +54,7 @@ def test_seeds_that_a_difference_of_a_point_takes(tmp_path: Path) -> None:
             found.append(run)
     [said] = seeds_said(found)
     expected = math.ceil(TTestPower().solve_power(1 / math.sqrt(2 * 3), None, 0.05, 0.8))
-    assert "deviation of 1.7 points" in said and f"80 times in 100 takes {expected} seeds" in said
+    assert "deviation of 1.7 points" in said and f"a power of 80 % takes {expected} seeds" in said
     assert seeds_said([*found, found[0]]) == [said]  # which lies in two sweeps
     assert seeds_said(found[-1:]) == seeds_said([found[-1], found[-1]]) == []
     found[1].folder.update_record(val_error=10.0)

@@ -212,7 +212,7 @@ def test_a_failed_download_leaves_no_empty_folder(
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
     failed = call("data", "prepare", "data=cifar10", "data.root=a/b", "data.download=true")
-    assert failed.exit_code == 1 and "cifar10 could not be fetched into a/b" in failed.err
+    assert failed.exit_code == 1 and "cifar10 could not be downloaded into a/b" in failed.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -152,7 +152,7 @@ def test_too_little_memory_is_said_since_the_batch_cannot_be_cut(
         ({}, {"micro_batch": 6}, "micro_batch=6 would change"),
         ({"bn_images": 1}, {}, "recipe.bn_images=1, .* leaves one image to normalise model=A-BN over"),
         ({"batch_size": 1}, {}, "recipe.batch_size=1 leaves one image"),
-        ({"bn_images": 4}, {"devices": 2}, "devices=2 normalise over the whole batch together, so recipe.bn_images=4"),
+        ({"bn_images": 4}, {"devices": 2}, "normalisation is over the whole batch, so recipe.bn_images=4"),
     ],
 )
 def test_what_would_change_the_statistics_unseen_is_refused(

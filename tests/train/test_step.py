@@ -114,7 +114,7 @@ def test_out_of_memory_changes_the_micro_batch_and_not_the_weights(
 
 def test_memory_for_less_than_an_image_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Memory(monkeypatch, 0, OUT_OF_MEMORY[0])
-    with pytest.raises(RunError, match="there is too little memory for one image; take a smaller"):
+    with pytest.raises(RunError, match="there is too little memory for one image; use a smaller"):
         learner(tmp_path).step(batch(), 0)
 
 

@@ -78,7 +78,7 @@ def test_own_split_and_its_copies() -> None:
 
 
 def test_what_cannot_be_probed_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"class b has 5 different images, and 5 .* give train_per_class=4 or fewer"):
+    with pytest.raises(ConfigError, match=r"class b has 5 distinct images, but needs 5 .* train_per_class=4 or fewer"):
         probe_splits(some(), replace(asked(), train_per_class=5))
     with pytest.raises(ConfigError, match="shots=9 is more than train_per_class=4"):
         probe_splits(some(), asked(shots=[9]))
@@ -91,7 +91,7 @@ def test_what_cannot_be_probed_is_refused() -> None:
     labels_NK[5:, 1] = 0
     with pytest.raises(ConfigError, match="no training image is of class b"):
         probe_splits(replace(several, labels=labels_NK), asked())
-    with pytest.raises(ConfigError, match="shots= is for sets with one class an image"):
+    with pytest.raises(ConfigError, match="shots= is for sets with one class per image"):
         probe_splits(replace(several, labels=np.ones((26, 3), int)), asked(shots=[1]))
 
 

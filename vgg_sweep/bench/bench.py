@@ -90,7 +90,7 @@ def conclusions(rows: Sequence[Measured], config: Config) -> list[str]:
         train_time, score_time = map(duration, times)
         said.append(
             f"The twelve runs of Table 3 on ILSVRC would train for {train_time} and score for {score_time} here, one "
-            f"after another: from the speeds of {config.model.name} above and the multiply-adds of each net."
+            f"after another, judging by the speeds of {config.model.name} above and each net's multiply-adds."
         )
     return said
 

@@ -29,12 +29,10 @@ def bench(
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """How fast this machine is.
+    """Measure how fast this machine trains, scores and reads images.
 
-    Measures training and scoring, also as a share of its matrix-product rate, and reading images.
-
-    The default is net D at the paper's size; model=, crop=, width= or data=fractals give another.
-    Run nothing else meanwhile.
+    Training and scoring are also given as a share of its matrix-product rate. The default is net D at the paper's
+    size; model=, crop=, width= or data=fractals give another. Run nothing else meanwhile.
     """
     from vgg_sweep.cli import compose
 

@@ -43,8 +43,8 @@ LICENCES = {
     "the rights in them are their owners'.",
     "caltech256": "Its authors found the images by search engines; this program does not know whose they are.",
     **dict.fromkeys(("voc2007", "voc2012", "voc2012-action"), _FLICKRS),
-    "food101": "The images are of Foodspotting; its authors allow scientific use alone and point to the images' owners "
-    "for any other.",
+    "food101": "The images are from Foodspotting; its authors allow scientific use alone and refer to the images' "
+    "owners for any other.",
     "folder": "This program does not know whose the images are and under which licence: write it here before you pass "
     "the net on.",
 }

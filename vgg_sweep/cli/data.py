@@ -91,7 +91,7 @@ def prepare_set(config: "Config", *, again: bool, with_statistics: bool) -> None
             with shown_progress("mean") as progress:
                 figures = statistics(images, Path(config.cache), max(1, config.workers), progress)
         except KeyboardInterrupt:
-            raise Interrupted("stopped; the same command continues from what was last saved of the mean") from None
+            raise Interrupted("stopped; repeat the command to continue computing the mean") from None
         typer.echo("mean RGB of 0 to 255: " + ", ".join(f"{255 * mean:.2f}" for mean in figures.mean_rgb))
 
 
@@ -102,5 +102,5 @@ def _say_index(index: "Index") -> None:
     for note in index.facts["notes"]:
         typer.echo(f"note: {note}")
     if mislabelled := index.facts["mislabelled"]:
-        typer.echo(f"note: {len(mislabelled)} images are in the folder of another class than the list of labels says")
+        typer.echo(f"note: {len(mislabelled)} images are in the folder of another class than the list of labels gives")
     typer.echo(f"index: {index.folder} ({size(index.num_bytes)})")

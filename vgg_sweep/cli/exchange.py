@@ -30,7 +30,7 @@ def import_(
 ) -> None:
     """Make runs of published weights: torchvision, timm, Oxford, Caffe, Keras.
 
-    With data.root=DIR they are scored at once and the tables shown.
+    With data.root=DIR, also score them and show the tables.
     """
     from vgg_sweep.cli import compose
 
@@ -63,11 +63,11 @@ def export(
     run: RunName,
     to: Annotated[
         Literal["torchvision", "timm", "safetensors", "onnx", "keras", "pt2"],
-        typer.Option(help="Target library or file format; in place of TorchScript, pt2 or onnx."),
+        typer.Option(help="Target library or file format (pt2 and onnx replace TorchScript)."),
     ],
     out: Annotated[
         str | None,
-        typer.Option(help="File or folder to write, a new one as NEW/; default: here. For keras, .keras or .h5."),
+        typer.Option(help="Output file or folder (a new folder as NEW/); default: here. For keras, .keras or .h5."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:

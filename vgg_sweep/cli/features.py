@@ -45,8 +45,8 @@ def features(words: Words, config_dir: ConfigDir = None) -> None:
 
     vgg-sweep features RUN data=folder data.root=DIR layers=fc7,pool5 scales=256,384
 
-    Each view goes through the net once, densely; the activations are averaged over their positions (Appendix B) and lie
-    in the run's features/, a float32 [N, C] .npy per layer, Q and flip. Repeat the command to continue.
+    Each view goes through the net once, densely; the activations are averaged over their positions (Appendix B) and
+    stored in the run's features/, a float32 [N, C] .npy per layer, Q and flip. Repeat the command to continue.
     """
     from vgg_sweep.cli import compose
 

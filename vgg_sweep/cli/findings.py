@@ -54,7 +54,7 @@ def check_set(config: Config, file: Path | None, *, as_json: bool) -> None:
     if was_stopped:
         counts = findings.counts
         raise Interrupted(
-            f"stopped after {counts.num_images:,} of {counts.num_total:,} images; duplicates were not looked for"
+            f"stopped after {counts.num_images:,} of {counts.num_total:,} images; duplicates were not checked"
         )
     raise typer.Exit(1 if findings.problems else 0)
 

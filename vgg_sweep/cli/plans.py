@@ -109,7 +109,7 @@ def pass_table(run: Run) -> RenderableType:
         state = Text("to do") if each in todo else Text("done", "green")
         flip = "yes" if each.flip else "no"
         lines.add_row(each.method, str(each.Q), flip, str(each.views), state, *costs([each]))
-    for name, those in (("all", wanted), ("to do", [each for each in wanted if each in todo])):
+    for name, those in (("total", wanted), ("to do", [each for each in wanted if each in todo])):
         lines.add_row(name, "", "", str(sum(each.views for each in those)), "", *costs(those), style="bold")
     trained = "" if run.folder.is_trained else " It is not trained yet; `vgg-sweep train` trains and scores it."
     return Group(lines, Text(f"{run.folder.path}: {len(todo)} of {len(wanted)} passes to do.{trained}"))

@@ -201,11 +201,11 @@ def class_index(loaded: TrainedNet, name: str) -> int:
         return fitting[0]
     if fitting:
         raise ConfigError(
-            f"{name} is the name of {' and of '.join(loaded.classes[index] for index in fitting)}; give one."
+            f"{name} is the name of {' and of '.join(loaded.classes[index] for index in fitting)}; give one of these."
         )
     words = [word for each in names.values() for word in each]
     near = difflib.get_close_matches(name, words, n=3, cutoff=0.4) or loaded.classes[:3]
-    raise ConfigError(f"{name} is not a class of this net, whose classes are such as {', '.join(near)}.")
+    raise ConfigError(f"{name} is not a class of this net; its classes include {', '.join(near)}.")
 
 
 def _map(loaded: TrainedNet, image: Image.Image, index: int, device: Device, Q_px: int) -> Image.Image:

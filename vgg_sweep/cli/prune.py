@@ -91,7 +91,7 @@ def _table(found: Sequence["Removal"]) -> object:
     lines = plain_table(("run", "what", "frees", "meaning"), ("frees",))
     for each in found:
         lines.add_row(Text(each.folder.id), each.what, size(each.num_bytes), Text(each.meaning))
-    lines.add_row("in all", "", size(sum(each.num_bytes for each in found)), "", style="bold")
+    lines.add_row("total", "", size(sum(each.num_bytes for each in found)), "", style="bold")
     return lines
 
 

@@ -96,7 +96,7 @@ class DagSweeper(Sweeper):
             take_over(run, elsewhere[run.id])
         agenda = Agenda(meant, retries=max(settings.retries, 1 if self.retry else 0), on_start=prepare)
         if not self.force and not unmet:
-            with shown_progress("Looking at the images", screen, after_seconds=PATIENCE_SECONDS) as progress:
+            with shown_progress("Checking the images", screen, after_seconds=PATIENCE_SECONDS) as progress:
                 check_origins(agenda.runs, progress)
         finished = [*_finished(agenda), *map(read_run, elsewhere.values())]
         _show_plan(agenda, finished, [*said_of(elsewhere, [run.id for run in taken]), *unmet], screen)
@@ -146,8 +146,8 @@ class DagSweeper(Sweeper):
         if settings.snapshot:
             if is_ray(self._launcher):
                 raise ConfigError(
-                    "snapshot=true does not reach Ray's workers, which take the code of the folder where the sweep is "
-                    "started; leave it out: a plan and the report say which runs another code made."
+                    "snapshot=true does not reach Ray's workers, which use the code in the folder where the sweep is "
+                    "started; leave it out (a plan and the report name runs made with other code)."
                 )
             use_snapshot(agenda.runs[0].folder.path.parent)
         try:

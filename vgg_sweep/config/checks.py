@@ -100,18 +100,18 @@ def _check_scales(config: Config) -> None:
 def _check_batch_norm(config: Config) -> None:
     """Raise `ConfigError` for settings under which a batch normalisation would have other images than they say."""
     recipe, name = config.recipe, config.model.name
-    groups = "recipe.bn_images=N, of at least 2, normalises over groups of so many, which is another result"
+    groups = "recipe.bn_images=N, at least 2, normalises over groups of N images, which gives another result"
     if 0 < config.micro_batch < recipe.batch_size:
         raise ConfigError(
             f"micro_batch={config.micro_batch} would change what the batch normalisations of model={name} see, which "
-            f"is all of a batch; leave micro_batch out ({groups})."
+            f"is the whole batch; leave micro_batch out ({groups})."
         )
     if recipe.bn_images == 1 or recipe.batch_size == 1:
         images = f"recipe.bn_images={recipe.bn_images}, recipe.batch_size={recipe.batch_size}"
         raise ConfigError(f"{images} leaves one image to normalise model={name} over; {groups}.")
     if recipe.bn_images and config.devices > 1:
         raise ConfigError(
-            f"devices={config.devices} normalise over the whole batch together, so recipe.bn_images="
+            f"with devices={config.devices} batch normalisation is over the whole batch, so recipe.bn_images="
             f"{recipe.bn_images} needs devices=1; leave one of the two out."
         )
 
@@ -123,8 +123,8 @@ def check_batches(config: Config, num_images: int, num_ranks: int, *, is_whole: 
     recipe = config.recipe
     if is_whole and recipe.bn_images and num_ranks > 1:
         raise ConfigError(
-            f"{num_ranks} processes normalise over the whole batch together, so recipe.bn_images={recipe.bn_images} "
-            "needs a single one; leave one of the two out."
+            f"with {num_ranks} processes batch normalisation is over the whole batch, so recipe.bn_images="
+            f"{recipe.bn_images} needs a single process; leave one of the two out."
         )
     if recipe.last_batch == "wrap":
         return
@@ -132,7 +132,7 @@ def check_batches(config: Config, num_images: int, num_ranks: int, *, is_whole: 
     if smallest < num_ranks:
         raise ConfigError(
             f"a batch has {smallest} images (the last of an epoch may be smaller), too few for {num_ranks} "
-            f"processes; change recipe.batch_size={recipe.batch_size} or take fewer processes."
+            f"processes; change recipe.batch_size={recipe.batch_size} or use fewer processes."
         )
     if is_whole and smallest == 1:
         raise ConfigError(

@@ -81,7 +81,7 @@ def exported(folder: RunFolder, to: To, out: Path | None = None, *, force: bool 
     if path.exists() and not force:
         raise ConfigError(f"{path} already exists; give --force to overwrite it, or another --out.")
     if to == "keras" and (path.suffix not in (".keras", ".h5") or path.name.endswith(".weights.h5")):
-        raise ConfigError(f"--out {path}: Keras knows a file by its ending; give it .keras or .h5, not .weights.h5.")
+        raise ConfigError(f"--out {path}: Keras goes by a file's extension; use .keras or .h5, not .weights.h5.")
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent} is not a folder; make it first, or give another --out.")
     loaded = load(folder.path)

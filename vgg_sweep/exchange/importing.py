@@ -180,7 +180,7 @@ def _preprocessing(path: Path, weights: Weights, found: Found, sha256: str) -> P
         caffe = " or preprocessing=caffe (BGR, 0 to 255, the paper's mean; Keras's too)"
         raise ConfigError(
             f"{path} does not say for which preprocessing its weights were trained, and is none of the files known by "
-            "checksum: say preprocessing=torchvision (RGB, 0 to 1, mean and deviation; timm's too)"
+            "checksum: give preprocessing=torchvision (RGB, 0 to 1, mean and deviation; timm's too)"
             f"{'' if 'BN' in found.model.columns else caffe}, or give preprocessing.mean, .std, .pixel_max and "
             ".channel_order."
         )

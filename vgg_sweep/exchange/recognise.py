@@ -211,7 +211,7 @@ def _found(tensors: Mapping[str, Tensor], fit: _Fit) -> Found:
             state[own] = torch.tensor(0)
     unusable = [own for own, tensor in state.items() if not tensor.isfinite().all()]
     if broken := [fit.names[own] for own in unusable if own.startswith("features.")]:
-        raise RunError(f"{some(broken, SHOWN)} hold numbers that are not finite; the file is damaged: fetch it again.")
+        raise RunError(f"{some(broken, SHOWN)} hold non-finite numbers; the file is damaged: download it again.")
     width, crop, classes = fit.size
     classifies = classes > 0 and not unusable
     return Found(fit.scheme, fit.model, width, crop, classes, state, classifies, fit.left_over)
@@ -227,12 +227,12 @@ def _trunk_misfit(fit: _Fit) -> str:
 
 
 def _misfit(fit: _Fit) -> str:
-    parts = {"lacks": fit.missing, "has left over": fit.left_over, "has of another shape": fit.misshapen}
+    parts = {"lacks": fit.missing, "also has": fit.left_over, "has in another shape": fit.misshapen}
     last = fit.scheme.fc[2]
     said = "; it ".join(f"{verb} {some(names, SHOWN)}" for verb, names in parts.items() if names)
     return (
         f"no net of Table 1 has exactly these tensors. The nearest is {fit.model.name} in {fit.scheme.source}'s names: "
-        f"the file {said}. Every tensor must have its place."
+        f"the file {said}. Every tensor must have its place in the net."
         + f" If the last layer has another name than {last}, give imported.last_layer=NAME."
         * (f"{last}.weight" in fit.missing)
     )

@@ -77,7 +77,7 @@ class FeatureFolder:
     def read(self, feature: Feature) -> NDArray[np.float32]:
         """The rows of a feature, mapped into memory. Raises `RunError` if they are not there whole."""
         if self.missing([feature]):
-            raise RunError(f"{self.file(feature)} is missing or incomplete; `vgg-sweep features` makes it.")
+            raise RunError(f"{self.file(feature)} is missing or incomplete; `vgg-sweep features` computes it.")
         rows_NC: NDArray[np.float32] = np.load(self.file(feature), mmap_mode="r")
         return rows_NC
 
@@ -85,7 +85,7 @@ class FeatureFolder:
         """Raise `RunError` if the files of `features` are not those that were written."""
         entries = {entry["file"]: entry for entry in self.manifest().get("files", [])}
         for file in map(self.file, features):
-            check_whole(file, entries[file.name]["sha256"], "give the command again, which computes it anew.")
+            check_whole(file, entries[file.name]["sha256"], "repeat the command, which computes it again.")
 
 
 def scales_px(words: list[str], crop: int) -> tuple[int, ...]:

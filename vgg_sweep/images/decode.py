@@ -174,5 +174,5 @@ def disk_sentence(id: str, error: OSError) -> str:
         )
     return (
         f"{id} cannot be read from its disk ({error.strerror}); check that the disk is there and the set complete. The "
-        "same command goes on from the last checkpoint."
+        "same command continues from the last checkpoint."
     )

@@ -176,7 +176,7 @@ def foretold(configs: Iterable[Config], beside: Collection[object] = ()) -> list
 def _compared(choice: Choice, of: Mapping[str, Any], beside: Collection[object]) -> str:
     words = f"trained in {choice.in_words()}, as measured on {of['device']}"
     others = sorted({str(precision) for precision in beside} - {choice.way.precision, "None"})
-    return f"{words}; runs beside them were trained in {' and '.join(others)}" if others else words
+    return f"{words}; other runs of the sweep were trained in {' and '.join(others)}" if others else words
 
 
 def _left_open(config: Config) -> str:

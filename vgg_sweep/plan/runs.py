@@ -89,7 +89,7 @@ def _check_same_data(known: Run, asked: Run) -> None:
     if there != here and not asked.is_at_hand:
         raise ConfigError(
             f"data.root={there.root} and data.root={here.root} would be one run, {asked.id}, as a run's id does not "
-            "depend on where its images lie; make two commands of it, with a data.name=NAME each."
+            "depend on where its images lie; use two commands, each with its own data.name=NAME."
         )
 
 

@@ -110,8 +110,8 @@ def predict(
                 own = {each: next(posteriors_NK) for each, posteriors_NK in of_pass.items()}
                 if not all(np.isfinite(posteriors_K).all() for posteriors_K in own.values()):
                     raise RunError(
-                        f"the net's scores for {prediction.path} are not finite; its weights are damaged, or they are "
-                        "no VGG of ours."
+                        f"the net's scores for {prediction.path} are not finite; its weights are damaged, or not those "
+                        "of a VGG."
                     )
                 yield replace(prediction, posteriors_K={each: _under(each, own) for each in wanted})
 

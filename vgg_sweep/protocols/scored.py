@@ -80,7 +80,7 @@ class Scored:
         """Raises `RunError` if there is no image or a label is not one of the classes."""
         labels_N = np.array(self.manifest["labels"], dtype=np.int64)
         if len(labels_N) == 0:
-            raise RunError(f"{self.folder} is of 0 images; check the validation set, {self._anew}")
+            raise RunError(f"{self.folder} covers 0 images; check the validation set, {self._anew}")
         if labels_N.min() < 0 or labels_N.max() >= self.num_classes:
             raise RunError(
                 f"{self.folder} has labels {labels_N.min()} to {labels_N.max()} for {self.num_classes} classes; "

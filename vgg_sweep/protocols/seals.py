@@ -43,7 +43,7 @@ def unsealed_yaml(text: str) -> str:
     if (seal := _SEAL_LINE.search(text)) is None:
         return text
     if text != sealed_yaml(text[: seal.start()]):
-        raise ValueError("its last line is the sha256 of another text; remove that line if the change was meant")
+        raise ValueError("its last line is the sha256 of another text; remove that line if the change was intended")
     return text[: seal.start()]
 
 

@@ -98,7 +98,7 @@ def check_sanity(net: VGG, config: Config, images: ImageSet, device: Device) -> 
 
     posteriors_NK = posteriors_under(config.preprocessing)
     if not np.isfinite(posteriors_NK).all():
-        raise RunError("the net's scores are not finite on the first images; the file is damaged, or no VGG of ours.")
+        raise RunError("the net's scores are not finite on the first images; the file is damaged, or not a VGG.")
     guesses_N = posteriors_NK.argmax(axis=1)
     known_N = guesses_N == labels_N
     others = {

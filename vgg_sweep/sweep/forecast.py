@@ -188,8 +188,8 @@ def seeds_said(finished: Iterable[Run]) -> list[str]:
     deviation = math.sqrt(squares / sum(len(values) - 1 for values in several))
     needed = seeds_needed(1, math.sqrt(2) * deviation)
     return [
-        f"Over the finished seeds a net's validation error has a standard deviation of {deviation:.1f} points: to find "
-        f"a difference of 1 point between two nets {100 * POWER:.0f} times in 100 takes "
+        f"Over the finished seeds a net's validation error has a standard deviation of {deviation:.1f} points: to "
+        f"detect a difference of 1 point between two nets with a power of {100 * POWER:.0f} % takes "
         f"{needed or f'more than {MOST_SEEDS}'} seeds, more where the images are few."
     ]
 

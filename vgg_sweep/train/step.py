@@ -136,10 +136,10 @@ class Learner:
         if self.is_whole:
             raise RunError(
                 f"there is too little memory for {self.micro_batch} images at once, as batch normalisation needs them; "
-                "take a smaller recipe.batch_size, or recipe.bn_images=N for statistics over N, another result."
+                "use a smaller recipe.batch_size, or recipe.bn_images=N for statistics over N, another result."
             )
         if self.micro_batch == 1:
-            raise RunError("there is too little memory for one image; take a smaller width or crop, or another device.")
+            raise RunError("there is too little memory for one image; use a smaller width or crop, or another device.")
         self.micro_batch = math.ceil(self.micro_batch / 2)
         self.optimizer.zero_grad()
         if self.device.place.type == "cuda":

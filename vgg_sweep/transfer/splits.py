@@ -87,7 +87,7 @@ def probe_splits(images: Labelled, asked: Transfer) -> list[ProbeSplit]:
     if images.is_test_N is None:
         return list(_drawn(images, usable, asked))
     if asked.shots and images.has_several:
-        raise ConfigError("shots= is for sets with one class an image; leave it out for this one.")
+        raise ConfigError("shots= is for sets with one class per image; leave it out for this one.")
     split = ProbeSplit(np.flatnonzero(usable & ~images.is_test_N), np.flatnonzero(usable & images.is_test_N))
     for side, rows in (("training", split.train), ("test", split.test)):
         there_K = (images.labels[rows] > 0).any(axis=0) if images.has_several else _counts(images, rows) > 0
@@ -112,7 +112,7 @@ def _refuse_copies(images: Labelled, split: ProbeSplit) -> None:
         raise ConfigError(
             f"{len(copies)} test images are among the training images, such as {images.ids[row]}, which is "
             f"{images.ids[of_train[images.contents[row]]]}; a probe tested on what it was trained on says nothing: "
-            "take them off one of the lists."
+            "remove them from one of the lists."
         )
 
 
@@ -127,8 +127,8 @@ def _drawn(images: Labelled, usable: NDArray[np.bool_], asked: Transfer) -> Iter
     for name, own in zip(images.classes, by_class, strict=True):
         if len(own) <= asked.train_per_class:
             raise ConfigError(
-                f"class {name} has {len(own)} different images, and {asked.train_per_class} to train on and at least "
-                f"one to test on are wanted; give train_per_class={max(1, len(own) - 1)} or fewer."
+                f"class {name} has {len(own)} distinct images, but needs {asked.train_per_class} to train on and at "
+                f"least one to test on; give train_per_class={max(1, len(own) - 1)} or fewer."
             )
     if asked.shots and max(asked.shots) > asked.train_per_class:
         raise ConfigError(f"shots={max(asked.shots)} is more than train_per_class={asked.train_per_class}.")

@@ -38,7 +38,7 @@ def test_the_mean_is_made_beforehand(
     with monkeypatch.context() as patch:
         patch.setattr("vgg_sweep.images.sets.statistics.Sums.add", _interrupt)
         stopped = call(*asked)
-    assert stopped.exit_code == 130 and "continues from what was last saved of the mean" in stopped.err
+    assert stopped.exit_code == 130 and "repeat the command to continue computing the mean" in stopped.err
     assert "mean RGB of 0 to 255: 25.00, 25.00, 25.00" in call(*asked).out
     assert len(list((tmp_path / "kept").glob("statistics-*.json"))) == 1
 
@@ -52,7 +52,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path, call: Callable[..., Outcom
     for asked, sentence in (
         (("data=imagenet",), "data=imagenet needs data.root=DIR"),
         (("data=imagenet", "data.root=set"), "has no train/ and no ILSVRC2012_img_train.tar"),
-        (("data=cifar10", "data.root=set"), "or give data.download=true to have it fetched"),
+        (("data=cifar10", "data.root=set"), "or give data.download=true to download it"),
         (("data=folder", "data.root=nowhere"), "data.root=nowhere is not a folder"),
     ):
         refused = call("data", "prepare", *asked)

@@ -279,7 +279,7 @@ def test_torchvision_fetches_and_compares_checksums(
         tar.add(tmp_path / "made" / "cifar-10-batches-py", "cifar-10-batches-py")
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(archive.getvalue())
     monkeypatch.setattr(CIFAR10, "url", f"{server}/cifar-10-python.tar.gz")
-    with pytest.raises(RunError, match="cifar10 could not be fetched into .* get it by hand"):
+    with pytest.raises(RunError, match="cifar10 could not be downloaded into .* get it by hand"):
         open_images(of("cifar10", tmp_path / "refused", download=True))
 
     def md5(name: str) -> str:

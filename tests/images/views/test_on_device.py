@@ -116,4 +116,4 @@ def test_a_run_trains_so_under_the_id_that_it_has_anyway(tmp_path: Path) -> None
     assert run.id == plain.id
     prepare(run)
     work(run, live=False)
-    assert "the 24 training images lie on cpu, where their views are made" in run.folder.log.read_text()
+    assert "the 24 training images are kept on cpu, where their views are made" in run.folder.log.read_text()

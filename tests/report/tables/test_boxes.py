@@ -202,7 +202,7 @@ def test_no_box_of_its_class_in_val_is_said(tmp_path: Path) -> None:
 
 def test_localisation_runs_alone_are_reported(tmp_path: Path) -> None:
     """Nets of elsewhere: with one class all is guessed, with several nothing is."""
-    for num_classes, note in ((1, "There is one class"), (7, "No run here classifies these images")):
+    for num_classes, note in ((1, "There is only one class"), (7, "No run here classifies these images")):
         folder = tmp_path / str(num_classes)
         make_box_run(folder, "256", spec=Spec(num_images=30, num_classes=num_classes, passes=("dense@single",)))
         text = said(folder)

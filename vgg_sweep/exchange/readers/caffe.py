@@ -31,8 +31,8 @@ _FIELDS = {
 """Message -> (name, number, type) of its fields; all are read as repeated."""
 
 _NOT_ONE = (
-    "{} is none of safetensors, a pickled state dict, Keras's .h5 and a whole .caffemodel; it may be cut short: fetch "
-    "it again."
+    "{} is not a safetensors file, a pickled state dict, a Keras .h5 or a complete .caffemodel; it may be truncated: "
+    "download it again."
 )
 
 
@@ -64,7 +64,7 @@ def _tensor(blob: Any, layer_name: str, key: str) -> Tensor:
         values = np.frombuffer(b"".join(blob.double_data), "<f8").astype(np.float32)
     if values.size != np.prod(shape, dtype=np.int64):
         raise RunError(
-            f"{layer_name} has {values.size} numbers for a {key} of {shape}; the file is damaged: fetch it again."
+            f"{layer_name} has {values.size} numbers for a {key} of {shape}; the file is damaged: download it again."
         )
     if key == "bias":
         shape = [values.size]

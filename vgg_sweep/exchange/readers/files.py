@@ -24,17 +24,17 @@ from vgg_sweep.exchange.tag import KEY
 _ZIP, _PICKLE, _HDF5, _ONNX = b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n", b"\x08"
 
 _FOREIGN = {
-    b"\x93NUMPY": "an array of NumPy",
-    b"MATLAB": "a .mat of MATLAB",
-    b"\x03\x00\x00\x00\x01\x00\x00\x00": "a .t7 of Lua Torch",
-    b"\x04\x00\x00\x00\x01\x00\x00\x00": "a .t7 of Lua Torch",
-    b"version https://git-lfs": "a pointer of Git LFS, in whose place `git lfs pull` puts the file",
-    b"<": "a web page, which may have been sent in place of the file",
+    b"\x93NUMPY": "a NumPy array",
+    b"MATLAB": "a MATLAB .mat file",
+    b"\x03\x00\x00\x00\x01\x00\x00\x00": "a Lua Torch .t7 file",
+    b"\x04\x00\x00\x00\x01\x00\x00\x00": "a Lua Torch .t7 file",
+    b"version https://git-lfs": "a Git LFS pointer, which `git lfs pull` replaces by the file",
+    b"<": "a web page, perhaps sent instead of the file",
 }
 """First bytes of what people take for weights -> what it is."""
 _TENSORFLOW_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 _READ = (
-    "import reads safetensors, state dicts of PyTorch, Keras's .h5 and .keras, Caffe's .caffemodel, and what "
+    "import reads safetensors, PyTorch state dicts, Keras's .h5 and .keras, Caffe's .caffemodel, and what "
     "`vgg-sweep export` wrote"
 )
 
@@ -92,7 +92,7 @@ def _refuse_foreign(path: Path, start: bytes, end: bytes) -> None:
     """Raise `RunError` for a known kind of file that is none of ours."""
     kinds = [kind for magic, kind in _FOREIGN.items() if start.startswith(magic)]
     if end == _TENSORFLOW_END:
-        kinds.append("a checkpoint of TensorFlow")
+        kinds.append("a TensorFlow checkpoint")
     if kinds:
         raise RunError(f"{path} is {kinds[0]}; {_READ}.")
 
@@ -105,7 +105,7 @@ def _names_in_zip(path: Path) -> list[str]:
     except zipfile.BadZipFile:
         return []
     if names and all(name.endswith(".npy") for name in names):
-        raise RunError(f"{path} is a .npz of NumPy; {_READ}.")
+        raise RunError(f"{path} is a NumPy .npz file; {_READ}.")
     return names
 
 
@@ -115,8 +115,8 @@ def _unpickled(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if wanted := re.search(r"GLOBAL (\S+)", str(error)):
             raise RunError(
-                f"{path} is a pickle that would call {wanted[1]} when it is read, which we never let a file do; save "
-                "the state dict by itself: torch.save(net.state_dict(), FILE)."
+                f"{path} is a pickle that would call {wanted[1]} when it is read, and no code in a file is ever run; "
+                "save the state dict alone: torch.save(net.state_dict(), FILE)."
             ) from error
         raise RunError(_cut_short(path)) from error
     except Exception as error:  # of any kind, as half a pickle is any program
@@ -179,7 +179,7 @@ def _sentence(path: Path) -> Iterator[None]:
 
 
 def _cut_short(path: Path) -> str:
-    return f"{path} begins as a file of PyTorch and cannot be read to its end; it may be cut short: fetch it again."
+    return f"{path} looks like a PyTorch file but cannot be read to its end; it may be truncated: download it again."
 
 
 def _unreadable(path: Path, error: BaseException) -> str:
@@ -188,7 +188,7 @@ def _unreadable(path: Path, error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
         return f"{path} cannot be read ({error.strerror})."
     first_line = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-    return f"{path} cannot be read as weights ({first_line}); it may be cut short: fetch it again."
+    return f"{path} cannot be read as weights ({first_line}); it may be truncated: download it again."
 
 
 def read_program(path: Path, *, is_onnx: bool) -> tuple[dict[str, Tensor], str]:
@@ -215,7 +215,7 @@ def _read_onnx(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     try:
         model = onnx.load(path)
     except DecodeError as error:
-        raise RunError(f"{path} is not a whole .onnx; it may be cut short: fetch it again.") from error
+        raise RunError(f"{path} is not a complete .onnx file; it may be truncated: download it again.") from error
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     return arrays, {entry.key: entry.value for entry in model.metadata_props}.get(KEY)
 

@@ -65,7 +65,7 @@ def _tensors(path: Path, every: list[tuple[str, list[np.ndarray]]], mirrored: bo
     channels_last = all(array.shape[0] == array.shape[1] for _, (array, _) in layers if array.ndim == 4)
     if not channels_last and mirrored is None:
         raise ConfigError(
-            f"{path} has Theano's layout, and whether its kernels are mirrored, names and shapes do not tell: "
+            f"{path} has Theano's layout, and its names and shapes do not tell whether the kernels are mirrored: "
             "give imported.mirrored=true (th_kernels) or imported.mirrored=false (tf_kernels)."
         )
     tensors = {

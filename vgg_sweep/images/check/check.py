@@ -33,21 +33,21 @@ LARGEST_IMBALANCE = 2.0
 DIGEST_BYTES = 12
 KINDS = {
     "undecodable": "fix or remove it, or train with data.on_bad_image=skip",
-    "label": "the same image, or its list of labels, says another class: decide which is right",
-    "leak": "the same pixels are in train and in val: remove one, or the errors are too small",
-    "duplicate": "the same pixels are there twice in a split: remove one",
-    "extension": "the extension is that of another format; the file is read as what it is",
+    "label": "the list of labels, or a copy of the image, gives another class: decide which is right",
+    "leak": "the same pixels are in train and in val: remove one, or errors will look too low",
+    "duplicate": "the same pixels occur twice in a split: remove one",
+    "extension": "the extension does not match the format; the file is read by its content",
     "animated": "only the first frame is used",
     "aspect": f"longer than {LARGEST_ASPECT:g} times its width or height: a crop shows little of it",
     "small": "smaller than S, so that it is enlarged",
     "box-file": "its boxes are left out: fix or remove the annotation",
-    "box-of-none": "boxes of no image of the set, or of several of the same name: rename or remove the annotation",
+    "box-of-none": "boxes that match no image, or several of the same name: rename or remove the annotation",
     "box-class": "a box of a class that is not in the set is left out",
-    "box-empty": "a box of swapped corners or without area is left out: fix it",
-    "box-size": "drawn on an image of another size, or otherwise turned (data.exif_rotation): boxes may be elsewhere",
+    "box-empty": "a box with swapped corners or without area is left out: fix it",
+    "box-size": "drawn on an image of another size or orientation (data.exif_rotation): boxes may be misplaced",
     "box-outside": "a box reaches beyond its image: fix it",
     "box-other": "no box is of the image's own class, so none is learned",
-    "imbalance": f"a class of more than {LARGEST_IMBALANCE:g} times more or fewer images than the median class",
+    "imbalance": f"a class {LARGEST_IMBALANCE:g} times larger or smaller than the median class",
 }
 """Every kind of problem, with what to make of it, the gravest first."""
 

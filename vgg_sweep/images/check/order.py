@@ -35,8 +35,8 @@ def order_doubt(train_error: float, val_error: float, num_val: int, num_classes:
     """In a sentence, that a net knows its training images and guesses on the validation images; errors in percent."""
     if knows_much(train_error, num_classes) and is_at_chance(val_error, num_val, num_classes):
         return (
-            f"the error is {train_error:.3g} % on training images and {val_error:.3g} % on val's, which is that of "
-            "guessing: are val's labels in another order? docs/data.md says how that comes about"
+            f"the error is {train_error:.3g} % on training images and {val_error:.3g} % on val's, which is no better "
+            "than guessing: are val's labels in another order? docs/data.md says how that happens"
         )
     return None
 
@@ -79,8 +79,9 @@ def _sentence(guesses_N: np.ndarray, labels_N: np.ndarray, classes: Sequence[str
     pairs, counts = np.unique(np.stack([labels_N, guesses_N]), axis=1, return_counts=True)
     label, guess = pairs[:, counts.argmax()]
     return (
-        f"the error is that of guessing, but it would be {error:.3g} % if val's labels were in another order (images "
-        f"labelled {shown(classes[label])} are taken for {shown(classes[guess])}){why}; docs/data.md says what to do"
+        f"the error is no better than guessing, but it would be {error:.3g} % if val's labels were in another order "
+        f"(images labelled {shown(classes[label])} are taken for {shown(classes[guess])}){why}; docs/data.md says what "
+        "to do"
     )
 
 

@@ -103,7 +103,7 @@ def find_package(data: Data) -> Package:
     if half := [name for name in folders if (root / name).is_dir()]:
         raise ConfigError(f"{root / half[0]} lacks files of {data.source}; unpack the published archive there again.")
     raise ConfigError(
-        f"{root} has none of {', '.join(folders)}; put the set there, or give data.download=true to have it fetched."
+        f"{root} has none of {', '.join(folders)}; put the set there, or give data.download=true to download it."
     )
 
 

@@ -64,6 +64,6 @@ def download(data: Data) -> None:
             for folder in made:
                 folder.rmdir()
         raise RunError(
-            f"{data.name} could not be fetched into {root} ({error}); try again, or get it by hand and give its folder "
-            "as data.root."
+            f"{data.name} could not be downloaded into {root} ({error}); try again, or get it by hand and give its "
+            "folder as data.root."
         ) from error

@@ -90,7 +90,7 @@ def find_layout(data: Data, *, val_alone: bool = False) -> Layout:
     folders = [*bases, val if val.is_dir() else val.parent]
     labels = (Path(data.labels).expanduser().resolve(),) if data.labels else tuple(dict.fromkeys(find_labels(folders)))
     if data.labels and not labels[0].is_file():
-        raise ConfigError(f"data.labels={data.labels} is not a file.")
+        raise ConfigError(f"data.labels={data.labels} is not a file; give a list of labels, or leave it out.")
     if val_is_flat and not labels:
         raise ConfigError(
             f"{val} holds ILSVRC's validation images without their labels; put ILSVRC2012_devkit_t12.tar.gz beside it, "

@@ -40,7 +40,7 @@ def find_published(data: Data) -> Path:
             return folder
     raise ConfigError(
         f"{root} has no {published.folder}/ with {published.mark} in it; put the set there"
-        + ("." if data.source == "tiny-imagenet" else ", or give data.download=true to have it fetched.")
+        + ("." if data.source == "tiny-imagenet" else ", or give data.download=true to download it.")
     )
 
 

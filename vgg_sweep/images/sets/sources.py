@@ -74,7 +74,7 @@ def check_source(data: Data, *, val_alone: bool = False) -> None:
             find_package(data)
         case source if source in VOC_PARTS:
             raise ConfigError(
-                f"data={data.name} has images of several classes, on which no net is trained or scored here; "
+                f"data={data.name} has several classes an image, on which no net is trained or scored here; "
                 f"`vgg-sweep transfer RUN data={data.name} data.root=DIR` probes a trained net on it."
             )
         case _:

@@ -151,7 +151,7 @@ class Loader:
         except TimeoutError as error:
             raise RunError(
                 f"{id} was not read within {self.timeout_seconds:g} s: its disk may hang; copy the set to a local "
-                "disk, or raise data_timeout_seconds. The same command goes on from the last checkpoint."
+                "disk, or raise data_timeout_seconds. The same command continues from the last checkpoint."
             ) from error
 
 

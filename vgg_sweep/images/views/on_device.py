@@ -90,7 +90,7 @@ def kept_on_device(loader: Loader, split: Split, place: torch.device, reporter: 
         return loader
     obstacle = _obstacle(loader, split, place)
     if obstacle is None and (images_NCHW := _images(split, loader.workers, reporter)) is not None:
-        reporter.note(f"the {len(split):,} training images lie on {place}, where their views are made")
+        reporter.note(f"the {len(split):,} training images are kept on {place}, where their views are made")
         return OnDevice(loader, images_NCHW.to(place))
     if cache == "device":
         raise RunError(f"data.cache=device is not possible: {obstacle or ONE_SIZE}; use data.cache=auto.")
@@ -109,7 +109,7 @@ def _obstacle(loader: Loader, split: Split, place: torch.device) -> str | None:
     if needed > free * (MEMORY_SHARE if split.settings.cache == "auto" else 1):
         return f"it needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {place}"
     if loader.targets is not None or loader.filter != "bilinear":
-        return "it serves neither nets that learn boxes nor a filter other than bilinear"
+        return "it supports neither nets that learn boxes nor filters other than bilinear"
     if split.settings.on_bad_image != "error":
         return f"it is not possible with data.on_bad_image={split.settings.on_bad_image}"
     is_one = len(set(sizes_px)) == 1 and sizes_px[0][1] <= sizes_px[0][0]

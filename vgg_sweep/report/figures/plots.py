@@ -139,8 +139,8 @@ def error_by_depth(nets: pd.DataFrame) -> Plot:
     return Plot(
         "depth",
         "Error against depth",
-        "Dense evaluation at a single scale (Table 3). Nets stand in the order of their number of weight layers, which "
-        "is under their name; lines leave out variants of a net, such as A-LRN. Filled marks: this sweep, with the "
+        "Dense evaluation at a single scale (Table 3). Nets are in the order of their number of weight layers, given "
+        "under their names; lines leave out variants of a net, such as A-LRN. Filled marks: this sweep, with the "
         "95 % interval over images; hollow: the paper.",
         "net and weight layers",
         _as_frame(marks),

@@ -251,7 +251,7 @@ def _table9_note(frame: pd.DataFrame) -> Iterator[str]:
     if labels_by := [each for each in dict.fromkeys(frame["labels_by"].dropna()) if each]:
         yield f"Guesses by {' or '.join(labels_by)}."
     elif frame["loc_error"].notna().any():
-        yield "There is one class, so it is all that can be guessed."
+        yield "There is only one class, so nothing is guessed."
     else:
         yield "No run here classifies these images, so nothing is guessed: the errors are those with the class given."
 

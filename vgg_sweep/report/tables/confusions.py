@@ -105,7 +105,7 @@ def _matrix_notes(frame: pd.DataFrame) -> list[str]:
     num_classes = len(frame.columns) - 5
     more = f" The {MOST_CLASSES} of {num_classes} classes that are confused most; --format csv has all."
     lines = (
-        f"Of {frame['run_id'].iloc[0]}, the best net, under {frame['under'].iloc[0]}. A row a class; across it, what "
+        f"Of {frame['run_id'].iloc[0]}, the best net, under {frame['under'].iloc[0]}. One row per class; across, what "
     )
     return [f"{lines}its images are taken for.{more if num_classes > MOST_CLASSES else ''}"]
 

@@ -217,7 +217,7 @@ def _notes_on_rows(measured: pd.DataFrame) -> list[str]:
     if noted["note"].str.startswith(AT_CHANCE).any():
         lines.append(
             "A net at chance has learned nothing that these images show, or its outputs are in another order than "
-            "the classes in its posteriors/manifest.json; its log.txt says so where it can be told."
+            "the classes in its posteriors/manifest.json; its log.txt says so if that can be detected."
         )
     return list(dict.fromkeys(lines))
 

@@ -182,8 +182,8 @@ def _seeds_note(needed: "pd.Series[int]") -> str:
     if needed.isna().any():
         words.append(f"more than {MOST_SEEDS} seeds, or more images")
     return (
-        "± seeds: standard deviation of the points over seeds. Judged by these seeds, finding a "
-        f"difference of 1 point {100 * POWER:.0f} times in 100 takes, before Holm, {', for some claims '.join(words)}."
+        "± seeds: standard deviation of the points over seeds. Judging by these seeds, detecting a difference of "
+        f"1 point with a power of {100 * POWER:.0f} % takes, before Holm, {', for some claims '.join(words)}."
     )
 
 

@@ -92,7 +92,7 @@ class Shown:
         return list(zip(*(column.cells for column in self.columns), strict=True))
 
 
-_WHERE = {"sweep": "sweep", "settings": "settings", "other_sweep": "compared with", "other_settings": "of settings"}
+_WHERE = {"sweep": "sweep", "settings": "settings", "other_sweep": "compared with", "other_settings": "with settings"}
 """Columns that a table has where they differ: keys and heads."""
 
 
