@@ -213,7 +213,7 @@ def test_bn_is_not_plain() -> None:
     torch.save(torchvision_net("A", batch_norm=True).state_dict(), "net.pth")
     with pytest.raises(ConfigError, match="the file holds A-BN, not A; leave model=A out"):
         imported("net.pth", model=load_option("model", "A"), preprocessing=TORCHVISION)
-    with pytest.raises(ConfigError, match=r"give preprocessing=torchvision") as told:  # no Caffe net of the paper has BN
+    with pytest.raises(ConfigError, match=r"give preprocessing=torchvision") as told:  # no Caffe net of these has BN
         imported("net.pth")
     assert "caffe" not in str(told.value)
 
