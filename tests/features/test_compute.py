@@ -14,7 +14,7 @@ from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.features import compute as module
 from vgg_sweep.features.compute import compute, content_of
 from vgg_sweep.features.store import COLOUR, RANDOM, Feature, FeatureFolder
-from vgg_sweep.images.sets.probed import ProbedSet
+from vgg_sweep.images.sets.probe_set import ProbeSet
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.machine.device import Device, choose_device
 from vgg_sweep.machine.ranks import Ranks
@@ -32,11 +32,11 @@ def some_images(seed: int = 0) -> list[np.ndarray]:
     return [generator.integers(0, 256, (height, width, 3), np.uint8) for width, height in SIZES]
 
 
-def probed_set(images: list, **data: object) -> ProbedSet:  # type: ignore[type-arg]
+def probed_set(images: list, **data: object) -> ProbeSet:  # type: ignore[type-arg]
     labels_N = np.arange(len(images)) % 2
     settings = Data(name="some", source="folder", cache="none", **data)  # type: ignore[arg-type]
     split = Split([f"{index}.png" for index in range(len(images))], labels_N, images.__getitem__, settings)
-    return ProbedSet(split, labels_N, None, ["a", "b"], "f" * 64, "recall")
+    return ProbeSet(split, labels_N, None, ["a", "b"], "f" * 64, "recall")
 
 
 class Place:
@@ -52,7 +52,7 @@ class Place:
         self.folder.path.mkdir(parents=True)
 
     def compute(
-        self, probed: ProbedSet, wanted: list[Feature], folder: FeatureFolder | None = None, **more: object
+        self, probed: ProbeSet, wanted: list[Feature], folder: FeatureFolder | None = None, **more: object
     ) -> FeatureFolder:
         folder = folder or self.folder
         folder.path.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from tests.images.odd import ODD, file_of, picture, png_of
 from tests.paths import SHARED
-from vgg_sweep.images.decode import BadImage, Stretch, counted_warnings, decoded, encoded, size_px
+from vgg_sweep.images.decode import BadImage, ByteRange, counted_warnings, decoded, encoded, size_px
 
 ROBUST = SHARED / "data" / "robust"
 
@@ -277,7 +277,7 @@ def test_a_stretch_of_a_tar_is_an_image(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar") as tar:
         members = tar.getmembers()
     for seed, member in enumerate(members):
-        stretch = Stretch(tmp_path / "a.tar", member.offset_data, member.size)
+        stretch = ByteRange(tmp_path / "a.tar", member.offset_data, member.size)
         assert encoded(stretch) == (tmp_path / f"{seed}.png").read_bytes()
         assert (np.asarray(decoded(stretch)) == np.asarray(picture("RGB", seed=seed))).all()
 

@@ -12,9 +12,9 @@ from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.report.results.results import read_results
 from vgg_sweep.runs.folder import RunFolder, RunLocked, find_runs
-from vgg_sweep.runs.prune import Rules, last_asked, note_asked, removals, take_back
+from vgg_sweep.runs.prune import PruneRules, last_asked, note_asked, removals, take_back
 
-ALL = Rules(**dict.fromkeys(asdict(Rules()), True))
+ALL = PruneRules(**dict.fromkeys(asdict(PruneRules()), True))
 NETS = [("A", "256"), ("D", "jitter"), ("E", "jitter")]
 
 
@@ -30,8 +30,8 @@ def sweep_of(tmp_path: Path) -> list[RunFolder]:
 
 def test_each_rule_lets_go_of_what_it_says(tmp_path: Path) -> None:
     trained, left, bad = sweep_of(tmp_path)
-    nothing = {name: False for name in asdict(Rules())}
-    only = {name: Rules(**(nothing | {name: True})) for name in nothing}
+    nothing = {name: False for name in asdict(PruneRules())}
+    only = {name: PruneRules(**(nothing | {name: True})) for name in nothing}
     assert [removals(each, only["checkpoints"], None) for each in (trained, bad)] == [[], []]
     [checkpoints] = removals(left, only["checkpoints"], None)
     assert (checkpoints.num_bytes, checkpoints.meaning) == (5000, "it would start over")
@@ -47,7 +47,7 @@ def test_rows_of_tables_outlive_the_posteriors_and_the_run_stays_done(tmp_path: 
     folders = sweep_of(tmp_path)
     before = read_results(tmp_path / "outputs" / "demo")
     for folder in folders:
-        for removal in removals(folder, Rules(posteriors=True), None):
+        for removal in removals(folder, PruneRules(posteriors=True), None):
             removal.carry_out()
     assert not list(tmp_path.rglob("*.npy"))
     assert read_results(tmp_path / "outputs" / "demo").equals(before)

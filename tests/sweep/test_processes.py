@@ -25,7 +25,7 @@ from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.agenda import Agenda
 from vgg_sweep.sweep.driver import drive as drive_sweep
-from vgg_sweep.sweep.executors.process import Child, Processes, Slot, hold_gpus, most_at_once, slots, visible_gpus
+from vgg_sweep.sweep.executors.process import Processes, RunProcess, Slot, hold_gpus, most_at_once, slots, visible_gpus
 
 REPOSITORY = ROOT
 
@@ -321,7 +321,7 @@ def test_the_gpus_of_a_run_are_kept_while_any_of_its_processes_lives(
     slot = Slot(1, ("6", "7"))
     [run] = make_runs(tmp_path, {"A": None})
     survivor = "import subprocess; subprocess.Popen(['sleep', '2'], close_fds=False)"
-    child = Child(run, slot, hold_gpus(slot) or [], [sys.executable, "-c", survivor])
+    child = RunProcess(run, slot, hold_gpus(slot) or [], [sys.executable, "-c", survivor])
     wait_until(child.has_ended)
     assert hold_gpus(slot) is None and hold_gpus(Slot(1, ("7", "8"))) is None
     locks: list[IO[str]] = []

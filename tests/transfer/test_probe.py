@@ -14,8 +14,8 @@ from vgg_sweep.protocols.passes import passes_of
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.transfer.descriptors import Descriptor, descriptors
 from vgg_sweep.transfer.metrics import average_precision
-from vgg_sweep.transfer.probe import choose_C, judged, nearest, probe, signs
-from vgg_sweep.transfer.records import Probed, read_records
+from vgg_sweep.transfer.probe import choose_C, evaluated, nearest, probe, signs
+from vgg_sweep.transfer.records import Probe, read_records
 from vgg_sweep.transfer.splits import Labelled, probe_splits, resolved
 
 SCALES = (8, 12, 16)
@@ -46,7 +46,7 @@ def write_features(run: RunFolder, seed: int = 0, labels: object = None, test: o
     return folder
 
 
-def probed(tmp_path: Path, *seeds: int, how: Descriptor | None = None, **settings: object) -> Probed:
+def probed(tmp_path: Path, *seeds: int, how: Descriptor | None = None, **settings: object) -> Probe:
     runs = [RunFolder(tmp_path / f"D-jitter-s{seed}-0000000{seed}") for seed in seeds]
     folders = [FeatureFolder.of(run, "some", "f" * 64) for run in runs]
     folders = [
@@ -55,10 +55,10 @@ def probed(tmp_path: Path, *seeds: int, how: Descriptor | None = None, **setting
     ]
     asked = resolved(Transfer(train_per_class=8, test_per_class=6, C=[0.1, 1.0, 10.0], **settings), "fractals")  # type: ignore[arg-type]
     how = how or Descriptor("fc7", SCALES, pool="stack")
-    return Probed(runs, folders, "some", "fractals", how, asked, None, [folder.manifest() for folder in folders])
+    return Probe(runs, folders, "some", "fractals", how, asked, None, [folder.manifest() for folder in folders])
 
 
-def run(each: Probed, splits: int | None = None) -> list[dict]:  # type: ignore[type-arg]
+def run(each: Probe, splits: int | None = None) -> list[dict]:  # type: ignore[type-arg]
     images = Labelled.of(dict(each.manifests[0]))
     return probe(each, images, probe_splits(images, each.asked)[:splits], lambda *step: None, ["data=some"])
 
@@ -117,7 +117,7 @@ def test_a_probe_is_scikit_learns_with_C_from_the_held_out_images(tmp_path: Path
 def test_larger_C_are_not_tried_after_two_that_do_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Held out, the values of C do as given here; a fall that is made good again, and equals, are no end."""
     scores = iter([50.0, 60, 55, 60, 40, 50, 99])
-    monkeypatch.setattr("vgg_sweep.transfer.probe.judged", lambda *of: (next(scores), [], None))
+    monkeypatch.setattr("vgg_sweep.transfer.probe.evaluated", lambda *of: (next(scores), [], None))
     images = Labelled([str(n) for n in range(10)], np.arange(10) % 2, None, ["a", "b"])
     asked = Transfer(C=[1, 2, 3, 4, 5, 6, 7])
     rows, rows_ND = np.arange(10), np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
@@ -178,7 +178,7 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
     assert result["tested"] == split.test.tolist()
     assert np.mean(result["influences"]) == pytest.approx(result["value"], abs=1e-3)
     decisions_NK = generator.normal(size=(len(split.test), 4))
-    value, each_K, predicted = judged(images, split.test, decisions_NK)
+    value, each_K, predicted = evaluated(images, split.test, decisions_NK)
     expected = [average_precision(decisions_NK[:, k], labels_NK[split.test][:, k], "AP11") for k in range(4)]
     assert (value, each_K, predicted) == (pytest.approx(np.mean(expected)), expected, None)
 

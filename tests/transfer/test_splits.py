@@ -7,7 +7,7 @@ import pytest
 
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.transfer.splits import ALL, Labelled, few, held_out, probe_splits, resolved
+from vgg_sweep.transfer.splits import ALL, Labelled, few_shot_rows, held_out, probe_splits, resolved
 
 SIZES = (9, 5, 12)
 
@@ -103,6 +103,6 @@ def test_a_fifth_of_each_class_is_held_out_and_few_are_few() -> None:
     several = replace(images, labels=np.ones((26, 3), int))
     assert held_out(several, train, 0.2, 0).sum() == 5
     (first, *_) = probe_splits(images, asked())
-    two = few(images, first.train, 2)
+    two = few_shot_rows(images, first.train, 2)
     assert np.bincount(images.labels[two]).tolist() == [2, 2, 2]
-    assert set(two) < set(first.train) and set(few(images, first.train, 1)) < set(two)
+    assert set(two) < set(first.train) and set(few_shot_rows(images, first.train, 1)) < set(two)

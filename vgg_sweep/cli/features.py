@@ -15,7 +15,7 @@ from vgg_sweep.errors import ConfigError
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
     from vgg_sweep.features.store import Feature, FeatureFolder
-    from vgg_sweep.images.sets.probed import ProbedSet
+    from vgg_sweep.images.sets.probe_set import ProbeSet
     from vgg_sweep.runs.folder import RunFolder
 
 
@@ -88,26 +88,26 @@ def sorted_words(words: list[str]) -> tuple[list[str], list[str]]:
     return runs, overrides
 
 
-def open_set(config: "Config", folders: Iterable["RunFolder"]) -> "ProbedSet":
+def open_set(config: "Config", folders: Iterable["RunFolder"]) -> "ProbeSet":
     """The images of `config.data`, for the nets in `folders`; says what was noticed when they were listed.
 
     Raises `ConfigError`, before that, for a net that is not trained or lacks a layer that is asked for.
     """
     from vgg_sweep.cli.screen import shown_progress
-    from vgg_sweep.images.sets.probed import open_probed
+    from vgg_sweep.images.sets.probe_set import open_probe_set
     from vgg_sweep.predict.trained import check_layers
 
     for folder in folders:
         check_layers(folder, config.transfer.layers)
     with shown_progress("list") as progress:
-        probed = open_probed(config, progress)
+        probed = open_probe_set(config, progress)
     for note in probed.notes:
         typer.echo(f"note: {note}", err=True)
     return probed
 
 
 def compute_features(
-    folder: "RunFolder", config: "Config", probed: "ProbedSet", wanted: "list[Feature]"
+    folder: "RunFolder", config: "Config", probed: "ProbeSet", wanted: "list[Feature]"
 ) -> "FeatureFolder":
     """The features of `wanted` by the net in `folder`; those that are there are not computed again."""
     from vgg_sweep.features.compute import compute

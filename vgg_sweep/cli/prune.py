@@ -42,14 +42,14 @@ def prune(
     """
     from vgg_sweep.cli.screen import console
     from vgg_sweep.runs.folder import RunLocked, find_runs
-    from vgg_sweep.runs.prune import Rules, last_asked, removals
+    from vgg_sweep.runs.prune import PruneRules, last_asked, removals
 
-    rules = Rules(checkpoints, posteriors, failed, left_the_sweep)
-    asks_nothing = rules == Rules()
+    rules = PruneRules(checkpoints, posteriors, failed, left_the_sweep)
+    asks_nothing = rules == PruneRules()
     if asks_nothing and yes:
         raise ConfigError("--yes needs one of --checkpoints, --posteriors, --failed and --left-the-sweep.")
     if asks_nothing:
-        rules = Rules(True, True, True, True)
+        rules = PruneRules(True, True, True, True)
     named = words or [str(newest_sweep())]
     folders = [folder for word in named for folder in (find_runs(Path(word)) or [run_folder(word)])]
     if left_the_sweep:

@@ -27,7 +27,7 @@ from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.runs.provenance import made_with, typed
 from vgg_sweep.runs.prune import note_asked
-from vgg_sweep.sweep.agenda import FAILED, Agenda, Picks, found_state, with_parents
+from vgg_sweep.sweep.agenda import FAILED, Agenda, Selection, found_state, with_parents
 from vgg_sweep.sweep.driver import Executor, Stopped, drive
 from vgg_sweep.sweep.executors.process import Processes, slots, visible_gpus
 from vgg_sweep.sweep.executors.queue import Queue, is_submitit
@@ -135,7 +135,7 @@ class DagSweeper(Sweeper):
 
     def _meant(self, runs: Sequence[Run], asked: Collection[str]) -> list[Run]:
         """The runs that are picked and what they start from. With force, those that were `asked` for are emptied."""
-        picked = Picks(self.only, self.excluded, self.retry).of(runs)
+        picked = Selection(self.only, self.excluded, self.retry).of(runs)
         for run in picked if self.force and not self.plan_only else ():
             if run.id in asked:
                 _start_over(run.folder)

@@ -13,7 +13,7 @@ from vgg_sweep.errors import ConfigError
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
     from vgg_sweep.runs.folder import RunFolder
-    from vgg_sweep.transfer.records import Probed
+    from vgg_sweep.transfer.records import Probe
 
 
 @app.command()
@@ -54,7 +54,7 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
     from vgg_sweep.machine.launch import num_processes
     from vgg_sweep.report.report import show_probes
     from vgg_sweep.transfer.descriptors import ways
-    from vgg_sweep.transfer.records import Probed
+    from vgg_sweep.transfer.records import Probe
     from vgg_sweep.transfer.splits import Labelled, probe_splits, resolved
 
     if num_processes() > 1:
@@ -76,14 +76,14 @@ def probe_nets(config: "Config", names: list[str], stacks: list[str], overrides:
     manifests = {path: each.manifest() for path, each in made.items()}
     images = Labelled.of(next(iter(manifests.values())))
     splits = probe_splits(images, asked)
-    records: list[Probed] = []
+    records: list[Probe] = []
     for runs, crop in zip(nets, crops, strict=True):
         paths = [run.path for run in runs]
         parts = [made[path] for path in paths], [manifests[path] for path in paths]
         hows = ways(asked, crop, probed_set.regions, of_stack=len(paths) > 1)
         probes = [*((how, None) for how in hows), *((hows[0], shots) for shots in sorted(set(asked.shots)))]
         about = (runs, parts[0], config.data.name, config.data.source)
-        records += [Probed(*about, how, asked, shots, parts[1]) for how, shots in probes]
+        records += [Probe(*about, how, asked, shots, parts[1]) for how, shots in probes]
     _run(records, images, splits, overrides)
     show_probes([run for runs in nets for run in runs], Console())
 
@@ -99,7 +99,7 @@ def _crop(runs: "list[RunFolder]") -> int:
     return crops.pop()
 
 
-def _run(records: "list[Probed]", images: Any, splits: Any, overrides: list[str]) -> None:
+def _run(records: "list[Probe]", images: Any, splits: Any, overrides: list[str]) -> None:
     """Make the records that are not there whole; a signal stops between two steps of an SVM."""
     from vgg_sweep.runs.folder import RunFolder
     from vgg_sweep.runs.progress import Reporter

@@ -21,7 +21,7 @@ from vgg_sweep.config.schema import Config, TrainScale
 from vgg_sweep.config.vocabulary import groups
 from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.exchange.readers.files import Weights, read_weights
-from vgg_sweep.exchange.recognise import SHOWN, Found, recognise, with_rgb_input
+from vgg_sweep.exchange.recognise import SHOWN, Recognised, recognise, with_rgb_input
 from vgg_sweep.exchange.tag import Tag, read_tag
 from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
 from vgg_sweep.nets.vgg import VGG
@@ -49,7 +49,7 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
     exports, else from what its maker is known to do. A file imported before with the same settings is left as it is.
     Raises `ConfigError` for what the user must say, `RunError` for a file that is damaged or no VGG.
     """
-    told = {name.partition(".")[0] for name in given}
+    named = {name.partition(".")[0] for name in given}
     if config.recipe.ema_decay:
         raise ConfigError(
             f"recipe.ema_decay={config.recipe.ema_decay} averages the weights of a run while it trains, and an "
@@ -58,13 +58,13 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
     asked = config.imported
     weights = read_weights(path, mirrored=asked.mirrored, state_dict=asked.state_dict, trunk=asked.trunk)
     tag, sha256 = read_tag(weights.tag, path), sha256_of(path)
-    if "preprocessing" in told:
+    if "preprocessing" in named:
         _check_preprocessing(config.preprocessing)
-    found = _found(weights, tag, config, told)
+    found = _recognised(weights, tag, config, named)
     if tag is not None:
         config = _as_tagged(config, tag, given)
     else:
-        config = _as_known(config, path, weights, found, sha256, told)
+        config = _as_known(config, path, weights, found, sha256, named)
     classes, class_order = _classes(path, asked.class_order, found.classes, tag)
     foreign = {"caffemodel": "caffe", "Keras h5": "keras"}.get(weights.format, found.scheme.source)
     source = "vgg-sweep" if tag is not None else foreign
@@ -82,14 +82,14 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
     return run
 
 
-def _found(weights: Weights, tag: Tag | None, config: Config, told: Set[str]) -> Found:
+def _recognised(weights: Weights, tag: Tag | None, config: Config, named: Set[str]) -> Recognised:
     """The net in the file, which its tag names if it has one."""
     models = [load_option("model", name) for name in groups()["model"]]
     if config.model.name not in groups()["model"]:
         models.append(config.model)  # the user's own
     if tag is not None:
         models = [tag.config.model]
-    asked = config.model.name if "model" in told else tag.config.model.name if tag is not None else None
+    asked = config.model.name if "model" in named else tag.config.model.name if tag is not None else None
     trunk, last_layer = config.imported.trunk, config.imported.last_layer
     return recognise(weights.tensors, models, asked, last_layer, trunk=trunk)
 
@@ -104,17 +104,17 @@ def _as_tagged(config: Config, tag: Tag, given: Set[str]) -> Config:
         "train_scale": own.train_scale,
         "pool_ceil": own.pool_ceil,
     }
-    told = {name if name.startswith("data") else name.partition(".")[0] for name in given}
-    return replace(config, **{name: value for name, value in says.items() if name not in told})
+    named = {name if name.startswith("data") else name.partition(".")[0] for name in given}
+    return replace(config, **{name: value for name, value in says.items() if name not in named})
 
 
-def _as_known(config: Config, path: Path, weights: Weights, found: Found, sha256: str, told: Set[str]) -> Config:
+def _as_known(config: Config, path: Path, weights: Weights, found: Recognised, sha256: str, named: Set[str]) -> Config:
     """`config` with what the file's maker is known to do, where the user has not chosen otherwise."""
-    if "preprocessing" not in told:
+    if "preprocessing" not in named:
         config = replace(config, preprocessing=_preprocessing(path, weights, found, sha256))
-    if "pool_ceil" not in told:
+    if "pool_ceil" not in named:
         config = replace(config, pool_ceil=config.preprocessing.name == "caffe")
-    if "train_scale" not in told:
+    if "train_scale" not in named:
         config = replace(config, train_scale=_train_scale(config, found))
     return config
 
@@ -167,7 +167,7 @@ def _read_classes(path: Path) -> list[str]:
     return classes
 
 
-def _preprocessing(path: Path, weights: Weights, found: Found, sha256: str) -> Preprocessing:
+def _preprocessing(path: Path, weights: Weights, found: Recognised, sha256: str) -> Preprocessing:
     """That of a known file, or of a format of which there is one. Raises `ConfigError` where it may be any."""
     start = sha256[:8]
     if weights.format == "caffemodel" or start in OXFORD or (weights.format == "Keras h5" and _md5(path) in KERAS):
@@ -201,14 +201,14 @@ def _torchvision_files() -> set[str]:
     return {url.rpartition("-")[2].partition(".")[0] for url in urls}
 
 
-def _train_scale(config: Config, found: Found) -> TrainScale:
+def _train_scale(config: Config, found: Recognised) -> TrainScale:
     """Oxford released its D and E trained with scale jitter; nets of others know no S, and are tested as at S = 256."""
     is_oxfords = config.preprocessing.name == "caffe" and found.model.name in ("D", "E") and found.classes in (0, 1000)
     option: TrainScale = load_option("train_scale", "jitter" if is_oxfords else "256")
     return option
 
 
-def _say(path: Path, run: Run, found: Found, weights: Weights, note: Callable[[str], None]) -> None:
+def _say(path: Path, run: Run, found: Recognised, weights: Weights, note: Callable[[str], None]) -> None:
     config, pre = run.config, run.config.preprocessing
     num_params = sum(tensor.numel() for name, tensor in found.state.items() if name.endswith(("weight", "bias")))
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))
@@ -235,7 +235,7 @@ def _say(path: Path, run: Run, found: Found, weights: Weights, note: Callable[[s
         note("  the FC layers are not numbers (NaN), as in IMAGENET1K_FEATURES: features up to pool5 only, no scores")
 
 
-def _write(run: Run, path: Path, found: Found, classes: list[str]) -> None:
+def _write(run: Run, path: Path, found: Recognised, classes: list[str]) -> None:
     folder, config = prepare(run), run.config
     with folder.locked():
         if folder.is_trained:

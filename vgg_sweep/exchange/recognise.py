@@ -28,7 +28,7 @@ SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Found:
+class Recognised:
     """A net in a file."""
 
     scheme: Scheme
@@ -74,7 +74,7 @@ def recognise(
     last_layer: str | None = None,
     *,
     trunk: bool = False,
-) -> Found:
+) -> Recognised:
     """The one net of `models`, or of these with batch normalisation, that has exactly these tensors: `asked` by name,
     or whichever it is. `last_layer` is what the file calls fc8 if it is not what others call it. A file without FC
     layers is a trunk; as a `trunk`, a file may hold anything else beside.
@@ -105,7 +105,7 @@ def recognise(
             f"the tensors of {' and '.join(by_name)} look alike; say which they are with "
             f"{' or '.join(f'model={name}' for name in by_name)}."
         )
-    return _found(tensors, by_name[asked or exact[0].model.name])
+    return _recognised(tensors, by_name[asked or exact[0].model.name])
 
 
 def _scheme(tensors: Mapping[str, Tensor]) -> Scheme:
@@ -201,7 +201,7 @@ def _as_matrix(theirs: str, tensor: Tensor, own: str) -> Tensor:
     return tensor.flatten(1) if is_fc and tensor.ndim > 1 else tensor
 
 
-def _found(tensors: Mapping[str, Tensor], fit: _Fit) -> Found:
+def _recognised(tensors: Mapping[str, Tensor], fit: _Fit) -> Recognised:
     state = {}
     for own, theirs in fit.names.items():
         if theirs in tensors:
@@ -214,7 +214,7 @@ def _found(tensors: Mapping[str, Tensor], fit: _Fit) -> Found:
         raise RunError(f"{some(broken, SHOWN)} hold non-finite numbers; the file is damaged: download it again.")
     width, crop, classes = fit.size
     classifies = classes > 0 and not unusable
-    return Found(fit.scheme, fit.model, width, crop, classes, state, classifies, fit.left_over)
+    return Recognised(fit.scheme, fit.model, width, crop, classes, state, classifies, fit.left_over)
 
 
 def _trunk_misfit(fit: _Fit) -> str:

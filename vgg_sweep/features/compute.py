@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vgg_sweep.config.transfer import BOX, IMAGE
 from vgg_sweep.errors import RunError
 from vgg_sweep.features.store import COLOUR, OWN, RANDOM, Feature, FeatureFolder
-from vgg_sweep.images.sets.probed import ProbedSet
+from vgg_sweep.images.sets.probe_set import ProbeSet
 from vgg_sweep.images.views.crops import rescaled, usable_or_none
 from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.device import Device
@@ -55,7 +55,7 @@ def compute(
     loaded: TrainedNet,
     weights_fingerprint: str,
     folder: FeatureFolder,
-    probed: ProbedSet,
+    probed: ProbeSet,
     wanted: Sequence[Feature],
     device: Device,
     reporter: Reporter,
@@ -104,7 +104,7 @@ class _Computer:
     """What features are computed with."""
 
     loaded: TrainedNet
-    probed: ProbedSet
+    probed: ProbeSet
     missing: list[Feature]
     device: Device
     reporter: Reporter

@@ -40,7 +40,7 @@ class BadImage(RunError):
     """A file of which no image can be made."""
 
 
-class Stretch(NamedTuple):
+class ByteRange(NamedTuple):
     """An image file that is a part of another file, such as a tar."""
 
     file: Path
@@ -48,16 +48,16 @@ class Stretch(NamedTuple):
     num_bytes: int
 
 
-Stored = Path | Stretch | bytes | np.ndarray
+Stored = Path | ByteRange | bytes | np.ndarray
 """What there is of an image: an image file, wherever it lies, or uint8 RGB pixels HWC."""
 
 
-def encoded(stored: Path | Stretch | bytes) -> bytes:
+def encoded(stored: Path | ByteRange | bytes) -> bytes:
     """The bytes of the image file."""
     match stored:
         case bytes():
             return stored
-        case Stretch():
+        case ByteRange():
             with open(stored.file, "rb", buffering=0) as file:
                 file.seek(stored.offset)
                 return file.read(stored.num_bytes)

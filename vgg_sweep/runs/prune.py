@@ -15,7 +15,7 @@ PRUNED = "pruned"
 
 
 @dataclass(frozen=True)
-class Rules:
+class PruneRules:
     """What is to go: files of runs, and whole runs that failed or are none of the last command's."""
 
     checkpoints: bool = False
@@ -55,7 +55,7 @@ class Removal:
                     path.unlink(missing_ok=True)
 
 
-def removals(folder: RunFolder, rules: Rules, last_asked: Collection[str] | None) -> list[Removal]:
+def removals(folder: RunFolder, rules: PruneRules, last_asked: Collection[str] | None) -> list[Removal]:
     """What `rules` let go of a run. `last_asked` are the ids of the last command of its sweep, None if not known."""
     state = folder.status().get("state")
     if rules.failed and state in ("failed", "diverged"):
@@ -65,7 +65,7 @@ def removals(folder: RunFolder, rules: Rules, last_asked: Collection[str] | None
     return [each for each in _files(folder, rules) if each.paths]
 
 
-def _files(folder: RunFolder, rules: Rules) -> Iterator[Removal]:
+def _files(folder: RunFolder, rules: PruneRules) -> Iterator[Removal]:
     if rules.checkpoints:
         paths = (*sorted(folder.checkpoints.glob("*")), *folder.posteriors.glob("parts"))
         meaning = "no longer needed" if folder.is_trained else "it would start over"

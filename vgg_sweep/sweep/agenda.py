@@ -121,7 +121,7 @@ RETRIED = ("failed", "diverged", "interrupted")
 
 
 @dataclass(frozen=True)
-class Picks:
+class Selection:
     """Which runs of a plan are meant: all where nothing is said."""
 
     only: Sequence[str] = ()

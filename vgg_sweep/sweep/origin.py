@@ -16,7 +16,7 @@ import numpy as np
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.images.sets.boxes import open_boxes
-from vgg_sweep.images.sets.index import Names, ProgressCallback, forget, silent
+from vgg_sweep.images.sets.index import Ids, ProgressCallback, forget, silent
 from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import index_folder, is_indexed, open_images
 from vgg_sweep.images.sets.splits import ImageSet, contents
@@ -174,7 +174,7 @@ def _is_val_mended(folder: RunFolder, before: dict[str, Any], now: dict[str, Any
 
 def _train_names(images: ImageSet) -> str:
     """A digest of the classes, and of the names and labels of the training images."""
-    ids = images.train.ids if isinstance(images.train.ids, Names) else Names.of(images.train.ids)
+    ids = images.train.ids if isinstance(images.train.ids, Ids) else Ids.of(images.train.ids)
     digest = hashlib.sha256("\n".join(images.classes).encode("utf-8", "surrogateescape"))
     for block in (ids.text, ids.ends_N.astype("<i8"), images.train.labels_N.astype("<i8")):
         digest.update(block.tobytes())

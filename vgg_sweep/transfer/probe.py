@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.transfer.descriptors import descriptors, normalised
 from vgg_sweep.transfer.metrics import influences, mean_average_precision, mean_class_recall
-from vgg_sweep.transfer.records import Probed
-from vgg_sweep.transfer.splits import Labelled, ProbeSplit, few, held_out
+from vgg_sweep.transfer.records import Probe
+from vgg_sweep.transfer.splits import Labelled, ProbeSplit, few_shot_rows, held_out
 from vgg_sweep.transfer.svm import Svm, train
 
 NEIGHBOURS = 20
@@ -32,13 +32,13 @@ OnStep = Callable[[int, int, float], None]
 
 
 def probe(
-    probed: Probed, images: Labelled, splits: list[ProbeSplit], on_step: OnStep, overrides: Sequence[str]
+    probed: Probe, images: Labelled, splits: list[ProbeSplit], on_step: OnStep, overrides: Sequence[str]
 ) -> list[dict[str, Any]]:
     """What the probe finds on each split; those in the record are not probed again, the others go into it at once."""
     found = probed.found()
     of_full = [split["C"] for split in replace(probed, shots=None).found()] if probed.shots else []  # on all images
     for number, split in enumerate(splits[len(found) :], start=len(found)):
-        rows = split.train if probed.shots is None else few(images, split.train, probed.shots)
+        rows = split.train if probed.shots is None else few_shot_rows(images, split.train, probed.shots)
         train_ND = descriptors(probed.folders, probed.how, rows)
         test_ND = descriptors(probed.folders, probed.how, split.test)
         C = of_full[number] if probed.shots else None
@@ -68,8 +68,8 @@ def _probe_split(
     number = len(asked.C) if scores else 0
     svm = train(train_ND, signs_NK, C, on_step=lambda: on_step(number, number + 1, C))
     decisions_NK = svm.decisions(test_ND)
-    value, each, predicted_N = judged(images, split.test, decisions_NK)
-    neighbours, _, _ = judged(images, split.test, nearest(train_ND, signs_NK, test_ND))
+    value, each, predicted_N = evaluated(images, split.test, decisions_NK)
+    neighbours, _, _ = evaluated(images, split.test, nearest(train_ND, signs_NK, test_ND))
     result: dict[str, Any] = {
         "C": C,
         "C_scores": scores,
@@ -114,14 +114,14 @@ def choose_C(
     svm: Svm | None = None
     for number, C in enumerate(grid):
         svm = train(kept_ND, signs_NK[~is_held_out_N], C, svm, partial(on_step, number, len(grid) + 1, C))
-        scores[f"{C:g}"], _, _ = judged(images, rows[is_held_out_N], svm.decisions(held_ND))
+        scores[f"{C:g}"], _, _ = evaluated(images, rows[is_held_out_N], svm.decisions(held_ND))
         if max([*scores.values()][-ENOUGH:]) < max(scores.values()):
             break
     best = max(scores.values())
     return next(C for C in grid if scores.get(f"{C:g}") == best), scores
 
 
-def judged(
+def evaluated(
     images: Labelled, rows: NDArray[np.intp], decisions_NK: NDArray[np.floating]
 ) -> tuple[float, list[float], NDArray[np.intp] | None]:
     """The set's metric in percent, that of each class, and the class that each image is taken for, if it has one."""

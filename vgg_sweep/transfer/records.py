@@ -24,7 +24,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Probed:
+class Probe:
     """One way to describe a set's images, by one net or several, and how they are probed."""
 
     runs: Sequence[RunFolder]

@@ -34,7 +34,7 @@ class Labelled:
     left_out: frozenset[str] = frozenset()
     """Ids of images without features."""
     metric: str = "recall"
-    """As `ProbedSet` has it."""
+    """As `ProbeSet` has it."""
 
     @staticmethod
     def of(manifest: dict[str, Any]) -> "Labelled":
@@ -155,7 +155,7 @@ def held_out(images: Labelled, train: NDArray[np.intp], share: float, seed: int)
     return is_held_out_N
 
 
-def few(images: Labelled, train: NDArray[np.intp], shots: int) -> NDArray[np.intp]:
+def few_shot_rows(images: Labelled, train: NDArray[np.intp], shots: int) -> NDArray[np.intp]:
     """The first `shots` training rows of each class."""
     return np.concatenate([train[images.labels[train] == label][:shots] for label in range(len(images.classes))])
 

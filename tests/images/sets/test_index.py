@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.decode import Stretch
-from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Listing, Located, Names, held_out, hold_out, indexed
+from vgg_sweep.images.decode import ByteRange
+from vgg_sweep.images.sets.index import (
+    WHOLE_FILE,
+    Entries,
+    FoundImage,
+    Ids,
+    Listing,
+    held_out,
+    hold_out,
+    indexed,
+)
 
 WORDS = ["", "a", "train/été/1.jpg", "train/x/\udcff.jpg", "日本"]
 
@@ -24,10 +33,10 @@ def listing(root: Path, num_images: int = 4) -> Listing:
         for index in range(num_images):
             (root / "ant" / f"{split}{index}.jpg").write_bytes(bytes(index + 1))
         ants = [
-            Located(f"{split}/ant/{split}{index}.jpg", str(root / "ant"), WHOLE_FILE, index + 1)
+            FoundImage(f"{split}/ant/{split}{index}.jpg", str(root / "ant"), WHOLE_FILE, index + 1)
             for index in range(num_images)
         ]
-        bees = [Located(f"{split}/bee/{index}.jpg", str(root / "bees.tar"), 3 * index, 2) for index in range(3)]
+        bees = [FoundImage(f"{split}/bee/{index}.jpg", str(root / "bees.tar"), 3 * index, 2) for index in range(3)]
         by_class["ant"] = Entries.of(reversed(ants), made.containers)
         by_class["bee"] = Entries.of(bees, made.containers)
     made.stamp(root / "ant")
@@ -35,9 +44,9 @@ def listing(root: Path, num_images: int = 4) -> Listing:
 
 
 def test_names_are_those_put_in() -> None:
-    names = Names.of(WORDS)
+    names = Ids.of(WORDS)
     assert list(names) == WORDS and names[1:4] == WORDS[1:4] and names[-1] == WORDS[-1] and len(names) == len(WORDS)
-    assert list(Names.joined([names, Names.of([]), names])) == WORDS * 2
+    assert list(Ids.joined([names, Ids.of([]), names])) == WORDS * 2
     with pytest.raises(IndexError):
         names[len(WORDS)]
 
@@ -50,7 +59,7 @@ def test_an_index_finds_each_image(tmp_path: Path) -> None:
     ]
     assert images.train.labels_N.tolist() == [0] * 4 + [1] * 3
     assert images.train.stored(2) == tmp_path / "ant" / "train2.jpg"
-    assert images.val.stored(6) == Stretch(tmp_path / "bees.tar", 6, 2)
+    assert images.val.stored(6) == ByteRange(tmp_path / "bees.tar", 6, 2)
 
 
 def test_it_is_made_once_and_again_when_asked(tmp_path: Path) -> None:

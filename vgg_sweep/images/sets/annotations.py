@@ -31,7 +31,7 @@ HEADS = {
 CSV_LINE = "`file,x0,y0,x1,y1` or `file,x0,y0,x1,y1,class`"
 
 
-class Drawn(NamedTuple):
+class AnnotatedBox(NamedTuple):
     """One box as a file has it."""
 
     name: str | None
@@ -47,7 +47,7 @@ class Annotation:
     """Of the annotation in its folder or tar, or of the image in a CSV, without the ending."""
     size_px: tuple[int, int] = (0, 0)
     """Width and height of the image; 0 where they are not said."""
-    drawn: list[Drawn] = field(default_factory=list)
+    drawn: list[AnnotatedBox] = field(default_factory=list)
     error: str = ""
     """Why it cannot be used; no box of it is."""
 
@@ -104,7 +104,7 @@ def read_xml(path: str, content: bytes) -> Annotation:
             annotation.drawn.clear()
             return annotation
         x0, y0, x1, y1 = (float(value) for value in corners if value is not None)
-        annotation.drawn.append(Drawn((thing.findtext("name") or "").strip() or None, (x0, y0, x1, y1)))
+        annotation.drawn.append(AnnotatedBox((thing.findtext("name") or "").strip() or None, (x0, y0, x1, y1)))
     return annotation
 
 
@@ -142,7 +142,7 @@ def read_csv(path: Path) -> list[Annotation]:
         name = texts["file"].replace("\\", "/")
         size_px = (_whole(texts.get("width")), _whole(texts.get("height")))
         image = found.setdefault(name, Annotation(str(PurePosixPath(name).with_suffix("")), size_px))
-        image.drawn.append(Drawn(texts.get("class") or None, (x0, y0, x1, y1)))
+        image.drawn.append(AnnotatedBox(texts.get("class") or None, (x0, y0, x1, y1)))
     return list(found.values())
 
 

@@ -9,7 +9,7 @@ from unicodedata import normalize
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.images.files import EXTENSIONS, files, is_image, is_visible, leads_nowhere
-from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, Listing, Located, ProgressCallback, one_image_alone
+from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, FoundImage, Listing, ProgressCallback, one_image_alone
 
 VAL_NAMES = ("val", "valid", "validation")
 LAYOUT = "a folder with train/ and val/ and in each a folder a class"
@@ -104,7 +104,7 @@ def scan_tree(
     found: dict[str, Entries] = {}
     left_out: list[str] = []
 
-    def scan(name: str) -> tuple[list[Located], list[str]]:
+    def scan(name: str) -> tuple[list[FoundImage], list[str]]:
         return scan_files(tree / name, f"{split}/{name}", listing.stamp)
 
     with ThreadPoolExecutor(8) as pool:  # waits on the disk or network, hardly computes
@@ -122,12 +122,12 @@ def scan_tree(
     return found
 
 
-def scan_files(folder: Path, id: str, on_folder: Callable[[Path], None]) -> tuple[list[Located], list[str]]:
+def scan_files(folder: Path, id: str, on_folder: Callable[[Path], None]) -> tuple[list[FoundImage], list[str]]:
     """The images in `folder` and its folders, their ids beginning with `id`, and the files that are none."""
     images, left_out = [], []
     for container, relative, entry in files(folder, on_folder):
         if is_image(entry):
-            images.append(Located(f"{id}/{relative}", container, WHOLE_FILE, entry.stat().st_size))
+            images.append(FoundImage(f"{id}/{relative}", container, WHOLE_FILE, entry.stat().st_size))
         else:
             left_out.append(entry.path)
     return images, left_out

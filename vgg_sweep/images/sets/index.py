@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.decode import Stored, Stretch
+from vgg_sweep.images.decode import ByteRange, Stored
 from vgg_sweep.images.sets.splits import ImageSet, Split, spaced
 from vgg_sweep.runs.files import read_json, temporary_path, write_json
 from vgg_sweep.runs.folder import waiting_lock
@@ -36,7 +36,7 @@ def silent(done: int, total: int) -> None:
     """Tells nobody."""
 
 
-class Located(NamedTuple):
+class FoundImage(NamedTuple):
     """One image as a scan finds it."""
 
     id: str
@@ -49,7 +49,7 @@ class Located(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Names(Sequence[str]):
+class Ids(Sequence[str]):
     """Many strings in one block of bytes."""
 
     text: np.ndarray
@@ -57,16 +57,16 @@ class Names(Sequence[str]):
     ends_N: np.ndarray
 
     @staticmethod
-    def of(names: Iterable[str]) -> "Names":
+    def of(names: Iterable[str]) -> "Ids":
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
         lengths_N = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        return Names(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths_N))
+        return Ids(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths_N))
 
     @staticmethod
-    def joined(parts: Sequence["Names"]) -> "Names":
+    def joined(parts: Sequence["Ids"]) -> "Ids":
         starts = np.cumsum([0, *(len(part.text) for part in parts)])
         ends = [part.ends_N + start for part, start in zip(parts, starts, strict=False)]
-        return Names(np.concatenate([part.text for part in parts]), np.concatenate(ends))
+        return Ids(np.concatenate([part.text for part in parts]), np.concatenate(ends))
 
     def __len__(self) -> int:
         return len(self.ends_N)
@@ -90,23 +90,23 @@ class Names(Sequence[str]):
 class Entries:
     """Images of a split and where they lie: the file `container / last part of the id`, or a stretch of a tar."""
 
-    ids: Names
+    ids: Ids
     containers_N: np.ndarray
     offsets_N: np.ndarray
     bytes_N: np.ndarray
 
     @staticmethod
-    def of(found: Iterable[Located], containers: dict[str, int]) -> "Entries":
+    def of(found: Iterable[FoundImage], containers: dict[str, int]) -> "Entries":
         """`found`, sorted by id; containers that are new get the next number."""
         rows = sorted(found)
         numbers = [(containers.setdefault(row.container, len(containers)), row.offset, row.num_bytes) for row in rows]
         columns_3N = np.array(numbers, np.int64).reshape(-1, 3).T
-        return Entries(Names.of(row.id for row in rows), columns_3N[0].astype(np.int32), columns_3N[1], columns_3N[2])
+        return Entries(Ids.of(row.id for row in rows), columns_3N[0].astype(np.int32), columns_3N[1], columns_3N[2])
 
     @staticmethod
     def joined(parts: Sequence["Entries"]) -> "Entries":
         return Entries(
-            Names.joined([part.ids for part in parts]),
+            Ids.joined([part.ids for part in parts]),
             *(
                 np.concatenate([getattr(part, name) for part in parts])
                 for name in ("containers_N", "offsets_N", "bytes_N")
@@ -115,7 +115,7 @@ class Entries:
 
     def chosen(self, is_chosen_N: np.ndarray) -> "Entries":
         """Those of a mask, in their order."""
-        ids = Names.of(self.ids[int(index)] for index in np.flatnonzero(is_chosen_N))
+        ids = Ids.of(self.ids[int(index)] for index in np.flatnonzero(is_chosen_N))
         return Entries(ids, *(column[is_chosen_N] for column in (self.containers_N, self.offsets_N, self.bytes_N)))
 
     def __len__(self) -> int:
@@ -154,13 +154,13 @@ class Listing:
         return {"train": self.train, "val": self.val}
 
     def labelled(
-        self, images: Iterable[Located], split: str, class_of: Callable[[str], str | None], source: str
+        self, images: Iterable[FoundImage], split: str, class_of: Callable[[str], str | None], source: str
     ) -> dict[str, Entries]:
         """Images that do not lie by class, by the class that `class_of` gives each for its file's name.
 
         Raises `ConfigError` for one without a label in `source`.
         """
-        by_class: dict[str, list[Located]] = defaultdict(list)
+        by_class: dict[str, list[FoundImage]] = defaultdict(list)
         for image in images:
             name = Path(image.id).name
             if (label := class_of(name)) is None:
@@ -223,7 +223,7 @@ def read_index(folder: Path) -> Index:
         text, ends_N, containers_N, offsets_N, bytes_N, labels_N = (
             np.load(folder / f"{split}-{name}.npy", mmap_mode="r") for name in names
         )
-        parts.append((Entries(Names(text, ends_N), containers_N, offsets_N, bytes_N), labels_N))
+        parts.append((Entries(Ids(text, ends_N), containers_N, offsets_N, bytes_N), labels_N))
     (train, train_labels_N), (val, val_labels_N) = parts
     return Index(folder, facts, train, val, train_labels_N, val_labels_N)
 
@@ -274,7 +274,7 @@ def _split(entries: Entries, labels_N: np.ndarray, containers: list[str]) -> Spl
         container, offset = Path(containers[entries.containers_N[index]]), int(entries.offsets_N[index])
         if offset == WHOLE_FILE:
             return container / entries.ids[index].rpartition("/")[2]
-        return Stretch(container, offset, int(entries.bytes_N[index]))
+        return ByteRange(container, offset, int(entries.bytes_N[index]))
 
     return Split(entries.ids, labels_N, stored)
 

@@ -1,4 +1,4 @@
-"""Published sets of image files with lists of their own: Tiny ImageNet, Food-101, Flowers-102, Caltech-101,
+"""PublishedSet sets of image files with lists of their own: Tiny ImageNet, Food-101, Flowers-102, Caltech-101,
 Caltech-256, Imagenette.
 
 Each is read as it comes out of its archive. Where a set has a test part whose labels are public, as Food-101's and
@@ -19,7 +19,7 @@ Scan = Callable[[Listing, Path, ProgressCallback], None]
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedSet:
     """A set as its archive unpacks."""
 
     folder: str
@@ -111,7 +111,7 @@ def _scan_flowers102(listing: Listing, folder: Path, progress: ProgressCallback)
 
 
 CALTECH = {"caltech101": "101_ObjectCategories", "caltech256": "256_ObjectCategories"}
-"""The folder of each, whose clutter is no class here; in Table 11 it is one (`probed.py`)."""
+"""The folder of each, whose clutter is no class here; in Table 11 it is one (`probe_set.py`)."""
 
 
 def _caltech(name: str, clutter: str) -> Scan:
@@ -131,14 +131,14 @@ def _scan_imagenette(listing: Listing, folder: Path, progress: ProgressCallback)
 
 
 SETS = {
-    "tiny-imagenet": Published("tiny-imagenet-200", "wnids.txt", _scan_tiny_imagenet),
-    "food101": Published("food-101", "meta", _scan_food101),
-    "flowers102": Published("flowers-102", "setid.mat", _scan_flowers102),
-    "caltech101": Published("caltech101", CALTECH["caltech101"], _caltech("caltech101", "BACKGROUND_Google")),
-    "caltech256": Published("caltech256", CALTECH["caltech256"], _caltech("caltech256", "257.clutter")),
-    "imagenette": Published("imagenette2", "train", _scan_imagenette),
-    "imagenette-320": Published("imagenette2-320", "train", _scan_imagenette),
-    "imagenette-160": Published("imagenette2-160", "train", _scan_imagenette),
+    "tiny-imagenet": PublishedSet("tiny-imagenet-200", "wnids.txt", _scan_tiny_imagenet),
+    "food101": PublishedSet("food-101", "meta", _scan_food101),
+    "flowers102": PublishedSet("flowers-102", "setid.mat", _scan_flowers102),
+    "caltech101": PublishedSet("caltech101", CALTECH["caltech101"], _caltech("caltech101", "BACKGROUND_Google")),
+    "caltech256": PublishedSet("caltech256", CALTECH["caltech256"], _caltech("caltech256", "257.clutter")),
+    "imagenette": PublishedSet("imagenette2", "train", _scan_imagenette),
+    "imagenette-320": PublishedSet("imagenette2-320", "train", _scan_imagenette),
+    "imagenette-160": PublishedSet("imagenette2-160", "train", _scan_imagenette),
 }
 
 

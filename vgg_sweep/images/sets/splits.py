@@ -18,7 +18,7 @@ from PIL import Image
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import RunError
 from vgg_sweep.images import decode
-from vgg_sweep.images.decode import BadImage, Stored, Stretch
+from vgg_sweep.images.decode import BadImage, ByteRange, Stored
 
 MEMORY_SHARE = 0.2
 """Of the free memory, which the decoded images of a split may take under data.cache=auto."""
@@ -170,15 +170,15 @@ def contents(split: Split) -> str:
         with split.named(index):
             match split.stored(index):
                 case Path() as path:
-                    digest.update(_middle(Stretch(path, 0, path.stat().st_size)))
-                case Stretch() as stretch:
+                    digest.update(_middle(ByteRange(path, 0, path.stat().st_size)))
+                case ByteRange() as stretch:
                     digest.update(_middle(stretch))
                 case _:
                     return ""
     return digest.hexdigest()
 
 
-def _middle(stretch: Stretch) -> bytes:
+def _middle(stretch: ByteRange) -> bytes:
     half = max(0, stretch.num_bytes - SAMPLED_BYTES) // 2
     with open(stretch.file, "rb", buffering=0) as file:
         file.seek(stretch.offset + half)

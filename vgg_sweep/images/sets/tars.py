@@ -8,7 +8,7 @@ from typing import IO
 
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.files import is_image_name
-from vgg_sweep.images.sets.index import Entries, Listing, Located, ProgressCallback
+from vgg_sweep.images.sets.index import Entries, FoundImage, Listing, ProgressCallback
 
 MIB = 2**20
 
@@ -16,7 +16,7 @@ MIB = 2**20
 def scan_train_tar(listing: Listing, path: Path, progress: ProgressCallback) -> dict[str, Entries]:
     """The images of a tar of class tars, as ILSVRC2012_img_train.tar is, or of a tar of class folders."""
     found: dict[str, Entries] = {}
-    loose: dict[str, list[Located]] = defaultdict(list)
+    loose: dict[str, list[FoundImage]] = defaultdict(list)
     listing.stamp(path)
     for member, tar in _members(path):
         progress(member.offset_data // MIB, path.stat().st_size // MIB)
@@ -27,7 +27,7 @@ def scan_train_tar(listing: Listing, path: Path, progress: ProgressCallback) -> 
             found[name.stem] = _class_entries(listing, path, name.stem, inner, member.offset_data)
         elif is_image_name(member.name.removeprefix("./")):
             id = f"train/{name.parent.name}/{name.name}"
-            loose[name.parent.name].append(Located(id, str(path), member.offset_data, member.size))
+            loose[name.parent.name].append(FoundImage(id, str(path), member.offset_data, member.size))
     return found | {name: Entries.of(images, listing.containers) for name, images in loose.items()}
 
 
@@ -37,18 +37,18 @@ def scan_class_tar(listing: Listing, path: Path) -> Entries:
     return _class_entries(listing, path, path.stem, None, 0)
 
 
-def scan_val_tar(listing: Listing, path: Path, progress: ProgressCallback) -> Iterator[Located]:
+def scan_val_tar(listing: Listing, path: Path, progress: ProgressCallback) -> Iterator[FoundImage]:
     """The images of ILSVRC2012_img_val.tar; an id is the path in the tar."""
     listing.stamp(path)
     for member, _ in _members(path):
         if is_image_name(member.name.removeprefix("./")):
-            yield Located(member.name, str(path), member.offset_data, member.size)
+            yield FoundImage(member.name, str(path), member.offset_data, member.size)
         progress(member.offset_data // MIB, path.stat().st_size // MIB)
 
 
 def _class_entries(listing: Listing, path: Path, name: str, inner: IO[bytes] | None, offset: int) -> Entries:
     images = (
-        Located(f"train/{name}/{Path(member.name).name}", str(path), offset + member.offset_data, member.size)
+        FoundImage(f"train/{name}/{Path(member.name).name}", str(path), offset + member.offset_data, member.size)
         for member, _ in _members(path, inner)
         if is_image_name(member.name.removeprefix("./"))
     )

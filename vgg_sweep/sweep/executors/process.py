@@ -113,7 +113,7 @@ class Processes(Executor):
     def __init__(self, slots: Sequence[Slot], command: Sequence[str] = WORKER) -> None:
         self.num_slots = len(slots)
         self._free, self._command = list(slots), command
-        self._children: list[Child] = []
+        self._children: list[RunProcess] = []
 
     def submit(self, ready: Iterable[Run]) -> Iterator[Run]:
         for run in ready if self._free else ():
@@ -123,7 +123,7 @@ class Processes(Executor):
             slot, locks = held
             self._free.remove(slot)
             yield run
-            self._children.append(Child(run, slot, locks, self._command))
+            self._children.append(RunProcess(run, slot, locks, self._command))
             if not self._free:
                 return
 
@@ -144,7 +144,7 @@ class Processes(Executor):
             child.stop(at_once=False)
 
 
-class Child:
+class RunProcess:
     """The process of one run. It leads a session of its own, so that Ctrl-C reaches it only through the driver."""
 
     def __init__(self, run: Run, slot: Slot, gpu_locks: Sequence[IO[str]], command: Sequence[str]) -> None:

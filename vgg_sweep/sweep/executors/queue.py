@@ -25,7 +25,7 @@ from vgg_sweep.runs.folder import RunLocked
 from vgg_sweep.runs.progress import STOP_SIGNALS, WARNINGS
 from vgg_sweep.sweep.agenda import FAILED, found_state
 from vgg_sweep.sweep.driver import POLL_SECONDS, Executor
-from vgg_sweep.sweep.executors.process import WORKER, Child, Slot
+from vgg_sweep.sweep.executors.process import WORKER, RunProcess, Slot
 
 LOOK_SECONDS = 3.0
 """How often the queue is asked what became of jobs."""
@@ -199,7 +199,7 @@ class Job:
         came: list[int] = []
         num_cores = int(os.environ.get("SLURM_CPUS_PER_TASK", 1))
         threads = run.config.threads or max(1, num_cores // run.config.devices)
-        child = Child(run, Slot(threads), (), self.command)
+        child = RunProcess(run, Slot(threads), (), self.command)
 
         def pass_on(number: int, frame: FrameType | None) -> None:
             came.append(number)

@@ -29,7 +29,7 @@ DRAWN = (*CALTECH, "fractals")
 
 
 @dataclass(frozen=True)
-class ProbedSet:
+class ProbeSet:
     """Images that features are computed of, in a fixed order."""
 
     images: Split
@@ -52,7 +52,7 @@ class ProbedSet:
         return (IMAGE,) if self.boxes_N4 is None else (IMAGE, BOX)
 
 
-def open_probed(config: Config, progress: ProgressCallback = silent) -> ProbedSet:
+def open_probe_set(config: Config, progress: ProgressCallback = silent) -> ProbeSet:
     """The set that `config.data` names, all of its images.
 
     Raises `ConfigError` if it is not there or not of the expected layout.
@@ -73,7 +73,7 @@ def open_probed(config: Config, progress: ProgressCallback = silent) -> ProbedSe
     return replace(probed, images=images, is_test_N=None if is_drawn else probed.is_test_N)
 
 
-def _both_splits(config: Config, progress: ProgressCallback) -> ProbedSet:
+def _both_splits(config: Config, progress: ProgressCallback) -> ProbeSet:
     images = open_images(config, progress)
     num_train = len(images.train)
 
@@ -83,10 +83,10 @@ def _both_splits(config: Config, progress: ProgressCallback) -> ProbedSet:
     labels_N = np.concatenate([images.train.labels_N, images.val.labels_N])
     split = Split([*images.train.ids, *images.val.ids], labels_N, stored)
     is_test_N = np.arange(len(labels_N)) >= num_train
-    return ProbedSet(split, labels_N, is_test_N, images.classes, images.fingerprint, "recall", images.notes)
+    return ProbeSet(split, labels_N, is_test_N, images.classes, images.fingerprint, "recall", images.notes)
 
 
-def _voc(data: Data) -> ProbedSet:
+def _voc(data: Data) -> ProbeSet:
     classes, (train, test) = read_voc(data)
     files = train.files + test.files
     labels_NK = np.concatenate([train.labels_NK, test.labels_NK])
@@ -96,10 +96,10 @@ def _voc(data: Data) -> ProbedSet:
     metric = "AP11" if data.source == "voc2007" else "AP"
     boxes = [] if boxes_N4 is None else [boxes_N4]
     fingerprint = _fingerprint(classes, split.ids, files, labels_NK, *boxes)
-    return ProbedSet(split, labels_NK, is_test_N, classes, fingerprint, metric, boxes_N4=boxes_N4)
+    return ProbeSet(split, labels_NK, is_test_N, classes, fingerprint, metric, boxes_N4=boxes_N4)
 
 
-def _caltech(data: Data) -> ProbedSet:
+def _caltech(data: Data) -> ProbeSet:
     """Every image file of a class folder itself: not the stray `tmp` and `RENAME2`, nor what lies in folders in it."""
     tree = _caltech_tree(data)
     classes, ids, files, labels, left_out = sorted(class_folders(tree)), [], [], [], []
@@ -114,7 +114,7 @@ def _caltech(data: Data) -> ProbedSet:
     notes = tuple(f"{name} is no image of the set and left out" for name in left_out[:3])
     labels_N = np.array(labels)
     images, fingerprint = Split(ids, labels_N, files.__getitem__), _fingerprint(classes, ids, files, labels_N)
-    return ProbedSet(images, labels_N, None, classes, fingerprint, "recall", notes)
+    return ProbeSet(images, labels_N, None, classes, fingerprint, "recall", notes)
 
 
 def _caltech_tree(data: Data) -> Path:

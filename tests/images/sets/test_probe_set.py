@@ -15,17 +15,17 @@ from tests.voc import actions_tree
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.config.transfer import Transfer
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.sets.probed import ProbedSet, open_probed
+from vgg_sweep.images.sets.probe_set import ProbeSet, open_probe_set
 from vgg_sweep.images.sets.sources import check_source
 from vgg_sweep.images.sets.voc import ACTIONS, VOC_CLASSES, read_list
 
 REAL = ROOT.parent / "shared" / "data" / "voc2007-labels.tar.xz"
 
 
-def opened(tmp_path: Path, source: str, root: Path, **transfer: object) -> ProbedSet:
+def opened(tmp_path: Path, source: str, root: Path, **transfer: object) -> ProbeSet:
     data = Data(name=source, source=source, root=str(root))
     config: Config = tiny_config(tmp_path, data=data, transfer=Transfer(**transfer))  # type: ignore[arg-type]
-    return open_probed(config)
+    return open_probe_set(config)
 
 
 @pytest.fixture
@@ -229,9 +229,9 @@ def test_caltech_packed_or_not_there(tmp_path: Path) -> None:
 
 def test_other_sets_are_probed_on_both_their_splits(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
-    probed = open_probed(config)
+    probed = open_probe_set(config)
     assert len(probed.images) == len(probed.labels) == 3 * (8 + 4) and probed.is_test_N is None
-    own = open_probed(replace(config, transfer=Transfer(split="own")))
+    own = open_probe_set(replace(config, transfer=Transfer(split="own")))
     assert own.is_test_N is not None and own.is_test_N.sum() == 12
     images = probed.images
     assert np.asarray(images.image(24)).shape == (64, 64, 3)
