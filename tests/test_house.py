@@ -133,4 +133,4 @@ def test_every_text_file_names_its_encoding() -> None:
 def test_no_assertion_guards_what_users_give() -> None:
     """PYTHONOPTIMIZE takes assertions away, so nothing may count on one of ours; torch and submitit raise some."""
     found = {name_of(path) for path in modules() if re.search(r"except.*AssertionError", path.read_text())}
-    assert found == {"machine/device.py", "sweep/executors/queue.py"}
+    assert found == {"machine/hardware.py", "sweep/executors/queue.py"}

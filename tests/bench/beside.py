@@ -27,7 +27,7 @@ from vgg_sweep.bench.timing import THOROUGH, Effort, Measured, Say, peak_memory,
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.views.crops import views
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.fastest import fastest_choice
 
 
@@ -36,22 +36,22 @@ def train_beside(config: Config, num_classes: int, effort: Effort, progress: Say
 
     Images are random and lie ready.
     """
-    place = choose_device(config).place
-    batch = QUICK_CPU_BATCH if place.type == "cpu" and not effort.thorough else BATCH
+    device = choose_hardware(config).device
+    batch = QUICK_CPU_BATCH if device.type == "cpu" and not effort.thorough else BATCH
     config = replace(config, recipe=replace(config.recipe, batch_size=batch))
-    device = choose_device(config, fastest_choice(config, num_classes, progress, training=True))
-    devices = {"ours": device, "torchvision": replace(device, precision="fp32", layout="nchw", micro_batch=0)}
-    steps = {"ours": own_step(config, device, num_classes)}
+    hardware = choose_hardware(config, fastest_choice(config, num_classes, progress, training=True))
+    devices = {"ours": hardware, "torchvision": replace(hardware, precision="fp32", layout="nchw", micro_batch=0)}
+    steps = {"ours": own_step(config, hardware, num_classes)}
     if config.model.name in COLUMNS:
-        steps["torchvision"] = plain_step(config, num_classes, batch, place)
-    device.expect_shapes(alike=place.type == "cuda")  # on a CPU, memory that is kept hides what the next step takes
+        steps["torchvision"] = plain_step(config, num_classes, batch, device)
+    hardware.expect_shapes(alike=device.type == "cuda")  # on a CPU, memory that is kept hides what the next step takes
     memory = {}
     for what, step in steps.items():
         progress(f"{config.model.name}, {what}: {batch} images to warm up")
-        memory[what] = peak_memory(step, place)
-    device.expect_shapes(alike=True)
+        memory[what] = peak_memory(step, device)
+    hardware.expect_shapes(alike=True)
     progress(f"{config.model.name}: {', '.join(steps)} take turns")
-    times = take_turns(steps, place, effort, is_warm=True)
+    times = take_turns(steps, device, effort, is_warm=True)
     rows = [train_row(what, config, devices[what], num_classes, times[what], memory[what]) for what in steps]
     return [replace(row, speedup=times["torchvision"] / row.seconds) if "torchvision" in times else row for row in rows]
 
@@ -60,9 +60,9 @@ def score_beside(config: Config, num_classes: int, effort: Effort, progress: Say
     """Dense evaluation at each Q, and crops of an image, with the settings of `config` and as people do it: fp32, NCHW,
     one view at a time.
     """
-    device = choose_device(config, fastest_choice(config, num_classes, progress, training=False))
-    device.expect_shapes(alike=False)
-    net, plain = random_net(config, num_classes).eval(), replace(device, precision="fp32", layout="nchw")
+    hardware = choose_hardware(config, fastest_choice(config, num_classes, progress, training=False))
+    hardware.expect_shapes(alike=False)
+    net, plain = random_net(config, num_classes).eval(), replace(hardware, precision="fp32", layout="nchw")
     rows = []
     for work in score_works(config, effort):
         wanted, count, _ = work
@@ -75,14 +75,14 @@ def score_beside(config: Config, num_classes: int, effort: Effort, progress: Say
             for image_HWC in images_HWC
             for view_HWC in views(image_HWC, method, config.crop)
         ]
-        ways = {"ours": partial(scored, net, config, device, images)}
+        ways = {"ours": partial(scored, net, config, hardware, images)}
         ways["one by one"] = partial(scored, net, config, plain, singles)
-        times = take_turns(ways, device.place, effort)
+        times = take_turns(ways, hardware.device, effort)
         rows += [
             replace(
                 score_row(what, config, how, num_classes, work, times[what]), speedup=times["one by one"] / times[what]
             )
-            for what, how in (("ours", device), ("one by one", plain))
+            for what, how in (("ours", hardware), ("one by one", plain))
         ]
     return rows
 

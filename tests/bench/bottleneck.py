@@ -4,7 +4,7 @@ import torch
 
 from vgg_sweep.bench.timing import Measured, peak_flops
 from vgg_sweep.config.schema import Config
-from vgg_sweep.machine.device import DTYPES, choose_device
+from vgg_sweep.machine.hardware import DTYPES, choose_hardware
 from vgg_sweep.machine.measure import seconds_of
 from vgg_sweep.nets.columns import net_macs, num_params, parse_columns
 from vgg_sweep.nets.describe import activation_bytes_training
@@ -22,15 +22,15 @@ def bottleneck(row: Measured, config: Config, num_classes: int) -> str:
     """What a training step waits for: the larger of the least time for its arithmetic and for its memory traffic, or
     neither.
     """
-    place, dtype = choose_device(config).place, DTYPES[row.precision]
+    device, dtype = choose_hardware(config).device, DTYPES[row.precision]
     layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
     batch = row.batch or 1
     macs = batch * FORWARD_AND_BACKWARD * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
     activations = activation_bytes_training(layers, config.crop, pool_ceil=config.pool_ceil) * dtype.itemsize / 4
     weights = sum(num_params(layer) for layer in layers) * torch.float32.itemsize
     traffic = batch * activations * ACTIVATION_TOUCHES + weights * WEIGHT_TOUCHES
-    arithmetic = 2 * macs / peak_flops(place, dtype) / row.seconds
-    memory = traffic / bandwidth(place) / row.seconds
+    arithmetic = 2 * macs / peak_flops(device, dtype) / row.seconds
+    memory = traffic / bandwidth(device) / row.seconds
     said = f"at the machine's full rates, arithmetic is {arithmetic:.0%} of the time of a step and memory "
     said += f"traffic {memory:.0%}"
     if max(arithmetic, memory) < 0.4:

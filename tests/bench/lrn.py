@@ -11,7 +11,7 @@ from vgg_sweep.bench.bench import table
 from vgg_sweep.bench.timing import THOROUGH, Effort, Measured, Say, peak_memory, take_turns
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.lrn import ALPHA, BETA, LRN, K, N
 
 IMAGES, CHANNELS = 16, 64
@@ -22,15 +22,15 @@ def bench_lrn(config: Config, effort: Effort, progress: Say) -> list[Measured]:
     """Forward and backward on what conv1_1 gives at this crop, in both layouts, and the memory both take beyond their
     input.
     """
-    device = choose_device(config)
+    hardware = choose_hardware(config)
     rows = []
     for layout, memory_format in (("channels-last", torch.channels_last), ("nchw", torch.contiguous_format)):
         progress(f"LRN, {layout}")
-        activations_NCHW = torch.randn(IMAGES, CHANNELS, config.crop, config.crop, device=device.place).relu_()
+        activations_NCHW = torch.randn(IMAGES, CHANNELS, config.crop, config.crop, device=hardware.device).relu_()
         activations_NCHW = activations_NCHW.to(memory_format=memory_format).requires_grad_()
         layers = {"ours": LRN(), "torch.nn.LocalResponseNorm": nn.LocalResponseNorm(N, ALPHA * N, BETA, K)}
         works = {what: _both_ways(layer, activations_NCHW) for what, layer in layers.items()}
-        times = take_turns(works, device.place, effort)
+        times = take_turns(works, hardware.device, effort)
         slowest = times["torch.nn.LocalResponseNorm"]
         rows += [
             Measured(
@@ -41,10 +41,10 @@ def bench_lrn(config: Config, effort: Effort, progress: Say) -> list[Measured]:
                 batch=IMAGES,
                 precision="fp32",
                 layout=layout,
-                device=device.name,
+                device=hardware.name,
                 seconds=times[what],
                 images_per_second=IMAGES / times[what],
-                peak_memory_bytes=peak_memory(works[what], device.place),
+                peak_memory_bytes=peak_memory(works[what], hardware.device),
                 speedup=slowest / times[what],
             )
             for what in works

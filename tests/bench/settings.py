@@ -19,7 +19,7 @@ from vgg_sweep.bench.measures import own_step, train_row
 from vgg_sweep.bench.timing import THOROUGH, Effort, Measured, Say, take_turns
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
-from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.machine.hardware import Hardware, choose_hardware
 from vgg_sweep.nets.fastest import fastest_choice
 
 MICRO_BATCHES = (8, 16, 32)
@@ -30,20 +30,20 @@ WORTH_IT = 1.1
 def bench_settings(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Measured]:
     """The default, the fastest of all combinations, torchvision's way, and the first looks."""
     config = replace(config, recipe=replace(config.recipe, batch_size=BATCH))
-    own = (config, choose_device(config, fastest_choice(config, num_classes, progress, training=True)))
-    place = own[1].place
+    own = (config, choose_hardware(config, fastest_choice(config, num_classes, progress, training=True)))
+    device = own[1].device
     looked_at = []
     for way in alternatives(*own):
-        tried, device = way
-        progress(f"{device.precision} {device.layout} by {device.micro_batch} {'compiled' * tried.compile}")
-        looked_at.append((take_turns({"": own_step(*way, num_classes)}, place, Effort(1, 0))[""], way))
+        tried, hardware = way
+        progress(f"{hardware.precision} {hardware.layout} by {hardware.micro_batch} {'compiled' * tried.compile}")
+        looked_at.append((take_turns({"": own_step(*way, num_classes)}, device, Effort(1, 0))[""], way))
     contest = {"ours": own, "ours, fastest": min(looked_at, key=lambda pair: pair[0])[1]}
     steps = {what: own_step(*way, num_classes) for what, way in contest.items()}
     if config.model.name in COLUMNS:
         contest["torchvision"] = (config, replace(own[1], precision="fp32", layout="nchw", micro_batch=0))
-        steps["torchvision"] = plain_step(config, num_classes, BATCH, place)
+        steps["torchvision"] = plain_step(config, num_classes, BATCH, device)
     progress(f"{config.model.name}: {', '.join(steps)} take turns")
-    times = take_turns(steps, place, effort)
+    times = take_turns(steps, device, effort)
     against = times.get("torchvision", times["ours"])
     rows = [train_row(what, *contest[what], num_classes, times[what]) for what in steps]
     return [
@@ -52,16 +52,16 @@ def bench_settings(config: Config, num_classes: int, effort: Effort, progress: S
     ]
 
 
-def alternatives(config: Config, device: Device) -> list[tuple[Config, Device]]:
+def alternatives(config: Config, hardware: Hardware) -> list[tuple[Config, Hardware]]:
     """Every combination that the settings leave open; compiled too if they say so or if there is a GPU."""
-    precisions = dict.fromkeys([device.precision, "fp32"]) if config.precision == "auto" else [config.precision]
+    precisions = dict.fromkeys([hardware.precision, "fp32"]) if config.precision == "auto" else [config.precision]
     layouts = ["channels-last", "nchw"] if config.layout == "auto" else [config.layout]
-    compiles = [False, True] if device.place.type == "cuda" or config.compile else [False]
+    compiles = [False, True] if hardware.device.type == "cuda" or config.compile else [False]
     micro_batches = MICRO_BATCHES if config.micro_batch == 0 else (config.micro_batch,)
     return [
         (
             replace(config, compile=compiled),
-            replace(device, precision=precision, layout=layout, micro_batch=micro_batch),
+            replace(hardware, precision=precision, layout=layout, micro_batch=micro_batch),
         )
         for precision, layout, compiled, micro_batch in product(precisions, layouts, compiles, micro_batches)
     ]

@@ -16,7 +16,7 @@ from vgg_sweep.features.compute import compute, content_of
 from vgg_sweep.features.store import COLOUR, RANDOM, Feature, FeatureFolder
 from vgg_sweep.images.sets.probe_set import ProbeSet
 from vgg_sweep.images.sets.splits import Split
-from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.machine.hardware import Hardware, choose_hardware
 from vgg_sweep.machine.ranks import Ranks
 from vgg_sweep.predict.trained import TrainedNet, load
 from vgg_sweep.protocols.passes import Pass
@@ -47,7 +47,7 @@ class Place:
         self.loaded: TrainedNet = load(self.run.path)
         self.fingerprint = self.run.weights_fingerprint()
         config: Config = replace(self.loaded.config, layout="nchw")
-        self.device: Device = choose_device(config)
+        self.hardware: Hardware = choose_hardware(config)
         self.folder = FeatureFolder.of(self.run, "some", "f" * 64)
         self.folder.path.mkdir(parents=True)
 
@@ -57,7 +57,7 @@ class Place:
         folder = folder or self.folder
         folder.path.mkdir(parents=True, exist_ok=True)
         reporter = Reporter(RunFolder(folder.path), live=False)
-        compute(self.loaded, self.fingerprint, folder, probed, wanted, self.device, reporter, **more)  # type: ignore[arg-type]
+        compute(self.loaded, self.fingerprint, folder, probed, wanted, self.hardware, reporter, **more)  # type: ignore[arg-type]
         return folder
 
 
@@ -173,7 +173,7 @@ def test_resumed_equals_undisturbed_and_nothing_is_computed_twice(
     args = (place.loaded, place.fingerprint, place.folder, probed)
     for _ in range(2):
         with pytest.raises(Interrupted):
-            compute(*args, wanted, place.device, _StopAfter(RunFolder(place.folder.path), live=False))
+            compute(*args, wanted, place.hardware, _StopAfter(RunFolder(place.folder.path), live=False))
         assert place.folder.missing(wanted) == wanted
     place.compute(probed, wanted)
     assert sorted(forwards) == sorted([(images, Q) for images in (2, 2, 2, 1) for Q in (64, 80)])
@@ -232,7 +232,7 @@ def test_other_weights_precision_layers_and_damaged_files_are_refused(place: Pla
     with pytest.raises(ConfigError, match="the net has no layer fc9; choose one of conv1_1, "):
         place.compute(probed, [dense("fc9")])
     place.compute(probed, [dense("fc7")])
-    place.device = replace(place.device, precision="bf16")
+    place.hardware = replace(place.hardware, precision="bf16")
     with pytest.raises(RunError, match="give precision=fp32"):
         place.compute(probed, [dense("fc6")])
     place.fingerprint = "0" * 64

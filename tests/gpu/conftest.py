@@ -14,9 +14,9 @@ DEVICE = os.environ.get("VGG_SWEEP_GPU_TEST_DEVICE") or ("cuda" if torch.cuda.is
 
 @pytest.fixture
 def device() -> torch.device:
-    place = torch.device(DEVICE)
-    torch.empty(0, device=place)  # no GPU, no driver: torch says which
-    return place
+    device = torch.device(DEVICE)
+    torch.empty(0, device=device)  # no GPU, no driver: torch says which
+    return device
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.tiny import RECIPE, tiny_config
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.images.views.loader import Batch
-from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.machine.hardware import Hardware, choose_hardware
 from vgg_sweep.nets.initial import draw_weights
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.train.step import Learner
@@ -34,20 +34,20 @@ def config(tmp_path: Path, device: torch.device | str, kind: str = "fp32", **set
     return tiny_config(tmp_path, **(given | settings))  # type: ignore[arg-type]
 
 
-def net_on(device: Device, of: Config) -> VGG:
+def net_on(hardware: Hardware, of: Config) -> VGG:
     """With the same weights on every device."""
     net = build_net(of, CLASSES)
     draw_weights(net, "he", torch.Generator().manual_seed(0))
-    net.to(device.place, memory_format=LAYOUTS[of.layout])  # type: ignore[call-overload]
+    net.to(hardware.device, memory_format=LAYOUTS[of.layout])  # type: ignore[call-overload]
     return net
 
 
 def learner(of: Config, notes: list[str] | None = None) -> Learner:
-    device = choose_device(of)
-    device.expect_shapes(alike=True)
-    made = Learner(net_on(device, of), of, FIGURES, device, note=(notes if notes is not None else []).append)
-    if device.precision == "fp16":  # no overflow, so that no step is left out
-        made.scaler = torch.amp.GradScaler(device.place.type, init_scale=256.0)
+    hardware = choose_hardware(of)
+    hardware.expect_shapes(alike=True)
+    made = Learner(net_on(hardware, of), of, FIGURES, hardware, note=(notes if notes is not None else []).append)
+    if hardware.precision == "fp16":  # no overflow, so that no step is left out
+        made.scaler = torch.amp.GradScaler(hardware.device.type, init_scale=256.0)
     made.set_learning_rate(0.02)
     made.net.train()
     return made

@@ -14,7 +14,7 @@ from tests.tiny import RECIPE
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.views.preprocessing import own_preprocessing
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.score.score import pass_posteriors
 
@@ -51,7 +51,7 @@ def large(tmp_path: Path, cuda: torch.device) -> Config:
 def test_training_goes_on_with_fewer_images_at_a_time(tmp_path: Path, cuda: torch.device) -> None:
     of, images = large(tmp_path, cuda), batch(64, 224)
     plain = learner(of)
-    plain.device.expect_shapes(alike=False)  # a search would try algorithms of any size
+    plain.hardware.expect_shapes(alike=False)  # a search would try algorithms of any size
     most_reserved(cuda)
     expected = losses(plain, 2, images)
     taken = most_reserved(cuda)
@@ -59,7 +59,7 @@ def test_training_goes_on_with_fewer_images_at_a_time(tmp_path: Path, cuda: torc
     del plain
     notes: list[str] = []
     tight = learner(of, notes)
-    tight.device.expect_shapes(alike=False)
+    tight.hardware.expect_shapes(alike=False)
     with all_but(taken // 2, cuda):
         found = losses(tight, 2, images)
     assert notes and "out of memory: continuing with 32 images at a time, with the same result" in notes[0]
@@ -77,15 +77,15 @@ def test_training_without_room_for_an_image_says_so(tmp_path: Path, cuda: torch.
 
 def test_scoring_goes_on_with_fewer_views_at_a_time(tmp_path: Path, cuda: torch.device) -> None:
     of = large(tmp_path, cuda)
-    device = choose_device(of)
-    device.expect_shapes(alike=False)
-    net = net_on(device, of).eval()
+    hardware = choose_hardware(of)
+    hardware.expect_shapes(alike=False)
+    net = net_on(hardware, of).eval()
     rng = np.random.default_rng(0)
     images_HWC = [rng.integers(0, 256, (256, 341, 3), np.uint8) for _ in range(200)]
 
     def posteriors() -> np.ndarray:
         preprocessing = own_preprocessing(FIGURES, of.recipe.pixel_max)
-        return pass_posteriors(net, images_HWC, Pass("dense", 256, True), of.crop, preprocessing, device)
+        return pass_posteriors(net, images_HWC, Pass("dense", 256, True), of.crop, preprocessing, hardware)
 
     most_reserved(cuda)
     expected = posteriors()

@@ -8,14 +8,14 @@ import torch
 
 from tests.gpu.nets import FIGURES, LAYOUTS_HERE, TYPES, TYPES_HERE, config, net_on
 from vgg_sweep.images.views.preprocessing import own_preprocessing
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.plan.passes import passes
 from vgg_sweep.score.score import pass_posteriors
 
 
 def posteriors(tmp_path: Path, device: torch.device | str, kind: str, layout: str) -> dict[str, np.ndarray]:
     of = config(tmp_path, device, kind, layout=layout, protocol="all")
-    chosen = choose_device(of)
+    chosen = choose_hardware(of)
     chosen.expect_shapes(alike=False)
     net = net_on(chosen, of).eval()
     rng, preprocessing = np.random.default_rng(0), own_preprocessing(FIGURES, of.recipe.pixel_max)

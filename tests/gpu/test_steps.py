@@ -78,7 +78,7 @@ def test_cudnn_searches_for_steps_and_not_for_scoring(tmp_path: Path, cuda: torc
     assert torch.backends.cudnn.benchmark
     searched = losses(made, 3, batch())
     plain = learner(config(tmp_path, cuda))
-    plain.device.expect_shapes(alike=False)
+    plain.hardware.expect_shapes(alike=False)
     assert not torch.backends.cudnn.benchmark
     np.testing.assert_allclose(searched, losses(plain, 3, batch()), rtol=1e-4)
 

@@ -92,7 +92,7 @@ def test_a_choice_is_measured_once_for_a_net_and_machine(tmp_path: Path, monkeyp
     for count, (other, num_classes) in enumerate(others, 2):
         fastest_choice(other, num_classes, pytest.fail, training=True)
         assert len(calls) == count
-    monkeypatch.setattr(fastest, "hardware_name", lambda place: "another machine")
+    monkeypatch.setattr(fastest, "hardware_name", lambda device: "another machine")
     fastest_choice(config, 3, pytest.fail, training=True)
     assert len(calls) == 5
 
@@ -156,7 +156,7 @@ def test_a_named_precision_that_is_slow_is_said_with_the_factor(
 ) -> None:
     config = open_config(tmp_path, precision="bf16", layout="nchw", micro_batch=2)
     for factor, said in ((11.6, ["precision=bf16 takes 11.6 times as long as fp32 here"]), (1.1, [])):
-        monkeypatch.setattr(fastest, "slowdown", lambda place, precision, factor=factor: factor)
+        monkeypatch.setattr(fastest, "slowdown", lambda device, precision, factor=factor: factor)
         notes: list[str] = []
         fastest_choice(config, 3, notes.append, training=True)
         assert [note.partition(",")[0] for note in notes] == said
@@ -209,7 +209,7 @@ def test_a_hopeless_way_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def work(piece: object, each: Way, *_: object) -> object:
         return lambda: count(each)
 
-    def seconds_of(work: object, place: object) -> float:
+    def seconds_of(work: object, device: object) -> float:
         before = dict(turns)
         work()  # type: ignore[operator]
         return next(ticks[each] for each in turns if turns[each] != before[each])
@@ -226,8 +226,8 @@ def test_a_hopeless_way_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_micro_batch_is_as_small_as_is_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At 224 px 8, 16 and 32 images are tried; here 16 and 32 are equally fast."""
     pace = {8: 0.08, 16: 0.1, 32: 0.2}
-    monkeypatch.setattr(measure, "_work", lambda piece, way, place, size, training: size)
-    monkeypatch.setattr(measure, "seconds_of", lambda size, place: pace[size])
+    monkeypatch.setattr(measure, "_work", lambda piece, way, device, size, training: size)
+    monkeypatch.setattr(measure, "seconds_of", lambda size, device: pace[size])
     config = open_config(tmp_path, crop=224, recipe=Config().recipe)
     pieces = [measure.Piece(torch.nn.Identity(), (3, 1, 1), 10, 2.0, True)]
     size, tried = measure._micro_batch(pieces, way("fp32"), CPU, config)

@@ -13,7 +13,7 @@ from tests.tiny import RECIPE, tiny_run
 from tests.train.test_step import FIGURES, batch
 from vgg_sweep.config.options import load_option
 from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.activations import activations, mean_activations
 from vgg_sweep.nets.columns import net_macs, num_params
 from vgg_sweep.nets.describe import activation_bytes_training
@@ -108,7 +108,7 @@ def both(name, tmp_path):
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     theirs = make()
     copy(net, theirs)
-    return Learner(net, config, FIGURES, choose_device(config)), theirs
+    return Learner(net, config, FIGURES, choose_hardware(config)), theirs
 
 
 def in_order(module):

@@ -19,7 +19,7 @@ from vgg_sweep.cli.predictions import class_index
 from vgg_sweep.config.options import load_option
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.images.sets.splits import ImageSet, Split
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.predict.maps import centres_px, class_posteriors, overlay, stretched
 from vgg_sweep.predict.predict import find_images, predict, protocols
@@ -51,9 +51,9 @@ def scored(folder: RunFolder) -> RunFolder:
     """`folder` with the posteriors of `images` under protocol=all."""
     loaded = vgg_sweep.load(folder.path)
     split = Split([str(index) for index in range(len(SIZES))], np.arange(len(SIZES)), images().__getitem__)
-    device = choose_device(loaded.config)
+    hardware = choose_hardware(loaded.config)
     image_set = ImageSet(split, split, CLASSES, "fingerprint")
-    score(loaded.net, loaded.config, folder, image_set, loaded.preprocessing, device, Reporter(folder, live=False))
+    score(loaded.net, loaded.config, folder, image_set, loaded.preprocessing, hardware, Reporter(folder, live=False))
     return folder
 
 
@@ -65,7 +65,7 @@ def test_posteriors_are_those_of_scoring(tmp_path: Path) -> None:
     assert wanted[-1] == Protocol(BOTH, (64, 73, 82))
     assert len(set(wanted)) == 6
     on_disk = Posteriors(folder.posteriors, "redo")
-    found = list(predict(loaded, write_images(tmp_path / "images"), wanted, choose_device(loaded.config)))
+    found = list(predict(loaded, write_images(tmp_path / "images"), wanted, choose_hardware(loaded.config)))
     assert [prediction.path.name for prediction in found] == ["0.png", "1.png", "2.png", "3.png"]
     for protocol in wanted:
         ours_NK = np.stack([prediction.posteriors_K[protocol] for prediction in found])
@@ -88,9 +88,9 @@ def test_a_bad_file_is_told_of_in_its_place(tmp_path: Path) -> None:
     paths = write_images(tmp_path / "images")
     paths[1].write_bytes(b"no image")
     paths[3].write_bytes(paths[2].read_bytes()[:1000])
-    found = list(predict(loaded, paths, protocols(loaded, "single"), choose_device(loaded.config)))
+    found = list(predict(loaded, paths, protocols(loaded, "single"), choose_hardware(loaded.config)))
     assert [prediction.error is None for prediction in found] == [True, False, True, False]
-    [alone] = predict(loaded, paths[2:3], protocols(loaded, "single"), choose_device(loaded.config))
+    [alone] = predict(loaded, paths[2:3], protocols(loaded, "single"), choose_hardware(loaded.config))
     for protocol, posteriors_K in alone.posteriors_K.items():
         np.testing.assert_allclose(found[2].posteriors_K[protocol], posteriors_K, rtol=1e-5)
 
@@ -100,7 +100,7 @@ def test_a_thin_image_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 2)
     Image.new("RGB", (65_000, 1)).save(tmp_path / "images" / "thin.png")
     paths = find_images([tmp_path / "images"])
-    first, second, thin = predict(loaded, paths, protocols(loaded, "single"), choose_device(loaded.config))
+    first, second, thin = predict(loaded, paths, protocols(loaded, "single"), choose_hardware(loaded.config))
     assert first.error is second.error is None and len(first.posteriors_K) == 1
     assert thin.path.name == "thin.png" and not thin.posteriors_K
     assert thin.error is not None and "thin.png has 65000 x 1 px and would have 4745000 x 73 px at Q=73" in thin.error
@@ -140,7 +140,7 @@ def test_the_command_tells_the_best_classes(tmp_path: Path, call: Call) -> None:
     assert {row["class"] for row in rows} <= set(CLASSES)
     loaded = vgg_sweep.load(tmp_path / "run")
     [first, *_] = predict(
-        loaded, [tmp_path / "images/0.png"], protocols(loaded, "single"), choose_device(loaded.config)
+        loaded, [tmp_path / "images/0.png"], protocols(loaded, "single"), choose_hardware(loaded.config)
     )
     [posteriors_K] = first.posteriors_K.values()
     assert rows[0]["class"] == CLASSES[int(posteriors_K.argmax())]
@@ -267,7 +267,7 @@ def test_the_centre_of_a_position_is_where_the_net_is_symmetric_about_it(tmp_pat
     image_HWC = np.full((192, 288, 3), (51, 102, 153), np.uint8)
     y, x = (int(centres_px(8, 64)[place]) for place in (1, 5))
     image_HWC[y - 8 : y + 8, x - 8 : x + 8] = (250, 20, 250)
-    map_Khw = class_posteriors(loaded.net, image_HWC, preprocessing, choose_device(loaded.config))
+    map_Khw = class_posteriors(loaded.net, image_HWC, preprocessing, choose_hardware(loaded.config))
     assert map_Khw.shape == (6, 5, 8)
     np.testing.assert_allclose(map_Khw[:, 1, 4], map_Khw[:, 1, 6], rtol=1e-4)
     np.testing.assert_allclose(map_Khw[:, 0, 5], map_Khw[:, 2, 5], rtol=1e-4)
@@ -328,9 +328,9 @@ def test_a_long_thin_image_is_told_of_and_the_others_go_on(width: int, height: i
 def test_an_image_32_times_as_long_as_wide_is_seen(tmp_path: Path) -> None:
     loaded = vgg_sweep.load(random_run(tmp_path).path)
     Image.new("RGB", (320, 10)).save(tmp_path / "thin.png")
-    [found] = predict(loaded, [tmp_path / "thin.png"], protocols(loaded, "single"), choose_device(loaded.config))
+    [found] = predict(loaded, [tmp_path / "thin.png"], protocols(loaded, "single"), choose_hardware(loaded.config))
     assert found.error is None
-    [found] = predict(loaded, [tmp_path / "thin.png"], protocols(loaded, "single"), choose_device(loaded.config), 600)
+    [found] = predict(loaded, [tmp_path / "thin.png"], protocols(loaded, "single"), choose_hardware(loaded.config), 600)
     assert found.error is not None and "at Q=600" in found.error  # 600 x 19200 px are more than 8 million
 
 
@@ -352,13 +352,13 @@ def test_a_name_that_is_not_utf8_is_an_image_like_others(how: list[str], tmp_pat
 def test_an_imported_net_is_checked_as_before_scoring_on_images_in_folders_of_its_classes(tmp_path: Path) -> None:
     """Labelled by the net's own answers it knows all of them; labelled by the class after that, none."""
     loaded = vgg_sweep.load(random_run(tmp_path, "A", **IMPORTED).path)  # type: ignore[arg-type]
-    device, wanted = choose_device(loaded.config), protocols(loaded, "centre")
+    hardware, wanted = choose_hardware(loaded.config), protocols(loaded, "centre")
     paths = write_images(tmp_path / "some", 40)
-    answers = [next(iter(each.posteriors_K.values())).argmax() for each in predict(loaded, paths, wanted, device)]
+    answers = [next(iter(each.posteriors_K.values())).argmax() for each in predict(loaded, paths, wanted, hardware)]
     broken = tmp_path / CLASSES[0] / "broken.png"
     broken.parent.mkdir()
     broken.write_bytes(b"no image")
-    assert [each.error is None for each in predict(loaded, [broken], wanted, device)] == [False]
+    assert [each.error is None for each in predict(loaded, [broken], wanted, hardware)] == [False]
     for right, shift in ((True, 0), (False, 1)):
         labelled = []
         for path, answer in zip(paths, answers, strict=True):
@@ -367,7 +367,7 @@ def test_an_imported_net_is_checked_as_before_scoring_on_images_in_folders_of_it
             copy.write_bytes(path.read_bytes())
             labelled.append(copy)
         if right:
-            assert len(list(predict(loaded, labelled, wanted, device))) == 40
+            assert len(list(predict(loaded, labelled, wanted, hardware))) == 40
         else:
             with pytest.raises(RunError, match="the net knows 0 of 40 images"):
-                list(predict(loaded, labelled, wanted, device))
+                list(predict(loaded, labelled, wanted, hardware))

@@ -16,7 +16,7 @@ from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.views.preprocessing import own_preprocessing
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.localise.stored import Predictions
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.passes import missing, passes
@@ -52,7 +52,7 @@ def localiser(run: Run) -> Localiser:
     classifier = build_net(replace(run.config, task="classify"), 3)
     set_initial_weights(classifier, replace(run, config=replace(run.config, task="classify")))
     preprocessing = own_preprocessing(FIGURES, run.config.recipe.pixel_max)
-    return Localiser(net, classifier, run.config, 3, preprocessing, choose_device(run.config))
+    return Localiser(net, classifier, run.config, 3, preprocessing, choose_hardware(run.config))
 
 
 def scored(run: Run, images: ImageSet | None = None, reporter: Reporter | None = None) -> Localiser:

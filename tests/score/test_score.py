@@ -20,7 +20,7 @@ from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.images.views.crops import origins
 from vgg_sweep.images.views.preprocessing import own_preprocessing
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.passes import missing, passes
@@ -59,7 +59,7 @@ def scored(run: Run, reporter: Reporter | None = None, images: ImageSet | None =
         run.folder,
         images or image_set(),
         own_preprocessing(FIGURES, run.config.recipe.pixel_max),
-        choose_device(run.config),
+        choose_hardware(run.config),
         reporter or Reporter(run.folder, live=False),
     )
     return net
@@ -384,12 +384,12 @@ def test_scoring_goes_on_in_the_precision_of_what_is_there(tmp_path: Path) -> No
 
 def test_other_use_of_tf32_is_said(tmp_path: Path) -> None:
     run = tiny_run(tmp_path)
-    device, notes = choose_device(run.config), list[str]()
+    hardware, notes = choose_hardware(run.config), list[str]()
     there = [{"precision": "fp32", "tf32": "convolutions"}, {}]
-    check_same_arithmetic(run.folder.posteriors, {"files": there}, device, notes.append)
+    check_same_arithmetic(run.folder.posteriors, {"files": there}, hardware, notes.append)
     assert len(notes) == 1 and "with TF32 for convolutions of the products, these with TF32 for none" in notes[0]
     agreeing = {"files": [{"precision": "fp32", "tf32": "none"}]}
-    check_same_arithmetic(run.folder.posteriors, agreeing, device, pytest.fail)
+    check_same_arithmetic(run.folder.posteriors, agreeing, hardware, pytest.fail)
 
 
 def stored(run: Run) -> dict[str, np.ndarray]:

@@ -74,10 +74,10 @@ def test_stopped_and_continued_is_bitwise_never_stopped(tmp_path: Path) -> None:
 def test_the_average_is_what_is_validated_and_saved(tmp_path: Path) -> None:
     run = tiny_run(tmp_path, recipe=replace(AVERAGED, ema_decay=0.999))
     saved = trained(run)
-    images, figures, device = materials(run)
+    images, figures, hardware = materials(run)
     net = build_net(run.config, 3)
     load_weights(net, run.folder.weights)
-    learner = Learner(net, run.config, figures, device)
+    learner = Learner(net, run.config, figures, hardware)
     assert run.folder.record()["val_error"] == validate(learner, images.val)
     plain = trained(tiny_run(tmp_path / "plain", recipe=replace(AVERAGED, ema_decay=0.0)))
     assert math.dist(saved["classifier.6.weight"].flatten(), plain["classifier.6.weight"].flatten()) > 1e-3

@@ -15,7 +15,7 @@ from vgg_sweep.config.checks import valid
 from vgg_sweep.config.options import load_option
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.norm import normalisations
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.train.beginning import set_initial_weights
@@ -29,7 +29,7 @@ def learner(tmp_path: Path, micro_batch: int = 0, **recipe: object) -> Learner:
     run = tiny_run(tmp_path, model="A-BN", recipe=replace(QUIET, **recipe))  # type: ignore[arg-type]
     net = build_net(run.config, 3)
     set_initial_weights(net, run)
-    made = Learner(net, run.config, FIGURES, replace(choose_device(run.config), micro_batch=micro_batch))
+    made = Learner(net, run.config, FIGURES, replace(choose_hardware(run.config), micro_batch=micro_batch))
     made.set_learning_rate(0.01)
     net.train()
     return made
@@ -122,8 +122,8 @@ def test_frozen_layers_keep_their_statistics_and_normalise_by_them(tmp_path: Pat
         with torch.no_grad():
             for norm in normalisations(net):
                 norm.running_mean.fill_(0.3)
-        device = replace(choose_device(config), micro_batch=micro_batch)
-        made.append(Learner(net, config, FIGURES, device))
+        hardware = replace(choose_hardware(config), micro_batch=micro_batch)
+        made.append(Learner(net, config, FIGURES, hardware))
         made[-1].set_learning_rate(0.01)
         expected_NChw = net.eval().features(input_of(made[-1]))
         torch.testing.assert_close(net.train().features(input_of(made[-1])), expected_NChw)

@@ -165,15 +165,15 @@ def test_ten_images_are_learnt_by_heart(tmp_path: Path) -> None:
         localise=Localise(epochs=600, lr=0.03),
     )
     [run] = plan([config])
-    images, figures, device = materials(run)
+    images, figures, hardware = materials(run)
     boxes = open_boxes(config, images)
     images, boxes = replace(images, val=images.train), replace(boxes, val=boxes.train)
     prepare(run)
-    train(run, images, figures, device, StopAt(run), boxes=boxes)
+    train(run, images, figures, hardware, StopAt(run), boxes=boxes)
     assert run.folder.record()["val_error"] == 0
     net = build_net(config, 2)
     load_weights(net, run.folder.weights)
-    localiser = Localiser(net, None, config, 2, own_preprocessing(figures, config.recipe.pixel_max), device)
+    localiser = Localiser(net, None, config, 2, own_preprocessing(figures, config.recipe.pixel_max), hardware)
     localiser.to_device()
     [each] = (each for each in passes(config) if each.method == "centre-crop")
     pictures = [images.val.image(index) for index in range(10)]

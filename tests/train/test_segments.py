@@ -9,7 +9,7 @@ from tests.tiny import tiny_run
 from tests.train.test_train import StopAt, materials
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.machine.choices import FASTEST
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.progress import Interrupted
@@ -22,9 +22,9 @@ def stopped(run: Run, precision: str, at: int) -> None:
     """Train `run` in `precision` until a signal comes after `at` steps."""
     prepare(run)
     images, figures, _ = materials(run)
-    device = choose_device(replace(run.config, precision=precision))
+    hardware = choose_hardware(replace(run.config, precision=precision))
     with pytest.raises(Interrupted):
-        train(run, images, figures, device, StopAt(run, at))
+        train(run, images, figures, hardware, StopAt(run, at))
 
 
 def open_run(tmp_path: Path) -> Run:
@@ -39,7 +39,7 @@ def test_a_run_goes_on_in_what_it_began_with(tmp_path: Path, monkeypatch: pytest
     begun_in = {"fp32": "bf16", "bf16": "fp32"}[fast]
     stopped(run, begun_in, 3)
     assert training_choice(run, 3, lambda text: None).way.precision == begun_in
-    monkeypatch.setattr(segments, "hardware_name", lambda place: "another machine")
+    monkeypatch.setattr(segments, "hardware_name", lambda device: "another machine")
     assert training_choice(run, 3, lambda text: None).way.precision == begun_in
 
 
@@ -60,7 +60,7 @@ def test_a_precision_that_is_not_to_be_had_where_it_goes_on_is_said(
 
     run = open_run(tmp_path)
     stopped(run, "bf16", 3)
-    monkeypatch.setattr(segments, "hardware_name", lambda place: "another machine")
+    monkeypatch.setattr(segments, "hardware_name", lambda device: "another machine")
     monkeypatch.setattr(segments, "fastest_choice", refuse)
     with pytest.raises(RunError, match=r"began in bf16 on CPU, .* continue it where it began, or remove .*checkpoints"):
         training_choice(run, 3, lambda text: None)
@@ -72,7 +72,7 @@ def test_every_segment_is_recorded(tmp_path: Path) -> None:
     stopped(run, "bf16", 5)
     stopped(run, "fp32", 7)
     images, figures, _ = materials(run)
-    train(run, images, figures, choose_device(replace(run.config, precision="fp32")), StopAt(run))
+    train(run, images, figures, choose_hardware(replace(run.config, precision="fp32")), StopAt(run))
     record = run.folder.record()
     assert [(each["from_step"], each["precision"]) for each in record["segments"]] == [(0, "bf16"), (5, "fp32")]
     assert record["precision"] == "bf16 then fp32"

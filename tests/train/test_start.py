@@ -118,10 +118,10 @@ def test_what_is_new_is_trained_whatever_is_asked_for(tmp_path: Path) -> None:
 def test_copied_layers_learn_at_their_own_rate(tmp_path: Path) -> None:
     """The first step of SGD moves a weight by its rate times its gradient: shares of two rates, exactly."""
     run = child(random_run(tmp_path))
-    images, figures, device = materials(run)
+    images, figures, hardware = materials(run)
     net = build_net(run.config, 3)
     beginning = begin(net, run, THREE)
-    learner = Learner(net, run.config, figures, device, shares=beginning.shares)
+    learner = Learner(net, run.config, figures, hardware, shares=beginning.shares)
     learner.lr = run.lr
     learner.set_learning_rate(run.lr / 10)
     rates = {id(each): group["lr"] for group in learner.optimizer.param_groups for each in group["params"]}

@@ -12,7 +12,7 @@ from tests.train.test_train import StopAt, materials, prepare, trained
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.images.views.loader import Batch
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.progress import Interrupted
@@ -27,7 +27,7 @@ def learner(tmp_path: Path, **settings: object) -> Learner:
     run = tiny_run(tmp_path, recipe=replace(RECIPE, batch_size=8), **settings)
     net = build_net(run.config, 3)
     set_initial_weights(net, run)
-    made = Learner(net, run.config, FIGURES, choose_device(run.config))
+    made = Learner(net, run.config, FIGURES, choose_hardware(run.config))
     made.set_learning_rate(0.02)
     net.train()
     return made
@@ -179,7 +179,7 @@ def test_a_velocity_outlives_a_drop_of_the_rate_or_falls_with_it(
     run = tiny_run(tmp_path, recipe=replace(RECIPE, keep_velocity=keep_velocity))
     net = build_net(run.config, 3)
     set_initial_weights(net, run)
-    made = Learner(net, run.config, FIGURES, choose_device(run.config))
+    made = Learner(net, run.config, FIGURES, choose_hardware(run.config))
     made.set_learning_rate(0.02)
     made.step(batch(), 0)
     before = [state["momentum_buffer"].clone() for state in made.optimizer.state.values()]

@@ -19,7 +19,7 @@ from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import Statistics, statistics
 from vgg_sweep.images.views.augment import derived_seed, draw_epoch
 from vgg_sweep.images.views.loader import Batch
-from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.machine.hardware import Hardware, choose_hardware
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
@@ -32,9 +32,9 @@ from vgg_sweep.train.train import train
 from vgg_sweep.train.validate import validate
 
 
-def materials(run: Run) -> tuple[ImageSet, Statistics, Device]:
+def materials(run: Run) -> tuple[ImageSet, Statistics, Hardware]:
     images = open_images(run.config)
-    return images, statistics(images, Path(run.config.cache), 1), choose_device(run.config)
+    return images, statistics(images, Path(run.config.cache), 1), choose_hardware(run.config)
 
 
 class StopAt(Reporter):
@@ -70,7 +70,7 @@ def test_the_update_is_krizhevskys(tmp_path: Path) -> None:
     net = build_net(run.config, 3)
     set_initial_weights(net, run)
     figures = Statistics([0.4, 0.5, 0.6], [0.1, 0.02, 0.01], torch.eye(3).tolist())
-    learner = Learner(net, run.config, figures, choose_device(run.config))
+    learner = Learner(net, run.config, figures, choose_hardware(run.config))
     generator = torch.Generator().manual_seed(0)
     weights = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
     velocity = {name: torch.zeros_like(weight) for name, weight in weights.items()}
@@ -180,13 +180,13 @@ def test_a_loss_that_stays_at_chance_is_said(tmp_path: Path) -> None:
 
 def test_validation_counts_every_image_once(tmp_path: Path) -> None:
     run = tiny_run(tmp_path)
-    images, figures, device = materials(run)
+    images, figures, hardware = materials(run)
     net = build_net(run.config, 3)
     set_initial_weights(net, run)
     torch.nn.init.zeros_(net.classifier[-1].weight)
     with torch.no_grad():
         net.classifier[-1].bias.copy_(torch.tensor([0.0, 1.0, 0.0]))  # always says class 1
-    learner = Learner(net, run.config, figures, device)
+    learner = Learner(net, run.config, figures, hardware)
     assert validate(learner, images.val) == pytest.approx(100 * 8 / 12)
 
 

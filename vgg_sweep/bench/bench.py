@@ -15,7 +15,7 @@ from vgg_sweep.bench.timing import Effort, Measured, Say, peak_flops
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.imagenet import NUM_TRAIN, NUM_VAL
-from vgg_sweep.machine.device import DTYPES, choose_device
+from vgg_sweep.machine.hardware import DTYPES, choose_hardware
 from vgg_sweep.plan.passes import passes
 from vgg_sweep.plan.runs import plan
 from vgg_sweep.protocols import paper
@@ -99,9 +99,9 @@ def paper_seconds(rows: Sequence[Measured], config: Config) -> tuple[float, floa
     """Seconds that the twelve runs of Table 3 would train and score on ILSVRC at the speeds measured, one after
     another; None if training or scoring was not measured, or not at the paper's size.
     """
-    place = choose_device(config).place
+    device = choose_hardware(config).device
     rates = {
-        (row.bench, row.what): (row.share_of_peak or 0.0) * peak_flops(place, DTYPES[row.precision]) / 2
+        (row.bench, row.what): (row.share_of_peak or 0.0) * peak_flops(device, DTYPES[row.precision]) / 2
         for row in reversed(rows)  # of several dense ones the first counts
         if row.what in ("ours", "ours, dense") and row.precision  # reading images has none
     }

@@ -22,7 +22,7 @@ from vgg_sweep.images.views.augment import draw_epoch
 from vgg_sweep.images.views.crops import rescaled_size
 from vgg_sweep.images.views.loader import Batch, Loader
 from vgg_sweep.images.views.preprocessing import own_preprocessing
-from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.machine.hardware import Hardware, choose_hardware
 from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.nets.vgg import VGG, build_net
@@ -64,27 +64,27 @@ def bench_train(config: Config, num_classes: int, effort: Effort, progress: Say)
 
     Images are random and lie ready: what loads them is the business of `bench data`.
     """
-    place, name = choose_device(config).place, config.model.name
-    batch = QUICK_CPU_BATCH if place.type == "cpu" and not effort.thorough else BATCH
+    device, name = choose_hardware(config).device, config.model.name
+    batch = QUICK_CPU_BATCH if device.type == "cpu" and not effort.thorough else BATCH
     config = replace(config, recipe=replace(config.recipe, batch_size=batch))
     progress(f"{name}: what is fastest here")
-    device = choose_device(config, fastest_choice(config, num_classes, progress, training=True))
-    step = own_step(config, device, num_classes)
-    device.expect_shapes(alike=place.type == "cuda")  # on a CPU, memory that is kept hides what the next step takes
+    hardware = choose_hardware(config, fastest_choice(config, num_classes, progress, training=True))
+    step = own_step(config, hardware, num_classes)
+    hardware.expect_shapes(alike=device.type == "cuda")  # on a CPU, memory that is kept hides what the next step takes
     progress(f"{name}: {batch} images to warm up")
-    memory = peak_memory(step, place)
-    device.expect_shapes(alike=True)
+    memory = peak_memory(step, device)
+    hardware.expect_shapes(alike=True)
     progress(f"{name}: steps of {batch} images")
-    seconds = take_turns({name: step}, place, effort, is_warm=True)[name]
-    return [train_row("ours", config, device, num_classes, seconds, memory)]
+    seconds = take_turns({name: step}, device, effort, is_warm=True)[name]
+    return [train_row("ours", config, hardware, num_classes, seconds, memory)]
 
 
-def own_step(config: Config, device: Device, num_classes: int) -> Callable[[], object]:
+def own_step(config: Config, hardware: Hardware, num_classes: int) -> Callable[[], object]:
     """A step as `train` takes it, on `recipe.batch_size` images that lie in memory, not on the device."""
     net = random_net(config, num_classes)
-    net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
+    hardware.hold(net)
     net.train()
-    learner = Learner(net, config, STATISTICS, device)
+    learner = Learner(net, config, STATISTICS, hardware)
     learner.set_learning_rate(1e-6)
     size = config.recipe.batch_size
     images_NHWC = torch.randint(0, 256, (size, config.crop, config.crop, 3), dtype=torch.uint8)
@@ -94,22 +94,22 @@ def own_step(config: Config, device: Device, num_classes: int) -> Callable[[], o
 
 
 def train_row(
-    what: str, config: Config, device: Device, num_classes: int, seconds: float, memory: int | None = None
+    what: str, config: Config, hardware: Hardware, num_classes: int, seconds: float, memory: int | None = None
 ) -> Measured:
     """The figures of a step that takes `seconds`."""
     layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
     batch, compiled = config.recipe.batch_size, config.compile and what != "torchvision"
     needed = batch * FORWARD_AND_BACKWARD * net_macs(layers, config.crop, config.crop, pool_ceil=config.pool_ceil)
-    row = _computed("train", what, config, device, seconds, needed, images=batch, batch=batch, image_px=config.crop)
-    return replace(row, micro_batch=device.micro_batch or batch, compile=compiled, peak_memory_bytes=memory)
+    row = _computed("train", what, config, hardware, seconds, needed, images=batch, batch=batch, image_px=config.crop)
+    return replace(row, micro_batch=hardware.micro_batch or batch, compile=compiled, peak_memory_bytes=memory)
 
 
 def _computed(
-    bench: str, what: str, config: Config, device: Device, seconds: float, macs: int, *, images: float, **size: int
+    bench: str, what: str, config: Config, hardware: Hardware, seconds: float, macs: int, *, images: float, **size: int
 ) -> Measured:
     """The figures of work on `images` whose `macs` multiply-adds take `seconds`."""
-    share_of_peak = 2 * macs / seconds / peak_flops(device.place, device.dtype)
-    on = {"precision": device.precision, "layout": device.layout, "device": device.name}
+    share_of_peak = 2 * macs / seconds / peak_flops(hardware.device, hardware.dtype)
+    on = {"precision": hardware.precision, "layout": hardware.layout, "device": hardware.name}
     rates = {"images_per_second": images / seconds, "share_of_peak": share_of_peak}
     return Measured(bench, what, config.model.name, seconds, **size, **on, **rates)  # type: ignore[arg-type]
 
@@ -118,15 +118,15 @@ def bench_score(config: Config, num_classes: int, effort: Effort, progress: Say)
     """Dense evaluation at each Q, and crops of an image, 50 at each Q, with the settings of `config`. Unless thorough,
     fewer images, and crops at the middle Q alone.
     """
-    device = choose_device(config, fastest_choice(config, num_classes, progress, training=False))
-    device.expect_shapes(alike=False)
+    hardware = choose_hardware(config, fastest_choice(config, num_classes, progress, training=False))
+    hardware.expect_shapes(alike=False)
     net, rows = random_net(config, num_classes).eval(), []
     for wanted, count, worth in score_works(config, effort):
         method, Q = wanted[0].method, wanted[0].Q
         progress(f"{config.model.name}, {method}" + (f", Q = {Q}" if method == "dense" else ""))
         images = [(each, random_images(each.Q, count)) for each in wanted]
-        times = take_turns({"": partial(scored, net, config, device, images)}, device.place, effort)
-        rows.append(score_row("ours", config, device, num_classes, (wanted, count, worth), times[""]))
+        times = take_turns({"": partial(scored, net, config, hardware, images)}, hardware.device, effort)
+        rows.append(score_row("ours", config, hardware, num_classes, (wanted, count, worth), times[""]))
     return rows
 
 
@@ -140,17 +140,17 @@ def score_works(config: Config, effort: Effort) -> Iterator[tuple[list[Pass], in
     yield passes_of("multi-crop", taken_px), 1, len(taken_px) / len(scales_px)
 
 
-def scored(net: VGG, config: Config, device: Device, parts: Sequence[tuple[Pass, list[np.ndarray]]]) -> None:
-    net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
+def scored(net: VGG, config: Config, hardware: Hardware, parts: Sequence[tuple[Pass, list[np.ndarray]]]) -> None:
+    hardware.hold(net)
     preprocessing = own_preprocessing(STATISTICS, config.recipe.pixel_max)
     for each, images_HWC in parts:
-        pass_posteriors(net, images_HWC, each, config.crop, preprocessing, device)
+        pass_posteriors(net, images_HWC, each, config.crop, preprocessing, hardware)
 
 
 def score_row(
     what: str,
     config: Config,
-    device: Device,
+    hardware: Hardware,
     num_classes: int,
     work: tuple[list[Pass], int, float],
     seconds: float,
@@ -161,7 +161,7 @@ def score_row(
     needed = sum(macs(wanted, config, num_classes, [SIZE_PX] * count).values())
     image_px = Q if method == "dense" else config.crop
     what = f"{what}, {method}"
-    return _computed("score", what, config, device, seconds, needed, images=worth, batch=count, image_px=image_px)
+    return _computed("score", what, config, hardware, seconds, needed, images=worth, batch=count, image_px=image_px)
 
 
 def random_images(Q: int, count: int) -> list[np.ndarray]:

@@ -112,7 +112,7 @@ def compute_features(
     """The features of `wanted` by the net in `folder`; those that are there are not computed again."""
     from vgg_sweep.features.compute import compute
     from vgg_sweep.features.store import FeatureFolder
-    from vgg_sweep.machine.device import choose_device
+    from vgg_sweep.machine.hardware import choose_hardware
     from vgg_sweep.machine.ranks import join_ranks
     from vgg_sweep.predict.trained import load
     from vgg_sweep.runs.folder import RunFolder
@@ -124,12 +124,12 @@ def compute_features(
     loaded, ranks = load(folder.path), join_ranks(config.device)
     own = replace(loaded.config, device=config.device, precision=config.precision, tf32=config.tf32,
                   layout=config.layout, threads=config.threads, workers=config.workers)  # fmt: skip
-    loaded, device = replace(loaded, config=own), choose_device(own)
+    loaded, hardware = replace(loaded, config=own), choose_hardware(own)
     work_folder = RunFolder(made.path)
     reporter = Reporter(work_folder, live=True, mute=not ranks.is_first)
     with work_folder.locked() if ranks.is_first else nullcontext():
         if ranks.is_first:
             work_folder.remove_leftovers()
         with reporter.running():
-            compute(loaded, fingerprint, made, probed, wanted, device, reporter, ranks)
+            compute(loaded, fingerprint, made, probed, wanted, hardware, reporter, ranks)
     return made

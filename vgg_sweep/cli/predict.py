@@ -50,7 +50,7 @@ def predict(
     Unreadable images are reported, and the exit code is then 1.
     """
     from vgg_sweep.cli.predictions import Wishes, show_boxes, show_classes
-    from vgg_sweep.machine.device import choose_device
+    from vgg_sweep.machine.hardware import choose_hardware
     from vgg_sweep.predict.boxes import localiser_of
     from vgg_sweep.predict.predict import find_images, protocols
     from vgg_sweep.predict.trained import load
@@ -66,11 +66,11 @@ def predict(
         )
     if csv is not None and not csv.absolute().parent.is_dir():
         raise ConfigError(f"--csv {csv}: {csv.parent} is not a folder; make it first.")
-    where = choose_device(replace(loaded.config, device=device, precision="auto", threads=0))
+    hardware = choose_hardware(replace(loaded.config, device=device, precision="auto", threads=0))
     wishes = Wishes(protocols(loaded, protocol), top, as_json, csv, map_class, map_Q_px, out)
     if boxes:
-        num_unreadable = show_boxes(localiser_of(where_it_is, loaded, where), loaded.classes, paths, wishes)
+        num_unreadable = show_boxes(localiser_of(where_it_is, loaded, hardware), loaded.classes, paths, wishes)
     else:
-        num_unreadable = show_classes(loaded, paths, where, wishes)
+        num_unreadable = show_classes(loaded, paths, hardware, wishes)
     if num_unreadable:
         raise RunError(f"{num_unreadable} of {len(paths)} images could not be read; the others are done.")

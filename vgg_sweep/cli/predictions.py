@@ -22,7 +22,7 @@ from vgg_sweep.config.localise import BOX_METHODS
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.wnids import shown, synsets
 from vgg_sweep.images.views.crops import rescaled
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.predict.boxes import BoxPrediction, drawn, predict_boxes
 from vgg_sweep.predict.maps import class_posteriors, overlay, stretched
 from vgg_sweep.predict.predict import Prediction, predict
@@ -53,7 +53,7 @@ class Wishes:
     maps: Path = Path("maps")
 
 
-def show_classes(loaded: TrainedNet, paths: Sequence[Path], device: Device, wishes: Wishes) -> int:
+def show_classes(loaded: TrainedNet, paths: Sequence[Path], hardware: Hardware, wishes: Wishes) -> int:
     """Print the predictions as they come, write what else is wished, and return how many images could not be read.
 
     When stopped, the CSV has what was done. Raises `ConfigError` for a class that the net has not.
@@ -78,11 +78,11 @@ def show_classes(loaded: TrainedNet, paths: Sequence[Path], device: Device, wish
         if wishes.map_class is None or prediction.image is None:
             return own
         index = map_index if map_index is not None else int(next(iter(best.values()))[0])
-        picture = _map(loaded, prediction.image, index, device, map_Q_px)
+        picture = _map(loaded, prediction.image, index, hardware, map_Q_px)
         file = _keep(picture, wishes.maps / prediction.path.absolute().relative_to(root), classes[index], ".png")
         return [record | {"map": str(file)} for record in own]
 
-    found = (records_of(each) for each in predict(loaded, paths, wishes.protocols, device, map_Q_px))
+    found = (records_of(each) for each in predict(loaded, paths, wishes.protocols, hardware, map_Q_px))
     return _tell(found, len(paths), wishes, COLUMNS)
 
 
@@ -208,10 +208,10 @@ def class_index(loaded: TrainedNet, name: str) -> int:
     raise ConfigError(f"{name} is not a class of this net; its classes include {', '.join(near)}.")
 
 
-def _map(loaded: TrainedNet, image: Image.Image, index: int, device: Device, Q_px: int) -> Image.Image:
+def _map(loaded: TrainedNet, image: Image.Image, index: int, hardware: Hardware, Q_px: int) -> Image.Image:
     """Where the net sees class `index` in the image."""
     image_HWC = rescaled(image, Q_px, loaded.preprocessing.interpolation)
-    map_hw = class_posteriors(loaded.net, image_HWC, loaded.preprocessing, device)[index]
+    map_hw = class_posteriors(loaded.net, image_HWC, loaded.preprocessing, hardware)[index]
     return overlay(image, stretched(map_hw, (image_HWC.shape[1], image_HWC.shape[0]), image.size, loaded.config.crop))
 
 

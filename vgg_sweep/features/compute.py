@@ -24,7 +24,7 @@ from vgg_sweep.features.store import COLOUR, OWN, RANDOM, Feature, FeatureFolder
 from vgg_sweep.images.sets.probe_set import ProbeSet
 from vgg_sweep.images.views.crops import rescaled, usable_or_none
 from vgg_sweep.images.views.preprocessing import net_input
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.activations import check_layer, mean_activations
 from vgg_sweep.nets.initial import draw_weights
@@ -57,7 +57,7 @@ def compute(
     folder: FeatureFolder,
     probed: ProbeSet,
     wanted: Sequence[Feature],
-    device: Device,
+    hardware: Hardware,
     reporter: Reporter,
     ranks: Ranks = ALONE,
 ) -> None:
@@ -74,7 +74,7 @@ def compute(
     test = None if probed.is_test_N is None else probed.is_test_N.tolist()
     manifest = ranks.agree(
         lambda: begun(
-            folder.path, probed.images.ids, probed.labels, probed.classes, device, reporter.note,
+            folder.path, probed.images.ids, probed.labels, probed.classes, hardware, reporter.note,
             metric=probed.metric, test=test,
             data_fingerprint=probed.fingerprint, weights_fingerprint=weights_fingerprint,
         )
@@ -82,10 +82,10 @@ def compute(
     missing = ranks.agree(lambda: folder.missing(list(wanted)))
     if not missing:
         return
-    device.expect_shapes(alike=False)
+    hardware.expect_shapes(alike=False)
     to_make: list[Feature | Contents] = [*missing, *([] if "contents" in manifest else [Contents()])]
-    parts = Parts(folder.parts / origin(manifest, device, CHUNK), to_make, len(probed.images), chunk=CHUNK)
-    computer = _Computer(loaded, probed, missing, device, reporter, ranks)
+    parts = Parts(folder.parts / origin(manifest, hardware, CHUNK), to_make, len(probed.images), chunk=CHUNK)
+    computer = _Computer(loaded, probed, missing, hardware, reporter, ranks)
     computer.fill(parts)
     if ranks.is_first:
         computer.finish(folder, manifest, parts)
@@ -106,7 +106,7 @@ class _Computer:
     loaded: TrainedNet
     probed: ProbeSet
     missing: list[Feature]
-    device: Device
+    hardware: Hardware
     reporter: Reporter
     ranks: Ranks
 
@@ -116,7 +116,7 @@ class _Computer:
         if any(each.weights == RANDOM for each in self.missing):
             nets[RANDOM] = random_net(self.loaded)
         for net in nets.values():
-            self.device.hold(net.eval())
+            self.hardware.hold(net.eval())
         to_decode = (self.ranks.share(chunk) for chunk in parts.chunks if parts.missing(chunk))
 
         def rows_of(own: range, todo: list[Feature | Contents]) -> Iterator[dict[Feature | Contents, NDArray[Any]]]:
@@ -174,11 +174,11 @@ class _Computer:
         in_order = [*of_net, *([COLOUR] if COLOUR in layers else [])]
 
         def of_views(views_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-            pixels_NCHW = on_device(views_NHWC, view, self.device)
+            pixels_NCHW = on_device(views_NHWC, view, self.hardware)
             found = []
-            with torch.inference_mode(), self.device.autocast():
+            with torch.inference_mode(), self.hardware.autocast():
                 if of_net:
-                    inputs_NCHW = self.device.laid_out(net_input(pixels_NCHW, self.loaded.preprocessing))
+                    inputs_NCHW = self.hardware.laid_out(net_input(pixels_NCHW, self.loaded.preprocessing))
                     found += [means_NC for _, means_NC in mean_activations(net, inputs_NCHW, of_net)]
                 if COLOUR in layers:
                     found.append(pixels_NCHW.float().mean((2, 3)) / 255)
@@ -188,7 +188,7 @@ class _Computer:
         ends = np.cumsum([channels[layer] for layer in in_order])
         if not images_HWC:
             return {layer: np.empty((0, channels[layer]), np.float32) for layer in in_order}
-        forward_px = FORWARD_PX[self.device.place.type]
+        forward_px = FORWARD_PX[self.hardware.device.type]
         all_NC = over_views(of_views, images_HWC, view.method, self.loaded.config.crop, forward_px)
         return dict(zip(in_order, np.split(all_NC, ends[:-1], axis=1), strict=True))
 
@@ -209,7 +209,7 @@ class _Computer:
             num_images, num_channels = np.load(file, mmap_mode="r").shape
             about = {"layer": each.layer, "weights": each.weights, "region": each.region}
             about |= {"N": num_images, "C": num_channels}
-            enter(manifest, each.view, file, self.device, **about)
+            enter(manifest, each.view, file, self.hardware, **about)
             write_json(folder.path / "manifest.json", manifest)
             shutil.rmtree(parts.folder / each.name)
         shutil.rmtree(parts.folder / Contents.name, ignore_errors=True)

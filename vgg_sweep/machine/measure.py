@@ -13,7 +13,7 @@ from torch import nn
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.choices import Choice, Way, fastest_way
-from vgg_sweep.machine.device import CPU_MICRO_BATCH_PX, DTYPES, MEMORY_FORMATS, asked_tf32, autocast, set_tf32
+from vgg_sweep.machine.hardware import CPU_MICRO_BATCH_PX, DTYPES, MEMORY_FORMATS, asked_tf32, autocast, set_tf32
 
 PIECE_MACS = {"cpu": 1e9, "cuda": 2e11}
 """Multiply-adds of one forward pass of a piece, at most, if an image has no more: some hundredths of a second."""
@@ -42,19 +42,19 @@ class Piece:
     is_convolution: bool
 
 
-def seconds_of(work: Callable[[], object], place: torch.device) -> float:
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     """How long `work` takes, to its end on a GPU."""
     began = time.perf_counter()
     work()
-    if place.type == "cuda":
-        torch.cuda.synchronize(place)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - began
 
 
 def measured_choice(
     config: Config,
     pieces: Sequence[Piece],
-    place: torch.device,
+    device: torch.device,
     *,
     training: bool,
     arithmetic: tuple[str, str] | None = None,
@@ -62,21 +62,21 @@ def measured_choice(
     """The fastest way to train or score the net made of `pieces`, of those that `config` leaves open, or of those in
     `arithmetic`, a precision and its TF32, if that is given.
     """
-    arithmetics = [arithmetic] if arithmetic else _arithmetics(config, place, training=training)
+    arithmetics = [arithmetic] if arithmetic else _arithmetics(config, device, training=training)
     layouts = ["channels-last", "nchw"] if config.layout == "auto" else [config.layout]
     ways = [Way(precision, tf32, layout) for (precision, tf32), layout in product(arithmetics, layouts)]
-    seconds = _seconds_per_image(pieces, ways, place, config.recipe.batch_size if training else 1, training=training)
+    seconds = _seconds_per_image(pieces, ways, device, config.recipe.batch_size if training else 1, training=training)
     way = fastest_way(seconds)
     chosen_from = {each.name: _rounded(value) for each, value in seconds.items()} if len(ways) > 1 else {}
     if not training or config.micro_batch:
         return Choice(way, config.micro_batch, chosen_from)
-    micro_batch, of_sizes = _micro_batch(pieces, way, place, config)
+    micro_batch, of_sizes = _micro_batch(pieces, way, device, config)
     return Choice(way, micro_batch, chosen_from | of_sizes)
 
 
-def _arithmetics(config: Config, place: torch.device, *, training: bool) -> list[tuple[str, str]]:
+def _arithmetics(config: Config, device: torch.device, *, training: bool) -> list[tuple[str, str]]:
     """Those to choose from, the plainest first. Only training may take a reduced precision that nobody asked for."""
-    if place.type == "cpu":
+    if device.type == "cpu":
         named = "fp32" if config.precision == "auto" else config.precision
         return [("fp32", "none"), ("bf16", "none")] if config.precision == "auto" and training else [(named, "none")]
     plain = asked_tf32(config)
@@ -84,13 +84,13 @@ def _arithmetics(config: Config, place: torch.device, *, training: bool) -> list
         return [(config.precision, plain)]
     if not training:
         return [("fp32", plain)]
-    rounded = [("fp32", "all")] if plain != "all" and torch.cuda.get_device_capability(place) >= (8, 0) else []
+    rounded = [("fp32", "all")] if plain != "all" and torch.cuda.get_device_capability(device) >= (8, 0) else []
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return [("fp32", plain), *rounded, *([("bf16", plain)] if has_bf16 else [])]
 
 
 def _seconds_per_image(
-    pieces: Sequence[Piece], ways: Sequence[Way], place: torch.device, batch_size: int, *, training: bool
+    pieces: Sequence[Piece], ways: Sequence[Way], device: torch.device, batch_size: int, *, training: bool
 ) -> dict[Way, float]:
     """Seconds that the net takes for an image in each way, as far as the pieces tell.
 
@@ -100,43 +100,43 @@ def _seconds_per_image(
     if len(ways) == 1:
         return totals
     for piece in pieces:
-        num_images = max(1, min(batch_size, int(PIECE_MACS[place.type] / piece.macs)))
-        works = {way: _work(piece, way, place, num_images, training) for way in ways if way not in given_up}
+        num_images = max(1, min(batch_size, int(PIECE_MACS[device.type] / piece.macs)))
+        works = {way: _work(piece, way, device, num_images, training) for way in ways if way not in given_up}
         plain = math.inf
         for way, work in works.items():
-            seconds = min(seconds_of(work, place) for _ in range(2))  # the first time, oneDNN and cuDNN prepare
+            seconds = min(seconds_of(work, device) for _ in range(2))  # the first time, oneDNN and cuDNN prepare
             plain = min(plain, seconds)
             if seconds > HOPELESS * plain and seconds > PIECE_SECONDS:
                 given_up[way] = seconds / plain
         works = {way: work for way, work in works.items() if way not in given_up}
-        for way, seconds in _take_turns(works, place).items():
+        for way, seconds in _take_turns(works, device).items():
             totals[way] += seconds / num_images * piece.share
     fastest = min(total for way, total in totals.items() if way not in given_up)
     return {way: given_up[way] * fastest if way in given_up else total for way, total in totals.items()}
 
 
-def _take_turns(works: Mapping[Way, Callable[[], object]], place: torch.device) -> dict[Way, float]:
+def _take_turns(works: Mapping[Way, Callable[[], object]], device: torch.device) -> dict[Way, float]:
     """The best time of each, of at least two turns."""
     best, began, turns = dict.fromkeys(works, math.inf), time.perf_counter(), 0
     while turns < 2 or time.perf_counter() - began < PIECE_SECONDS:
         for way, work in works.items():
-            best[way] = min(best[way], seconds_of(work, place))
+            best[way] = min(best[way], seconds_of(work, device))
         turns += 1
     return best
 
 
-def _work(piece: Piece, way: Way, place: torch.device, num_images: int, training: bool) -> Callable[[], object]:
+def _work(piece: Piece, way: Way, device: torch.device, num_images: int, training: bool) -> Callable[[], object]:
     """The piece on random images: forward, and in training backward, as in a step."""
     layout = MEMORY_FORMATS[way.layout]
-    module: nn.Module = copy.deepcopy(piece.module).to(place, memory_format=layout)  # type: ignore[call-overload]
-    given = torch.randn(num_images, *piece.input_CHW, device=place)
+    module: nn.Module = copy.deepcopy(piece.module).to(device, memory_format=layout)  # type: ignore[call-overload]
+    given = torch.randn(num_images, *piece.input_CHW, device=device)
     given = given.to(DTYPES[way.precision]).contiguous(memory_format=layout)  # as the layer before gives it
     sees_pixels = piece.input_CHW[0] == 3
     wanted = [*module.parameters(), *([] if sees_pixels else [given.requires_grad_(training)])]
 
     def forward() -> torch.Tensor:
         set_tf32(way.tf32)
-        with torch.set_grad_enabled(training), autocast(place, way.precision):
+        with torch.set_grad_enabled(training), autocast(device, way.precision):
             output: torch.Tensor = module(given)
         return output
 
@@ -147,7 +147,7 @@ def _work(piece: Piece, way: Way, place: torch.device, num_images: int, training
 
 
 def _micro_batch(
-    pieces: Sequence[Piece], way: Way, place: torch.device, config: Config
+    pieces: Sequence[Piece], way: Way, device: torch.device, config: Config
 ) -> tuple[int, dict[str, float]]:
     """The size of a micro-batch, and the seconds an image of each size that was tried.
 
@@ -156,7 +156,7 @@ def _micro_batch(
     """
     sizes = [max(1, int(factor * CPU_MICRO_BATCH_PX / config.crop**2)) for factor in CPU_MICRO_BATCHES]
     convolutions = [piece for piece in pieces if piece.is_convolution]
-    if place.type != "cpu" or config.recipe.batch_size <= sizes[0] or not convolutions:
+    if device.type != "cpu" or config.recipe.batch_size <= sizes[0] or not convolutions:
         return 0, {}
     others = [piece for piece in pieces if not piece.is_convolution]
     like_all = sum(piece.macs * piece.share for piece in convolutions) / convolutions[0].macs
@@ -168,8 +168,8 @@ def _micro_batch(
         began = time.perf_counter()
         found[size] = 0.0
         for piece, share in [(convolutions[0], like_all), *((piece, piece.share) for piece in others)]:
-            work = _work(piece, way, place, size, training=True)
-            found[size] += min(seconds_of(work, place) for _ in range(2)) / size * share
+            work = _work(piece, way, device, size, training=True)
+            found[size] += min(seconds_of(work, device) for _ in range(2)) / size * share
         took = time.perf_counter() - began
     best = min(found.values())
     chosen = next(size for size, seconds in found.items() if seconds <= AS_GOOD * best)
@@ -181,12 +181,12 @@ def _rounded(seconds: float) -> float:
 
 
 @cache
-def slowdown(place: torch.device, precision: str) -> float:
+def slowdown(device: torch.device, precision: str) -> float:
     """How many times as long as in fp32 a small convolution takes forward and backward in `precision`.
 
     Raises `RuntimeError` if it cannot be computed in it.
     """
     piece = Piece(nn.Conv2d(32, 32, 3, padding=1), (32, 28, 28), 32 * 32 * 9 * 28**2, 1.0, True)
-    works = [_work(piece, Way(each, "none", "channels-last"), place, 1, True) for each in ("fp32", precision)]
-    plain, own = (min(map(partial(seconds_of, place=place), [work] * 4)) for work in works)
+    works = [_work(piece, Way(each, "none", "channels-last"), device, 1, True) for each in ("fp32", precision)]
+    plain, own = (min(map(partial(seconds_of, device=device), [work] * 4)) for work in works)
     return own / plain

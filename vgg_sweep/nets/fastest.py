@@ -18,7 +18,7 @@ from vgg_sweep.machine.choices import (
     kept_choice,
     measured_for,
 )
-from vgg_sweep.machine.device import Device, choose_device, hardware_name
+from vgg_sweep.machine.hardware import Hardware, choose_hardware, hardware_name
 from vgg_sweep.machine.measure import Piece, measured_choice, slowdown
 from vgg_sweep.nets.columns import macs, num_params, output_sides, parse_columns
 from vgg_sweep.nets.layers import Layer
@@ -40,27 +40,27 @@ def fastest_choice(
     """What `config` names, and for what it leaves open the fastest there is here for its net, measured if it has not
     been on this machine. With `arithmetic`, a precision and its TF32, only in that.
 
-    `note` is told of a named precision that is slow here. Raises `ConfigError` as `choose_device` does, and for a
+    `note` is told of a named precision that is slow here. Raises `ConfigError` as `choose_hardware` does, and for a
     precision in which this device cannot compute.
     """
-    device = choose_device(config)
-    precision, tf32 = arithmetic or (config.precision, device.tf32)
+    hardware = choose_hardware(config)
+    precision, tf32 = arithmetic or (config.precision, hardware.tf32)
     if precision in ("bf16", "fp16"):
-        _say_if_slow(device, precision, note)
+        _say_if_slow(hardware, precision, note)
     is_open = config.layout == "auto" or (training and (precision == "auto" or config.micro_batch == 0))
     forced = forced_precision()
     if forced or not is_open:
         taken = precision if precision != "auto" else forced if forced and training else "fp32"
-        return Choice(Way(taken, tf32, device.layout), device.micro_batch)
-    hardware, threads = hardware_name(device.place), torch.get_num_threads()
-    of = measured_for(config, num_classes, hardware, threads, training=training, arithmetic=arithmetic)
+        return Choice(Way(taken, tf32, hardware.layout), hardware.micro_batch)
+    name, threads = hardware_name(hardware.device), torch.get_num_threads()
+    of = measured_for(config, num_classes, name, threads, training=training, arithmetic=arithmetic)
     path = choice_file(Path(config.cache), of)
     with waiting_lock(path.with_suffix(".lock")):
         choice = kept_choice(path, of, note)
         if choice is None:
-            device.expect_shapes(alike=training)
+            hardware.expect_shapes(alike=training)
             pieces = net_pieces(config, num_classes)
-            choice = measured_choice(config, pieces, device.place, training=training, arithmetic=arithmetic)
+            choice = measured_choice(config, pieces, hardware.device, training=training, arithmetic=arithmetic)
             keep_choice(path, of, choice)
     return choice
 
@@ -99,12 +99,12 @@ def _fully_connected(layers: list[Layer]) -> Piece:
     return Piece(module, (middle.in_channels, 1, 1), own, share, False)
 
 
-def _say_if_slow(device: Device, precision: str, note: Callable[[str], None]) -> None:
+def _say_if_slow(hardware: Hardware, precision: str, note: Callable[[str], None]) -> None:
     try:
-        factor = slowdown(device.place, precision)
+        factor = slowdown(hardware.device, precision)
     except RuntimeError as error:
         raise ConfigError(
-            f"precision={precision} cannot be computed on {device.name} ({error}); use precision=fp32 or auto."
+            f"precision={precision} cannot be computed on {hardware.name} ({error}); use precision=fp32 or auto."
         ) from error
     if factor >= CLEARLY_FASTER:
         note(

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.localise.geometry import Floats, clipped
 from vgg_sweep.localise.merging import USUAL_THRESHOLD, merged_at
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.plan.folders import read_run
 from vgg_sweep.predict.predict import decoded_ahead
 from vgg_sweep.predict.trained import TrainedNet
@@ -52,7 +52,7 @@ class BoxPrediction:
     error: str | None = None
 
 
-def localiser_of(path: Path, loaded: TrainedNet, device: Device) -> Localiser:
+def localiser_of(path: Path, loaded: TrainedNet, hardware: Hardware) -> Localiser:
     """The net that was loaded from `path`, with that which rates its boxes.
 
     Raises `ConfigError` if it is not in the folder of a run that localises, `RunError` if the net that rates is not
@@ -64,7 +64,7 @@ def localiser_of(path: Path, loaded: TrainedNet, device: Device) -> Localiser:
             "name one, or leave --boxes out."
         )
     classifier = classifier_of(read_run(RunFolder(path)), loaded.classes)
-    return Localiser(loaded.net, classifier, loaded.config, len(loaded.classes), loaded.preprocessing, device)
+    return Localiser(loaded.net, classifier, loaded.config, len(loaded.classes), loaded.preprocessing, hardware)
 
 
 def predict_boxes(
@@ -75,7 +75,7 @@ def predict_boxes(
     """
     passes = passes_of(protocol.method, protocol.test_scales)
     largest_Q_px = max(each.Q for each in passes)
-    per_batch = max(1, FORWARD_PX[localiser.device.place.type] // largest_Q_px**2)
+    per_batch = max(1, FORWARD_PX[localiser.hardware.device.type] // largest_Q_px**2)
     config = localiser.config
     localiser.to_device()
     with ThreadPoolExecutor(max(1, config.workers)) as pool:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.images.views.preprocessing import net_input
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.nets.columns import STAGES
 from vgg_sweep.nets.layers import STRIDE
 from vgg_sweep.nets.vgg import VGG
@@ -27,12 +27,12 @@ OPACITY = 0.8
 
 
 def class_posteriors(
-    net: VGG, image_HWC: npt.NDArray[np.uint8], preprocessing: Preprocessing, device: Device
+    net: VGG, image_HWC: npt.NDArray[np.uint8], preprocessing: Preprocessing, hardware: Hardware
 ) -> npt.NDArray[np.float32]:
     """The soft-max of the class score map at each of its positions, [K, h, w], for one rescaled image."""
-    pixels_1CHW = torch.from_numpy(image_HWC.copy()).permute(2, 0, 1)[None].to(device.place)
-    with torch.inference_mode(), device.autocast():
-        scores_1Khw = net(device.laid_out(net_input(pixels_1CHW, preprocessing)))
+    pixels_1CHW = torch.from_numpy(image_HWC.copy()).permute(2, 0, 1)[None].to(hardware.device)
+    with torch.inference_mode(), hardware.autocast():
+        scores_1Khw = net(hardware.laid_out(net_input(pixels_1CHW, preprocessing)))
     posteriors_Khw: npt.NDArray[np.float32] = scores_1Khw[0].float().softmax(0).cpu().numpy()
     return posteriors_Khw
 

@@ -19,7 +19,7 @@ from vgg_sweep.images.decode import BadImage, size_px
 from vgg_sweep.images.files import EXTENSIONS, image_files
 from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.images.views.crops import rescaled, rescaled_size
-from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.machine.hardware import Hardware, choose_hardware
 from vgg_sweep.predict.trained import Picture, TrainedNet, as_image
 from vgg_sweep.protocols.means import Protocol, mean
 from vgg_sweep.protocols.methods import BOTH, test_scales
@@ -86,7 +86,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def predict(
-    loaded: TrainedNet, paths: Sequence[Path], wanted: Sequence[Protocol], device: Device, map_Q_px: int = 0
+    loaded: TrainedNet, paths: Sequence[Path], wanted: Sequence[Protocol], hardware: Hardware, map_Q_px: int = 0
 ) -> Iterator[Prediction]:
     """What the net of `loaded` says of each image, in their order: the posteriors that scoring would compute.
 
@@ -96,13 +96,13 @@ def predict(
     """
     passes = {each for protocol in wanted for each in passes_of(protocol.method, protocol.test_scales)}
     largest_Q_px = max(map_Q_px, *(each.Q for each in passes))
-    _check_net(loaded, paths, device)
-    per_batch = max(1, FORWARD_PX[device.place.type] // max(each.Q for each in passes) ** 2)
-    device.hold(loaded.net)
+    _check_net(loaded, paths, hardware)
+    per_batch = max(1, FORWARD_PX[hardware.device.type] // max(each.Q for each in passes) ** 2)
+    hardware.hold(loaded.net)
     with ThreadPoolExecutor(max(1, loaded.config.workers)) as pool:
         for batch in decoded_ahead(pool, paths, per_batch, largest_Q_px, loaded.config.data.exif_rotation):
             images = [prediction.image for prediction in batch if prediction.image is not None]
-            of_pass = {each: iter(_posteriors(loaded, images, each, device)) for each in passes}
+            of_pass = {each: iter(_posteriors(loaded, images, each, hardware)) for each in passes}
             for prediction in batch:
                 if prediction.image is None:
                     yield prediction
@@ -124,13 +124,13 @@ def predictions(loaded: TrainedNet, pictures: Sequence[Picture], protocol: str, 
     if protocol not in known:
         raise ConfigError(f"there is no protocol '{protocol}' to predict by; choose from {', '.join(known)}.")
     (wanted,) = protocols(loaded, protocol)  # type: ignore[arg-type]
-    device = choose_device(replace(loaded.config, device="cpu", precision="fp32"))
-    _check_net(loaded, [], device)
+    hardware = choose_hardware(replace(loaded.config, device="cpu", precision="fp32"))
+    _check_net(loaded, [], hardware)
     passes, named, rows = passes_of(wanted.method, wanted.test_scales), list(_named(pictures)), []
     for first in range(0, len(named), AT_ONCE):
         some = named[first : first + AT_ONCE]
         images = [as_image(picture, exif_rotation=loaded.config.data.exif_rotation) for _, picture in some]
-        of_pass = {each: _posteriors(loaded, images, each, device) for each in passes}
+        of_pass = {each: _posteriors(loaded, images, each, hardware) for each in passes}
         for number, (name, _) in enumerate(some):
             posteriors_K = _under(wanted, {each: posteriors_NK[number] for each, posteriors_NK in of_pass.items()})
             for rank, k in enumerate(np.argsort(-posteriors_K, kind="stable")[:top], start=1):
@@ -147,7 +147,7 @@ def _named(pictures: Sequence[Picture]) -> Iterator[tuple[str | int, Picture]]:
             yield number, picture
 
 
-def _check_net(loaded: TrainedNet, paths: Sequence[Path], device: Device) -> None:
+def _check_net(loaded: TrainedNet, paths: Sequence[Path], hardware: Hardware) -> None:
     """Refuse an imported net as before scoring, by those images that lie in a folder named after one of its classes."""
     if loaded.config.task == "localise":
         raise ConfigError("this net predicts boxes; give --boxes to see them, or name the run that it was made from.")
@@ -161,7 +161,7 @@ def _check_net(loaded: TrainedNet, paths: Sequence[Path], device: Device) -> Non
     labels_N = np.array([labels[path.absolute().parent.name] for path in labelled])
     split = Split([str(path) for path in labelled], labels_N, labelled.__getitem__, settings)
     if any(split.image_or_none(index) is not None for index in range(len(split))):
-        check_sanity(loaded.net, loaded.config, ImageSet(split, split, loaded.classes, ""), device)
+        check_sanity(loaded.net, loaded.config, ImageSet(split, split, loaded.classes, ""), hardware)
 
 
 def decoded_ahead(
@@ -196,10 +196,12 @@ def _too_long(path: Path, Q_px: int) -> str | None:
     )
 
 
-def _posteriors(loaded: TrainedNet, images: Sequence[Image.Image], each: Pass, device: Device) -> NDArray[np.float64]:
+def _posteriors(
+    loaded: TrainedNet, images: Sequence[Image.Image], each: Pass, hardware: Hardware
+) -> NDArray[np.float64]:
     """Posteriors [N, K] of one pass."""
     images_HWC = [rescaled(image, each.Q, loaded.preprocessing.interpolation) for image in images]
-    own = pass_posteriors(loaded.net, images_HWC, each, loaded.config.crop, loaded.preprocessing, device)
+    own = pass_posteriors(loaded.net, images_HWC, each, loaded.config.crop, loaded.preprocessing, hardware)
     return own.astype(np.float64)
 
 

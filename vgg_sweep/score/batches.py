@@ -17,7 +17,7 @@ from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.views.crops import rescaled, usable_or_none, views
 from vgg_sweep.images.views.preprocessing import net_input
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.protocols.passes import Pass
 
@@ -27,17 +27,19 @@ OfViews = Callable[[np.ndarray], np.ndarray]
 """uint8 views_NHWC of one shape to what the net says of each, [N, K]."""
 
 
-def on_device(views_NHWC: np.ndarray, each: Pass, device: Device) -> torch.Tensor:
+def on_device(views_NHWC: np.ndarray, each: Pass, hardware: Hardware) -> torch.Tensor:
     """The views of a pass, flipped if it says so, as pixels_NCHW on the device."""
-    pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(device.place)
+    pixels_NCHW = torch.from_numpy(views_NHWC).permute(0, 3, 1, 2).to(hardware.device)
     return pixels_NCHW.flip(3) if each.flip else pixels_NCHW
 
 
-def outputs(net: VGG, views_NHWC: np.ndarray, each: Pass, preprocessing: Preprocessing, device: Device) -> torch.Tensor:
+def outputs(
+    net: VGG, views_NHWC: np.ndarray, each: Pass, preprocessing: Preprocessing, hardware: Hardware
+) -> torch.Tensor:
     """What a net says of the views of a pass, [N, C, h, w] in float32."""
-    pixels_NCHW = on_device(views_NHWC, each, device)
-    with torch.inference_mode(), device.autocast():
-        outputs_NChw: torch.Tensor = net(device.laid_out(net_input(pixels_NCHW, preprocessing)))
+    pixels_NCHW = on_device(views_NHWC, each, hardware)
+    with torch.inference_mode(), hardware.autocast():
+        outputs_NChw: torch.Tensor = net(hardware.laid_out(net_input(pixels_NCHW, preprocessing)))
     return outputs_NChw.float()
 
 

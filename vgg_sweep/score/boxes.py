@@ -40,17 +40,17 @@ def score_boxes(
     Raises `RunError` if the boxes there are of other images, boxes or weights, or in another precision, `Interrupted`
     when asked to stop.
     """
-    folder, scored, val, device = run.folder, run.folder.boxes, images.val, localiser.device
+    folder, scored, val, hardware = run.folder, run.folder.boxes, images.val, localiser.hardware
     if not (wanted := missing(folder, run.config)):
         return
     manifest = begun(
-        scored, val.ids, val.labels_N, images.classes, device, reporter.note,
+        scored, val.ids, val.labels_N, images.classes, hardware, reporter.note,
         data_fingerprint=images.fingerprint, boxes_fingerprint=boxes.fingerprint,
         weights_fingerprint=folder.weights_fingerprint(), regression=run.config.boxes,
         classifier=run.parent.id if run.parent is not None else None,
     )  # fmt: skip
-    parts = Parts(scored / "parts" / origin(manifest, device), wanted, len(val), ".npz")
-    device.expect_shapes(alike=False)
+    parts = Parts(scored / "parts" / origin(manifest, hardware), wanted, len(val), ".npz")
+    hardware.expect_shapes(alike=False)
     localiser.to_device()
     Q_px, interpolation = largest_Q(localiser.config, wanted), localiser.preprocessing.interpolation
 
@@ -77,7 +77,7 @@ def score_boxes(
         arrays |= {name: arrays[name][is_there_N] for name in ("positions_N", "classes_Nk")}
         save(file, arrays)
         num_images, num_kept = arrays["classes_Nk"].shape
-        enter(manifest, each, file, device, N=num_images, k=num_kept, bytes=file.stat().st_size)
+        enter(manifest, each, file, hardware, N=num_images, k=num_kept, bytes=file.stat().st_size)
     if seconds is not None:
         folder.update_record(score_seconds=round(seconds, 2))
     write_json(scored / "manifest.json", manifest)

@@ -20,7 +20,7 @@ from vgg_sweep.errors import RunError
 from vgg_sweep.images.views.crops import origins
 from vgg_sweep.images.views.targets import box_of
 from vgg_sweep.localise import geometry
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.nets.weights import load_weights, read_metadata
 from vgg_sweep.plan.runs import Run
@@ -44,12 +44,12 @@ class Localiser:
     config: Config
     num_classes: int
     preprocessing: Preprocessing
-    device: Device
+    hardware: Hardware
 
     def to_device(self) -> None:
         for net in (self.net, self.classifier):
             if net is not None:
-                self.device.hold(net.eval())
+                self.hardware.hold(net.eval())
 
     def predicted(
         self, images_HWC: list[NDArray[np.uint8]], sizes_px: Sequence[tuple[int, int]], each: Pass
@@ -87,12 +87,12 @@ class Localiser:
         """The outputs_Chw of a net for each image."""
 
         def of_views(views_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-            outputs_NChw = outputs(net, views_NHWC, each, self.preprocessing, self.device)
+            outputs_NChw = outputs(net, views_NHWC, each, self.preprocessing, self.hardware)
             maps_NChw: NDArray[np.float32] = outputs_NChw.cpu().numpy()
             return maps_NChw
 
         maps: dict[int, NDArray[np.float32]] = {}
-        forward_px = FORWARD_PX[self.device.place.type]
+        forward_px = FORWARD_PX[self.hardware.device.type]
         for indices, views_NHWC in same_shape(images_HWC, each.method, self.config.crop, forward_px):
             maps |= dict(zip(indices, halved_to_fit(of_views, views_NHWC), strict=True))
         return [maps[index] for index in range(len(images_HWC))]

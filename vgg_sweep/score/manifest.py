@@ -11,7 +11,7 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.machine.choices import Choice
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.protocols.scored import FORMAT
@@ -33,7 +33,7 @@ def begun(
     ids: Sequence[str],
     labels: NDArray[np.integer],
     classes: Sequence[str],
-    device: Device,
+    hardware: Hardware,
     note: Callable[[str], None],
     **more: Any,
 ) -> dict[str, Any]:
@@ -46,27 +46,29 @@ def begun(
         if old and old[key] != more[key]:
             raise RunError(f"{scored} was made from other {key.split('_')[0]}; move that folder elsewhere to redo it.")
     if old:
-        check_same_arithmetic(scored, old, device, note)
+        check_same_arithmetic(scored, old, hardware, note)
         return old
     about = {"format": FORMAT, "classes": classes, "images": list(ids), "labels": labels.tolist()}
     return {**about, **more, "files": []}
 
 
-def check_same_arithmetic(scored: Path, manifest: dict[str, Any], device: Device, note: Callable[[str], None]) -> None:
+def check_same_arithmetic(
+    scored: Path, manifest: dict[str, Any], hardware: Hardware, note: Callable[[str], None]
+) -> None:
     """Raise `RunError` if what the folder `scored` has is of another precision; say it if it differs in TF32 alone.
     Entries of older versions do not tell.
     """
     for entry in manifest["files"]:
-        if entry.get("precision", device.precision) != device.precision:
+        if entry.get("precision", hardware.precision) != hardware.precision:
             raise RunError(
-                f"{scored} was computed in {entry['precision']}, and these would be in {device.precision}; give "
+                f"{scored} was computed in {entry['precision']}, and these would be in {hardware.precision}; give "
                 f"precision={entry['precision']}, or move that folder elsewhere to redo it."
             )
-    others = {entry["tf32"] for entry in manifest["files"] if "tf32" in entry} - {device.tf32}
+    others = {entry["tf32"] for entry in manifest["files"] if "tf32" in entry} - {hardware.tf32}
     if others:
         note(
             f"what {scored} has was computed with TF32 for {', '.join(others)} of the products, these with TF32 for "
-            f"{device.tf32}: they agree to about three digits."
+            f"{hardware.tf32}: they agree to about three digits."
         )
 
 
@@ -93,7 +95,7 @@ def leave_out(
         folder.update_record(bad_val_images=left_out)
 
 
-def enter(manifest: dict[str, Any], each: Pass, file: Path, device: Device, **more: Any) -> None:
+def enter(manifest: dict[str, Any], each: Pass, file: Path, hardware: Hardware, **more: Any) -> None:
     """Enter the file of a pass, with its shape and what `more` there is to say, in the place of an older one."""
     entry = {
         "file": file.name,
@@ -101,8 +103,8 @@ def enter(manifest: dict[str, Any], each: Pass, file: Path, device: Device, **mo
         "Q": each.Q,
         "flip": each.flip,
         **more,
-        "precision": device.precision,
-        "tf32": device.tf32,
+        "precision": hardware.precision,
+        "tf32": hardware.tf32,
         "sha256": sha256_of(file),
     }
     others = [entry for entry in manifest["files"] if entry["file"] != file.name]

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.machine.ranks import Ranks
 from vgg_sweep.runs.files import atomic_path, read_json, write_json
 from vgg_sweep.runs.progress import Reporter
@@ -112,12 +112,12 @@ class Parts(Generic[T]):
                 out.write(np.load(file).data)
 
 
-def origin(manifest: Mapping[str, Any], device: Device, chunk: int = 0) -> str:
+def origin(manifest: Mapping[str, Any], hardware: Hardware, chunk: int = 0) -> str:
     """Names the folder of parts that may stand side by side: of the same weights, images and arithmetic, in chunks of
     the same size.
     """
     names = ("weights_fingerprint", "data_fingerprint", "boxes_fingerprint")
-    of = [*(manifest[name] for name in names if name in manifest), device.precision, device.tf32, chunk or CHUNK]
+    of = [*(manifest[name] for name in names if name in manifest), hardware.precision, hardware.tf32, chunk or CHUNK]
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
 
 

@@ -24,7 +24,7 @@ from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
 from vgg_sweep.images.views.crops import rescaled, views
 from vgg_sweep.images.views.preprocessing import in_rgb, net_input
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.nets.weights import read_metadata
 from vgg_sweep.protocols.methods import test_scales
@@ -80,21 +80,21 @@ def check_classifier(net: VGG) -> None:
         )
 
 
-def check_sanity(net: VGG, config: Config, images: ImageSet, device: Device) -> dict[str, int]:
+def check_sanity(net: VGG, config: Config, images: ImageSet, hardware: Hardware) -> dict[str, int]:
     """How many of some images the net knows by their centre crops, for the record: `images` and `known`.
 
     `images` are those of `for_the_net`. Raises `RunError` if the scores are not finite, if the net knows so few that
     something must be wrong, or if it knows clearly more with another preprocessing or order of the classes.
     """
     check_classifier(net)
-    net.to(device.place).eval()
+    net.to(hardware.device).eval()
     rows = np.unique(np.linspace(0, len(images.val) - 1, NUM_IMAGES).round().astype(int))
     decoded = {row: image for row in rows if (image := images.val.image_or_none(int(row))) is not None}
     labels_N = images.val.labels_N[list(decoded)]
 
     def posteriors_under(preprocessing: Preprocessing) -> np.ndarray:
         crops = _crops(list(decoded.values()), config, preprocessing)
-        return _posteriors(net, crops, config, preprocessing, device)
+        return _posteriors(net, crops, config, preprocessing, hardware)
 
     posteriors_NK = posteriors_under(config.preprocessing)
     if not np.isfinite(posteriors_NK).all():
@@ -132,14 +132,14 @@ def _crops(images: Sequence[Image.Image], config: Config, preprocessing: Preproc
 
 
 def _posteriors(
-    net: VGG, pixels_NCHW: torch.Tensor, config: Config, preprocessing: Preprocessing, device: Device
+    net: VGG, pixels_NCHW: torch.Tensor, config: Config, preprocessing: Preprocessing, hardware: Hardware
 ) -> np.ndarray:
     """posteriors_NK as they would be if the imported file had been made for `preprocessing`."""
     is_other_order = preprocessing.channel_order != config.preprocessing.channel_order
     parts = []
-    with torch.inference_mode(), device.autocast():
+    with torch.inference_mode(), hardware.autocast():
         for first in range(0, len(pixels_NCHW), PER_FORWARD):
-            part_NCHW = pixels_NCHW[first : first + PER_FORWARD].to(device.place)
+            part_NCHW = pixels_NCHW[first : first + PER_FORWARD].to(hardware.device)
             input_NCHW = net_input(part_NCHW, in_rgb(preprocessing))
             parts.append(posteriors(net(input_NCHW.flip(1) if is_other_order else input_NCHW)).cpu().numpy())
     return np.concatenate(parts)

@@ -20,7 +20,7 @@ from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.check.order import order_hint
 from vgg_sweep.images.sets.splits import ImageSet
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.vgg import VGG, posteriors
 from vgg_sweep.plan.passes import missing
@@ -49,7 +49,7 @@ def score(
     folder: RunFolder,
     images: ImageSet,
     preprocessing: Preprocessing,
-    device: Device,
+    hardware: Hardware,
     reporter: Reporter,
     ranks: Ranks = ALONE,
 ) -> None:
@@ -65,19 +65,19 @@ def score(
         return
     scored, val = folder.posteriors, images.val
     manifest = begun(
-        scored, val.ids, val.labels_N, images.classes, device, reporter.note,
+        scored, val.ids, val.labels_N, images.classes, hardware, reporter.note,
         data_fingerprint=images.fingerprint, weights_fingerprint=folder.weights_fingerprint(),
     )  # fmt: skip
-    parts = Parts(scored / "parts" / origin(manifest, device), wanted, len(val))
-    device.expect_shapes(alike=False)
-    device.hold(net.eval())
+    parts = Parts(scored / "parts" / origin(manifest, hardware), wanted, len(val))
+    hardware.expect_shapes(alike=False)
+    hardware.hold(net.eval())
     Q_px, num_classes = largest_Q(config, wanted), len(images.classes)
 
     def rows_of(own: range, todo: list[Pass]) -> Iterator[dict[Pass, np.ndarray]]:
         found, in_turn = in_passes(pool, val, own, todo, Q_px, preprocessing.interpolation)
         is_there_N = np.array([image is not None for image in found], bool)
         for each, images_HWC in in_turn:
-            there_NK = pass_posteriors(net, images_HWC, each, config.crop, preprocessing, device)
+            there_NK = pass_posteriors(net, images_HWC, each, config.crop, preprocessing, hardware)
             own_NK = np.full((len(own), num_classes), LEFT_OUT, np.float32)
             own_NK[is_there_N] = there_NK.reshape(-1, num_classes)  # which may be none
             yield {each: own_NK}
@@ -94,7 +94,7 @@ def score(
     for each in wanted:
         file, posteriors_NK = scored / f"{each.name}.npy", _joined(parts, each)[is_there_N]
         save(file, posteriors_NK)
-        enter(manifest, each, file, device, N=len(posteriors_NK), K=num_classes)
+        enter(manifest, each, file, hardware, N=len(posteriors_NK), K=num_classes)
     _hint(folder, manifest, np.load(scored / f"{wanted[0].name}.npy"), reporter)
     write_json(scored / "manifest.json", manifest)
     shutil.rmtree(scored / "parts")
@@ -131,14 +131,14 @@ def _hint(folder: RunFolder, manifest: dict[str, Any], posteriors_NK: np.ndarray
 
 
 def pass_posteriors(
-    net: VGG, images_HWC: list[np.ndarray], each: Pass, crop: int, preprocessing: Preprocessing, device: Device
+    net: VGG, images_HWC: list[np.ndarray], each: Pass, crop: int, preprocessing: Preprocessing, hardware: Hardware
 ) -> np.ndarray:
     """Posteriors [N, K] of one pass: the mean over an image's views where it has several (Sect. 3.2: of
     posteriors, not of scores).
     """
 
     def of_views(views_NHWC: np.ndarray) -> np.ndarray:
-        views_NK: np.ndarray = posteriors(outputs(net, views_NHWC, each, preprocessing, device)).cpu().numpy()
+        views_NK: np.ndarray = posteriors(outputs(net, views_NHWC, each, preprocessing, hardware)).cpu().numpy()
         return views_NK
 
-    return over_views(of_views, images_HWC, each.method, crop, FORWARD_PX[device.place.type])
+    return over_views(of_views, images_HWC, each.method, crop, FORWARD_PX[hardware.device.type])

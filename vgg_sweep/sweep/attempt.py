@@ -11,7 +11,7 @@ from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import ImageSet, sampled
 from vgg_sweep.images.sets.statistics import statistics
 from vgg_sweep.images.views.preprocessing import in_rgb, of_trained
-from vgg_sweep.machine.device import choose_device
+from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.machine.ranks import Ranks, join_ranks
 from vgg_sweep.nets.vgg import build_net
 from vgg_sweep.nets.weights import load_weights, read_metadata
@@ -35,9 +35,9 @@ def train_and_score(run: Run, reporter: Reporter) -> None:
     """Train `run` if it is not trained or imported, then compute the passes that are missing."""
     config, folder = run.config, run.folder
     ranks = join_ranks(config.device)
-    place = choose_device(config).place
+    device = choose_hardware(config).device
     if ranks.is_first:
-        folder.update_status(device=place.type, gpus=_gpus(place, ranks.num_ranks))
+        folder.update_status(device=device.type, gpus=_gpus(device, ranks.num_ranks))
     listing = "draw" if config.data.source == "fractals" else "list"
     images = open_images(config, lambda done, total: reporter.step(listing, done, total))
     if ranks.is_first:
@@ -63,7 +63,7 @@ def _trained(run: Run, images: ImageSet, boxes: SetBoxes | None, reporter: Repor
         choice = ranks.agree(lambda: training_choice(run, len(images.classes), reporter.note))
         if boxes is not None:
             images, boxes = only_with_boxes(images, boxes, reporter.note)
-        train(run, images, figures, choose_device(config, choice), reporter, ranks, boxes)
+        train(run, images, figures, choose_hardware(config, choice), reporter, ranks, boxes)
         ranks.wait()
     return of_trained(config, read_metadata(run.folder.weights))
 
@@ -80,25 +80,25 @@ def _score(
     config, folder, num_classes = run.config, run.folder, len(images.classes)
     scored = folder.posteriors if boxes is None else folder.boxes
     choice = ranks.agree(lambda: scoring_choice(config, scored, num_classes, reporter.note))
-    net, device = build_net(config, num_classes), choose_device(config, choice)
+    net, hardware = build_net(config, num_classes), choose_hardware(config, choice)
     load_weights(net, folder.weights)
     if boxes is not None:
-        localiser = Localiser(net, classifier_of(run, images.classes), config, num_classes, preprocessing, device)
+        localiser = Localiser(net, classifier_of(run, images.classes), config, num_classes, preprocessing, hardware)
         score_boxes(run, localiser, images, boxes, reporter, ranks)
     else:
         if config.imported.sha256 is not None:
-            sanity = check_sanity(net, config, images, device)
+            sanity = check_sanity(net, config, images, hardware)
             if ranks.is_first:
                 folder.update_record(sanity=sanity)
-        score(net, config, folder, images, preprocessing, device, reporter, ranks)
+        score(net, config, folder, images, preprocessing, hardware, reporter, ranks)
     ranks.wait()
 
 
-def _gpus(place: torch.device, num_ranks: int) -> list[str]:
+def _gpus(device: torch.device, num_ranks: int) -> list[str]:
     """The GPUs of a run as CUDA_VISIBLE_DEVICES names them, or else by their numbers; none on a CPU."""
-    if place.type != "cuda":
+    if device.type != "cuda":
         return []
-    first = place.index or 0
+    first = device.index or 0
     numbers = range(first, first + num_ranks)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return [visible.split(",")[number] for number in numbers] if visible else [str(number) for number in numbers]

@@ -38,9 +38,9 @@ def check(config: Config) -> None:
     if config.task == "localise":
         check_boxes(config.data)
     if config.device not in ("auto", "cpu"):
-        from vgg_sweep.machine.device import choose_device
+        from vgg_sweep.machine.hardware import choose_hardware
 
-        choose_device(config)
+        choose_hardware(config)
 
 
 def work(run: Run, *, live: bool) -> None:

@@ -15,7 +15,7 @@ from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.views.augment import draw_epoch
 from vgg_sweep.images.views.loader import Batch, Loader
 from vgg_sweep.images.views.on_device import kept_on_device
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.runs.progress import Diverged, Reporter
@@ -84,13 +84,13 @@ class Loop:
             config.crop,
             config.workers,
             config.data_timeout_seconds,
-            pin_memory=self.learner.device.place.type == "cuda",
+            pin_memory=self.learner.hardware.device.type == "cuda",
             ranks=self.learner.ranks,
             wraps=config.recipe.last_batch == "wrap",
             targets=self.task.targets,
             filter=self.learner.preprocessing.interpolation,
         )
-        source = kept_on_device(loader, train, self.learner.device.place, self.reporter)
+        source = kept_on_device(loader, train, self.learner.hardware.device, self.reporter)
         epoch, first = divmod(self.state.step, self.budget.steps_per_epoch)
         while True:
             draws = draw_epoch(len(train), S_px, config.seed, epoch, self.learner.stream)
@@ -157,7 +157,7 @@ class Loop:
             images_per_second=window.images_per_second,
             wait_share=window.wait_share,
             S_px=window.S_px,
-            memory_gb=peak_memory_bytes(self.learner.device) / 1e9,
+            memory_gb=peak_memory_bytes(self.learner.hardware) / 1e9,
             eta_seconds=round(state.seconds / state.step * (self.budget.num_steps - state.step)),
         )
 
@@ -176,8 +176,8 @@ class Loop:
             self.reporter.check_stop()
 
 
-def peak_memory_bytes(device: Device) -> int:
+def peak_memory_bytes(hardware: Hardware) -> int:
     """The most memory this process has held: on the GPU if it trains there, else of the process."""
-    if device.place.type == "cuda":
-        return torch.cuda.max_memory_allocated(device.place)
+    if hardware.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(hardware.device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)

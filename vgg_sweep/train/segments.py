@@ -5,7 +5,7 @@ from typing import Any
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.machine.choices import Choice, Way
-from vgg_sweep.machine.device import Device, choose_device, hardware_name
+from vgg_sweep.machine.hardware import Hardware, choose_hardware, hardware_name
 from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.folder import RunFolder
@@ -24,7 +24,7 @@ def training_choice(run: Run, num_classes: int, note: Callable[[str], None]) -> 
             note(f"chosen by measurement: {choice.in_words()}")
         return choice
     way = Way(begun["precision"], begun["tf32"], begun["layout"])
-    if begun["hardware"] == hardware_name(choose_device(config).place) and config.layout in ("auto", way.layout):
+    if begun["hardware"] == hardware_name(choose_hardware(config).device) and config.layout in ("auto", way.layout):
         return Choice(way, begun["micro_batch"], begun["chosen_from"])
     try:
         return fastest_choice(config, num_classes, note, training=True, arithmetic=way.arithmetic)
@@ -40,17 +40,17 @@ def _last_segment(folder: RunFolder) -> dict[str, Any] | None:
     return segments[-1] if segments and checkpoint_files(folder) else None
 
 
-def note_segment(folder: RunFolder, step: int, device: Device) -> None:
-    """Write into the record that from `step` on the run is trained as `device` says, if that is news."""
+def note_segment(folder: RunFolder, step: int, hardware: Hardware) -> None:
+    """Write into the record that from `step` on the run is trained as `hardware` says, if that is news."""
     segments = [each for each in folder.record().get("segments", []) if each["from_step"] < step]
     segment = {
-        "device_name": device.name,
-        "hardware": hardware_name(device.place),
-        "precision": device.precision,
-        "tf32": device.tf32,
-        "layout": device.layout,
-        "micro_batch": device.micro_batch,
-        "chosen_from": dict(device.chosen_from),
+        "device_name": hardware.name,
+        "hardware": hardware_name(hardware.device),
+        "precision": hardware.precision,
+        "tf32": hardware.tf32,
+        "layout": hardware.layout,
+        "micro_batch": hardware.micro_batch,
+        "chosen_from": dict(hardware.chosen_from),
     }
     if not segments or segments[-1] != {"from_step": segments[-1]["from_step"], **segment}:
         segments.append({"from_step": step, **segment})

@@ -13,7 +13,7 @@ from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.images.views.augment import color_shift, derived_seed
 from vgg_sweep.images.views.loader import Batch
 from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.norm import freeze, normalises_over_batch, parameter_groups, share_statistics
 from vgg_sweep.nets.start import by_rate
@@ -31,22 +31,22 @@ class Learner:
         net: VGG,
         config: Config,
         statistics: Statistics,
-        device: Device,
+        hardware: Hardware,
         ranks: Ranks = ALONE,
         note: Callable[[str], None] = print,
         shares: Mapping[str, float] | None = None,
     ) -> None:
-        self.net, self.config, self.statistics, self.device, self.ranks = net, config, statistics, device, ranks
+        self.net, self.config, self.statistics, self.hardware, self.ranks = net, config, statistics, hardware, ranks
         self.preprocessing = own_preprocessing(statistics, config.recipe.pixel_max)
-        self.optimizer = make_optimizer(net, config, device, shares or {})
-        self.scaler = torch.amp.GradScaler(device.place.type, enabled=device.precision == "fp16")
+        self.optimizer = make_optimizer(net, config, hardware, shares or {})
+        self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
         self.lr = 0.0
         self.stream: tuple[int, ...] = ()
         """Sets the random draws apart from those of other runs of the seed."""
         own = math.ceil(config.recipe.batch_size / ranks.num_ranks)
         self.is_whole = normalises_over_batch(net)
         """Whether a batch must go through the net at once, or in groups of `recipe.bn_images`."""
-        self.micro_batch = min(own, config.recipe.bn_images or own if self.is_whole else device.micro_batch or own)
+        self.micro_batch = min(own, config.recipe.bn_images or own if self.is_whole else hardware.micro_batch or own)
         if self.is_whole and ranks.are_many:
             share_statistics(net)
         self.objective: Objective = classification
@@ -96,7 +96,7 @@ class Learner:
         With `exchange` the gradients become those of all ranks' images.
         """
         self.optimizer.zero_grad()
-        total_2 = torch.zeros(2, device=self.device.place)
+        total_2 = torch.zeros(2, device=self.hardware.device)
         parts = (in_groups if self.is_whole else in_steps)(len(batch.rows), self.micro_batch)
         try:
             for part in parts:
@@ -113,14 +113,14 @@ class Learner:
         """Add the gradients of the images `own` of this rank's. Returns their loss and wrong answers, each summed."""
         rows = batch.rows[own]
         self.net.draw_dropout(batch.size, rows, derived_seed("dropout", self.config.seed, step, *self.stream))
-        alpha_NC = batch.alpha_NC[own].to(self.device.place) * self.config.recipe.color_shift_std
+        alpha_NC = batch.alpha_NC[own].to(self.hardware.device) * self.config.recipe.color_shift_std
         images_NCHW = net_input(
-            batch.images_NCHW[own].to(self.device.place, non_blocking=True),
+            batch.images_NCHW[own].to(self.hardware.device, non_blocking=True),
             self.preprocessing,
             color_shift(alpha_NC, self.statistics),
         )
-        images_NCHW = self.device.laid_out(images_NCHW)
-        with self.device.autocast():
+        images_NCHW = self.hardware.laid_out(images_NCHW)
+        with self.hardware.autocast():
             outputs_NKhw = self._forward(images_NCHW).float()
         loss, num_wrong = self.objective(outputs_NKhw, batch, own)
         share = self.ranks.num_ranks / batch.num_images  # DistributedDataParallel then divides by the number of ranks
@@ -142,7 +142,7 @@ class Learner:
             raise RunError("there is too little memory for one image; use a smaller width or crop, or another device.")
         self.micro_batch = math.ceil(self.micro_batch / 2)
         self.optimizer.zero_grad()
-        if self.device.place.type == "cuda":
+        if self.hardware.device.type == "cuda":
             torch.cuda.empty_cache()
         self._note(f"out of memory: continuing with {self.micro_batch} images at a time, with the same result")
 
@@ -161,7 +161,7 @@ class SGD(torch.optim.SGD):
     step = torch.no_grad()(_bare("step"))
 
 
-def make_optimizer(net: VGG, config: Config, device: Device, shares: Mapping[str, float]) -> SGD:
+def make_optimizer(net: VGG, config: Config, hardware: Hardware, shares: Mapping[str, float]) -> SGD:
     """SGD with momentum and L2 decay on all trainable parameters, biases too (the paper does not exempt them); those
     that `shares` names have such a multiple of the rate.
 
@@ -170,7 +170,7 @@ def make_optimizer(net: VGG, config: Config, device: Device, shares: Mapping[str
     if config.train_scale.trainable == "fc":
         freeze(net.features)
     recipe = config.recipe
-    fused = device.precision != "fp16"
+    fused = hardware.precision != "fp16"
     groups = by_rate(parameter_groups(net, recipe.weight_decay, bn_decay=recipe.bn_decay), net, shares)
     return SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
 

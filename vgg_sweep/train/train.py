@@ -18,7 +18,7 @@ from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import refuse_dropped
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import Statistics
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
 from vgg_sweep.nets.vgg import build_net
@@ -41,7 +41,7 @@ def train(
     run: Run,
     images: ImageSet,
     statistics: Statistics,
-    device: Device,
+    hardware: Hardware,
     reporter: Reporter,
     ranks: Ranks = ALONE,
     boxes: SetBoxes | None = None,
@@ -54,26 +54,26 @@ def train(
     """
     config, folder = run.config, run.folder
     refuse_dropped(config.data)
-    device.reset_peak_memory()
-    device.expect_shapes(alike=True)
+    hardware.reset_peak_memory()
+    hardware.expect_shapes(alike=True)
     net = build_net(config, len(images.classes))
     beginning = begin(net, run, images.classes)
-    net.to(device.place, memory_format=device.memory_format)  # type: ignore[call-overload]
-    learner = Learner(net, config, statistics, device, ranks, reporter.note, beginning.shares)
+    hardware.hold(net)
+    learner = Learner(net, config, statistics, hardware, ranks, reporter.note, beginning.shares)
     learner.preprocessing = beginning.preprocessing or learner.preprocessing
     check_batches(config, len(images.train), ranks.num_ranks, is_whole=learner.is_whole)
     task = task_of(config, images, boxes)
     learner.lr, learner.objective = run.lr, task.objective
     state = restore(folder, learner, reporter) or TrainingState(lr=run.lr)
     if ranks.is_first:
-        note_segment(folder, state.step, device)
+        note_segment(folder, state.step, hardware)
         if run.parent is not None and state.step == 0:
             folder.update_record(parent_weights_sha256=run.parent.folder.weights_fingerprint())
     learner.stream = fine_tuning_stream(run) if state.rules > 1 else ()
     the_budget = budget(run, len(images.train))
     reporter.note(
-        f"training {config.model.name} at S={config.train_scale.name}{task.name} on {device.name}, {device.precision}, "
-        f"{device.layout}, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of "
+        f"training {config.model.name} at S={config.train_scale.name}{task.name} on {hardware.name}, "
+        f"{hardware.precision}, {hardware.layout}, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of "
         f"{config.recipe.batch_size} images, {len(images.train)} images an epoch, from step {state.step}"
         + (f"; {len(beginning.copied)} layers from {run.parent.id}" if run.parent else "")
     )
@@ -100,21 +100,21 @@ def train(
 
 def _record(loop: Loop, beginning: Beginning) -> None:
     """Write down what was used for the training, what it cost, and how it ended."""
-    learner, state, device, folder = loop.learner, loop.state, loop.learner.device, loop.run.folder
+    learner, state, hardware, folder = loop.learner, loop.state, loop.learner.hardware, loop.run.folder
     folder.update_record(
         params=sum(p.numel() for p in learner.net.parameters()),
         train_seconds=round(state.seconds, 2),
         step_seconds=median(loop.step_seconds) if loop.step_seconds else None,
         checkpoint_seconds=round(loop.checkpoints.seconds, 3),
-        peak_memory_bytes=peak_memory_bytes(device),
-        device=device.place.type,
-        device_name=device.name,
+        peak_memory_bytes=peak_memory_bytes(hardware),
+        device=hardware.device.type,
+        device_name=hardware.name,
         devices=learner.ranks.num_ranks,
         precision=trained_in(folder),
-        tf32=device.tf32,
+        tf32=hardware.tf32,
         compile=learner.config.compile,
         deterministic=learner.config.deterministic,
-        layout=device.layout,
+        layout=hardware.layout,
         micro_batch=learner.micro_batch,
         val_error=state.val_errors[-1] if state.val_errors else None,
         stuck_at_chance=loop.window.is_at_chance(loop.task.num_classes),

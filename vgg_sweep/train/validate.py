@@ -38,7 +38,7 @@ def error_of(learner: Learner, split: Split, wrong: Callable[[torch.Tensor, list
     """
     num_wrong = num_seen = num_not_finite = 0
     learner.net.eval()
-    with torch.inference_mode(), learner.device.autocast():
+    with torch.inference_mode(), learner.hardware.autocast():
         for input_NCHW, indices in inputs(learner, split):
             outputs_NK = learner.net(input_NCHW).float().flatten(1)
             judged = wrong(outputs_NK, indices)
@@ -61,7 +61,7 @@ def lrn_factor_spread(learner: Learner, split: Split) -> float | None:
         return None
     factors: list[torch.Tensor] = []
     hooks = [layer.register_forward_hook(lambda _, inputs, __: factors.append(factor(inputs[0]))) for layer in layers]
-    with torch.inference_mode(), learner.device.autocast():
+    with torch.inference_mode(), learner.hardware.autocast():
         learner.net.eval()(batch[0])
     for hook in hooks:
         hook.remove()
@@ -87,5 +87,5 @@ def inputs(learner: Learner, split: Split) -> Iterator[tuple[torch.Tensor, list[
             indices = own[first : first + learner.micro_batch]
             crops = [crop_HWC for crop_HWC in pool.map(centre_crop, indices) if crop_HWC is not None]
             if crops:
-                images_NCHW = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(learner.device.place)
+                images_NCHW = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(learner.hardware.device)
                 yield net_input(images_NCHW, learner.preprocessing), [i for i in indices if i not in split.bad]

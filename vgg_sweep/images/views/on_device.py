@@ -79,19 +79,19 @@ def _rounded(sums: torch.Tensor) -> torch.Tensor:
     return ((sums + UNIT / 2) / UNIT).floor()
 
 
-def kept_on_device(loader: Loader, split: Split, place: torch.device, reporter: Reporter) -> Loader | OnDevice:
+def kept_on_device(loader: Loader, split: Split, device: torch.device, reporter: Reporter) -> Loader | OnDevice:
     """What makes the batches: under data.cache=device the images of `split` on the device, and under auto on a GPU too
     if nothing is in the way; else the `loader`.
 
     Raises `RunError` if data.cache=device cannot be, `Interrupted` when asked to stop.
     """
     cache = split.settings.cache
-    if cache != "device" and (cache != "auto" or place.type != "cuda"):
+    if cache != "device" and (cache != "auto" or device.type != "cuda"):
         return loader
-    obstacle = _obstacle(loader, split, place)
+    obstacle = _obstacle(loader, split, device)
     if obstacle is None and (images_NCHW := _images(split, loader.workers, reporter)) is not None:
-        reporter.note(f"the {len(split):,} training images are kept on {place}, where their views are made")
-        return OnDevice(loader, images_NCHW.to(place))
+        reporter.note(f"the {len(split):,} training images are kept on {device}, where their views are made")
+        return OnDevice(loader, images_NCHW.to(device))
     if cache == "device":
         raise RunError(f"data.cache=device is not possible: {obstacle or ONE_SIZE}; use data.cache=auto.")
     return loader
@@ -101,13 +101,13 @@ ONE_SIZE = "the training images are not of one size, at least as wide as tall"
 """Pillow rescales tall ones down first, in some versions."""
 
 
-def _obstacle(loader: Loader, split: Split, place: torch.device) -> str | None:
+def _obstacle(loader: Loader, split: Split, device: torch.device) -> str | None:
     """What speaks against it, as far as some images tell."""
     sizes_px = split.some_sizes_px()
     needed = len(split) * 3 * max((width * height for width, height in sizes_px), default=0)
-    free = torch.cuda.mem_get_info(place)[0] if place.type == "cuda" else free_memory_bytes()
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory_bytes()
     if needed > free * (MEMORY_SHARE if split.settings.cache == "auto" else 1):
-        return f"it needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {place}"
+        return f"it needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}"
     if loader.targets is not None or loader.filter != "bilinear":
         return "it supports neither nets that learn boxes nor filters other than bilinear"
     if split.settings.on_bad_image != "error":

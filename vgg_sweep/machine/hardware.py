@@ -22,10 +22,10 @@ CPU_MICRO_BATCH_PX = 16 * 224**2
 
 
 @dataclass(frozen=True)
-class Device:
+class Hardware:
     """The hardware of this run and how it is used."""
 
-    place: torch.device
+    device: torch.device
     precision: str
     name: str
     layout: str
@@ -48,7 +48,7 @@ class Device:
 
     def hold(self, net: nn.Module) -> None:
         """Move the net here, into its layout."""
-        net.to(self.place, memory_format=self.memory_format)  # type: ignore[call-overload]
+        net.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -56,7 +56,7 @@ class Device:
         return MEMORY_FORMATS[self.layout]
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        return autocast(self.place, self.precision)
+        return autocast(self.device, self.precision)
 
     def expect_shapes(self, *, alike: bool) -> None:
         """Say whether the shapes that go through the net are `alike`, as in training, or differ, as in scoring.
@@ -70,50 +70,50 @@ class Device:
 
     def reset_peak_memory(self) -> None:
         """Measure anew: a process may do several runs."""
-        if self.place.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.place)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
 
-def autocast(place: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
     """Compute convolutions and matrix products in `precision`."""
     is_reduced = precision != "fp32"
-    return torch.autocast(place.type, DTYPES[precision] if is_reduced else None, enabled=is_reduced)
+    return torch.autocast(device.type, DTYPES[precision] if is_reduced else None, enabled=is_reduced)
 
 
-def choose_device(config: Config, choice: Choice | None = None) -> Device:
+def choose_hardware(config: Config, choice: Choice | None = None) -> Hardware:
     """The device of `config`, or the best there is. Raises `ConfigError` if the one asked for is not there.
 
     What `config` leaves open is as `choice` has it, or plain without one.
     """
     name = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        place = torch.device(name)
-        torch.empty(0, device=place)
+        device = torch.device(name)
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device={name} is not available here; use device=auto or device=cpu.") from error
     if config.threads:
         torch.set_num_threads(config.threads)
-    choice = choice or _unmeasured(config, place)
+    choice = choice or _unmeasured(config, device)
     way = choice.way
     set_tf32(way.tf32)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
     if config.deterministic != torch.are_deterministic_algorithms_enabled():  # it imports torch's compiler
         torch.use_deterministic_algorithms(config.deterministic)
-    if place.type == "cuda":
-        title, tf32 = torch.cuda.get_device_name(place), way.tf32
+    if device.type == "cuda":
+        title, tf32 = torch.cuda.get_device_name(device), way.tf32
     else:
         threads = torch.get_num_threads()
         title, tf32 = f"CPU, {threads} thread{'s' * (threads > 1)} of {os.cpu_count()}", "none"
     micro_batch = config.micro_batch or choice.micro_batch
-    return Device(place, way.precision, title, way.layout, tf32, micro_batch, choice.chosen_from)
+    return Hardware(device, way.precision, title, way.layout, tf32, micro_batch, choice.chosen_from)
 
 
-def _unmeasured(config: Config, place: torch.device) -> Choice:
+def _unmeasured(config: Config, device: torch.device) -> Choice:
     """What `config` names, and for what it leaves open fp32, channels-last and torch's own use of TF32."""
     precision = "fp32" if config.precision == "auto" else config.precision
     layout = "channels-last" if config.layout == "auto" else config.layout
-    micro_batch = max(1, CPU_MICRO_BATCH_PX // config.crop**2) if place.type == "cpu" else 0
+    micro_batch = max(1, CPU_MICRO_BATCH_PX // config.crop**2) if device.type == "cpu" else 0
     return Choice(Way(precision, asked_tf32(config), layout), micro_batch)
 
 
@@ -122,9 +122,9 @@ def asked_tf32(config: Config) -> str:
     return "all" if config.tf32 else ("none" if config.precision == "fp32" else "convolutions")
 
 
-def hardware_name(place: torch.device) -> str:
-    """What decides how fast `place` is at what: the GPU's name, or the processor's."""
-    return torch.cuda.get_device_name(place) if place.type == "cuda" else cpu_name()
+def hardware_name(device: torch.device) -> str:
+    """What decides how fast `device` is at what: the GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
 
 def _keep_freed_memory(*, all_sizes: bool) -> None:

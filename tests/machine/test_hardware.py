@@ -13,7 +13,7 @@ import torch
 from tests.tiny import tiny_config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.machine.choices import Choice, Way
-from vgg_sweep.machine.device import Device, choose_device
+from vgg_sweep.machine.hardware import Hardware, choose_hardware
 
 
 @pytest.fixture(autouse=True)
@@ -25,18 +25,18 @@ def _leave_torch_as_it_was() -> object:
     torch.backends.cudnn.allow_tf32 = True
 
 
-def device(precision: str, layout: str) -> Device:
-    return Device(torch.device("cpu"), precision, "a CPU", layout)
+def hardware(precision: str, layout: str) -> Hardware:
+    return Hardware(torch.device("cpu"), precision, "a CPU", layout)
 
 
 def test_what_is_named_goes_before_what_was_chosen(tmp_path: Path) -> None:
     chosen = Choice(Way("bf16", "none", "nchw"), 5, {"bf16 nchw": 1.0})
     left_open = tiny_config(tmp_path, precision="auto", layout="auto")
-    found = choose_device(left_open, chosen)
+    found = choose_hardware(left_open, chosen)
     assert (found.precision, found.layout, found.micro_batch) == ("bf16", "nchw", 5)
     assert found.chosen_from == {"bf16 nchw": 1.0}
-    assert choose_device(replace(left_open, micro_batch=3), chosen).micro_batch == 3
-    plain = choose_device(left_open)
+    assert choose_hardware(replace(left_open, micro_batch=3), chosen).micro_batch == 3
+    plain = choose_hardware(left_open)
     assert (plain.precision, plain.layout) == ("fp32", "channels-last")
 
 
@@ -46,7 +46,7 @@ def test_what_is_named_goes_before_what_was_chosen(tmp_path: Path) -> None:
 def test_images_are_laid_out_as_the_net_is(layout: str, memory_format: torch.memory_format) -> None:
     images_NCHW = torch.randn(2, 3, 5, 7)
     for given in (images_NCHW, images_NCHW.contiguous(memory_format=torch.channels_last)):
-        laid_out = device("fp32", layout).laid_out(given)
+        laid_out = hardware("fp32", layout).laid_out(given)
         assert laid_out.is_contiguous(memory_format=memory_format) and torch.equal(laid_out, images_NCHW)
 
 
@@ -54,7 +54,7 @@ def test_images_are_laid_out_as_the_net_is(layout: str, memory_format: torch.mem
 def test_cudnn_tries_its_algorithms_where_shapes_are_alike_and_bits_may_differ(
     tmp_path: Path, deterministic: bool
 ) -> None:
-    chosen = choose_device(tiny_config(tmp_path, deterministic=deterministic))
+    chosen = choose_hardware(tiny_config(tmp_path, deterministic=deterministic))
     chosen.expect_shapes(alike=True)
     assert torch.backends.cudnn.benchmark is not deterministic
     chosen.expect_shapes(alike=False)
@@ -63,7 +63,7 @@ def test_cudnn_tries_its_algorithms_where_shapes_are_alike_and_bits_may_differ(
 
 @pytest.mark.parametrize("tf32", [False, True])
 def test_tf32_is_as_asked_for_and_a_net_can_still_be_exported(tmp_path: Path, tf32: bool) -> None:
-    choose_device(tiny_config(tmp_path, tf32=tf32))
+    choose_hardware(tiny_config(tmp_path, tf32=tf32))
     assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
     torch.export.export(torch.nn.Conv2d(3, 2, 3), (torch.ones(1, 3, 5, 5),))
 
@@ -71,7 +71,7 @@ def test_tf32_is_as_asked_for_and_a_net_can_still_be_exported(tmp_path: Path, tf
 PAGES_ASKED_FOR = """
 import resource, torch
 from vgg_sweep.machine.choices import Choice, Way
-from vgg_sweep.machine.device import Device
+from vgg_sweep.machine.hardware import Hardware
 
 def pages_asked_for(num_floats: int) -> int:
     for _ in range(20):  # the first of the kept ones are free a few bytes too short for the next
@@ -81,11 +81,11 @@ def pages_asked_for(num_floats: int) -> int:
         torch.ones(num_floats)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-device = Device(torch.device("cpu"), "fp32", "a CPU", "nchw")
+hardware = Hardware(torch.device("cpu"), "fp32", "a CPU", "nchw")
 print(pages_asked_for(2**24))
-device.expect_shapes(alike=False)
+hardware.expect_shapes(alike=False)
 print(pages_asked_for(2**24), pages_asked_for(2**21))  # 64 and 8 MiB
-device.expect_shapes(alike=True)
+hardware.expect_shapes(alike=True)
 print(pages_asked_for(2**24), pages_asked_for(2**21))
 """
 
@@ -103,7 +103,7 @@ def test_memory_is_asked_for_once_where_shapes_are_alike_or_small() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_products_are_computed_in_the_precision_asked_for(tmp_path: Path, precision: str) -> None:
-    chosen = choose_device(tiny_config(tmp_path, precision=precision))
+    chosen = choose_hardware(tiny_config(tmp_path, precision=precision))
     with chosen.autocast():
         product = torch.ones(4, 4) @ torch.ones(4, 4)
     assert product.dtype == chosen.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
@@ -120,11 +120,11 @@ def test_products_are_computed_in_the_precision_asked_for(tmp_path: Path, precis
 def test_a_gpu_rounds_no_less_than_torch_does_unless_fp32_is_asked_for(
     tmp_path: Path, settings: dict[str, object], all_products: bool, convolutions: bool
 ) -> None:
-    choose_device(tiny_config(tmp_path, **settings))
+    choose_hardware(tiny_config(tmp_path, **settings))
     assert torch.backends.cuda.matmul.allow_tf32 is all_products
     assert torch.backends.cudnn.allow_tf32 is convolutions
 
 
 def test_a_device_that_is_not_here_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="device=cuda:7 is not available here"):
-        choose_device(tiny_config(tmp_path, device="cuda:7"))
+        choose_hardware(tiny_config(tmp_path, device="cuda:7"))
