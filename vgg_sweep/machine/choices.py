@@ -181,10 +181,8 @@ def _compared(choice: Choice, of: Mapping[str, Any], beside: Collection[object])
 
 def _left_open(config: Config) -> str:
     """precision and layout."""
-    is_open = {"precision": config.precision == "auto", "layout": config.layout == "auto"}
-    is_open["micro_batch"] = config.micro_batch == 0
-    names = [name for name, left in is_open.items() if left]
-    return listed(names, "and")
+    left_open = {"precision": "auto", "layout": "auto", "micro_batch": 0}
+    return listed([name for name, value in left_open.items() if getattr(config, name) == value], "and")
 
 
 def _choices_of(config: Config) -> list[tuple[dict[str, Any], Choice]]:

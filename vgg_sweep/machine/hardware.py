@@ -16,7 +16,6 @@ from vgg_sweep.machine.choices import Choice, Way, cpu_name
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MEMORY_FORMATS = {"channels-last": torch.channels_last, "nchw": torch.contiguous_format}
 
-
 CPU_MICRO_BATCH_PX = 16 * 224**2
 """Pixels that go through the net at once on a CPU, where nothing was measured: more took more memory, at no gain."""
 

@@ -196,9 +196,7 @@ def _too_long(path: Path, Q_px: int) -> str | None:
     )
 
 
-def _posteriors(
-    loaded: TrainedNet, images: Sequence[Image.Image], each: Pass, hardware: Hardware
-) -> NDArray[np.float64]:
+def _posteriors(loaded: TrainedNet, images: list[Image.Image], each: Pass, hardware: Hardware) -> NDArray[np.float64]:
     """Posteriors [N, K] of one pass."""
     images_HWC = [rescaled(image, each.Q, loaded.preprocessing.interpolation) for image in images]
     own = pass_posteriors(loaded.net, images_HWC, each, loaded.config.crop, loaded.preprocessing, hardware)
