@@ -17,7 +17,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from vgg_sweep.images.sets.imagenet import NUM_TRAIN, NUM_VAL
-from vgg_sweep.images.sets.index import LOOKED_AT, WHOLE_FILE, Entries, Listing, Located, indexed
+from vgg_sweep.images.sets.index import LOOKED_AT, WHOLE_FILE, Listing, Located, indexed
 from vgg_sweep.images.sets.wnids import sorted_order
 
 NUM_BYTES = 110_000
@@ -31,7 +31,7 @@ OPEN = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from vgg_sweep.images.index import indexed
+from vgg_sweep.images.sets.index import indexed
 
 def memory():
     words = Path("/proc/self/status").read_text().split()
@@ -81,7 +81,7 @@ def _listing(root: Path, num_train: int, num_val: int) -> Listing:
     """A folder a wnid in train/ and val/, as in ILSVRC."""
     wnids = sorted_order()
     listing = Listing(classes=wnids)
-    for split, num_images, by_class in (("train", num_train, listing.train), ("val", num_val, listing.val)):
+    for split, num_images in (("train", num_train), ("val", num_val)):
         looked_at = set(np.linspace(0, num_images - 1, min(LOOKED_AT, num_images), dtype=np.int64).tolist())
         for wnid, rows in zip(wnids, np.array_split(np.arange(num_images), len(wnids)), strict=True):
             folder = root / split / wnid
@@ -91,7 +91,7 @@ def _listing(root: Path, num_train: int, num_val: int) -> Listing:
                 with open(folder / names[row], "wb") as file:
                     file.truncate(NUM_BYTES)  # takes no room on disk
             found = (Located(f"{split}/{wnid}/{name}", str(folder), WHOLE_FILE, NUM_BYTES) for name in names.values())
-            by_class[wnid] = Entries.of(found, listing.containers)
+            listing.add(split, wnid, found)
             listing.stamp(folder)
     return listing
 

@@ -10,7 +10,6 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import ByteRange
 from vgg_sweep.images.sets.index import (
     WHOLE_FILE,
-    Entries,
     FoundImage,
     Ids,
     Listing,
@@ -29,7 +28,7 @@ def listing(root: Path, num_images: int = 4) -> Listing:
     made = Listing(classes=["ant", "bee"])
     made.stamp(root / "ant")
     made.stamp(root / "bees.tar")
-    for split, by_class in (("train", made.train), ("val", made.val)):
+    for split in made.splits:
         for index in range(num_images):
             (root / "ant" / f"{split}{index}.jpg").write_bytes(bytes(index + 1))
         ants = [
@@ -37,8 +36,8 @@ def listing(root: Path, num_images: int = 4) -> Listing:
             for index in range(num_images)
         ]
         bees = [FoundImage(f"{split}/bee/{index}.jpg", str(root / "bees.tar"), 3 * index, 2) for index in range(3)]
-        by_class["ant"] = Entries.of(reversed(ants), made.containers)
-        by_class["bee"] = Entries.of(bees, made.containers)
+        made.add(split, "ant", reversed(ants))
+        made.add(split, "bee", bees)
     made.stamp(root / "ant")
     return made
 

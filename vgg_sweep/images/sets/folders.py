@@ -1,6 +1,6 @@
 """Trees of class folders: `train/` and `val/` with a folder a class in each, or one tree with a part held out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -9,7 +9,7 @@ from unicodedata import normalize
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.images.files import EXTENSIONS, files, is_image, is_visible, leads_nowhere
-from vgg_sweep.images.sets.index import WHOLE_FILE, Entries, FoundImage, Listing, ProgressCallback, one_image_alone
+from vgg_sweep.images.sets.index import WHOLE_FILE, FoundImage, Listing, ProgressCallback, one_image_alone
 
 VAL_NAMES = ("val", "valid", "validation")
 LAYOUT = "a folder with train/ and val/ and in each a folder a class"
@@ -48,7 +48,7 @@ def scan_trees(listing: Listing, trees: dict[str, tuple[Path, list[str]]], progr
     """The images of each split: a tree and its class folders."""
     before, total = 0, sum(len(classes) for _, classes in trees.values())
     for split, (tree, classes) in trees.items():
-        listing.splits[split].update(scan_tree(listing, tree, split, classes, progress_of(progress, before, total)))
+        scan_tree(listing, tree, split, classes, progress_of(progress, before, total))
         before += len(classes)
 
 
@@ -95,31 +95,23 @@ def check_same_classes(root: Path, train: set[str], val: set[str]) -> None:
         )
 
 
-def scan_tree(
-    listing: Listing, tree: Path, split: str, classes: Iterable[str], progress: ProgressCallback
-) -> dict[str, Entries]:
+def scan_tree(listing: Listing, tree: Path, split: str, classes: Sequence[str], progress: ProgressCallback) -> None:
     """The images of each class folder in `tree`, several folders at a time; ids begin with `split`."""
     listing.stamp(tree)
-    classes = list(classes)
-    found: dict[str, Entries] = {}
-    left_out: list[str] = []
+    left_out: set[str] = set()
 
     def scan(name: str) -> tuple[list[FoundImage], list[str]]:
         return scan_files(tree / name, f"{split}/{name}", listing.stamp)
 
     with ThreadPoolExecutor(8) as pool:  # waits on the disk or network, hardly computes
         for done, (name, (images, others)) in enumerate(zip(classes, pool.map(scan, classes), strict=True), start=1):
-            found[name] = Entries.of(images, listing.containers)
-            left_out += others
+            listing.add(split, name, images)
+            left_out.update(others)
             progress(done, len(classes))
-    broken = [path for path in left_out if leads_nowhere(path)]
-    for what, paths in (
-        ("files without an image's extension", sorted(set(left_out) - set(broken))),
-        ("links that lead nowhere", broken),
-    ):
+    broken = set(filter(leads_nowhere, left_out))
+    for what, paths in (("files without an image's extension", left_out - broken), ("links that lead nowhere", broken)):
         if paths:
-            listing.notes.append(f"{len(paths)} {what} are left out, such as {paths[0]}")
-    return found
+            listing.notes.append(f"{len(paths)} {what} are left out, such as {min(paths)}")
 
 
 def scan_files(folder: Path, id: str, on_folder: Callable[[Path], None]) -> tuple[list[FoundImage], list[str]]:

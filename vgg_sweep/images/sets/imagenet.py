@@ -19,9 +19,9 @@ from vgg_sweep.images.sets.folders import (
     scan_files,
     scan_tree,
 )
-from vgg_sweep.images.sets.index import Entries, Listing, ProgressCallback
+from vgg_sweep.images.sets.index import Listing, ProgressCallback
 from vgg_sweep.images.sets.labels import find_labels, image_number, misplaced_by, read_labels
-from vgg_sweep.images.sets.tars import scan_class_tar, scan_train_tar, scan_val_tar
+from vgg_sweep.images.sets.tars import images_in, scan_train_tar
 from vgg_sweep.images.sets.wnids import WNID, shown, synsets
 
 NUM_TRAIN, NUM_VAL = 1_281_167, 50_000
@@ -104,24 +104,23 @@ def scan_imagenet(data: Data, progress: ProgressCallback, *, val_alone: bool = F
     layout = find_layout(data, val_alone=val_alone)
     listing = Listing(layout=layout.words)
     if layout.train is not None:
-        listing.train = _scan_train(listing, layout.train, progress)
-        _check_wnids(layout.train, set(listing.train))
+        _scan_train(listing, layout.train, progress)
         listing.classes = sorted(listing.train)
     for path in layout.labels:
         listing.stamp(path)
     if layout.val_is_flat:
-        val = _scan_flat_val(listing, layout, data.labels_order, progress)
+        _scan_flat_val(listing, layout, data.labels_order, progress)
     else:
-        classes = sorted(class_folders(layout.val))
-        val = scan_tree(listing, layout.val, "val", classes, progress)
-        _check_class_folders(listing, layout, data.labels_order, val)
+        scan_tree(listing, layout.val, "val", sorted(class_folders(layout.val)), progress)
+        _check_class_folders(listing, layout, data.labels_order)
     if layout.train is None:
-        listing.classes = sorted(val)
-        listing.train = {name: Entries.of([], listing.containers) for name in listing.classes}
-    listing.val = {name: val[name] for name in listing.classes if name in val}
+        listing.classes = sorted(listing.val)
+        for name in listing.classes:
+            listing.add("train", name, [])
+    beyond = listing.val.keys() - listing.train.keys()
+    num_beyond = sum(len(listing.val.pop(name)) for name in beyond)
     check_same_classes(layout.root, set(listing.train), set(listing.val))
-    if beyond := set(val) - set(listing.val):
-        num_beyond = sum(len(val[name]) for name in beyond)
+    if beyond:
         listing.notes.append(f"{num_beyond} val images are left out, as their {len(beyond)} classes are not in train")
     listing.notes.extend(_what_it_is(listing))
     return listing
@@ -133,29 +132,32 @@ def known_oddity(id: str) -> str | None:
     return "CMYK" if name in CMYK_NAMES else "PNG" if name == PNG_NAME else None
 
 
-def _scan_train(listing: Listing, train: Path, progress: ProgressCallback) -> dict[str, Entries]:
+def _scan_train(listing: Listing, train: Path, progress: ProgressCallback) -> None:
     if train.is_file():
-        return scan_train_tar(listing, train, progress)
+        scan_train_tar(listing, train, progress)
+        _check_wnids(train, set(listing.train))
+        return
     paths = _class_paths(train)
     folders = sorted(path.name for path in paths if path.is_dir())
     tars = sorted(path for path in paths if path.is_file() and path.stem not in folders)
-    found = scan_tree(listing, train, "train", folders, progress_of(progress, 0, len(folders) + len(tars)))
+    scan_tree(listing, train, "train", folders, progress_of(progress, 0, len(folders) + len(tars)))
     for done, path in enumerate(tars, start=len(folders) + 1):
-        found[path.stem] = scan_class_tar(listing, path)
+        listing.stamp(path)
+        listing.add("train", path.stem, images_in(path, f"train/{path.stem}"))
         progress(done, len(folders) + len(tars))
-    if empty := {name for name, entries in found.items() if not len(entries)}:
+    if empty := {name for name, entries in listing.train.items() if not len(entries)}:
         raise ConfigError(f"{train}: {named(empty)} without images; fill the folder or tar, or remove it.")
-    return found
 
 
-def _scan_flat_val(listing: Listing, layout: Layout, order: str, progress: ProgressCallback) -> dict[str, Entries]:
+def _scan_flat_val(listing: Listing, layout: Layout, order: str, progress: ProgressCallback) -> None:
     if layout.val.is_file():
-        images = list(scan_val_tar(listing, layout.val, progress))
+        listing.stamp(layout.val)
+        images = list(images_in(layout.val, "val", progress))
     else:
-        images, _ = scan_files(layout.val, "", listing.stamp)
+        images, _ = scan_files(layout.val, "val", listing.stamp)
     labels = _labels(layout, order, listing.classes)
     lists = " or ".join(map(str, layout.labels))
-    return listing.labelled(images, "val", lambda name: labels.get(image_number(name) or 0), lists)
+    listing.add_labelled("val", images, lambda name: labels.get(image_number(name) or 0), lists)
 
 
 def _labels(layout: Layout, order: str, classes: list[str]) -> dict[int, str]:
@@ -175,14 +177,13 @@ def _labels(layout: Layout, order: str, classes: list[str]) -> dict[int, str]:
     return labels
 
 
-def _check_class_folders(listing: Listing, layout: Layout, order: str, val: dict[str, Entries]) -> None:
+def _check_class_folders(listing: Listing, layout: Layout, order: str) -> None:
     """Compare the class folders of val with the list of labels, if there is one, and with the known first images.
 
     Raises `ConfigError` if they were filled in a wrong order; single images in the wrong folder are noted.
     """
-    lies_in = {
-        number: name for name, entries in val.items() for id in entries.ids if (number := image_number(id)) is not None
-    }
+    ids = {id: name for name in sorted(listing.val) for id in listing.val[name].ids}
+    lies_in = {number: name for id, name in ids.items() if (number := image_number(id)) is not None}
     labels = _labels(layout, order, listing.classes) if layout.labels else {}
     both = lies_in.keys() & labels.keys()
     wrong = {number for number in both if lies_in[number] != labels[number]}
@@ -194,10 +195,7 @@ def _check_class_folders(listing: Listing, layout: Layout, order: str, val: dict
             + " Put its images back into one folder, beside the development kit."
         )
     listing.mislabelled = [
-        [id, labels[number]]
-        for name in sorted(val)
-        for id in val[name].ids
-        if (number := image_number(id)) in wrong and number is not None
+        [id, labels[number]] for id in ids if (number := image_number(id)) in wrong and number is not None
     ]
 
 

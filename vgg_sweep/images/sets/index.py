@@ -25,6 +25,8 @@ from vgg_sweep.runs.folder import waiting_lock
 
 WHOLE_FILE = -1
 """Offset of an image that is a file of its own."""
+COLUMNS = ("text", "ends", "places", "offsets", "bytes", "labels")
+"""The files of a split: ids in one block and where each ends, container, place in it, size and label of each image."""
 LOOKED_AT = 4096
 """Files of a split whose sizes are compared at every start, evenly spaced: all of them in a small set."""
 
@@ -105,13 +107,8 @@ class Entries:
 
     @staticmethod
     def joined(parts: Sequence["Entries"]) -> "Entries":
-        return Entries(
-            Ids.joined([part.ids for part in parts]),
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("containers_N", "offsets_N", "bytes_N")
-            ),
-        )
+        columns = ([getattr(part, name) for part in parts] for name in ("containers_N", "offsets_N", "bytes_N"))
+        return Entries(Ids.joined([part.ids for part in parts]), *map(np.concatenate, columns))
 
     def chosen(self, is_chosen_N: np.ndarray) -> "Entries":
         """Those of a mask, in their order."""
@@ -153,9 +150,13 @@ class Listing:
     def splits(self) -> dict[str, dict[str, Entries]]:
         return {"train": self.train, "val": self.val}
 
-    def labelled(
-        self, images: Iterable[FoundImage], split: str, class_of: Callable[[str], str | None], source: str
-    ) -> dict[str, Entries]:
+    def add(self, split: str, name: str, found: Iterable[FoundImage]) -> None:
+        """All images of class `name` in a split."""
+        self.splits[split][name] = Entries.of(found, self.containers)
+
+    def add_labelled(
+        self, split: str, images: Iterable[FoundImage], class_of: Callable[[str], str | None], source: str
+    ) -> None:
         """Images that do not lie by class, by the class that `class_of` gives each for its file's name.
 
         Raises `ConfigError` for one without a label in `source`.
@@ -166,7 +167,8 @@ class Listing:
             if (label := class_of(name)) is None:
                 raise ConfigError(f"{Path(image.container) / name} has no label in {source}.")
             by_class[label].append(image._replace(id=f"{split}/{label}/{name}"))
-        return {label: Entries.of(found, self.containers) for label, found in by_class.items()}
+        for label, found in by_class.items():
+            self.add(split, label, found)
 
 
 @dataclass(frozen=True)
@@ -219,9 +221,8 @@ def read_index(folder: Path) -> Index:
     facts = read_json(folder / "index.json")
     parts = []
     for split in ("train", "val"):
-        names = ("text", "ends", "places", "offsets", "bytes", "labels")
         text, ends_N, containers_N, offsets_N, bytes_N, labels_N = (
-            np.load(folder / f"{split}-{name}.npy", mmap_mode="r") for name in names
+            np.load(folder / f"{split}-{name}.npy", mmap_mode="r") for name in COLUMNS
         )
         parts.append((Entries(Ids(text, ends_N), containers_N, offsets_N, bytes_N), labels_N))
     (train, train_labels_N), (val, val_labels_N) = parts
@@ -233,7 +234,8 @@ def is_stale(index: Index) -> bool:
     try:
         if any(stamp_of(Path(path)) != stamp for path, stamp in index.facts["stamped"].items()):
             return True
-        return any(_has_changed(entries, index.facts["places"]) for entries in (index.train, index.val))
+        splits = index.image_set().splits.values()
+        return any(map(_has_changed, splits, (index.train, index.val)))
     except FileNotFoundError:
         return True
 
@@ -290,15 +292,10 @@ def _write(folder: Path, listing: Listing) -> None:
             entries = Entries.joined([by_class[name] for name in listing.classes])
             for id, num_bytes in zip(entries.ids, entries.bytes_N.tolist(), strict=True):
                 digest.update(f"\n{id} {num_bytes}".encode("utf-8", "surrogateescape"))
-            columns = {
-                "text": entries.ids.text,
-                "ends": entries.ids.ends_N,
-                "places": entries.containers_N,
-                "offsets": entries.offsets_N,
-                "bytes": entries.bytes_N,
-                "labels": np.repeat(np.arange(len(listing.classes)), [len(by_class[name]) for name in listing.classes]),
-            }
-            for name, column in columns.items():
+            labels_N = np.repeat(np.arange(len(listing.classes)), [len(by_class[name]) for name in listing.classes])
+            text, ends_N = entries.ids.text, entries.ids.ends_N
+            columns = (text, ends_N, entries.containers_N, entries.offsets_N, entries.bytes_N, labels_N)
+            for name, column in zip(COLUMNS, columns, strict=True):
                 np.save(new / f"{split}-{name}.npy", column)
         digest.update(listing.drawn.encode())
         facts = {
@@ -323,10 +320,7 @@ def stamp_of(path: Path) -> list[int]:
     return [status.st_mtime_ns, 0 if path.is_dir() else status.st_size]
 
 
-def _has_changed(entries: Entries, containers: list[str]) -> bool:
-    for index in spaced(len(entries), LOOKED_AT):
-        if entries.offsets_N[index] == WHOLE_FILE:
-            file = Path(containers[entries.containers_N[index]], entries.ids[int(index)].rpartition("/")[2])
-            if file.stat().st_size != entries.bytes_N[index]:
-                return True
-    return False
+def _has_changed(split: Split, entries: Entries) -> bool:
+    """Whether one of `LOOKED_AT` files has another size."""
+    stored = ((split.stored(row), entries.bytes_N[row]) for row in spaced(len(split), LOOKED_AT).tolist())
+    return any(isinstance(file, Path) and file.stat().st_size != num_bytes for file, num_bytes in stored)

@@ -1,4 +1,4 @@
-"""PublishedSet sets of image files with lists of their own: Tiny ImageNet, Food-101, Flowers-102, Caltech-101,
+"""Published sets of image files with lists of their own: Tiny ImageNet, Food-101, Flowers-102, Caltech-101,
 Caltech-256, Imagenette.
 
 Each is read as it comes out of its archive. Where a set has a test part whose labels are public, as Food-101's and
@@ -13,7 +13,7 @@ from typing import Any
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.folders import check_same_classes, class_folders, root_of, scan_files, scan_tree, scan_trees
-from vgg_sweep.images.sets.index import Entries, Listing, ProgressCallback
+from vgg_sweep.images.sets.index import Listing, ProgressCallback
 
 Scan = Callable[[Listing, Path, ProgressCallback], None]
 
@@ -56,15 +56,15 @@ def scan_published(data: Data, progress: ProgressCallback) -> Listing:
 
 def _scan_tiny_imagenet(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
     listing.classes = sorted(class_folders(folder / "train"))
-    listing.train = scan_tree(listing, folder / "train", "train", listing.classes, progress)
+    scan_tree(listing, folder / "train", "train", listing.classes, progress)
     annotations = folder / "val" / "val_annotations.txt"
     if not (folder / "val" / "images").is_dir():  # sorted into class folders, as many have done
-        listing.val = scan_tree(listing, folder / "val", "val", sorted(class_folders(folder / "val")), progress)
+        scan_tree(listing, folder / "val", "val", sorted(class_folders(folder / "val")), progress)
         return
     listing.stamp(annotations)
     wnids = dict(line.split("\t")[:2] for line in annotations.read_text(encoding="utf-8").splitlines())
     images, _ = scan_files(folder / "val" / "images", "val", listing.stamp)
-    listing.val = listing.labelled(images, "val", wnids.get, str(annotations))
+    listing.add_labelled("val", images, wnids.get, str(annotations))
 
 
 def _scan_food101(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
@@ -76,10 +76,10 @@ def _scan_food101(listing: Listing, folder: Path, progress: ProgressCallback) ->
     classes = sorted(class_folders(folder / "images"))
     for done, name in enumerate(classes, start=1):
         images, _ = scan_files(folder / "images" / name, name, listing.stamp)
-        for split, by_class in listing.splits.items():
+        for split in listing.splits:
             chosen = [image._replace(id=f"{split}/{image.id}") for image in images if in_split.get(image.id) == split]
             if chosen:
-                by_class[name] = Entries.of(chosen, listing.containers)
+                listing.add(split, name, chosen)
         progress(done, len(classes))
     listing.classes = sorted(listing.train)
 
@@ -103,9 +103,9 @@ def _scan_flowers102(listing: Listing, folder: Path, progress: ProgressCallback)
     def class_of(name: str) -> str:
         return names[int(labels_N[number(name) - 1]) - 1]
 
-    for split, by_class in listing.splits.items():
+    for split in listing.splits:
         chosen = [image for image in images if (number(image.id) in val_numbers) == (split == "val")]
-        by_class.update(listing.labelled(chosen, split, class_of, str(files["imagelabels"])))
+        listing.add_labelled(split, chosen, class_of, str(files["imagelabels"]))
     listing.classes = [name for name in names if name in listing.train]
     progress(len(images), len(images))
 
@@ -114,28 +114,29 @@ CALTECH = {"caltech101": "101_ObjectCategories", "caltech256": "256_ObjectCatego
 """The folder of each, whose clutter is no class here; in Table 11 it is one (`probe_set.py`)."""
 
 
-def _caltech(name: str, clutter: str) -> Scan:
-    """The scan of a set of one tree, whose folder `clutter` is not one of the classes."""
+def _of_trees(*, clutter: str = "", **trees: str) -> Scan:
+    """The scan of a set with a tree a split, whose folder `clutter` is not one of the classes."""
 
     def scan(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
-        listing.classes = sorted(class_folders(folder / CALTECH[name]) - {clutter})
-        scan_trees(listing, {"train": (folder / CALTECH[name], listing.classes)}, progress)
+        paths = {split: folder / tree for split, tree in trees.items()}
+        found = {split: (tree, sorted(class_folders(tree) - {clutter})) for split, tree in paths.items()}
+        scan_trees(listing, found, progress)
+        listing.classes = found["train"][1]
 
     return scan
 
 
-def _scan_imagenette(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
-    classes = {split: sorted(class_folders(folder / split)) for split in listing.splits}
-    scan_trees(listing, {split: (folder / split, classes[split]) for split in classes}, progress)
-    listing.classes = classes["train"]
+_scan_caltech101 = _of_trees(train=CALTECH["caltech101"], clutter="BACKGROUND_Google")
+_scan_caltech256 = _of_trees(train=CALTECH["caltech256"], clutter="257.clutter")
+_scan_imagenette = _of_trees(train="train", val="val")
 
 
 SETS = {
     "tiny-imagenet": PublishedSet("tiny-imagenet-200", "wnids.txt", _scan_tiny_imagenet),
     "food101": PublishedSet("food-101", "meta", _scan_food101),
     "flowers102": PublishedSet("flowers-102", "setid.mat", _scan_flowers102),
-    "caltech101": PublishedSet("caltech101", CALTECH["caltech101"], _caltech("caltech101", "BACKGROUND_Google")),
-    "caltech256": PublishedSet("caltech256", CALTECH["caltech256"], _caltech("caltech256", "257.clutter")),
+    "caltech101": PublishedSet("caltech101", CALTECH["caltech101"], _scan_caltech101),
+    "caltech256": PublishedSet("caltech256", CALTECH["caltech256"], _scan_caltech256),
     "imagenette": PublishedSet("imagenette2", "train", _scan_imagenette),
     "imagenette-320": PublishedSet("imagenette2-320", "train", _scan_imagenette),
     "imagenette-160": PublishedSet("imagenette2-160", "train", _scan_imagenette),

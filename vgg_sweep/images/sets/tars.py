@@ -8,14 +8,13 @@ from typing import IO
 
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.files import is_image_name
-from vgg_sweep.images.sets.index import Entries, FoundImage, Listing, ProgressCallback
+from vgg_sweep.images.sets.index import FoundImage, Listing, ProgressCallback, silent
 
 MIB = 2**20
 
 
-def scan_train_tar(listing: Listing, path: Path, progress: ProgressCallback) -> dict[str, Entries]:
+def scan_train_tar(listing: Listing, path: Path, progress: ProgressCallback) -> None:
     """The images of a tar of class tars, as ILSVRC2012_img_train.tar is, or of a tar of class folders."""
-    found: dict[str, Entries] = {}
     loose: dict[str, list[FoundImage]] = defaultdict(list)
     listing.stamp(path)
     for member, tar in _members(path):
@@ -24,35 +23,25 @@ def scan_train_tar(listing: Listing, path: Path, progress: ProgressCallback) -> 
         if name.suffix == ".tar":
             inner = tar.extractfile(member)
             assert inner is not None, "a regular member has content"
-            found[name.stem] = _class_entries(listing, path, name.stem, inner, member.offset_data)
+            images = images_in(path, f"train/{name.stem}", inner=inner, offset=member.offset_data)
+            listing.add("train", name.stem, images)
         elif is_image_name(member.name.removeprefix("./")):
             id = f"train/{name.parent.name}/{name.name}"
             loose[name.parent.name].append(FoundImage(id, str(path), member.offset_data, member.size))
-    return found | {name: Entries.of(images, listing.containers) for name, images in loose.items()}
+    for class_name, images_of_class in loose.items():
+        listing.add("train", class_name, images_of_class)
 
 
-def scan_class_tar(listing: Listing, path: Path) -> Entries:
-    """The images of one class, whose wnid the tar bears as its name."""
-    listing.stamp(path)
-    return _class_entries(listing, path, path.stem, None, 0)
-
-
-def scan_val_tar(listing: Listing, path: Path, progress: ProgressCallback) -> Iterator[FoundImage]:
-    """The images of ILSVRC2012_img_val.tar; an id is the path in the tar."""
-    listing.stamp(path)
-    for member, _ in _members(path):
+def images_in(
+    path: Path, id: str, progress: ProgressCallback = silent, *, inner: IO[bytes] | None = None, offset: int = 0
+) -> Iterator[FoundImage]:
+    """The images of a tar, or of the tar `inner` that begins at `offset` in it; their ids are `id` and their names."""
+    num_mib = path.stat().st_size // MIB
+    for member, _ in _members(path, inner):
         if is_image_name(member.name.removeprefix("./")):
-            yield FoundImage(member.name, str(path), member.offset_data, member.size)
-        progress(member.offset_data // MIB, path.stat().st_size // MIB)
-
-
-def _class_entries(listing: Listing, path: Path, name: str, inner: IO[bytes] | None, offset: int) -> Entries:
-    images = (
-        FoundImage(f"train/{name}/{Path(member.name).name}", str(path), offset + member.offset_data, member.size)
-        for member, _ in _members(path, inner)
-        if is_image_name(member.name.removeprefix("./"))
-    )
-    return Entries.of(images, listing.containers)
+            name = Path(member.name).name
+            yield FoundImage(f"{id}/{name}", str(path), offset + member.offset_data, member.size)
+        progress(member.offset_data // MIB, num_mib)
 
 
 def _members(path: Path, inner: IO[bytes] | None = None) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
