@@ -23,7 +23,7 @@ from vgg_sweep.bench.measures import (
     scored,
     train_row,
 )
-from vgg_sweep.bench.timing import THOROUGH, Effort, Measured, Say, peak_memory, take_turns
+from vgg_sweep.bench.timing import THOROUGH, Announce, Effort, Measurement, peak_memory, take_turns
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.views.crops import views
@@ -31,7 +31,7 @@ from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.fastest import fastest_choice
 
 
-def train_beside(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Measured]:
+def train_beside(config: Config, num_classes: int, effort: Effort, progress: Announce) -> list[Measurement]:
     """A step with the settings of `config`, and one with torchvision's net as its reference script trains by default.
 
     Images are random and lie ready.
@@ -56,7 +56,7 @@ def train_beside(config: Config, num_classes: int, effort: Effort, progress: Say
     return [replace(row, speedup=times["torchvision"] / row.seconds) if "torchvision" in times else row for row in rows]
 
 
-def score_beside(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Measured]:
+def score_beside(config: Config, num_classes: int, effort: Effort, progress: Announce) -> list[Measurement]:
     """Dense evaluation at each Q, and crops of an image, with the settings of `config` and as people do it: fp32, NCHW,
     one view at a time.
     """

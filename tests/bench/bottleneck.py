@@ -2,7 +2,7 @@
 
 import torch
 
-from vgg_sweep.bench.timing import Measured, peak_flops
+from vgg_sweep.bench.timing import Measurement, peak_flops
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.hardware import DTYPES, choose_hardware
 from vgg_sweep.machine.measure import seconds_of
@@ -18,7 +18,7 @@ WEIGHT_TOUCHES = 8
 """A step reads each weight twice, writes and reads its gradient, and SGD reads and writes weight and velocity."""
 
 
-def bottleneck(row: Measured, config: Config, num_classes: int) -> str:
+def bottleneck(row: Measurement, config: Config, num_classes: int) -> str:
     """What a training step waits for: the larger of the least time for its arithmetic and for its memory traffic, or
     neither.
     """

@@ -15,7 +15,7 @@ import torch
 from tests.bench.beside import score_beside
 from tests.bench.lrn import bench_lrn
 from tests.tiny import tiny_config
-from vgg_sweep.bench.timing import Effort, Measured
+from vgg_sweep.bench.timing import Effort, Measurement
 
 STORED = {"LRN, forward and backward": 3.0, "150 crops against a loop": 3.0}
 MARGIN = 0.5
@@ -45,7 +45,7 @@ def _speedups() -> dict[str, float]:
     return {"LRN, forward and backward": _own(lrn, "ours"), "150 crops against a loop": _own(crops, "ours, multi-crop")}
 
 
-def _own(rows: list[Measured], what: str) -> float:
+def _own(rows: list[Measurement], what: str) -> float:
     return next(row.speedup for row in rows if row.what == what and row.speedup is not None)
 
 

@@ -32,7 +32,7 @@ from vgg_sweep.bench.measures import (
     own_epoch,
     split_of,
 )
-from vgg_sweep.bench.timing import THOROUGH, Effort, Measured, Say, take_turns
+from vgg_sweep.bench.timing import THOROUGH, Announce, Effort, Measurement, take_turns
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.decode import decoded
@@ -44,7 +44,7 @@ from vgg_sweep.protocols.methods import scaled_px
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def bench_loaders(config: Config, effort: Effort, progress: Say) -> list[Measured]:
+def bench_loaders(config: Config, effort: Effort, progress: Announce) -> list[Measurement]:
     """Every way to the images in `data.root`, with speedups over torchvision's."""
     files, rows = files_in(config.data.root), []
     split, crop = split_of(files), config.crop

@@ -8,7 +8,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from vgg_sweep.bench.bench import table
-from vgg_sweep.bench.timing import THOROUGH, Effort, Measured, Say, peak_memory, take_turns
+from vgg_sweep.bench.timing import THOROUGH, Announce, Effort, Measurement, peak_memory, take_turns
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.hardware import choose_hardware
@@ -18,7 +18,7 @@ IMAGES, CHANNELS = 16, 64
 """As they leave conv1_1 at the paper's width, in a batch that fits a laptop."""
 
 
-def bench_lrn(config: Config, effort: Effort, progress: Say) -> list[Measured]:
+def bench_lrn(config: Config, effort: Effort, progress: Announce) -> list[Measurement]:
     """Forward and backward on what conv1_1 gives at this crop, in both layouts, and the memory both take beyond their
     input.
     """
@@ -33,7 +33,7 @@ def bench_lrn(config: Config, effort: Effort, progress: Say) -> list[Measured]:
         times = take_turns(works, hardware.device, effort)
         slowest = times["torch.nn.LocalResponseNorm"]
         rows += [
-            Measured(
+            Measurement(
                 bench="lrn",
                 what=what,
                 config="A-LRN",

@@ -16,7 +16,7 @@ from tests.bench.bottleneck import bottleneck
 from tests.bench.plain import BATCH, COLUMNS, plain_step
 from vgg_sweep.bench.bench import PAPER_CLASSES, table
 from vgg_sweep.bench.measures import own_step, train_row
-from vgg_sweep.bench.timing import THOROUGH, Effort, Measured, Say, take_turns
+from vgg_sweep.bench.timing import THOROUGH, Announce, Effort, Measurement, take_turns
 from vgg_sweep.cli import compose
 from vgg_sweep.config.schema import Config
 from vgg_sweep.machine.hardware import Hardware, choose_hardware
@@ -27,7 +27,7 @@ WORTH_IT = 1.1
 """A gain worth a setting."""
 
 
-def bench_settings(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Measured]:
+def bench_settings(config: Config, num_classes: int, effort: Effort, progress: Announce) -> list[Measurement]:
     """The default, the fastest of all combinations, torchvision's way, and the first looks."""
     config = replace(config, recipe=replace(config.recipe, batch_size=BATCH))
     own = (config, choose_hardware(config, fastest_choice(config, num_classes, progress, training=True)))
@@ -67,7 +67,7 @@ def alternatives(config: Config, hardware: Hardware) -> list[tuple[Config, Hardw
     ]
 
 
-def advice(rows: Sequence[Measured]) -> str:
+def advice(rows: Sequence[Measurement]) -> str:
     """The settings to take, or that the default is as fast as any."""
     train = {row.what: row for row in rows}
     own, fastest = train["ours"], train["ours, fastest"]

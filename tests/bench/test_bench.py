@@ -17,7 +17,7 @@ from tests.conftest import Outcome
 from tests.tiny import tiny_config
 from vgg_sweep.bench import timing
 from vgg_sweep.bench.bench import conclusions, paper_seconds
-from vgg_sweep.bench.timing import Effort, Measured, peak_flops, peak_memory, take_turns
+from vgg_sweep.bench.timing import Effort, Measurement, peak_flops, peak_memory, take_turns
 from vgg_sweep.config.schema import Recipe
 from vgg_sweep.images.sets.imagenet import NUM_TRAIN
 from vgg_sweep.nets.vgg import build_net
@@ -26,13 +26,13 @@ CPU = torch.device("cpu")
 THRICE = Effort(3, 0)
 
 
-def row(**figures: object) -> Measured:
+def row(**figures: object) -> Measurement:
     given = {
         "bench": "train", "what": "ours", "config": "A", "image_px": 32, "batch": 32, "micro_batch": 0,
         "precision": "fp32", "layout": "channels-last", "compile": False, "device": "CPU", "seconds": 1.0,
         "images_per_second": 32.0,
     }  # fmt: skip
-    return Measured(**(given | figures))  # type: ignore[arg-type]
+    return Measurement(**(given | figures))  # type: ignore[arg-type]
 
 
 def test_works_take_turns_after_a_warm_up() -> None:

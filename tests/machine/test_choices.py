@@ -11,7 +11,7 @@ from tests.tiny import tiny_config
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.machine import choices, measure
-from vgg_sweep.machine.choices import Choice, Way, fastest_way, foretold
+from vgg_sweep.machine.choices import Choice, ComputeMode, choice_notes, fastest_way
 from vgg_sweep.nets import fastest
 from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.nets.fastest import fastest_choice, net_pieces
@@ -20,8 +20,8 @@ from vgg_sweep.protocols.seals import sealed, unsealed
 CPU = torch.device("cpu")
 
 
-def way(precision: str, layout: str = "channels-last", tf32: str = "none") -> Way:
-    return Way(precision, tf32, layout)
+def way(precision: str, layout: str = "channels-last", tf32: str = "none") -> ComputeMode:
+    return ComputeMode(precision, tf32, layout)
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +31,11 @@ def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
     choices._all_kept.cache_clear()
 
 
-def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[Way, float]) -> list[str]:
+def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[ComputeMode, float]) -> list[str]:
     """Let the pieces of a net take `seconds` an image. Returns a list that grows by a word with each measurement."""
     calls: list[str] = []
 
-    def told(pieces: object, ways: list[Way], *_: object, **__: object) -> dict[Way, float]:
+    def told(pieces: object, ways: list[ComputeMode], *_: object, **__: object) -> dict[ComputeMode, float]:
         calls.append("measured")
         return {each: seconds[each] for each in ways}
 
@@ -201,12 +201,12 @@ def test_a_choice_in_words() -> None:
 
 def test_a_hopeless_way_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = {way("fp32"): 1.0, way("bf16"): 12.0}
-    turns: dict[Way, int] = dict.fromkeys(ticks, 0)
+    turns: dict[ComputeMode, int] = dict.fromkeys(ticks, 0)
 
-    def count(each: Way) -> None:
+    def count(each: ComputeMode) -> None:
         turns[each] += 1
 
-    def work(piece: object, each: Way, *_: object) -> object:
+    def work(piece: object, each: ComputeMode, *_: object) -> object:
         return lambda: count(each)
 
     def seconds_of(work: object, device: object) -> float:
@@ -240,13 +240,13 @@ def test_a_plan_says_what_will_be_chosen_or_that_it_will_be_measured(
 ) -> None:
     timed(monkeypatch, {way("fp32"): 1.0, way("bf16"): 0.4})
     configs = [open_config(tmp_path, model=model, layout="channels-last") for model in ("A", "B")]
-    [said] = foretold(configs)
+    [said] = choice_notes(configs)
     assert said == "A, B: precision and micro_batch measured when training begins."
     fastest_choice(configs[0], 3, pytest.fail, training=True)
     choices._all_kept.cache_clear()
-    known, unknown = foretold(configs)
+    known, unknown = choice_notes(configs)
     assert known.startswith("A: trained in bf16 channels-last, 2.5 times as fast as fp32, as measured on ")
     assert unknown.startswith("B: precision and micro_batch measured")
     monkeypatch.setenv(choices.FASTEST, "fp32")
-    assert foretold(configs) == ["A, B: VGG_SWEEP_FASTEST=fp32 decides precision and micro_batch."]
-    assert foretold([open_config(tmp_path, precision="fp32", layout="nchw", micro_batch=8)]) == []
+    assert choice_notes(configs) == ["A, B: VGG_SWEEP_FASTEST=fp32 decides precision and micro_batch."]
+    assert choice_notes([open_config(tmp_path, precision="fp32", layout="nchw", micro_batch=8)]) == []

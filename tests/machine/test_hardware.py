@@ -12,7 +12,7 @@ import torch
 
 from tests.tiny import tiny_config
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.machine.choices import Choice, Way
+from vgg_sweep.machine.choices import Choice, ComputeMode
 from vgg_sweep.machine.hardware import Hardware, choose_hardware
 
 
@@ -30,7 +30,7 @@ def hardware(precision: str, layout: str) -> Hardware:
 
 
 def test_what_is_named_goes_before_what_was_chosen(tmp_path: Path) -> None:
-    chosen = Choice(Way("bf16", "none", "nchw"), 5, {"bf16 nchw": 1.0})
+    chosen = Choice(ComputeMode("bf16", "none", "nchw"), 5, {"bf16 nchw": 1.0})
     left_open = tiny_config(tmp_path, precision="auto", layout="auto")
     found = choose_hardware(left_open, chosen)
     assert (found.precision, found.layout, found.micro_batch) == ("bf16", "nchw", 5)
@@ -70,7 +70,7 @@ def test_tf32_is_as_asked_for_and_a_net_can_still_be_exported(tmp_path: Path, tf
 
 PAGES_ASKED_FOR = """
 import resource, torch
-from vgg_sweep.machine.choices import Choice, Way
+from vgg_sweep.machine.choices import Choice, ComputeMode
 from vgg_sweep.machine.hardware import Hardware
 
 def pages_asked_for(num_floats: int) -> int:

@@ -11,7 +11,7 @@ from tests.tiny import RECIPE, tiny_config, tiny_run
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config, Data, Recipe
 from vgg_sweep.plan.runs import plan
-from vgg_sweep.sweep.forecast import seeds_said, training_work
+from vgg_sweep.sweep.forecast import seeds_note, training_work
 
 
 def test_net_A_of_the_paper_takes_what_its_layers_say() -> None:
@@ -52,10 +52,10 @@ def test_seeds_that_a_difference_of_a_point_takes(tmp_path: Path) -> None:
             run.folder.path.mkdir(parents=True)
             run.folder.update_record(val_error=error)
             found.append(run)
-    [said] = seeds_said(found)
+    [said] = seeds_note(found)
     expected = math.ceil(TTestPower().solve_power(1 / math.sqrt(2 * 3), None, 0.05, 0.8))
     assert "deviation of 1.7 points" in said and f"a power of 80 % takes {expected} seeds" in said
-    assert seeds_said([*found, found[0]]) == [said]  # which lies in two sweeps
-    assert seeds_said(found[-1:]) == seeds_said([found[-1], found[-1]]) == []
+    assert seeds_note([*found, found[0]]) == [said]  # which lies in two sweeps
+    assert seeds_note(found[-1:]) == seeds_note([found[-1], found[-1]]) == []
     found[1].folder.update_record(val_error=10.0)
-    assert seeds_said(found[:2]) == []  # two seeds that err alike
+    assert seeds_note(found[:2]) == []  # two seeds that err alike

@@ -18,18 +18,18 @@ from vgg_sweep.config.schema import Protocol
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.forecast import Forecast, estimated_seconds, foreseen
+from vgg_sweep.sweep.forecast import Forecast, estimated_seconds, planned_states
 
 
 def test_the_plan_says_what_is_ahead_of_each_run(tmp_path: Path) -> None:
     runs = make_every_state(tmp_path)
-    ahead = foreseen(Agenda(runs))
+    ahead = planned_states(Agenda(runs))
     assert ahead == EVERY_STATE | {"cut": "resume at step 30"}
-    assert foreseen(Agenda(runs, retries=1)) == ahead | {"bad": "retry", "C": "new", "D": "new"}
+    assert planned_states(Agenda(runs, retries=1)) == ahead | {"bad": "retry", "C": "new", "D": "new"}
     (tmp_path / "cut" / "weights.safetensors").touch()
-    assert foreseen(Agenda(runs))["cut"] == "done"  # nothing is asked of it but to be started from
+    assert planned_states(Agenda(runs))["cut"] == "done"  # nothing is asked of it but to be started from
     scored = [replace(run, config=replace(run.config, protocol=Protocol("one Q", ["dense@256"]))) for run in runs]
-    assert foreseen(Agenda(scored))["cut"] == "score"
+    assert planned_states(Agenda(scored))["cut"] == "score"
 
 
 def test_time_is_estimated_in_proportion_to_the_multiply_adds(tmp_path: Path) -> None:

@@ -18,19 +18,19 @@ from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import plan
 from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.sweep import forecast, work
-from vgg_sweep.sweep.on_end import telling
+from vgg_sweep.sweep.on_end import run_on_end
 from vgg_sweep.sweep.snapshot import use_snapshot
 
 
 def test_a_command_is_told_of_success_and_of_failure(tmp_path: Path) -> None:
     run = tiny_run(tmp_path)
     prepare(run).update_status(state="failed", error="out of luck")
-    with pytest.raises(KeyError), telling(f"cat > '{tmp_path / 'told.json'}'; exit 3", [run]):
+    with pytest.raises(KeyError), run_on_end(f"cat > '{tmp_path / 'told.json'}'; exit 3", [run]):
         raise KeyError
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["states"] == {"failed": 1} and told["sweeps"] == [str(run.folder.path.parent)]
     assert told["runs"][0]["run"] == run.id and told["runs"][0]["error"] == "out of luck"
-    with telling(None, [run]):
+    with run_on_end(None, [run]):
         pass
 
 

@@ -10,7 +10,7 @@ from vgg_sweep.plan.folders import prepare, read_named
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder
-from vgg_sweep.sweep.siblings import finished_elsewhere, said_of, take_over
+from vgg_sweep.sweep.siblings import finished_elsewhere, sibling_notes, take_over
 
 
 def run_in(sweep: Path, **settings: object) -> Run:
@@ -71,8 +71,8 @@ def test_other_images_are_not_taken_for_the_same(
 
 def test_the_plan_names_them() -> None:
     found = {"A": RunFolder(Path("outputs/demo/A")), "B": RunFolder(Path("outputs/demo/B"))}
-    assert said_of({}, []) == []
-    assert said_of(found, []) == ["outputs/demo has A and B, finished; take_over=true takes them over."]
-    assert said_of(found, ["A"]) == [
+    assert sibling_notes({}, []) == []
+    assert sibling_notes(found, []) == ["outputs/demo has A and B, finished; take_over=true takes them over."]
+    assert sibling_notes(found, ["A"]) == [
         "outputs/demo has A and B, finished; 1 is taken over from there; take_over=true takes the rest over."
     ]

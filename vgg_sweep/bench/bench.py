@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vgg_sweep.bench.measures import bench_data, bench_score, bench_train
-from vgg_sweep.bench.timing import Effort, Measured, Say, peak_flops
+from vgg_sweep.bench.timing import Announce, Effort, Measurement, peak_flops
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.imagenet import NUM_TRAIN, NUM_VAL
@@ -29,11 +29,11 @@ ILSVRC_SIZE_PX = (500, 375)
 """Width and height of the most frequent ILSVRC image; the set's own are not at hand when this is asked."""
 
 
-def bench(config: Config, chosen: Sequence[str], effort: Effort, progress: Say) -> list[Measured]:
+def bench(config: Config, chosen: Sequence[str], effort: Effort, progress: Announce) -> list[Measurement]:
     """Measure `chosen` (train, score, data) at the size and with the settings of `config`."""
     of_set = config.data.fractals.num_classes if config.data.source == "fractals" else PAPER_CLASSES
     num_classes = config.classes or of_set
-    measures: dict[str, Callable[[], list[Measured]]] = {
+    measures: dict[str, Callable[[], list[Measurement]]] = {
         "train": lambda: bench_train(config, num_classes, effort, progress),
         "score": lambda: bench_score(config, num_classes, effort, progress),
         "data": lambda: bench_data(config, effort, progress),
@@ -41,7 +41,7 @@ def bench(config: Config, chosen: Sequence[str], effort: Effort, progress: Say) 
     return [row for name in chosen for row in measures[name]()]
 
 
-def _settings(row: Measured) -> str:
+def _settings(row: Measurement) -> str:
     at_once = f"by {row.micro_batch}" if row.micro_batch else ""
     return " ".join(filter(None, [row.precision, row.layout, at_once, "compiled" if row.compile else ""]))
 
@@ -50,7 +50,7 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-_COLUMNS: dict[str, Callable[[Measured], str]] = {
+_COLUMNS: dict[str, Callable[[Measurement], str]] = {
     "px": lambda row: str(row.image_px or ""),
     "images/s": lambda row: _figure(row.images_per_second),
     "a core": lambda row: _figure(row.images_per_second_per_core),
@@ -60,7 +60,7 @@ _COLUMNS: dict[str, Callable[[Measured], str]] = {
 }
 
 
-def table(name: str, rows: Sequence[Measured]) -> Table:
+def table(name: str, rows: Sequence[Measurement]) -> Table:
     """The rows of one bench in the columns that have something to say."""
     nets = {f": net {row.config}, {row.device}" for row in rows if row.device}
     title = f"bench {name}{nets.pop() if len(nets) == 1 else ''}"
@@ -76,7 +76,7 @@ def table(name: str, rows: Sequence[Measured]) -> Table:
     return shown
 
 
-def conclusions(rows: Sequence[Measured], config: Config) -> list[str]:
+def conclusions(rows: Sequence[Measurement], config: Config) -> list[str]:
     """A sentence each."""
     said = []
     train = next((row.images_per_second for row in rows if (row.bench, row.what) == ("train", "ours")), None)
@@ -95,7 +95,7 @@ def conclusions(rows: Sequence[Measured], config: Config) -> list[str]:
     return said
 
 
-def paper_seconds(rows: Sequence[Measured], config: Config) -> tuple[float, float] | None:
+def paper_seconds(rows: Sequence[Measurement], config: Config) -> tuple[float, float] | None:
     """Seconds that the twelve runs of Table 3 would train and score on ILSVRC at the speeds measured, one after
     another; None if training or scoring was not measured, or not at the paper's size.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vgg_sweep.bench.timing import Effort, Measured, Say, peak_flops, peak_memory, take_turns
+from vgg_sweep.bench.timing import Announce, Effort, Measurement, peak_flops, peak_memory, take_turns
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.decode import BadImage, size_px
@@ -59,7 +59,7 @@ def random_net(config: Config, num_classes: int) -> VGG:
     return net
 
 
-def bench_train(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Measured]:
+def bench_train(config: Config, num_classes: int, effort: Effort, progress: Announce) -> list[Measurement]:
     """A step with the settings of `config`.
 
     Images are random and lie ready: what loads them is the business of `bench data`.
@@ -95,7 +95,7 @@ def own_step(config: Config, hardware: Hardware, num_classes: int) -> Callable[[
 
 def train_row(
     what: str, config: Config, hardware: Hardware, num_classes: int, seconds: float, memory: int | None = None
-) -> Measured:
+) -> Measurement:
     """The figures of a step that takes `seconds`."""
     layers = parse_columns(config.model.columns, width=config.width, classes=num_classes, crop=config.crop)
     batch, compiled = config.recipe.batch_size, config.compile and what != "torchvision"
@@ -106,15 +106,15 @@ def train_row(
 
 def _computed(
     bench: str, what: str, config: Config, hardware: Hardware, seconds: float, macs: int, *, images: float, **size: int
-) -> Measured:
+) -> Measurement:
     """The figures of work on `images` whose `macs` multiply-adds take `seconds`."""
     share_of_peak = 2 * macs / seconds / peak_flops(hardware.device, hardware.dtype)
     on = {"precision": hardware.precision, "layout": hardware.layout, "device": hardware.name}
     rates = {"images_per_second": images / seconds, "share_of_peak": share_of_peak}
-    return Measured(bench, what, config.model.name, seconds, **size, **on, **rates)  # type: ignore[arg-type]
+    return Measurement(bench, what, config.model.name, seconds, **size, **on, **rates)  # type: ignore[arg-type]
 
 
-def bench_score(config: Config, num_classes: int, effort: Effort, progress: Say) -> list[Measured]:
+def bench_score(config: Config, num_classes: int, effort: Effort, progress: Announce) -> list[Measurement]:
     """Dense evaluation at each Q, and crops of an image, 50 at each Q, with the settings of `config`. Unless thorough,
     fewer images, and crops at the middle Q alone.
     """
@@ -154,7 +154,7 @@ def score_row(
     num_classes: int,
     work: tuple[list[Pass], int, float],
     seconds: float,
-) -> Measured:
+) -> Measurement:
     """The figures of one of `score_works` that takes `seconds`."""
     wanted, count, worth = work
     method, Q = wanted[0].method, wanted[0].Q
@@ -169,7 +169,7 @@ def random_images(Q: int, count: int) -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
 
 
-def bench_data(config: Config, effort: Effort, progress: Say) -> list[Measured]:
+def bench_data(config: Config, effort: Effort, progress: Announce) -> list[Measurement]:
     """Training views of the images in `data.root`, a folder or a tar, with S and the crop of `config`. The files lie in
     memory, so that no disk is measured.
 
@@ -224,8 +224,8 @@ def own_epoch(split: Split, config: Config, workers: int) -> Callable[[], object
     return lambda: sum(len(batch.labels_N) for batch in loader.batches(split, draws, 0))
 
 
-def data_row(what: str, workers: int, config: Config, seconds: float) -> Measured:
+def data_row(what: str, workers: int, config: Config, seconds: float) -> Measurement:
     """The figures of an epoch that takes `seconds`."""
     what, rate = what if workers == 1 else f"{what}, {workers} workers", IMAGES_A_ROUND / seconds
     rates = {"images_per_second": rate, "images_per_second_per_core": rate / workers}
-    return Measured("data", what, config.model.name, seconds, image_px=config.crop, **rates)  # type: ignore[arg-type]
+    return Measurement("data", what, config.model.name, seconds, image_px=config.crop, **rates)  # type: ignore[arg-type]

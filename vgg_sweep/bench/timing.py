@@ -13,7 +13,7 @@ import torch
 
 from vgg_sweep.machine.measure import seconds_of
 
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 """Told what is being measured."""
 
 
@@ -30,7 +30,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One thing measured. What has no meaning for it is None."""
 
     bench: str

@@ -25,7 +25,7 @@ from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.score.cost import macs, macs_per_second, validation_set
 from vgg_sweep.sweep.agenda import Agenda
-from vgg_sweep.sweep.forecast import Forecast, foreseen
+from vgg_sweep.sweep.forecast import Forecast, planned_states
 from vgg_sweep.sweep.status import duration
 
 LONG = 100
@@ -41,7 +41,7 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
     settings = dict(zip((run.id for run in agenda.runs), differing, strict=True))
     names = ("run", *(differing[0] if differing else ()), "parent", "state", "time", "disk")
     lines = plain_table(names, ("time", "disk"))
-    states, short = foreseen(agenda), _short_names(agenda.runs)
+    states, short = planned_states(agenda), _short_names(agenda.runs)
     folders = sorted({str(run.folder.path.parent) for run in agenda.runs})
     used = {run.id: _bytes(run.folder) for run in agenda.runs}
     is_long = len(agenda.runs) > LONG

@@ -49,7 +49,7 @@ def predict(
 
     Unreadable images are reported, and the exit code is then 1.
     """
-    from vgg_sweep.cli.predictions import Wishes, show_boxes, show_classes
+    from vgg_sweep.cli.predictions import OutputOptions, show_boxes, show_classes
     from vgg_sweep.machine.hardware import choose_hardware
     from vgg_sweep.predict.boxes import localiser_of
     from vgg_sweep.predict.predict import find_images, protocols
@@ -67,10 +67,10 @@ def predict(
     if csv is not None and not csv.absolute().parent.is_dir():
         raise ConfigError(f"--csv {csv}: {csv.parent} is not a folder; make it first.")
     hardware = choose_hardware(replace(loaded.config, device=device, precision="auto", threads=0))
-    wishes = Wishes(protocols(loaded, protocol), top, as_json, csv, map_class, map_Q_px, out)
+    options = OutputOptions(protocols(loaded, protocol), top, as_json, csv, map_class, map_Q_px, out)
     if boxes:
-        num_unreadable = show_boxes(localiser_of(where_it_is, loaded, hardware), loaded.classes, paths, wishes)
+        num_unreadable = show_boxes(localiser_of(where_it_is, loaded, hardware), loaded.classes, paths, options)
     else:
-        num_unreadable = show_classes(loaded, paths, hardware, wishes)
+        num_unreadable = show_classes(loaded, paths, hardware, options)
     if num_unreadable:
         raise RunError(f"{num_unreadable} of {len(paths)} images could not be read; the others are done.")

@@ -40,7 +40,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class OutputOptions:
     """What to show of the predictions."""
 
     protocols: Sequence[Protocol]
@@ -53,46 +53,46 @@ class Wishes:
     maps: Path = Path("maps")
 
 
-def show_classes(loaded: TrainedNet, paths: Sequence[Path], hardware: Hardware, wishes: Wishes) -> int:
+def show_classes(loaded: TrainedNet, paths: Sequence[Path], hardware: Hardware, options: OutputOptions) -> int:
     """Print the predictions as they come, write what else is wished, and return how many images could not be read.
 
     When stopped, the CSV has what was done. Raises `ConfigError` for a class that the net has not.
     """
     root, classes, map_Q_px = _root(paths), loaded.classes, 0
-    map_index = class_index(loaded, wishes.map_class) if wishes.map_class not in (None, TOP) else None
-    if wishes.map_class is not None:
+    map_index = class_index(loaded, options.map_class) if options.map_class not in (None, TOP) else None
+    if options.map_class is not None:
         config = loaded.config
-        map_Q_px = wishes.map_Q_px or test_scales(config.train_scale.S, "multi", config.crop)[-1]
+        map_Q_px = options.map_Q_px or test_scales(config.train_scale.S, "multi", config.crop)[-1]
 
     def records_of(prediction: Prediction) -> list[Record]:
         if prediction.error is not None:
             return [_failed(prediction)]
         best = {
-            protocol: np.argsort(-posteriors_K, kind="stable")[: wishes.num_top]
+            protocol: np.argsort(-posteriors_K, kind="stable")[: options.num_top]
             for protocol, posteriors_K in prediction.posteriors_K.items()
         }
         own = [
             _record(prediction, protocol, [_guess(classes, k, prediction.posteriors_K[protocol][k]) for k in labels])
             for protocol, labels in best.items()
         ]
-        if wishes.map_class is None or prediction.image is None:
+        if options.map_class is None or prediction.image is None:
             return own
         index = map_index if map_index is not None else int(next(iter(best.values()))[0])
         picture = _map(loaded, prediction.image, index, hardware, map_Q_px)
-        file = _keep(picture, wishes.maps / prediction.path.absolute().relative_to(root), classes[index], ".png")
+        file = _keep(picture, options.maps / prediction.path.absolute().relative_to(root), classes[index], ".png")
         return [record | {"map": str(file)} for record in own]
 
-    found = (records_of(each) for each in predict(loaded, paths, wishes.protocols, hardware, map_Q_px))
-    return _tell(found, len(paths), wishes, COLUMNS)
+    found = (records_of(each) for each in predict(loaded, paths, options.protocols, hardware, map_Q_px))
+    return _output(found, len(paths), options, COLUMNS)
 
 
-def show_boxes(localiser: Localiser, classes: Sequence[str], paths: Sequence[Path], wishes: Wishes) -> int:
-    """The same of the boxes that are predicted, of which the best is drawn into `wishes.maps`.
+def show_boxes(localiser: Localiser, classes: Sequence[str], paths: Sequence[Path], options: OutputOptions) -> int:
+    """The same of the boxes that are predicted, of which the best is drawn into `options.maps`.
 
     Raises `ConfigError` for a protocol of several crops.
     """
-    root, protocol = _root(paths), wishes.protocols[0]
-    if any(each.method not in BOX_METHODS for each in wishes.protocols):
+    root, protocol = _root(paths), options.protocols[0]
+    if any(each.method not in BOX_METHODS for each in options.protocols):
         raise ConfigError("boxes are predicted dense or from the centre crop; give --protocol single, multi or centre.")
 
     def records_of(prediction: BoxPrediction) -> list[Record]:
@@ -104,12 +104,12 @@ def show_boxes(localiser: Localiser, classes: Sequence[str], paths: Sequence[Pat
         ]
         best = prediction.guesses[0]
         picture = drawn(prediction.image, [best], [shown(classes[best.label])])
-        file = wishes.maps / prediction.path.absolute().relative_to(root)
+        file = options.maps / prediction.path.absolute().relative_to(root)
         file = _keep(picture, file, classes[best.label], ".boxes.png")
         return [_record(prediction, protocol, top) | {"picture": str(file)}]
 
-    found = (records_of(each) for each in predict_boxes(localiser, paths, protocol, wishes.num_top))
-    return _tell(found, len(paths), wishes, (*COLUMNS[:-1], *CORNERS, COLUMNS[-1]))
+    found = (records_of(each) for each in predict_boxes(localiser, paths, protocol, options.num_top))
+    return _output(found, len(paths), options, (*COLUMNS[:-1], *CORNERS, COLUMNS[-1]))
 
 
 def _root(paths: Sequence[Path]) -> Path:
@@ -130,7 +130,7 @@ def _guess(classes: Sequence[str], label: int, posterior: float) -> Record:
     return {"class": classes[label], "name": shown(classes[label]), "posterior": float(posterior)}
 
 
-def _tell(found: Iterable[list[Record]], num_images: int, wishes: Wishes, columns: Sequence[str]) -> int:
+def _output(found: Iterable[list[Record]], num_images: int, options: OutputOptions, columns: Sequence[str]) -> int:
     """Print the records of each image as they come, as JSON or lines, and keep them as CSV if that is asked, also when
     stopped. Returns how many images could not be read.
     """
@@ -141,22 +141,22 @@ def _tell(found: Iterable[list[Record]], num_images: int, wishes: Wishes, column
         with warnings.catch_warnings(), shown_progress("predict", screen, after_seconds=PATIENCE_SECONDS) as progress:
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files that it reads all the same
             for num_done, own in enumerate(found, start=1):
-                if wishes.as_json:
+                if options.as_json:
                     for number, record in enumerate(own, start=num_records):
                         print("," if number else "[", json.dumps(record), sep="", flush=True)
                 else:
                     _print(own)
                     sys.stdout.flush()
-                if wishes.csv is not None:
+                if options.csv is not None:
                     kept += own
                 num_records += len(own)
                 num_unreadable += "error" in own[0]
                 progress(num_done, num_images)
     finally:
-        if wishes.as_json:
+        if options.as_json:
             print("]" if num_records else "[]")
-        if wishes.csv is not None:
-            write_text(wishes.csv, _csv(kept, columns))
+        if options.csv is not None:
+            write_text(options.csv, _csv(kept, columns))
     return num_unreadable
 
 

@@ -78,7 +78,7 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.cli.outcome import say_outcome
     from vgg_sweep.cli.plans import plan_table
     from vgg_sweep.cli.screen import console
-    from vgg_sweep.machine.choices import foretold
+    from vgg_sweep.machine.choices import choice_notes
     from vgg_sweep.machine.launch import is_first_process
     from vgg_sweep.plan.differences import notes
     from vgg_sweep.plan.folders import prepare
@@ -86,7 +86,7 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.runs.provenance import typed
     from vgg_sweep.sweep.agenda import Agenda
     from vgg_sweep.sweep.forecast import Forecast, check_ready
-    from vgg_sweep.sweep.on_end import telling
+    from vgg_sweep.sweep.on_end import run_on_end
     from vgg_sweep.sweep.origin import check_origins
     from vgg_sweep.sweep.work import check, main, work
 
@@ -99,9 +99,9 @@ def train_config(config: "Config") -> None:
     check(config)
     check_origins(runs)
     if len(runs) > 1 and is_first_process():
-        said = [*notes(runs), *foretold(run.config for run in runs if not run.folder.is_trained)]
+        said = [*notes(runs), *choice_notes(run.config for run in runs if not run.folder.is_trained)]
         console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, []), said))
-    with telling(config.on_end if is_first_process() else None, runs):
+    with run_on_end(config.on_end if is_first_process() else None, runs):
         for run in runs:
             if not run.is_at_hand:
                 prepare(run).note_command(typed())

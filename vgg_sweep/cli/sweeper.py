@@ -19,7 +19,7 @@ from vgg_sweep.cli.screen import PATIENCE_SECONDS, console, shown_progress
 from vgg_sweep.cli.watch import Watch
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.machine.choices import foretold
+from vgg_sweep.machine.choices import choice_notes
 from vgg_sweep.machine.launch import num_cpus
 from vgg_sweep.plan.differences import notes
 from vgg_sweep.plan.folders import prepare, read_run
@@ -33,11 +33,11 @@ from vgg_sweep.sweep.executors.process import Processes, slots, visible_gpus
 from vgg_sweep.sweep.executors.queue import Queue, is_submitit
 from vgg_sweep.sweep.executors.tasks import Tasks, is_ray
 from vgg_sweep.sweep.executors.waves import Waves
-from vgg_sweep.sweep.forecast import Forecast, check_ready, seeds_said, training_work
+from vgg_sweep.sweep.forecast import Forecast, check_ready, seeds_note, training_work
 from vgg_sweep.sweep.grids import configurations
-from vgg_sweep.sweep.on_end import telling
-from vgg_sweep.sweep.origin import check_origins, noticed
-from vgg_sweep.sweep.siblings import finished_elsewhere, said_of, take_over
+from vgg_sweep.sweep.on_end import run_on_end
+from vgg_sweep.sweep.origin import check_origins, image_notes
+from vgg_sweep.sweep.siblings import finished_elsewhere, sibling_notes, take_over
 from vgg_sweep.sweep.snapshot import use_snapshot
 from vgg_sweep.sweep.work import check
 
@@ -99,7 +99,7 @@ class DagSweeper(Sweeper):
             with shown_progress("Checking the images", screen, after_seconds=PATIENCE_SECONDS) as progress:
                 check_origins(agenda.runs, progress)
         finished = [*_finished(agenda), *map(read_run, elsewhere.values())]
-        _show_plan(agenda, finished, [*said_of(elsewhere, [run.id for run in taken]), *unmet], screen)
+        _show_plan(agenda, finished, [*sibling_notes(elsewhere, [run.id for run in taken]), *unmet], screen)
         if self.plan_only:
             return
         _prepare(agenda)
@@ -116,7 +116,7 @@ class DagSweeper(Sweeper):
             _report(agenda)
             throw_away(agenda.runs)
             return
-        for note in noticed(agenda.runs):
+        for note in image_notes(agenda.runs):
             screen.print(Text(f"The images: {note}"), soft_wrap=True)
         say_outcome(agenda.in_state("done"), screen)
         _report(agenda)
@@ -152,7 +152,7 @@ class DagSweeper(Sweeper):
             use_snapshot(agenda.runs[0].folder.path.parent)
         try:
             executor = self._executor(agenda, settings)
-            with telling(settings.on_end, agenda.runs), Watch(agenda, executor.num_slots, finished, screen):
+            with run_on_end(settings.on_end, agenda.runs), Watch(agenda, executor.num_slots, finished, screen):
                 drive(agenda, executor, fail_fast=settings.fail_fast)
         except Stopped as stopped:
             screen.print(Text(f"Stopped; what was done is saved. To continue: {typed()}"), soft_wrap=True)
@@ -181,9 +181,9 @@ def _start_over(folder: RunFolder) -> None:
 def _show_plan(agenda: Agenda, finished: Sequence[Run], more: Sequence[str], screen: Console) -> None:
     """The runs and what is to be known before they begin, judging by `finished` ones; `more` is said, too."""
     untrained = [run.config for run in agenda.runs if not run.folder.is_trained]
-    said = [*notes(agenda.runs), *foretold(untrained, {run.folder.record().get("precision") for run in finished})]
+    said = [*notes(agenda.runs), *choice_notes(untrained, {run.folder.record().get("precision") for run in finished})]
     forecast = Forecast.of(agenda.runs, finished)
-    said += [*more, *seeds_said(finished), *([] if forecast.seconds else training_work(agenda.runs))]
+    said += [*more, *seeds_note(finished), *([] if forecast.seconds else training_work(agenda.runs))]
     screen.print(plan_table(agenda, forecast, said))
 
 

@@ -11,7 +11,7 @@ from vgg_sweep.cli.status import REFRESH_SECONDS, failure, picture
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.sweep.agenda import FAILED, SETTLED, Agenda
 from vgg_sweep.sweep.forecast import estimated_seconds
-from vgg_sweep.sweep.status import AT_WORK, share_done, told
+from vgg_sweep.sweep.status import AT_WORK, reported_status, share_done
 
 
 class Watch:
@@ -71,7 +71,7 @@ class Watch:
         return picture(rows, self.console, num_lines=self.console.height, seconds_left=self._seconds_left(rows))
 
     def _row(self, run: Run) -> dict[str, Any]:
-        status, state = told(run.folder), self.agenda.states[run.id]
+        status, state = reported_status(run.folder), self.agenda.states[run.id]
         if state == "running" and status.get("state") != "running":
             return {"run": run.id, "state": self._before_work, "job": status.get("job", "")}
         return {**status, "run": run.id, "state": state}

@@ -29,7 +29,7 @@ FASTER_LAYOUT = 1.1
 
 
 @dataclass(frozen=True)
-class Way:
+class ComputeMode:
     """A way to compute a net."""
 
     precision: str
@@ -56,7 +56,7 @@ class Choice:
     that this was chosen from, by name of the way or `N at once`; none if nothing was measured.
     """
 
-    way: Way
+    way: ComputeMode
     micro_batch: int = 0
     chosen_from: Mapping[str, float] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class Choice:
         return f"{way.name}, {min(plain) / self.chosen_from[way.name]:.1f} times as fast as fp32"
 
 
-def fastest_way(seconds: Mapping[Way, float]) -> Way:
+def fastest_way(seconds: Mapping[ComputeMode, float]) -> ComputeMode:
     """The way to take, of those measured: the plainest arithmetic, which comes first, unless another is
     `CLEARLY_FASTER`; channels-last unless nchw is `FASTER_LAYOUT`.
     """
@@ -78,7 +78,7 @@ def fastest_way(seconds: Mapping[Way, float]) -> Way:
     return fastest if seconds[plain] >= CLEARLY_FASTER * seconds[fastest] else plain
 
 
-def _best_layout(seconds: Mapping[Way, float], arithmetic: tuple[str, str]) -> Way:
+def _best_layout(seconds: Mapping[ComputeMode, float], arithmetic: tuple[str, str]) -> ComputeMode:
     ways = {way.layout: way for way in seconds if way.arithmetic == arithmetic}
     if len(ways) == 1:
         return next(iter(ways.values()))
@@ -91,7 +91,7 @@ def forced_precision() -> str | None:
     return os.environ.get(FASTEST) or None
 
 
-def measured_for(
+def choice_key(
     config: Config,
     num_classes: int,
     device: str,
@@ -122,12 +122,12 @@ def _net(config: Config) -> dict[str, Any]:
 
 
 def choice_file(cache_folder: Path, of: Mapping[str, Any]) -> Path:
-    """Where the choice for `of`, which `measured_for` made, is kept."""
+    """Where the choice for `of`, which `choice_key` made, is kept."""
     digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
     return cache_folder / "choices" / f"{digest}.json"
 
 
-def kept_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) -> Choice | None:
+def cached_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) -> Choice | None:
     """The choice kept in `path`; None if there is none, or, which is said, if it is damaged or not for `of`."""
     try:
         kept = unsealed(path.read_bytes())
@@ -143,7 +143,7 @@ def kept_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) 
     return choice
 
 
-def keep_choice(path: Path, of: Mapping[str, Any], choice: Choice) -> None:
+def cache_choice(path: Path, of: Mapping[str, Any], choice: Choice) -> None:
     """Keep `choice` for later runs; where the cache cannot be written, each measures for itself."""
     with suppress(OSError):
         write_json(path, {"of": of, **asdict(choice)})
@@ -152,13 +152,13 @@ def keep_choice(path: Path, of: Mapping[str, Any], choice: Choice) -> None:
 def _read(kept: Mapping[str, Any]) -> Choice:
     _ = kept["of"]["device"]
     chosen_from = {str(name): float(seconds) for name, seconds in kept["chosen_from"].items()}
-    choice = Choice(Way(**kept["way"]), int(kept["micro_batch"]), chosen_from)
+    choice = Choice(ComputeMode(**kept["way"]), int(kept["micro_batch"]), chosen_from)
     if choice.way.precision not in ("fp32", "bf16", "fp16") or choice.way.layout not in ("channels-last", "nchw"):
         raise ValueError(f"{choice.way} is no way to compute a net")
     return choice
 
 
-def foretold(configs: Iterable[Config], beside: Collection[object] = ()) -> list[str]:
+def choice_notes(configs: Iterable[Config], beside: Collection[object] = ()) -> list[str]:
     """Sentences for a plan: what the settings left open will be in training, or that it will be measured; and where
     that is another precision than those of the runs `beside`.
     """

@@ -11,7 +11,7 @@ from torch import nn
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.machine.choices import Choice, Way, cpu_name
+from vgg_sweep.machine.choices import Choice, ComputeMode, cpu_name
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MEMORY_FORMATS = {"channels-last": torch.channels_last, "nchw": torch.contiguous_format}
@@ -113,7 +113,7 @@ def _unmeasured(config: Config, device: torch.device) -> Choice:
     precision = "fp32" if config.precision == "auto" else config.precision
     layout = "channels-last" if config.layout == "auto" else config.layout
     micro_batch = max(1, CPU_MICRO_BATCH_PX // config.crop**2) if device.type == "cpu" else 0
-    return Choice(Way(precision, asked_tf32(config), layout), micro_batch)
+    return Choice(ComputeMode(precision, asked_tf32(config), layout), micro_batch)
 
 
 def asked_tf32(config: Config) -> str:

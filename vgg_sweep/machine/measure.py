@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vgg_sweep.config.schema import Config
-from vgg_sweep.machine.choices import Choice, Way, fastest_way
+from vgg_sweep.machine.choices import Choice, ComputeMode, fastest_way
 from vgg_sweep.machine.hardware import CPU_MICRO_BATCH_PX, DTYPES, MEMORY_FORMATS, asked_tf32, autocast, set_tf32
 
 PIECE_MACS = {"cpu": 1e9, "cuda": 2e11}
@@ -64,7 +64,7 @@ def measured_choice(
     """
     arithmetics = [arithmetic] if arithmetic else _arithmetics(config, device, training=training)
     layouts = ["channels-last", "nchw"] if config.layout == "auto" else [config.layout]
-    ways = [Way(precision, tf32, layout) for (precision, tf32), layout in product(arithmetics, layouts)]
+    ways = [ComputeMode(precision, tf32, layout) for (precision, tf32), layout in product(arithmetics, layouts)]
     seconds = _seconds_per_image(pieces, ways, device, config.recipe.batch_size if training else 1, training=training)
     way = fastest_way(seconds)
     chosen_from = {each.name: _rounded(value) for each, value in seconds.items()} if len(ways) > 1 else {}
@@ -90,13 +90,13 @@ def _arithmetics(config: Config, device: torch.device, *, training: bool) -> lis
 
 
 def _seconds_per_image(
-    pieces: Sequence[Piece], ways: Sequence[Way], device: torch.device, batch_size: int, *, training: bool
-) -> dict[Way, float]:
+    pieces: Sequence[Piece], ways: Sequence[ComputeMode], device: torch.device, batch_size: int, *, training: bool
+) -> dict[ComputeMode, float]:
     """Seconds that the net takes for an image in each way, as far as the pieces tell.
 
     A hopeless way is timed no further and counted as so many times the best as it was when given up.
     """
-    totals, given_up = dict.fromkeys(ways, 0.0), dict[Way, float]()
+    totals, given_up = dict.fromkeys(ways, 0.0), dict[ComputeMode, float]()
     if len(ways) == 1:
         return totals
     for piece in pieces:
@@ -115,7 +115,7 @@ def _seconds_per_image(
     return {way: given_up[way] * fastest if way in given_up else total for way, total in totals.items()}
 
 
-def _take_turns(works: Mapping[Way, Callable[[], object]], device: torch.device) -> dict[Way, float]:
+def _take_turns(works: Mapping[ComputeMode, Callable[[], object]], device: torch.device) -> dict[ComputeMode, float]:
     """The best time of each, of at least two turns."""
     best, began, turns = dict.fromkeys(works, math.inf), time.perf_counter(), 0
     while turns < 2 or time.perf_counter() - began < PIECE_SECONDS:
@@ -125,11 +125,11 @@ def _take_turns(works: Mapping[Way, Callable[[], object]], device: torch.device)
     return best
 
 
-def _work(piece: Piece, way: Way, device: torch.device, num_images: int, training: bool) -> Callable[[], object]:
+def _work(piece: Piece, way: ComputeMode, device: torch.device, number: int, training: bool) -> Callable[[], object]:
     """The piece on random images: forward, and in training backward, as in a step."""
     layout = MEMORY_FORMATS[way.layout]
     module: nn.Module = copy.deepcopy(piece.module).to(device, memory_format=layout)  # type: ignore[call-overload]
-    given = torch.randn(num_images, *piece.input_CHW, device=device)
+    given = torch.randn(number, *piece.input_CHW, device=device)
     given = given.to(DTYPES[way.precision]).contiguous(memory_format=layout)  # as the layer before gives it
     sees_pixels = piece.input_CHW[0] == 3
     wanted = [*module.parameters(), *([] if sees_pixels else [given.requires_grad_(training)])]
@@ -147,7 +147,7 @@ def _work(piece: Piece, way: Way, device: torch.device, num_images: int, trainin
 
 
 def _micro_batch(
-    pieces: Sequence[Piece], way: Way, device: torch.device, config: Config
+    pieces: Sequence[Piece], way: ComputeMode, device: torch.device, config: Config
 ) -> tuple[int, dict[str, float]]:
     """The size of a micro-batch, and the seconds an image of each size that was tried.
 
@@ -187,6 +187,6 @@ def slowdown(device: torch.device, precision: str) -> float:
     Raises `RuntimeError` if it cannot be computed in it.
     """
     piece = Piece(nn.Conv2d(32, 32, 3, padding=1), (32, 28, 28), 32 * 32 * 9 * 28**2, 1.0, True)
-    works = [_work(piece, Way(each, "none", "channels-last"), device, 1, True) for each in ("fp32", precision)]
+    works = [_work(piece, ComputeMode(each, "none", "channels-last"), device, 1, True) for each in ("fp32", precision)]
     plain, own = (min(map(partial(seconds_of, device=device), [work] * 4)) for work in works)
     return own / plain

@@ -11,12 +11,12 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.machine.choices import (
     CLEARLY_FASTER,
     Choice,
-    Way,
+    ComputeMode,
+    cache_choice,
+    cached_choice,
     choice_file,
+    choice_key,
     forced_precision,
-    keep_choice,
-    kept_choice,
-    measured_for,
 )
 from vgg_sweep.machine.hardware import Hardware, choose_hardware, hardware_name
 from vgg_sweep.machine.measure import Piece, measured_choice, slowdown
@@ -51,17 +51,17 @@ def fastest_choice(
     forced = forced_precision()
     if forced or not is_open:
         taken = precision if precision != "auto" else forced if forced and training else "fp32"
-        return Choice(Way(taken, tf32, hardware.layout), hardware.micro_batch)
+        return Choice(ComputeMode(taken, tf32, hardware.layout), hardware.micro_batch)
     name, threads = hardware_name(hardware.device), torch.get_num_threads()
-    of = measured_for(config, num_classes, name, threads, training=training, arithmetic=arithmetic)
+    of = choice_key(config, num_classes, name, threads, training=training, arithmetic=arithmetic)
     path = choice_file(Path(config.cache), of)
     with waiting_lock(path.with_suffix(".lock")):
-        choice = kept_choice(path, of, note)
+        choice = cached_choice(path, of, note)
         if choice is None:
             hardware.expect_shapes(alike=training)
             pieces = net_pieces(config, num_classes)
             choice = measured_choice(config, pieces, hardware.device, training=training, arithmetic=arithmetic)
-            keep_choice(path, of, choice)
+            cache_choice(path, of, choice)
     return choice
 
 

@@ -66,7 +66,7 @@ class Forecast:
         return cls(estimated_seconds(runs, finished), num_bytes, WEIGHTS_IN_CHECKPOINTS * BYTES_PER_WEIGHT * most)
 
 
-def foreseen(agenda: Agenda) -> dict[str, str]:
+def planned_states(agenda: Agenda) -> dict[str, str]:
     """What is ahead of each run: new, resume (where), score, retry; or done, running, failed, diverged, blocked."""
     states: dict[str, str] = {}
     for run in agenda.runs:
@@ -172,7 +172,7 @@ def _num_images(config: Config) -> int | None:
     return round(IMAGES[data.source] * (1 - share)) if data.source in IMAGES else None
 
 
-def seeds_said(finished: Iterable[Run]) -> list[str]:
+def seeds_note(finished: Iterable[Run]) -> list[str]:
     """A sentence for a plan, if there are nets of several seeds among the `finished` runs: how many seeds it takes to
     tell two nets apart, as far as the spread of their validation errors says.
     """

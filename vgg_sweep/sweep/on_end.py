@@ -14,7 +14,7 @@ from vgg_sweep.sweep.agenda import found_state
 
 
 @contextmanager
-def telling(command: str | None, runs: Sequence[Run]) -> Iterator[None]:
+def run_on_end(command: str | None, runs: Sequence[Run]) -> Iterator[None]:
     """Give `command`, to a shell, the summary of `runs` as JSON on its standard input once the block has ended.
 
     What it says goes where this process writes. How it ends changes nothing.

@@ -80,7 +80,7 @@ def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:
         write_json(run.folder.origin, there | now)
 
 
-def noticed(runs: Iterable[Run]) -> list[str]:
+def image_notes(runs: Iterable[Run]) -> list[str]:
     """What was noticed when the images of `runs` were listed, each once."""
     return list(dict.fromkeys(note for run in runs for note in read_json(run.folder.origin).get("notes", [])))
 

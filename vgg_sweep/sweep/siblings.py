@@ -75,7 +75,7 @@ def _copied(source: str, target: str) -> None:
     shutil.copy2(source, target)
 
 
-def said_of(found: Mapping[str, RunFolder], taken: Iterable[str]) -> list[str]:
+def sibling_notes(found: Mapping[str, RunFolder], taken: Iterable[str]) -> list[str]:
     """A sentence for a plan: which of its runs are finished elsewhere, and what becomes of them."""
     if not found:
         return []

@@ -24,7 +24,7 @@ def read_sweep(sweep: Path) -> list[dict[str, Any]]:
     settings = swept([commands.settings(config_in(folder.config)) for folder in folders])
     rows = {
         folder.id: {"sweep": str(sweep), "run": folder.id, "settings": each, "state": "new", "parent": None}
-        | told(folder)
+        | reported_status(folder)
         for folder, each in zip(folders, settings, strict=True)
     }
     for row in rows.values():
@@ -32,7 +32,7 @@ def read_sweep(sweep: Path) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def told(folder: RunFolder) -> dict[str, Any]:
+def reported_status(folder: RunFolder) -> dict[str, Any]:
     """What a run says of itself, the job of a queue that it was last given to, the error of its last validation in
     percent, and what it said before it failed.
     """

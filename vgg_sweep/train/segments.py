@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.machine.choices import Choice, Way
+from vgg_sweep.machine.choices import Choice, ComputeMode
 from vgg_sweep.machine.hardware import Hardware, choose_hardware, hardware_name
 from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.plan.runs import Run
@@ -23,7 +23,7 @@ def training_choice(run: Run, num_classes: int, note: Callable[[str], None]) -> 
         if choice.chosen_from:
             note(f"chosen by measurement: {choice.in_words()}")
         return choice
-    way = Way(begun["precision"], begun["tf32"], begun["layout"])
+    way = ComputeMode(begun["precision"], begun["tf32"], begun["layout"])
     if begun["hardware"] == hardware_name(choose_hardware(config).device) and config.layout in ("auto", way.layout):
         return Choice(way, begun["micro_batch"], begun["chosen_from"])
     try:
