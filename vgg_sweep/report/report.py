@@ -14,9 +14,8 @@ from vgg_sweep.localise.merging import RULES
 from vgg_sweep.plan.commands import merged
 from vgg_sweep.report.results.answers import image_table
 from vgg_sweep.report.results.bundle import opened, pack
-from vgg_sweep.report.results.errors import read_runs
-from vgg_sweep.report.results.probes import joined, probe_frame
-from vgg_sweep.report.results.results import Source, read_sweeps
+from vgg_sweep.report.results.probes import probe_frame
+from vgg_sweep.report.results.results import Source, read_runs, read_sweeps, together
 from vgg_sweep.report.results.unfinished import refreshes
 from vgg_sweep.report.tables.contents import TABLES, Contents, make_contents
 from vgg_sweep.report.tables.epochs import at_epoch
@@ -135,7 +134,7 @@ def of_epoch(sources: Sequence[Source], at: str) -> Contents:
 def show_probes(runs: Sequence[RunFolder], console: Console) -> None:
     """Show what probes found with the features of `runs`, which need not be scored."""
     sweeps = {run.path.parent: [other for other in runs if other.path.parent == run.path.parent] for run in runs}
-    probes = joined(probe_frame(str(sweep), dict.fromkeys(own)) for sweep, own in sweeps.items())
+    probes = together(probe_frame(str(sweep), dict.fromkeys(own)) for sweep, own in sweeps.items())
     shown = [table.shown(frame) for table in OF_PROBES if len(frame := table.make(probes))]
     show_tables(shown, console)
     show_commands(merged(command for table in shown for command in table.commands), console)

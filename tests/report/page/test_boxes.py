@@ -33,7 +33,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 def test_right_and_wrong_ones_of_the_best_net(sweep: Sweep) -> None:
     right, wrong = box_galleries(sweep)
-    error = table8([sweep])["loc_error"].min()
+    error = table8(sweep.localised.errors)["loc_error"].min()
     assert f"{round(30 * (1 - error / 100))} of 30 images" in right.note and "D-384-pcr" in right.note
     assert right.title == "Boxes: right" and wrong.title == "Boxes: wrong"
     assert all(float(each.note.removeprefix("overlap ")) >= 0.5 for each in right.examples)

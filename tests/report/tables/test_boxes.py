@@ -18,7 +18,6 @@ from vgg_sweep.localise.geometry import iou
 from vgg_sweep.localise.merging import THRESHOLDS
 from vgg_sweep.localise.stored import Predictions
 from vgg_sweep.report.report import report
-from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.localised import BoxRun
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep
 from vgg_sweep.report.tables.box_claims import box_claims
@@ -62,7 +61,7 @@ def row_of(frame: pd.DataFrame, **names: object) -> pd.Series:
 
 
 def test_table_8_has_the_papers_rows_the_others_and_controls(folder: Path, sweep: Sweep) -> None:
-    frame = table8([sweep])
+    frame = table8(sweep.localised.errors)
     nets = list(zip(frame["train_scale"], frame["boxes"], frame["trainable"], strict=True))[:5]
     assert nets == [("384", "scr", "fc"), ("384", "pcr", "fc"), ("384", "pcr", "all"),
                     ("256", "pcr", "all"), ("256", "scr", "all")]  # fmt: skip
@@ -80,7 +79,7 @@ def test_commands_in_a_users_words_name_each_setting_once(tmp_path: Path) -> Non
     words = f"vgg-sweep train model=D train_scale=384 task=localise boxes=pcr trainable=all crop=64 out={folder}"
     record = json.loads((made / "record.json").read_text())
     (made / "record.json").write_text(json.dumps(record | {"command": words}))
-    command = table8([read_sweep(Source(folder, str(folder)), [])])["command"][0].split()
+    command = table8(read_sweep(Source(folder, str(folder)), []).localised.errors)["command"][0].split()
     assert command.count("boxes=scr") == command.count("task=localise") == command.count("trainable=fc") == 1
     assert not {"boxes=pcr", "trainable=all"} & set(command) and "crop=64" in command
 
@@ -89,10 +88,10 @@ def test_table_8_counts_boxes_of_the_true_class(folder: Path, sweep: Sweep) -> N
     each = Predictions(run_folder(folder, "D-384-pcr-all") / "boxes", "").read("centre-crop", 110, False)
     labels = np.arange(60) % 7
     wrong = [is_wrong(each.boxes_Rk4[n, each.classes_Nk[n].tolist().index(label)], n) for n, label in enumerate(labels)]
-    found = row_of(table8([sweep]), train_scale="384", boxes="pcr", trainable="all")
+    found = row_of(table8(sweep.localised.errors), train_scale="384", boxes="pcr", trainable="all")
     assert found["loc_error"] == pytest.approx(100 * np.mean(wrong)) and 0 < np.mean(wrong) < 1
     assert found["n_images"] == 60 and found["seeds"] == 1 and found["loc_low"] < found["loc_error"] < found["loc_high"]
-    whole = row_of(table8([sweep]), control="whole image")
+    whole = row_of(table8(sweep.localised.errors), control="whole image")
     assert whole["loc_error"] == pytest.approx(
         100 * np.mean([is_wrong(np.array([0, 0, 99, 99]), n) for n in range(60)])
     )
@@ -100,7 +99,7 @@ def test_table_8_counts_boxes_of_the_true_class(folder: Path, sweep: Sweep) -> N
 
 def test_table_9_merges_chooses_and_measures_apart(folder: Path, sweep: Sweep) -> None:
     """The row of two nets by hand: five guesses, merging, the threshold with the fewest errors on a fifth."""
-    frame = table9([sweep])
+    frame = table9(sweep.localised.errors)
     found = row_of(frame, rule="fusion", merge="overfeat")
     assert found["paper_loc_error"] == 26.9 and found["test_scales"] == ((73,), (101, 110)) and found["n_images"] == 48
     runs = {S: Predictions(run_folder(folder, f"D-{S}-pcr-all") / "boxes", "") for S in ("256", "384")}
@@ -129,30 +128,30 @@ def test_table_9_merges_chooses_and_measures_apart(folder: Path, sweep: Sweep) -
 
 
 def test_table_9_has_the_papers_rows_other_nets_other_mergings_and_controls(sweep: Sweep) -> None:
-    frame = table9([sweep])
+    frame = table9(sweep.localised.errors)
     assert frame["paper_loc_error"].tolist()[:4] == [29.5, 28.2, 27.5, 26.9]
     assert frame["paper_loc_test_error"].tolist()[1] == 26.7 and not frame["loc_error"].isna().any()
     assert frame["merge"].tolist()[-5:-2] == ["nms", "mean", "best"]  # of the two nets
     assert frame["rule"].tolist()[-5:-2] == ["fusion"] * 3
     assert frame["control"].tolist()[-2:] == ["whole image", "centre box, 0.75 of each side"]
-    by_mean = table9([read_sweep(Source(sweep.folder, "small"), [], merge="mean")])
+    by_mean = table9(read_sweep(Source(sweep.folder, "small"), [], merge="mean").localised.errors)
     assert row_of(by_mean, rule="fusion", merge="mean", is_papers=True)["thresholds"] == ()
 
 
 def test_table_10_has_ours_beside_the_systems(sweep: Sweep) -> None:
-    frame = table10([sweep])
+    frame = table10(sweep.localised.errors)
     assert frame["system"].tolist()[0] == "VGG" and frame["paper_loc_test_error"].tolist() == [25.3, 26.7, 29.9, 34.2]
-    fused = row_of(table9([sweep]), rule="fusion", merge="overfeat")
+    fused = row_of(table9(sweep.localised.errors), rule="fusion", merge="overfeat")
     assert frame["loc_error"][0] == fused["loc_error"] and frame["loc_error"][1:].isna().all()
 
 
 def test_claims_compare_the_rows_on_the_same_images(sweep: Sweep) -> None:
-    frame = box_claims([sweep])
+    frame = box_claims(sweep.localised.errors)
     assert frame["verdict"].tolist()[:3] == ["missing", "one seed", "one seed"]
-    rows = table8([sweep])
+    rows = table8(sweep.localised.errors)
     points = [row_of(rows, train_scale="384", boxes="pcr", trainable=each)["loc_error"] for each in ("fc", "all")]
     assert frame["points"][1] == pytest.approx(points[0] - points[1])
-    dense = table9([sweep])[:4]
+    dense = table9(sweep.localised.errors)[:4]
     assert frame["points"][4] == pytest.approx(dense["loc_error"][2] - dense["loc_error"][3])
     assert frame["compared"][4] == "PCR-384 - PCR-256 + PCR-384"
 
@@ -185,7 +184,7 @@ def test_errors_are_computed_once_and_anew_where_the_boxes_changed(folder: Path,
 def test_a_jittered_net_is_tested_at_the_middle_of_its_scales() -> None:
     """At crop 64 S of [256;512] is 73 to 146 px, and Q = 384 is 110."""
     config = {"crop": 64, "train_scale": {"name": "jitter", "S": [256, 512]}}
-    run = BoxRun(ReportedRun(RunFolder(Path("x")), config, "s"))
+    run = BoxRun(RunFolder(Path("x")), config, "s")
     assert run.scales("centre") == run.scales("single") == (110,) and run.S_px == (73, 146)
 
 
@@ -207,7 +206,7 @@ def test_localisation_runs_alone_are_reported(tmp_path: Path) -> None:
         make_box_run(folder, "256", spec=Spec(num_images=30, num_classes=num_classes, passes=("dense@single",)))
         text = said(folder)
         assert f"{folder}: no classification run." in text.replace("\n", "") and note in text
-        frame = table9([read_sweep(Source(folder, "alone"), [])])
+        frame = table9(read_sweep(Source(folder, "alone"), []).localised.errors)
         row = row_of(frame, rule="single", merge="overfeat", train_scale="256")
         assert np.isnan(row["loc_error"]) == (num_classes == 7) and not np.isnan(row["true_class_error"])
         said(folder, formats=["html"], out=folder / "report")

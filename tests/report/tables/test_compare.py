@@ -14,8 +14,7 @@ from tests.conftest import Outcome
 from tests.sweeps import TABLE3, Spec, make_run, make_sweep, write_posteriors
 from vgg_sweep.protocols.statistics import unpaired_difference
 from vgg_sweep.report.report import report
-from vgg_sweep.report.results.errors import read_runs
-from vgg_sweep.report.results.results import Source, read_results, read_sweep
+from vgg_sweep.report.results.results import Source, read_results, read_runs, read_sweep
 from vgg_sweep.report.tables.compare import comparison, differences
 from vgg_sweep.report.tables.contents import TABLES, make_contents
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.sweeps import Spec, make_run
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.report.results.errors import read_runs
+from vgg_sweep.report.results.results import read_runs
 from vgg_sweep.report.tables.epochs import at_epoch
 
 HEAD = "step,epoch,loss,error,val_error\n"

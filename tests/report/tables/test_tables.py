@@ -191,7 +191,7 @@ def test_asked_fusions_have_a_row_for_each_shared_protocol(tmp_path: Path) -> No
 
 
 def test_deviations_name_the_paper_s_value_and_every_other(tmp_path: Path) -> None:
-    from vgg_sweep.report.results.errors import read_runs
+    from vgg_sweep.report.results.results import read_runs
 
     make_run(
         tmp_path, "A", "256", spec=Spec(settings={"width": 0.25, "recipe.dropout": 0.0, "seed": 4, "device": "cpu"})
@@ -212,7 +212,7 @@ def test_deviations_name_the_paper_s_value_and_every_other(tmp_path: Path) -> No
 
 
 def test_the_paper_s_own_settings_do_not_deviate(tmp_path: Path) -> None:
-    from vgg_sweep.report.results.errors import read_runs
+    from vgg_sweep.report.results.results import read_runs
 
     make_run(tmp_path, "A", "256", spec=Spec(crop=224, settings={"data.name": "imagenet"}))
     assert deviations([run.config for run in read_runs(tmp_path, "sweep")], [1000]).empty

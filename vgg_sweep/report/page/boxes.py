@@ -23,7 +23,7 @@ def box_galleries(sweep: Sweep) -> list[Gallery]:
     of_nets = errors[(errors["rule"] == "centre") & (errors["what"] == OF_TRUE_CLASS) & (errors["control"] == "")]
     best = of_nets["run_id"].iloc[int(of_nets["error"].argmin())]
     run = next(run for run in sweep.localised.runs if run.id == best)
-    predictions = run.predictions
+    predictions = run.scored
     labels_N1, truth = predictions.labels_N[:, None], predictions.truth
     passes = predictions.passes("centre-crop", run.scales("single")) or []
     found_N4 = answers(passes, labels_N1, truth.sizes_N2, "best", [0.0])[0, :, 0]
@@ -42,7 +42,7 @@ def box_galleries(sweep: Sweep) -> list[Gallery]:
 
 
 def _example(run: BoxRun, n: int, guess_4: Floats) -> Example:
-    manifest, truth = run.predictions.manifest, run.predictions.truth
+    manifest, truth = run.scored.manifest, run.scored.truth
     image, label = manifest["images"][n], manifest["labels"][n]
     true_b4 = truth.boxes.of(int(n), label)
     overlap = float(iou(guess_4[None], true_b4).max())
@@ -54,7 +54,7 @@ def _example(run: BoxRun, n: int, guess_4: Floats) -> Example:
             raise ValueError(f"{image} is {upright.size}, not {(width, height)} as when it was scored.")
         return drawn(upright, true_b4, guess_4)
 
-    picture = thumbnail_of(run.run, int(n), image, label, draw)
+    picture = thumbnail_of(run, int(n), image, label, draw)
     return Example(printable(image), printable(manifest["classes"][label]), f"overlap {overlap:.2f}", {}, picture)
 
 

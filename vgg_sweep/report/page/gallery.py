@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from vgg_sweep.protocols.means import Protocol, protocol_posteriors
 from vgg_sweep.report.page.thumbnails import thumbnail
 from vgg_sweep.report.results.errors import ReportedRun
-from vgg_sweep.report.results.groups import by_settings
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.runs.files import printable
 
@@ -90,7 +89,7 @@ class ImageByImage:
 
 def image_by_image(sweep: Sweep) -> ImageByImage:
     """The runs to look at closely: those of the settings under which the lowest top-1 error was reached."""
-    groups = {where["settings"]: group.rows for where, group in by_settings(sweep.results)}
+    groups = {str(settings): rows for settings, rows in sweep.results.groupby("settings", sort=False)}
     settings = min(groups, key=lambda name: groups[name]["top1_error"].min())
     return ImageByImage(sweep, settings, groups[settings])
 

@@ -89,4 +89,4 @@ def _names(scores: Sequence[Score]) -> list[str]:
     ):
         if len(set(map(name_of, scores))) == len(scores):
             return list(map(name_of, scores))
-    return [" + ".join(run.folder.id for run in score.runs) for score in scores]
+    return [" + ".join(run.id for run in score.runs) for score in scores]

@@ -24,7 +24,6 @@ from typing import Any
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.protocols.means import Posteriors
 from vgg_sweep.report.results.errors import ReportedRun, as_file
-from vgg_sweep.report.results.localised import BoxRun, is_localised
 from vgg_sweep.report.results.results import Bundle, Source, Sweep
 from vgg_sweep.runs.files import atomic_path, printable
 from vgg_sweep.runs.trials import TRIALS_FILE
@@ -64,8 +63,8 @@ def pack(file: Path, sweeps: Sequence[Sweep], fuse: Sequence[str], with_posterio
         for number, sweep in enumerate(sweeps):
             if (trials := sweep.folder / TRIALS_FILE).exists():
                 _add(bundle, f"{number}/{TRIALS_FILE}", trials.read_bytes())
-            for run in [*sweep.runs, *(each.run for each in sweep.localised.runs)]:
-                _pack_run(bundle, f"{number}/{run.folder.id}", run, with_posteriors)
+            for run in [*sweep.runs, *sweep.localised.runs]:
+                _pack_run(bundle, f"{number}/{run.id}", run, with_posteriors)
             if not with_posteriors:
                 kept = [score.kept_in for score in sweep.scores if score.kept_in]
                 for path in sorted({*kept, *sweep.localised.kept_in}):
@@ -78,9 +77,9 @@ def _pack_run(bundle: zipfile.ZipFile, inside: str, run: ReportedRun, with_poste
         _add(bundle, f"{inside}/{path.relative_to(run.folder.path).as_posix()}", path.read_bytes())
     state = run.folder.status().get("state", "not started")
     _add(bundle, f"{inside}/status.json", _as_json({"state": "at work when packed" if state == "running" else state}))
-    scored = BoxRun(run).predictions if is_localised(run) else run.posteriors
-    if not scored.are_there:
+    if not run.is_scored:
         return
+    scored = run.scored
     inside = f"{inside}/{scored.folder.name}"
     _add(bundle, f"{inside}/manifest.json", (scored.folder / "manifest.json").read_bytes())
     if not with_posteriors:

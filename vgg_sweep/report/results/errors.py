@@ -13,17 +13,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vgg_sweep.config.checks import not_whole
-from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.errors import RunError
 from vgg_sweep.plan import commands
-from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.words import own_words
 from vgg_sweep.protocols.means import Posteriors, Protocol, chunks, mean, posteriors_at
 from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
 from vgg_sweep.protocols.metrics import Misses, top_k_misses, truth_ranks
+from vgg_sweep.protocols.scored import Scored
 from vgg_sweep.protocols.seals import unsealed
 from vgg_sweep.runs.files import write_json
-from vgg_sweep.runs.folder import RunFolder, find_nameless, find_runs
+from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.prune import are_pruned
 
 _ERRORS_FORMAT = 1
@@ -39,6 +38,10 @@ class ReportedRun:
     """What its sweep is called: the folder's path, where it was made."""
     has_posteriors: bool = True
     """Whether the files are there that its manifest names; a bundle may hold their errors alone."""
+
+    @property
+    def id(self) -> str:
+        return self.folder.id
 
     @property
     def name(self) -> str:
@@ -72,10 +75,6 @@ class ReportedRun:
             if self.posteriors.has(multi):
                 found.append(("multi", multi))
         return found
-
-    @property
-    def is_scored(self) -> bool:
-        return (self.folder.posteriors / "manifest.json").exists()
 
     @cached_property
     def errors(self) -> list[dict[str, Any]]:
@@ -144,11 +143,34 @@ class ReportedRun:
         own = own_words(str(self.record.get("command", "")), self.config, self.sweep)
         return commands.settings_overrides(self.config, self.sweep) if own is None else own
 
+    @property
+    def net_words(self) -> tuple[str, ...]:
+        """What tells it from the runs that share its settings, on a command line."""
+        return f"model={self.name}", f"train_scale={self.train_scale}", f"seed={self.seed}"
+
+    @property
+    def row_name(self) -> str:
+        """What a table calls the row that it is in."""
+        return self.slug
+
+    @property
+    def group_settings(self) -> dict[str, Any]:
+        """The settings that a table's rows are grouped by."""
+        return self.settings
+
+    @property
+    def scored(self) -> Scored:
+        """What scoring leaves of it."""
+        return self.posteriors
+
+    @property
+    def is_scored(self) -> bool:
+        return self.scored.are_there
+
     @cached_property
     def posteriors(self) -> Posteriors:
-        own = (f"model={self.name}", f"train_scale={self.train_scale}", f"seed={self.seed}")
         passes = ",".join(self.config["protocol"]["passes"])
-        redo = commands.command("score", *own, *self.overrides, f"protocol.passes=[{passes}]")
+        redo = commands.command("score", *self.net_words, *self.overrides, f"protocol.passes=[{passes}]")
         return Posteriors(
             self.folder.posteriors,
             redo if self.has_posteriors or are_pruned(self.folder) else f"{redo}, and pack them in a bundle",
@@ -182,31 +204,6 @@ class Score:
         return [(run.posteriors, Protocol(self.method, Q)) for run, Q in zip(self.runs, scales, strict=True)]
 
 
-def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[ReportedRun]:
-    """Every run folder of the sweep called `name`, scored or not. Raises `ConfigError` if there is none, `RunError` if
-    one cannot be read.
-    """
-    if not sweep.is_dir():
-        raise ConfigError(
-            f"there is no sweep folder {sweep}; run `vgg-sweep multirun` first, or name the folder of your runs."
-        )
-    runs = []
-    for folder in find_runs(sweep):
-        here = has_posteriors and not are_pruned(folder)
-        try:
-            run = ReportedRun(folder, config_in(folder.config), name, here)
-            _ = run.slug, run.seed, run.test_scales("multi"), run.overrides  # all that a report needs of it
-            runs.append(run)
-        except (KeyError, TypeError, ValueError) as error:
-            raise not_whole(folder.config, error) from error
-    if not runs and (nameless := find_nameless(sweep)):
-        ids = ", ".join(folder.id for folder in nameless)
-        raise RunError(f"{sweep} holds no run with a config.yaml, but {ids} without; put back copies of these files.")
-    if not runs:
-        raise ConfigError(f"{sweep} holds no run; run `vgg-sweep multirun` first, or name another folder.")
-    return runs
-
-
 def scored_runs(every: Sequence[ReportedRun], sweep: str) -> list[ReportedRun]:
     """The runs that have posteriors. Raises `RunError` if there is none, or two that are alike."""
     runs = [run for run in every if run.is_scored]
@@ -220,7 +217,7 @@ def scored_runs(every: Sequence[ReportedRun], sweep: str) -> list[ReportedRun]:
         same = json.dumps([run.slug, run.seed, run.settings])
         if (twin := seen.setdefault(same, run)) is not run:
             raise RunError(
-                f"{twin.folder.id} and {run.folder.id} are both {run.slug} with seed {run.seed} and the same settings, "
+                f"{twin.id} and {run.id} are both {run.slug} with seed {run.seed} and the same settings, "
                 f"so their rows cannot be told "
                 f"apart; move one of them to another sweep folder."
             )

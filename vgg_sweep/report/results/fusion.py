@@ -39,8 +39,8 @@ def fused_scores(
 
     Raises `ConfigError` for a name that fits no run, or several.
     """
-    has = {(score.runs[0].folder.id, score.rule, score.method) for score in scores}
-    runs = list({score.runs[0].folder.id: score.runs[0] for score in scores}.values())
+    has = {(score.runs[0].id, score.rule, score.method) for score in scores}
+    runs = list({score.runs[0].id: score.runs[0] for score in scores}.values())
     fused = _table6(sweep, runs, has)
     for spec in fuse:
         fused += _best(sweep, spec, scores) if spec.startswith("best:") else _named(sweep, spec, runs, others)
@@ -56,7 +56,7 @@ def _table6(sweep: Path, runs: Sequence[ReportedRun], has: set[tuple[str, str, s
     for by_slug in alike.values():
         for row in paper.fusions():
             members = [by_slug[net.slug] for net in row.members if net.slug in by_slug]
-            if len(members) == len(row.members) and all((run.folder.id, "multi", row.method) in has for run in members):
+            if len(members) == len(row.members) and all((run.id, "multi", row.method) in has for run in members):
                 fused.append(_fuse(sweep, members, "multi", row.method, row.group))
     return fused
 
@@ -87,14 +87,14 @@ def find_run(name: str, runs: Sequence[ReportedRun], others: Sequence[ReportedRu
     sweep, _, last = name.rpartition("/")
     for candidates in (runs, others):
         there = [run for run in candidates if not sweep or f"/{run.sweep}".endswith(f"/{sweep}")]
-        ids = fitting(last, (run.folder.id for run in there))
-        found = [run for run in there if run.folder.id in ids]
+        ids = fitting(last, (run.id for run in there))
+        found = [run for run in there if run.id in ids]
         if len(found) == 1:
             return found[0]
         if found:
-            names = [run.folder.id if run in runs else f"{run.sweep}/{run.folder.id}" for run in found]
+            names = [run.id if run in runs else f"{run.sweep}/{run.id}" for run in found]
             raise ConfigError(f"'{name}' in --fuse fits {len(found)} runs; name one of {', '.join(names)}.")
-    by_id = [run.folder.id for run in [*runs, *others]]
+    by_id = [run.id for run in [*runs, *others]]
     near = list(dict.fromkeys(slug(id) for id in nearest(name, by_id)))
     known = sorted(map(slug, by_id))
     hint = f"did you mean {' or '.join(near)}?" if near else f"scored are {', '.join(dict.fromkeys(known))}."
@@ -149,7 +149,7 @@ def _best(sweep: Path, spec: str, scores: Sequence[Score]) -> list[Score]:
     if not number.isdigit() or number == "0":
         raise ConfigError(f"--fuse {spec} is not understood; write best:N with the number of nets, such as best:2.")
     rule, method, candidates = _candidates(spec, int(number), scores)
-    runs = {score.runs[0].folder.id: score.runs[0] for score in candidates}
+    runs = {score.runs[0].id: score.runs[0] for score in candidates}
     members = [(run.posteriors, Protocol(method, run.test_scales(rule))) for run in runs.values()]
 
     def searched() -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """The results of a sweep in groups of one setting each, and what the seeds of a net come to. Errors in percent."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from statistics import fmean, stdev
 from typing import Any
 
@@ -16,32 +17,40 @@ from vgg_sweep.protocols.passes import passes_of
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import Sweep, joined
 
-SeedRows = Sequence[Mapping[str, Any]]
+SeedRows = Sequence[Mapping[Any, Any]]
 """The rows, one a seed, of a net or of a fusion under a protocol."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The results of one sweep and one group of settings in it: only these are compared with one another."""
+    """The rows of one sweep and one group of settings in it: only these are compared with one another."""
 
-    rows: pd.DataFrame
-    by_protocol: Mapping[tuple[str, ...], SeedRows]
-    """Members, rule, method and name of the fusion -> the rows. A Q of no rule of the paper is its own rule."""
+    where: Mapping[str, str]
+    """Its sweep and its settings."""
+    rows: SeedRows
 
-    def find(self, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> SeedRows:
-        return self.by_protocol.get((" + ".join(sorted(net.slug for net in members)), rule, method, fusion), [])
+    def find(self, **values: Any) -> SeedRows:
+        """The rows that have these values."""
+        return [row for row in self.rows if all(row[name] == value for name, value in values.items())]
+
+    def of_nets(self, nets: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> SeedRows:
+        """The rows of a net, or of several fused, under a protocol of the paper."""
+        members = " + ".join(sorted(net.slug for net in nets))
+        return self.find(members=members, rule=rule, method=method, fusion=fusion)
+
+    def each(self) -> Iterable[SeedRows]:
+        """The rows of every net and fusion under every protocol."""
+        apart: dict[tuple[Any, ...], list[Mapping[Any, Any]]] = {}
+        for row in self.rows:
+            key = itemgetter("members", "rule", "method", "fusion", "test_scales")(row)
+            apart.setdefault(key, []).append(row)
+        return apart.values()
 
 
-def by_settings(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], Group]]:
-    """The groups of some results, each with its sweep and settings."""
-    names = list(map(str, results.columns))
-    for (sweep, settings), rows in results.groupby(["sweep", "settings"], sort=False):
-        by_protocol: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-        for values in zip(*(rows[name].to_list() for name in names), strict=True):
-            row = dict(zip(names, values, strict=True))
-            rule = f"Q = {row['test_scales']}" if row["rule"] == "other" else row["rule"]
-            by_protocol.setdefault((row["members"], rule, row["method"], row["fusion"]), []).append(row)
-        yield {"sweep": str(sweep), "settings": str(settings)}, Group(rows, by_protocol)
+def by_settings(frame: pd.DataFrame) -> Iterator[Group]:
+    """The groups of some sweeps' rows."""
+    for (sweep, settings), rows in frame.groupby(["sweep", "settings"], sort=False) if len(frame) else ():
+        yield Group({"sweep": str(sweep), "settings": str(settings)}, rows.to_dict("records"))
 
 
 @cache
@@ -82,16 +91,16 @@ def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     under the protocol.
     """
     results = joined(sweeps)
-    runs = {(sweep.name, run.folder.id): run for sweep in sweeps for run in sweep.runs}
+    runs = {(sweep.name, run.id): run for sweep in sweeps for run in sweep.runs}
     rows = []
-    for where, group in by_settings(results):
-        for found in group.by_protocol.values():
+    for group in by_settings(results):
+        for found in group.each():
             first = found[0]
             shared = {name: first[name] for name in _SHARED}
             costs = {name: pd.Series([row[name] for row in found], dtype=float).median() for name in _COSTS}
-            size = _size(runs.get((where["sweep"], first["run_id"])), first)
+            size = _size(runs.get((group.where["sweep"], first["run_id"])), first)
             seeds = {f"{name}_seeds": tuple(row[f"{name}_error"] for row in found) for name in ("top1", "top5")}
-            rows.append(where | shared | mean_errors(found) | seeds | costs | size)
+            rows.append({**group.where} | shared | mean_errors(found) | seeds | costs | size)
     nets = pd.DataFrame(rows)
     return nets.assign(where=told_apart(nets))
 

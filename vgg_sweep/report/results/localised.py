@@ -34,61 +34,55 @@ TABLE9_BOXES, TABLE9_TRAINABLE = "pcr", "all"
 """The nets of Table 9, the best of Table 8."""
 
 
-@dataclass(frozen=True)
-class BoxRun:
+class BoxRun(ReportedRun):
     """A run that predicts boxes."""
-
-    run: ReportedRun
-
-    @property
-    def id(self) -> str:
-        return self.run.folder.id
 
     @property
     def boxes(self) -> str:
-        return str(self.run.config["boxes"])
+        return str(self.config["boxes"])
 
     @property
     def trainable(self) -> str:
-        return str(self.run.config.get("trainable", "all"))
+        return str(self.config.get("trainable", "all"))
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Those beside what the rows of Tables 8 and 9 name."""
-        return {name: value for name, value in self.run.settings.items() if name != "trainable"}
+    def row_name(self) -> str:
+        return f"{self.slug} {self.boxes} {self.trainable}"
 
     @property
-    def overrides(self) -> list[str]:
-        """Of the same."""
-        named = ("task", "boxes", "trainable")
-        return [word for word in self.run.overrides if word.partition("=")[0] not in named]
+    def group_settings(self) -> dict[str, Any]:
+        return {name: value for name, value in self.settings.items() if name != "trainable"}
 
     @cached_property
-    def predictions(self) -> Predictions:
-        own = (f"model={self.run.name}", f"train_scale={self.run.train_scale}", f"seed={self.run.seed}")
-        words = (*own, "task=localise", f"boxes={self.boxes}", f"trainable={self.trainable}", *self.overrides)
-        return Predictions(self.run.folder.path / "boxes", commands.command("train", *words))
+    def overrides(self) -> list[str]:
+        """Those beside what the rows of Tables 8 and 9 name."""
+        return [word for word in super().overrides if word.partition("=")[0] not in ("task", "boxes", "trainable")]
+
+    @cached_property
+    def scored(self) -> Predictions:
+        words = (*self.net_words, "task=localise", f"boxes={self.boxes}", f"trainable={self.trainable}")
+        return Predictions(self.folder.path / "boxes", commands.command("train", *words, *self.overrides))
 
     @property
     def S(self) -> int:
         """At crop 224; of a jittered range the middle, where it is tested (Sect. 4.1)."""
-        return int(sum(self.run.config["train_scale"]["S"])) // 2
+        return int(sum(self.config["train_scale"]["S"])) // 2
 
     @property
     def S_px(self) -> int | tuple[int, ...]:
-        smallest, largest = (scaled_px(px, self.crop) for px in self.run.config["train_scale"]["S"])
+        smallest, largest = (scaled_px(px, self.crop) for px in self.config["train_scale"]["S"])
         return smallest if smallest == largest else (smallest, largest)
 
     @property
     def crop(self) -> int:
-        return int(self.run.config["crop"])
+        return int(self.config["crop"])
 
     def scales(self, rule: str) -> tuple[int, ...]:
         """Q in pixels."""
         return scales_of([self.S], rule, self.crop)[0]
 
     def has(self, rule: str) -> bool:
-        return set(self.scales(rule)) <= {Q for method, Q, _ in self.predictions.files if method == "dense"}
+        return set(self.scales(rule)) <= {Q for method, Q, _ in self.scored.files if method == "dense"}
 
 
 @dataclass(frozen=True)
@@ -104,18 +98,13 @@ class Localised:
     """The files that keep the errors."""
 
 
-def is_localised(run: ReportedRun) -> bool:
-    return run.config.get("task") == "localise"
-
-
-def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequence[Score]) -> Localised:
-    """The errors of the sweep's localisation runs, merged by each rule.
+def localised(sweep: Path, name: str, runs: list[BoxRun], scores: Sequence[Score], merge: str) -> Localised:
+    """The errors of the sweep's localisation runs, merged by each rule, of which `merge` is asked for.
 
     Raises `RunError` if predictions are damaged or of other images than those of their classifiers.
     """
-    runs = [BoxRun(run) for run in every if is_localised(run)]
-    there = [run for run in runs if run.predictions.are_there]
-    differing = swept([run.settings for run in there])
+    there = [run for run in runs if run.is_scored]
+    differing = swept([run.group_settings for run in there])
     labels = [", ".join(f"{setting}={value}" for setting, value in each.items()) for each in differing]
     settings = dict(zip((run.id for run in there), labels, strict=True))
     rows: list[dict[str, Any]] = []
@@ -124,19 +113,13 @@ def localised(sweep: Path, name: str, every: Sequence[ReportedRun], scores: Sequ
         found, classifier, path = _kept(sweep, members, rule, classifiers(members[0], scores))
         about = {"sweep": name, "settings": settings[members[0].id], "rule": rule} | _names(members, rule)
         about["labels_by"] = "" if classifier is None else in_words(classifier)
-        rows += [about | row for row in found]
+        for row in found:
+            misses = Misses(**row["misses"])
+            low, high = wilson(misses.error, misses.num_images)
+            error = {"n_images": misses.num_images, "error": misses.error, "low": low, "high": high}
+            rows.append(about | row | {"misses": misses, "merge_asked": merge} | error)
         kept_in.append(path)
-    return Localised(runs, _frame(rows), kept_in)
-
-
-def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    shown = []
-    for row in rows:
-        misses = Misses(**row["misses"])
-        low, high = wilson(misses.error, misses.num_images)
-        found = {"misses": misses, "n_images": misses.num_images, "error": misses.error, "low": low, "high": high}
-        shown.append(row | found)
-    return pd.DataFrame(shown)
+    return Localised(runs, pd.DataFrame(rows), kept_in)
 
 
 def _tasks(runs: Sequence[BoxRun], settings: dict[str, str]) -> list[tuple[tuple[BoxRun, ...], str]]:
@@ -146,8 +129,8 @@ def _tasks(runs: Sequence[BoxRun], settings: dict[str, str]) -> list[tuple[tuple
     ]
     alike: dict[tuple[Any, ...], dict[str, BoxRun]] = {}
     for run in runs:
-        kind = (run.run.name, run.boxes, run.trainable, run.run.seed, settings[run.id])
-        alike.setdefault(kind, {})[run.run.train_scale] = run
+        kind = (run.name, run.boxes, run.trainable, run.seed, settings[run.id])
+        alike.setdefault(kind, {})[run.train_scale] = run
     for by_scale in alike.values():
         if {"256", "384"} <= by_scale.keys() and by_scale["256"].has("single") and by_scale["384"].has(PAIR):
             tasks.append(((by_scale["256"], by_scale["384"]), "fusion"))
@@ -155,18 +138,18 @@ def _tasks(runs: Sequence[BoxRun], settings: dict[str, str]) -> list[tuple[tuple
 
 
 def _names(members: Sequence[BoxRun], rule: str) -> dict[str, Any]:
-    first = members[0].run
+    first = members[0]
     return {
         "run_id": " + ".join(run.id for run in members),
         "config": first.name,
-        "train_scale": " + ".join(run.run.train_scale for run in members),
+        "train_scale": " + ".join(run.train_scale for run in members),
         "S": tuple(run.S_px for run in members),
-        "crop": members[0].crop,
-        "test_scales": scales_of([run.S for run in members], rule, members[0].crop),
-        "boxes": members[0].boxes,
-        "trainable": members[0].trainable,
+        "crop": first.crop,
+        "test_scales": scales_of([run.S for run in members], rule, first.crop),
+        "boxes": first.boxes,
+        "trainable": first.trainable,
         "seed": first.seed,
-        "overrides": tuple(members[0].overrides),
+        "overrides": tuple(first.overrides),
     }
 
 
@@ -184,13 +167,13 @@ def classifiers(run: BoxRun, scores: Sequence[Score]) -> list[Score]:
     """The nets and fusions of the sweep that are scored on the run's images, of the same seed if there are any; first
     those that err least, top-5 and then top-1.
     """
-    manifest = run.predictions.manifest
+    manifest = run.scored.manifest
     same = [
         score
         for score in scores
         if all(score.runs[0].posteriors.manifest[name] == manifest[name] for name in ("classes", "images", "labels"))
     ]
-    own_seed = [score for score in same if {each.seed for each in score.runs} == {run.run.seed}]
+    own_seed = [score for score in same if {each.seed for each in score.runs} == {run.seed}]
     return sorted(own_seed or same, key=lambda score: ((score.top5 or score.top1).count, score.top1.count))
 
 
@@ -218,7 +201,7 @@ def _kept(
     """
     for classifier in [*ranked, None] if rule != "centre" else [None]:
         by = [run.posteriors.fingerprint for run in classifier.runs] if classifier else []
-        asked = [by, classifier and in_words(classifier), rule, *(run.predictions.fingerprint for run in members)]
+        asked = [by, classifier and in_words(classifier), rule, *(run.scored.fingerprint for run in members)]
 
         def computed(classifier: Score | None = classifier) -> list[dict[str, Any]]:
             return _centre(members[0]) if rule == "centre" else _merged(members, rule, classifier)
@@ -232,7 +215,7 @@ def _kept(
 
 def _centre(run: BoxRun) -> list[dict[str, Any]]:
     """Table 8: the box of the true class in the centre crop, and those that need no net."""
-    predictions = run.predictions
+    predictions = run.scored
     labels_N1, truth = predictions.labels_N[:, None], predictions.truth
     passes = predictions.passes("centre-crop", run.scales("centre"))
     if passes is None:
@@ -249,9 +232,9 @@ def _centre(run: BoxRun) -> list[dict[str, Any]]:
 
 def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None) -> list[dict[str, Any]]:
     """Table 9: boxes of all positions and scales, merged for the true class and for each guess."""
-    predictions = members[0].predictions
+    predictions = members[0].scored
     for other in members[1:]:
-        if any(other.predictions.manifest[name] != predictions.manifest[name] for name in ("images", "labels")):
+        if any(other.scored.manifest[name] != predictions.manifest[name] for name in ("images", "labels")):
             raise RunError(
                 f"{members[0].id} and {other.id} predict boxes of different images; score one of them again."
             )
@@ -259,7 +242,7 @@ def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None) -> l
     passes = [
         each
         for run, scales in zip(members, scales_of([run.S for run in members], rule, members[0].crop), strict=True)
-        for each in run.predictions.passes("dense", scales) or []
+        for each in run.scored.passes("dense", scales) or []
     ]
     is_one_class = len(predictions.manifest["classes"]) == 1
     guesses_Ng = guesses(classifier) if classifier else np.zeros((len(labels_N), int(is_one_class)), np.int64)

@@ -37,13 +37,6 @@ def probe_frame(sweep: str, runs: Iterable[RunFolder]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"shots": "Int64"})
 
 
-def joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Several sweeps' rows; those of the first where there is none."""
-    found = list(frames)
-    there = [frame for frame in found if len(frame)]
-    return pd.concat(there, ignore_index=True) if there else found[0]
-
-
 def _kind(record: Mapping[str, Any]) -> str:
     """What records have in common that differ in the seed of their nets alone."""
     is_colour = record["how"]["layer"] == COLOUR

@@ -11,14 +11,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vgg_sweep.config.checks import not_whole
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.commands import schema_defaults
+from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.swept import Settings, swept, whole
 from vgg_sweep.protocols.means import check_same_images
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, mean_class_recall, wilson
-from vgg_sweep.report.results.errors import ReportedRun, Score, read_runs, run_scores, scored_runs
+from vgg_sweep.report.results.errors import ReportedRun, Score, run_scores, scored_runs
 from vgg_sweep.report.results.fusion import fused_scores
-from vgg_sweep.report.results.localised import BoxRun, Localised, is_localised, localised
+from vgg_sweep.report.results.localised import BoxRun, Localised, localised
+from vgg_sweep.runs.folder import find_nameless, find_runs
+from vgg_sweep.runs.prune import are_pruned
 
 _COSTS = ("params", "train_seconds", "step_seconds", "peak_memory_bytes", "device_name", "precision")
 
@@ -64,8 +69,32 @@ class Sweep:
     """What it was read from, if not from its own folder."""
     localised: Localised
     """Its runs that predict boxes, which `runs` has not, and their errors."""
-    merge: str
-    """The rule by which their boxes are merged."""
+
+
+def read_runs(sweep: Path, name: str, has_posteriors: bool = True) -> list[ReportedRun]:
+    """Every run folder of the sweep called `name`, scored or not. Raises `ConfigError` if there is none, `RunError` if
+    one cannot be read.
+    """
+    if not sweep.is_dir():
+        raise ConfigError(
+            f"there is no sweep folder {sweep}; run `vgg-sweep multirun` first, or name the folder of your runs."
+        )
+    runs = []
+    for folder in find_runs(sweep):
+        here = has_posteriors and not are_pruned(folder)
+        try:
+            config = config_in(folder.config)
+            run = (BoxRun if config.get("task") == "localise" else ReportedRun)(folder, config, name, here)
+            _ = run.slug, run.seed, run.test_scales("multi"), run.overrides  # all that a report needs of it
+            runs.append(run)
+        except (KeyError, TypeError, ValueError) as error:
+            raise not_whole(folder.config, error) from error
+    if not runs and (nameless := find_nameless(sweep)):
+        ids = ", ".join(folder.id for folder in nameless)
+        raise RunError(f"{sweep} holds no run with a config.yaml, but {ids} without; put back copies of these files.")
+    if not runs:
+        raise ConfigError(f"{sweep} holds no run; run `vgg-sweep multirun` first, or name another folder.")
+    return runs
 
 
 def read_sweeps(sources: Sequence[Source], fuse: Sequence[str], merge: str = "overfeat") -> list[Sweep]:
@@ -73,7 +102,7 @@ def read_sweeps(sources: Sequence[Source], fuse: Sequence[str], merge: str = "ov
     there is nothing to report, `ConfigError` for an unknown net in `fuse`.
     """
     every = [read_runs(each.folder, each.name, each.bundle is None or each.bundle.has_posteriors) for each in sources]
-    scored = [[run for run in runs if run.is_scored and not is_localised(run)] for runs in every]
+    scored = [[run for run in runs if run.is_scored and not isinstance(run, BoxRun)] for runs in every]
     return [
         _read_sweep(source, own, fuse, merge, [run for runs in scored[:index] + scored[index + 1 :] for run in runs])
         for index, (source, own) in enumerate(zip(sources, every, strict=True))
@@ -83,16 +112,16 @@ def read_sweeps(sources: Sequence[Source], fuse: Sequence[str], merge: str = "ov
 def _read_sweep(
     source: Source, every: list[ReportedRun], fuse: Sequence[str], merge: str, others: Sequence[ReportedRun]
 ) -> Sweep:
-    runs = [run for run in every if not is_localised(run)]
-    has_boxes = any(BoxRun(run).predictions.are_there for run in every if is_localised(run))
-    if any(run.is_scored for run in runs) or not has_boxes:
+    runs = [run for run in every if not isinstance(run, BoxRun)]
+    box_runs = [run for run in every if isinstance(run, BoxRun)]
+    if any(run.is_scored for run in runs) or not any(run.is_scored for run in box_runs):
         scores = [score for run in scored_runs(runs, source.name) for score in run_scores(run)]
         scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])), others)
         results = results_frame(source.name, scores)
     else:  # runs that predict boxes from nets of elsewhere
         scores, results = [], pd.DataFrame(columns=["sweep", "settings", "run_id"])
-    boxes = localised(source.folder, source.name, every, scores)
-    return Sweep(source.name, source.folder, runs, scores, results, source.bundle, boxes, merge)
+    boxes = localised(source.folder, source.name, box_runs, scores, merge)
+    return Sweep(source.name, source.folder, runs, scores, results, source.bundle, boxes)
 
 
 def read_sweep(source: Source, fuse: Sequence[str], merge: str = "overfeat") -> Sweep:
@@ -107,7 +136,7 @@ def read_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
 
 def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
     """The DataFrame of some scores. Raises `RunError` if runs of one sort were scored on different images."""
-    runs = {run.folder.id: run for score in scores for run in score.runs[:1]}  # others may be of another sweep
+    runs = {run.id: run for score in scores for run in score.runs[:1]}  # others may be of another sweep
     every = _settings(list(runs.values()))
     labels = {
         id: ", ".join(f"{name}={value}" for name, value in each.items())
@@ -118,8 +147,8 @@ def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
     first: dict[str, Score] = {}
     labels_of: dict[str, NDArray[np.int64]] = {}
     rows = []
-    for score in sorted(scores, key=lambda score: order[score.runs[0].folder.id]):
-        id = score.runs[0].folder.id
+    for score in sorted(scores, key=lambda score: order[score.runs[0].id]):
+        id = score.runs[0].id
         settings = labels[id]
         other = first.setdefault(settings, score)
         if other.scored_on != score.scored_on:
@@ -150,7 +179,7 @@ def _row(score: Score, labels_N: NDArray[np.int64]) -> dict[str, Any]:
     seeds = {each.seed for each in runs}
     record = run.record
     return {
-        "run_id": " + ".join(each.folder.id for each in runs),
+        "run_id": " + ".join(each.id for each in runs),
         "config": " + ".join(dict.fromkeys(each.name for each in runs)),
         "train_scale": " + ".join(dict.fromkeys(each.train_scale for each in runs)),
         "members": " + ".join(sorted(each.slug for each in runs)),
@@ -184,13 +213,17 @@ def _recall(misses: Misses, labels_N: NDArray[np.int64]) -> float:
     return mean_class_recall(misses, labels_N) if misses.num_images == len(labels_N) else math.nan
 
 
+def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several sweeps; the first of the frames if none has rows."""
+    every = list(frames)
+    there = [frame for frame in every if len(frame)]
+    return pd.concat(there, ignore_index=True) if there else every[0]
+
+
 def joined(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """The results of all sweeps. A setting that is no default in one of them alone has its default in the others."""
     each = [sweep.results for sweep in sweeps if len(sweep.results)]
-    if not each:
-        return sweeps[0].results
-    results = pd.concat(each, ignore_index=True)
-    defaults = schema_defaults()
+    results, defaults = together(sweep.results for sweep in sweeps), schema_defaults()
     lacking = [name for name in results if name in defaults and any(name not in own for own in each)]
     return results.fillna({name: defaults[name] for name in lacking if isinstance(defaults[name], str | int | float)})
 

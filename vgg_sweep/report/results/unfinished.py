@@ -38,17 +38,15 @@ def waiting(sweep: Sweep) -> Waiting:
     """Of a sweep. A run is counted in the rows of those that share its settings; where there are none, it has no row to
     be missing in.
     """
-    runs = [(run.folder, run.slug, json.dumps(run.settings), run.is_scored) for run in sweep.runs]
-    for each in sweep.localised.runs:
-        net = f"{each.run.slug} {each.boxes} {each.trainable}"
-        runs.append((each.run.folder, net, json.dumps(each.settings), each.predictions.are_there))
+    runs = [*sweep.runs, *sweep.localised.runs]
+    keys = [json.dumps(run.group_settings) for run in runs]
     frames = [frame for frame in (sweep.results, sweep.localised.errors) if len(frame)]
     labels = {id: label for each in frames for id, label in zip(each["run_id"], each["settings"], strict=True)}
-    label_of = {key: labels[folder.id] for folder, _, key, _ in runs if folder.id in labels}
+    label_of = {key: labels[run.id] for run, key in zip(runs, keys, strict=True) if run.id in labels}
     found: Waiting = defaultdict(Counter)
-    for folder, net, key, is_scored in runs:
-        if not is_scored and key in label_of:
-            found[sweep.name, label_of[key], net][state(folder)] += 1
+    for run, key in zip(runs, keys, strict=True):
+        if not run.is_scored and key in label_of:
+            found[sweep.name, label_of[key], run.row_name][state(run.folder)] += 1
     return found
 
 
@@ -71,15 +69,15 @@ def progress_lines(sweep: Sweep) -> list[str]:
     scored = f"{len(sweep.runs) - len(without)} of {num_runs} runs scored." if num_runs else "no classification run."
     lines = [f"{sweep.name}: {scored}"]
     lines += [f"  not reported: {folder.id} has no config.yaml; put back a copy of it" for folder in nameless]
-    lines += [f"  not scored: {run.folder.id} ({how_far(run.folder)})" for run in without[:10]]
+    lines += [f"  not scored: {run.id} ({how_far(run.folder)})" for run in without[:10]]
     if boxes := sweep.localised.runs:
-        waiting = [each.run for each in boxes if not each.predictions.are_there]
+        waiting = [run for run in boxes if not run.is_scored]
         lines.append(f"  {len(boxes) - len(waiting)} of {len(boxes)} localisation runs have predicted boxes.")
-        lines += [f"  no boxes yet: {run.folder.id} ({how_far(run.folder)})" for run in waiting[:10]]
+        lines += [f"  no boxes yet: {run.id} ({how_far(run.folder)})" for run in waiting[:10]]
     if len(without) > 10:
         lines.append(f"  and {len(without) - 10} more; see `vgg-sweep status {sweep.name}`")
     for kind in ("train", "val"):
-        bad = {run.folder.id: images for run in sweep.runs if (images := run.record.get(f"bad_{kind}_images"))}
+        bad = {run.id: images for run in sweep.runs if (images := run.record.get(f"bad_{kind}_images"))}
         if bad:
             most = max(bad.values(), key=len)
             lines.append(

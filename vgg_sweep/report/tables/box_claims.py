@@ -1,6 +1,5 @@
 """The sentences of Appendix A about localisation, tested in a sweep as those of Sect. 4 are."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -8,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from vgg_sweep.protocols import paper
+from vgg_sweep.report.results.groups import Group, by_settings
 from vgg_sweep.report.results.localised import OF_TRUE_CLASS, PAIR, TABLE9_BOXES, TABLE9_TRAINABLE, TOP5
-from vgg_sweep.report.results.results import Sweep
-from vgg_sweep.report.tables.boxes import PAPERS_NET, Boxes, groups
+from vgg_sweep.report.tables.boxes import PAPERS_NET
 from vgg_sweep.report.tables.claims import Claim, Misses, claims_table, compared, judged, on_one_seed
 from vgg_sweep.report.tables.table import as_frame
 
@@ -33,9 +32,9 @@ class Located:
         return " + ".join(net.slug for net in self.nets)
 
 
-def _misses(group: Boxes, side: Located) -> Misses:
-    what = OF_TRUE_CLASS if side.rule == "centre" else TOP5
-    found = [row for row in group.find(what, config=PAPERS_NET, **asdict(side)) if row["merge"] in ("", group.merge)]
+def _misses(group: Group, side: Located) -> Misses:
+    what, merge = (OF_TRUE_CLASS, "") if side.rule == "centre" else (TOP5, group.rows[0]["merge_asked"])
+    found = group.find(what=what, control="", merge=merge, config=PAPERS_NET, **asdict(side))
     return {row["seed"]: row["misses"].unpack().astype(np.int8) for row in found}
 
 
@@ -58,12 +57,12 @@ BOX_CLAIMS = (
 """In the order of Appendix A."""
 
 
-def box_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+def box_claims(errors: pd.DataFrame) -> pd.DataFrame:
     """A row for each claim, with the columns of those of Sect. 4."""
     rows = []
-    for where, group in groups(sweeps):
+    for group in by_settings(errors):
         found = [(claim, compared(claim, partial(_misses, group))) for claim in BOX_CLAIMS]
-        rows += [where | claim.names | values | {"note": ""} for claim, values in judged(found)]
+        rows += [{**group.where, **claim.names, **values, "note": ""} for claim, values in judged(found)]
     return as_frame("box-claims", rows)
 
 

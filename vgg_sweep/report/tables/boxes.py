@@ -4,8 +4,7 @@ Every table has the paper's rows, in its order, once for each sweep and group of
 then the nets here that the paper's table has not, and the controls.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from vgg_sweep.localise.merging import RULES
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import scaled_px
-from vgg_sweep.report.results.groups import over_seeds
+from vgg_sweep.report.results.groups import Group, SeedRows, by_settings, over_seeds
 from vgg_sweep.report.results.localised import (
     OF_TRUE_CLASS,
     PAIR,
@@ -26,7 +25,6 @@ from vgg_sweep.report.results.localised import (
     TOP5,
     scales_of,
 )
-from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables import gaps
 from vgg_sweep.report.tables.table import (
     DASH,
@@ -39,7 +37,6 @@ from vgg_sweep.report.tables.table import (
     if_differs,
     interval,
     number,
-    records,
     seeds,
     text,
     unfinished,
@@ -50,53 +47,25 @@ MEASURES = {TOP5: "loc", TOP1: "top1", OF_TRUE_CLASS: "true_class"}
 """What is given or guessed -> how a table's columns call the error."""
 
 
-@dataclass(frozen=True)
-class Boxes:
-    """The localisation errors of one sweep and group of settings."""
-
-    rows: pd.DataFrame
-    merge: str
-
-    def find(self, what: str = OF_TRUE_CLASS, control: str = "", **names: Any) -> list[dict[str, Any]]:
-        """The rows, one a seed, of a net."""
-        chosen = (self.rows["what"] == what) & (self.rows["control"] == control)
-        for name, value in names.items():
-            chosen &= self.rows[name] == value
-        return records(self.rows[chosen])
-
-    def first(self) -> dict[str, Any]:
-        return records(self.rows.head(1))[0]
-
-    def nets(self, *rules: str) -> list[dict[str, Any]]:
-        """What identifies each net under some rules of Q."""
-        names = ["config", "train_scale", "boxes", "trainable", "rule"]
-        found = self.rows.loc[self.rows["rule"].isin(rules), names].drop_duplicates()
-        return records(found)
-
-
-def groups(sweeps: Sequence[Sweep]) -> Iterator[tuple[dict[str, str], Boxes]]:
-    for sweep in sweeps:
-        if sweep.localised.errors.empty:
-            continue
-        for settings, rows in sweep.localised.errors.groupby("settings", sort=False):
-            yield {"sweep": sweep.name, "settings": str(settings)}, Boxes(rows, sweep.merge)
-
-
-def frame_of(table: str, sweeps: Sequence[Sweep], rows_of: Callable[[Boxes], Iterable[dict[str, Any]]]) -> pd.DataFrame:
-    return as_frame(table, (where | row for where, group in groups(sweeps) for row in rows_of(group)))
+def frame_of(table: str, errors: pd.DataFrame, rows_of: Callable[[Group], Iterable[dict[str, Any]]]) -> pd.DataFrame:
+    return as_frame(table, ({**group.where, **row} for group in by_settings(errors) for row in rows_of(group)))
 
 
 Nets = list[tuple[dict[str, Any], dict[str, Any]]]
 """What identifies a net, and what the paper printed for it; nothing for one that it has not."""
 
 
-def _nets(group: Boxes, papers: Nets, *rules: str) -> Nets:
+def _nets(group: Group, papers: Nets, *rules: str) -> Nets:
     """The paper's, in its order, then the others here that are tested by some rules of Q."""
-    named = [names for names, _ in papers]
-    return [*papers, *((names, {}) for names in group.nets(*rules) if names not in named)]
+    nets = list(papers)
+    for row in group.rows:
+        names = {name: row[name] for name in ("config", "train_scale", "boxes", "trainable", "rule")}
+        if row["rule"] in rules and names not in [known for known, _ in nets]:
+            nets.append((names, {}))
+    return nets
 
 
-def table8(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+def table8(errors: pd.DataFrame) -> pd.DataFrame:
     """The box of the true class in a centre crop: what is fine-tuned, and one box or one a class."""
     net = {"config": PAPERS_NET, "train_scale": "384", "rule": "centre"}
     papers = [
@@ -104,31 +73,32 @@ def table8(sweeps: Sequence[Sweep]) -> pd.DataFrame:
         for row in paper.box_nets()
     ]
 
-    def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
         for names, theirs in _nets(group, papers, "centre"):
             yield _row(group, names, (OF_TRUE_CLASS,), is_papers=bool(theirs)) | theirs
         yield from _controls(group, {"rule": "centre"}, (OF_TRUE_CLASS,))
 
-    return frame_of("8", sweeps, rows_of)
+    return frame_of("8", errors, rows_of)
 
 
-def table9(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+def table9(errors: pd.DataFrame) -> pd.DataFrame:
     """Dense, merged, five guesses: several scales, and two nets; other rules of merging where most boxes are merged."""
     papers = [(_table9_net(row), _of_paper(row)) for row in paper.box_scales()]
 
-    def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
-        labels_by = {"labels_by": " or ".join(filter(None, dict.fromkeys(group.rows["labels_by"])))}
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        asked = group.rows[0]["merge_asked"]
+        labels_by = {"labels_by": " or ".join(filter(None, dict.fromkeys(row["labels_by"] for row in group.rows)))}
         nets = _nets(group, papers, "single", PAIR, "fusion")
         for names, theirs in nets:
-            yield _row(group, names, MEASURES, is_papers=bool(theirs), merge=group.merge) | labels_by | theirs
+            yield _row(group, names, MEASURES, is_papers=bool(theirs), merge=asked) | labels_by | theirs
         most_scales = [names for names, _ in [*reversed(nets[: len(papers)]), *nets[len(papers) :]]]
         if there := next((names for names in most_scales if group.find(**names)), None):
             for merge in RULES:
-                if merge != group.merge:
+                if merge != asked:
                     yield _row(group, there, MEASURES, merge=merge) | labels_by
             yield from _controls(group, there, MEASURES)
 
-    return frame_of("9", sweeps, rows_of)
+    return frame_of("9", errors, rows_of)
 
 
 def _table9_net(row: paper.BoxScales) -> dict[str, str]:
@@ -141,52 +111,46 @@ def _of_paper(row: paper.BoxScales | paper.BoxSystem) -> dict[str, Any]:
     return {"paper_loc_error": row.error, "paper_loc_test_error": row.test_error}
 
 
-def table10(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+def table10(errors: pd.DataFrame) -> pd.DataFrame:
     """Ours among the published systems, whose errors are on ILSVRC."""
     best = _table9_net(paper.box_scales()[-1])
 
-    def rows_of(group: Boxes) -> Iterator[dict[str, Any]]:
-        data = dict(word.partition("=")[::2] for word in group.first()["overrides"]).get("data")
-        ours = _row(group, best, (TOP5,), merge=group.merge) | {"merge": ""}
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        first = group.rows[0]
+        data = dict(word.partition("=")[::2] for word in first["overrides"]).get("data")
+        ours = _row(group, best, (TOP5,), merge=first["merge_asked"]) | {"merge": ""}
         for index, system in enumerate(paper.box_systems()):
             row = ours if index == 0 else _errors({TOP5: []}) | {"command": ""}
             yield {"system": system.name, "data": data} | row | _of_paper(system)
 
-    return frame_of("10", sweeps, rows_of)
-
-
-# --- what rows are made of ---
+    return frame_of("10", errors, rows_of)
 
 
 def _row(
-    group: Boxes, names: Mapping[str, Any], measures: Iterable[str], *, is_papers: bool = False, merge: str = ""
+    group: Group, names: Mapping[str, Any], measures: Iterable[str], *, is_papers: bool = False, merge: str = ""
 ) -> dict[str, Any]:
-    """Ours, with boxes merged by a rule where several are; where there is none, the command that makes it."""
-    merged_by = {"merge": merge} if merge else {}
-    found = {what: group.find(what, **names, **merged_by) for what in measures}
+    """A net merged by a rule, over seeds; where there is none, the command that makes it."""
+    found = {what: group.find(what=what, control="", merge=merge, **names) for what in measures}
     there = next((rows[0] for rows in found.values() if rows), None)
-    crop = group.first()["crop"]
+    crop = group.rows[0]["crop"]
     S = [] if there else [int(each) for each in str(names["train_scale"]).split(" + ")]
     scales = there or {"S": tuple(scaled_px(px, crop) for px in S), "test_scales": scales_of(S, names["rule"], crop)}
-    thresholds = dict.fromkeys(row["threshold"] for row in found.get(OF_TRUE_CLASS, ()))
+    thresholds = dict.fromkeys(row["threshold"] for row in found.get(OF_TRUE_CLASS, ()) if pd.notna(row["threshold"]))
     about = {"control": "", "is_papers": is_papers, "crop": crop, "merge": merge}
-    about |= {"S": scales["S"], "test_scales": scales["test_scales"]}
-    about["thresholds"] = tuple(each for each in thresholds if each is not None)
+    about |= {"S": scales["S"], "test_scales": scales["test_scales"], "thresholds": tuple(thresholds)}
     return {**names, **about, **_errors(found), "command": "" if there else _command(group, names)}
 
 
-def _command(group: Boxes, names: Mapping[str, Any]) -> str:
+def _command(group: Group, names: Mapping[str, Any]) -> str:
     protocol = "multi" if names["rule"] in (PAIR, "fusion") else "single"
-    words = (f"boxes={names['boxes']}", f"trainable={names['trainable']}", f"protocol={protocol}")
-    scale = str(names["train_scale"]).replace(" + ", ",")
-    return commands.multirun(
-        names["config"], scale, "task=localise", *words, *group.first()["overrides"], seeds=group.rows["seed"]
-    )
+    words = ("task=localise", f"boxes={names['boxes']}", f"trainable={names['trainable']}", f"protocol={protocol}")
+    net, seeds = (names["config"], str(names["train_scale"]).replace(" + ", ",")), [row["seed"] for row in group.rows]
+    return commands.multirun(*net, *words, *group.rows[0]["overrides"], seeds=seeds)
 
 
-def _errors(found: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _errors(found: Mapping[str, SeedRows]) -> dict[str, Any]:
     """Each measure over seeds; a table of one calls it loc."""
-    first = next((rows for rows in found.values() if rows), [])
+    first: SeedRows = next((rows for rows in found.values() if rows), [])
     values: dict[str, Any] = {"seeds": len(first), "n_images": first[0]["n_images"] if first else None}
     for what, rows in found.items():
         name = MEASURES[what] if len(found) > 1 else "loc"
@@ -194,13 +158,12 @@ def _errors(found: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return values
 
 
-def _controls(group: Boxes, names: Mapping[str, Any], measures: Iterable[str]) -> Iterator[dict[str, Any]]:
+def _controls(group: Group, names: Mapping[str, Any], measures: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Rows of boxes that need no net, on the same images with the same guesses."""
-    chosen = group.rows[group.rows["control"] != ""]
-    for name, value in names.items():
-        chosen = chosen[chosen[name] == value]
-    for control, rows in chosen.groupby("control", sort=False):
-        found = {what: records(rows[rows["what"] == what].head(1)) for what in measures}
+    chosen = group.find(**names)
+    for control in filter(None, dict.fromkeys(row["control"] for row in chosen)):
+        of = [row for row in chosen if row["control"] == control]
+        found = {what: [row for row in of if row["what"] == what][:1] for what in measures}
         yield {"control": control, "is_papers": False, "command": "", "thresholds": ()} | _errors(found) | {"seeds": 0}
 
 

@@ -6,6 +6,7 @@ these trained nets. `p` and `p_holm`, which are about training, need three seeds
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import PurePath
 from statistics import fmean
 from typing import Any
@@ -36,9 +37,6 @@ from vgg_sweep.report.tables.table import Column, Row, Table, as_frame, differs,
 MAX_NAME = 16
 """Characters of a sweep's name above a column."""
 
-_Where = Mapping[str, str]
-"""Sweep and settings."""
-
 
 def comparison(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each net, fusion and protocol of the paper that the first sweep shares with another. Errors in percent;
@@ -48,41 +46,40 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
     first, *others = results["sweep"].unique()
     rows = []
     for other in others:
-        of_first, of_other = ([each for each in groups if each[0]["sweep"] == name] for name in (first, other))
-        found = [row for pair in _matched(of_first, of_other) for row in _compared(*pair[0], *pair[1])]
+        of_first, of_other = ([each for each in groups if each.where["sweep"] == name] for name in (first, other))
+        pairs = list(product(of_first, of_other))
+        alike = [(here, there) for here, there in pairs if here.where["settings"] == there.where["settings"]]
+        found = [row for pair in alike or pairs for row in _compared(*pair)]  # all with all, as of two recipes
         adjusted = holm([row["p"] for row in found])
         rows += [row | {"p_holm": p_holm} for row, p_holm in zip(found, adjusted, strict=True)]
     return as_frame("comparison", rows)
 
 
-def _matched(
-    ours: Sequence[tuple[_Where, Group]], theirs: Sequence[tuple[_Where, Group]]
-) -> list[tuple[tuple[_Where, Group], tuple[_Where, Group]]]:
-    """Groups whose settings are called the same; all with all if there are none, as of two recipes."""
-    pairs = [(a, b) for a in ours for b in theirs]
-    return [pair for pair in pairs if pair[0][0]["settings"] == pair[1][0]["settings"]] or pairs
+_PROTOCOL = ("rule", "method", "fusion")
 
 
-def _compared(where_first: _Where, here: Group, other: _Where, there: Group) -> Iterator[dict[str, Any]]:
-    where = {**where_first, "other_sweep": other["sweep"], "other_settings": other["settings"]}
-    for key, a in here.by_protocol.items():
-        if a[0]["rule"] == "other" or (b := there.by_protocol.get(key)) is None:
+def _compared(here: Group, there: Group) -> Iterator[dict[str, Any]]:
+    where = {**here.where, "other_sweep": there.where["sweep"], "other_settings": there.where["settings"]}
+    for a in here.each():
+        same = {name: a[0][name] for name in ("members", *_PROTOCOL)}
+        if a[0]["rule"] == "other" or not (b := there.find(**same)):
             continue
-        members, rule, method, fusion = key
-        is_fusion = " + " in members
+        is_fusion = " + " in a[0]["members"]
         names = {
-            "config": members if is_fusion else a[0]["config"],
+            "config": a[0]["members"] if is_fusion else a[0]["config"],
             "train_scale": None if is_fusion else a[0]["train_scale"],
             "test_scales": a[0]["test_scales"],
             "other_test_scales": b[0]["test_scales"],
         }
-        protocol = {"rule": rule, "method": method, "fusion": fusion}
+        protocol = {name: a[0][name] for name in _PROTOCOL}
         means = {"": mean_errors(a), "other_": mean_errors(b)}
-        counts, errors = (
-            {f"{prefix}{name}": mean[name] for prefix, mean in means.items() for name in names_of}
-            for names_of in (("seeds", "n_images"), ("top1_error", "top5_error"))
-        )
-        yield where | names | protocol | counts | errors | _difference(a, b)
+        numbers = {
+            f"{prefix}{name}": mean[name]
+            for some in (("seeds", "n_images"), ("top1_error", "top5_error"))
+            for prefix, mean in means.items()
+            for name in some
+        }
+        yield where | names | protocol | numbers | _difference(a, b)
 
 
 def _difference(a: SeedRows, b: SeedRows) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def confusion(sweep: Sweep) -> Confusion:
     count_KK = np.zeros((posteriors.num_classes, posteriors.num_classes), dtype=np.int64)
     np.add.at(count_KK, (posteriors.labels_N, answer_N), 1)
     classes = list(map(printable, posteriors.manifest["classes"]))
-    return Confusion(best.runs[0].folder.id, in_words(rule, method), classes, count_KK)
+    return Confusion(best.runs[0].id, in_words(rule, method), classes, count_KK)
 
 
 def pairs(sweeps: Sequence[Sweep]) -> pd.DataFrame:

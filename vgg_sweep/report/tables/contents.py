@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from vgg_sweep.plan.commands import merged
-from vgg_sweep.report.results.results import Sweep, joined
+from vgg_sweep.report.results.probes import probe_frame
+from vgg_sweep.report.results.results import Sweep, joined, together
 from vgg_sweep.report.results.unfinished import mark, progress_lines, waiting
 from vgg_sweep.report.tables.box_claims import CLAIMS_OF_BOXES
 from vgg_sweep.report.tables.boxes import TABLE8, TABLE9, TABLE10
@@ -21,7 +22,7 @@ from vgg_sweep.report.tables.paper_claims import CLAIMS
 from vgg_sweep.report.tables.pivot import Pivot, pivot_table
 from vgg_sweep.report.tables.runs import BY_SEED, RUNS
 from vgg_sweep.report.tables.table import Shown
-from vgg_sweep.report.tables.transfer import OF_PROBES, probe_frames
+from vgg_sweep.report.tables.transfer import OF_PROBES
 from vgg_sweep.report.tables.trials import TRIALS
 
 TABLES = {
@@ -56,8 +57,9 @@ def make_contents(
 ) -> Contents:
     """The tables called `names` of some sweeps, after the `pivot`; with `is_whole`, all of their rows, there or not."""
     results, asked = joined(sweeps), set(names)
-    probes = probe_frames(sweeps)
-    material = {"results": results, "probes": probes, "claims": (results, probes)}
+    probes = together(probe_frame(sweep.name, [run.folder for run in sweep.runs]) for sweep in sweeps)
+    boxes = together(sweep.localised.errors for sweep in sweeps)
+    material = {"results": results, "probes": probes, "claims": (results, probes), "boxes": boxes}
     unscored = {key: states for sweep in sweeps for key, states in waiting(sweep).items()}
     frames: dict[str, pd.DataFrame] = {}
     for name, table in TABLES.items():

@@ -21,32 +21,21 @@ def lrn_cost(results: pd.DataFrame) -> pd.DataFrame:
 
     Medians over seeds, and the ratio to A where both ran on the same device at the same precision.
     """
-    return frame_of("lrn", results, _rows)
 
+    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
+        of_A: tuple[str, dict[str, float]] | None = None
+        for net in (paper.Net("A", "256"), paper.Net("A-LRN", "256")):
+            runs = {row["run_id"]: row for row in group.find(members=net.slug, fusion="")}.values()
+            machines = [f"{run['device_name']} {run['precision']}" for run in runs if pd.notna(run["device_name"])]
+            device = ", ".join(dict.fromkeys(machines))
+            costs = {name: pd.Series([run[name] for run in runs], dtype=float).median() for name in _MEASURES}
+            device_of_A, costs_of_A = of_A = of_A or (device, costs)
+            is_alike = device == device_of_A
+            ratios = {f"{name}_ratio": costs[name] / costs_of_A[name] if is_alike else math.nan for name in _MEASURES}
+            names = {"config": net.config, "train_scale": net.train_scale, "seeds": len(runs), "device": device}
+            yield names | costs | ratios | {"command": "" if runs else missing_command(group, [net], "single")}
 
-def _rows(group: Group) -> Iterator[dict[str, Any]]:
-    runs = {config: _runs(group, paper.Net(config, "256")) for config in ("A", "A-LRN")}
-    costs = {
-        config: {name: float(pd.to_numeric(found[name]).median()) for name in _MEASURES}
-        for config, found in runs.items()
-    }
-    machines = {config: _machines(found) for config, found in runs.items()}
-    for config, found in runs.items():
-        alike = machines[config] == machines["A"]
-        ratios = {f"{name}_ratio": costs[config][name] / costs["A"][name] if alike else math.nan for name in _MEASURES}
-        command = "" if len(found) else missing_command(group, [paper.Net(config, "256")], "single")
-        names = {"config": config, "train_scale": "256", "seeds": len(found), "device": machines[config]}
-        yield names | costs[config] | ratios | {"command": command}
-
-
-def _runs(group: Group, net: paper.Net) -> pd.DataFrame:
-    """A net's runs, one row a seed, whatever their protocols."""
-    return group.rows[(group.rows["members"] == net.slug) & (group.rows["fusion"] == "")].drop_duplicates("run_id")
-
-
-def _machines(runs: pd.DataFrame) -> str:
-    names = runs[["device_name", "precision"]].dropna().drop_duplicates()
-    return ", ".join(f"{device} {precision}" for device, precision in names.itertuples(index=False))
+    return frame_of("lrn", results, rows_of)
 
 
 LRN_COST = Table(

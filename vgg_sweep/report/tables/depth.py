@@ -68,7 +68,7 @@ def ended(runs: Sequence[ReportedRun]) -> list[Trained]:
     for (run, end), differing in zip(own, swept(others), strict=True):
         treatment = ", ".join([_treatment(run), *(f"{name}={value}" for name, value in differing.items())])
         columns = run.config["model"]["columns"]
-        about = (run.folder.id, run.slug, run.seed, treatment, _net(run.name), weight_layers(columns), end)
+        about = (run.id, run.slug, run.seed, treatment, _net(run.name), weight_layers(columns), end)
         has_none = end in ("diverged", "failed")
         errors = (math.nan, math.nan) if has_none else (run.curve["error"].iloc[-1], run.record["val_error"])
         found.append(Trained(*about, *map(float, errors)))

@@ -47,7 +47,7 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
         "running mean over training views."
     ]
     there = {run.folder.path for run, _ in reached}
-    if missing := [run.folder.id for run in runs if run.folder.path not in there]:
+    if missing := [run.id for run in runs if run.folder.path not in there]:
         notes.append(f"Not there yet: {', '.join(missing)}.")
     return Table("epoch", f"All runs at epoch {epoch:g}, best first", lambda _: frame, columns, notes)
 
@@ -66,7 +66,7 @@ def _number(at: str) -> float:
 
 
 def _row(run: ReportedRun, validation: Any) -> dict[str, Any]:
-    about = {"table": "epoch", "sweep": run.sweep, "run_id": run.folder.id, "config": run.name}
+    about = {"table": "epoch", "sweep": run.sweep, "run_id": run.id, "config": run.name}
     measured = {"epoch": validation["epoch"], "val_error": validation["val_error"], "train_error": validation["error"]}
     state = "scored" if run.is_scored else how_far(run.folder)
     return about | {"train_scale": run.train_scale, "seed": run.seed} | measured | {"state": state}

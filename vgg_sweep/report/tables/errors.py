@@ -49,11 +49,11 @@ def frame_of(table: str, results: pd.DataFrame, rows_of: Callable[[Group], Itera
     that of most of the group.
     """
     rows = []
-    for where, group in by_settings(results):
-        usual = Counter(group.rows["made_with"]).most_common(1)[0][0]
+    for group in by_settings(results):
+        usual = Counter(row["made_with"] for row in group.rows).most_common(1)[0][0]
         for row in rows_of(group):
             otherwise = [word for word in row.pop("made_with", ()) if word not in usual]
-            rows.append(where | row | {"made_otherwise": ", ".join(otherwise)})
+            rows.append({**group.where, **row, "made_otherwise": ", ".join(otherwise)})
     return as_frame(table, rows)
 
 
@@ -93,7 +93,7 @@ def table_5x5(results: pd.DataFrame) -> pd.DataFrame:
 
 def net_names(group: Group, net: paper.Net, rule: str) -> dict[str, Any]:
     """What identifies a row: S and Q in pixels at this crop, and the paper's."""
-    S, crop = paper.TRAIN_SCALES[net.train_scale], int(group.rows["crop"].iloc[0])
+    S, crop = paper.TRAIN_SCALES[net.train_scale], int(group.rows[0]["crop"])
     return {
         "config": net.config,
         "train_scale": net.train_scale,
@@ -106,10 +106,9 @@ def net_names(group: Group, net: paper.Net, rule: str) -> dict[str, Any]:
 
 
 def measured(group: Group, members: Sequence[paper.Net], rule: str, method: str, fusion: str = "") -> dict[str, Any]:
-    found = group.find(members, rule, method, fusion)
-    if found:
+    if found := group.of_nets(members, rule, method, fusion):
         return mean_of(found)
-    lacking = [net for net in members if not group.find((net,), rule, method)]
+    lacking = [net for net in members if not group.of_nets((net,), rule, method)]
     protocol = {"dense": rule, "centre-crop": "centre"}.get(method, "crops")
     return nothing(missing_command(group, lacking or members, protocol))
 
@@ -144,7 +143,7 @@ def of_paper(top1_error: float | None, top5_error: float | None) -> dict[str, fl
 
 def missing_command(group: Group, nets: Sequence[paper.Net], protocol: str) -> str:
     """What makes these nets, in the seeds and settings of the others."""
-    words, seeds = (f"protocol={protocol}", *group.rows["overrides"].iloc[0]), group.rows["seed"].dropna()
+    words, seeds = (f"protocol={protocol}", *group.rows[0]["overrides"]), {row["seed"] for row in group.rows} - {pd.NA}
     lines = [commands.multirun(net.config, net.train_scale, *words, seeds=seeds) for net in nets]
     return " && ".join(commands.merged(lines))
 

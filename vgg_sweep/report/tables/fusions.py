@@ -35,7 +35,7 @@ def table7(results: pd.DataFrame) -> pd.DataFrame:
     ours_are = dict(enumerate(paper.own_systems()))
 
     def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        data = group.rows["data.source"].iloc[0]
+        data = group.rows[0]["data.source"]
         for index, row in enumerate(systems):
             members, method, fusion = ours_are.get(index, ((), "", ""))
             names = {"system": row.name, "data": data} | _nets(group, members) | {"method": method or None}
@@ -49,10 +49,11 @@ def fusion_table(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each fusion that was asked for, under each protocol that its members share."""
 
     def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        for (members, rule, method, fusion), found in group.by_protocol.items():
-            if fusion and fusion not in always_fused():
-                names = {"fusion": fusion, "config": members, "train_scale": None}
-                protocol = {"test_scales": found[0]["test_scales"], "rule": rule, "method": method}
+        for found in group.each():
+            first = found[0]
+            if first["fusion"] and first["fusion"] not in always_fused():
+                names = {"fusion": first["fusion"], "config": first["members"], "train_scale": None}
+                protocol = {name: first[name] for name in ("test_scales", "rule", "method")}
                 yield names | protocol | mean_of(found) | of_paper(None, None)
 
     return frame_of("fusion", results, rows_of)

@@ -1,7 +1,9 @@
 """The sentences of the paper's Sect. 4, tested in a sweep, with those of Appendix B that its probes are about."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,40 +83,39 @@ def claims(results: pd.DataFrame, probes: pd.DataFrame | None = None) -> pd.Data
     the verdict rests on `p`, and on `p_holm` after Holm, which are NaN where it cannot be decided.
     """
     rows = []
-    for where, group in by_settings(results):
+    for group in by_settings(results):
         found = [(claim, compared(claim, partial(_misses, group))) for claim in paper_claims()]
         if probes is not None:
-            of_probes = probe_claims(probes, set(group.rows["run_id"]))
+            of_probes = probe_claims(probes, {row["run_id"] for row in group.rows})
             found += [(claim, weighed(claim, difference_PRN)) for claim, difference_PRN in of_probes]
         more = _more_seeds(group)
         for claim, values in judged(found):
             about = {"note": _note(claim, group, is_tested=values["seeds"] > 0), "more_seeds": more}
-            rows.append(where | claim.names | values | about)
+            rows.append({**group.where} | claim.names | values | about)
     return as_frame("claims", rows)
 
 
 def _misses(group: Group, side: Tested) -> Misses:
-    found = group.find(side.nets, side.rule, side.method, side.fusion)
+    found = group.of_nets(side.nets, side.rule, side.method, side.fusion)
     return {int(row["seed"]): row["top1_misses"].unpack().astype(np.int8) for row in found}
 
 
 def _note(claim: Claim, group: Group, *, is_tested: bool) -> str:
-    """Why these runs do not test a claim, or not as the paper does."""
-    spreads = group.rows.loc[group.rows["config"] == "A-LRN", "lrn_factor_spread"].dropna()
-    if claim.no_gain and not spreads.empty and (least := spreads.min()) < LEAST_LRN_SPREAD:
+    """Why these runs do not test a claim, or not as the paper does: LRN that does next to nothing; dense evaluation
+    that looks at one position, as at small crops, where the claim is about ways of testing.
+    """
+    first, spreads = group.rows[0], [row["lrn_factor_spread"] for row in group.find(config="A-LRN")]
+    least = min(filter(pd.notna, spreads), default=math.inf)
+    if claim.no_gain and least < LEAST_LRN_SPREAD:
         return (
             f"LRN is not tested here: what it multiplies activations by varies by {least:.2%} only; "
             "recipe.pixel_max=255, as in the paper, makes them large enough."
         )
-    return _note_on_grid(claim, group.rows) if is_tested else ""
-
-
-def _note_on_grid(claim: Claim, rows: pd.DataFrame) -> str:
-    """That dense evaluation looks at one position, as at small crops, where the claim is about ways of testing."""
-    crop, ceil = int(rows["crop"].iloc[0]), bool(rows["pool_ceil"].iloc[0]) if "pool_ceil" in rows else False
-    Q = min((min(scales) for scales in rows.loc[rows["method"] == "dense", "test_scales"]), default=0)
+    Q = min((Q for row in group.find(method="dense") for Q in row["test_scales"]), default=0)
     about_dense = any("dense" in getattr(side, "method", "") for pair in claim.pairs for side in pair)
-    if claim.about_training or not about_dense or Q == 0 or grid_side(Q, crop, ceil) > 1:
+    if not is_tested or claim.about_training or not about_dense or Q == 0:
+        return ""
+    if grid_side(Q, first["crop"], first.get("pool_ceil", False)) > 1:
         return ""
     theirs = grid_side(256, PAPER_CROP_PX, ceil=False)
     return (
@@ -135,14 +136,16 @@ def grid_side(Q: int, crop: int, ceil: bool) -> int:
 
 def _more_seeds(group: Group) -> str:
     """What trains each net of a group in as many seeds as decide claims about training; empty if all are there."""
+    nets: dict[tuple[str, str], list[Mapping[Any, Any]]] = {}
+    for row in group.find(fusion=""):
+        nets.setdefault((row["config"], row["train_scale"]), []).append(row)
     lines = []
-    for (net, train_scale), rows in group.rows[group.rows["fusion"] == ""].groupby(["config", "train_scale"]):
-        trained = set(rows["seed"])
+    for net, rows in sorted(nets.items()):
+        trained = {row["seed"] for row in rows}
         more = [seed for seed in range(2 * MIN_SEEDS) if seed not in trained]
         if lacking := more[: max(0, MIN_SEEDS - len(trained))]:
-            first = rows.iloc[0]
-            words = (f"protocol={first['protocol']}", *first["overrides"])
-            lines.append(commands.multirun(str(net), str(train_scale), *words, seeds=lacking))
+            words = (f"protocol={rows[0]['protocol']}", *rows[0]["overrides"])
+            lines.append(commands.multirun(*net, *words, seeds=lacking))
     return " && ".join(commands.merged(lines))
 
 

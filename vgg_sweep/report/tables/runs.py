@@ -28,9 +28,9 @@ def all_runs(results: pd.DataFrame) -> pd.DataFrame:
     """
 
     def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        for (*_, fusion), found in group.by_protocol.items():
+        for found in group.each():
+            first, fusion = found[0], found[0]["fusion"]
             if fusion not in always_fused():
-                first = found[0]
                 names = {name: first[name] for name in ("config", "train_scale", "S", "crop", *changed(results))}
                 names |= {"fusion": fusion} | ({"config": fusion, "train_scale": None} if fusion else {})
                 protocol = {name: first[name] for name in ("rule", "method", "test_scales", "scored_on")}

@@ -21,8 +21,7 @@ from vgg_sweep.features.store import COLOUR, OWN, RANDOM
 from vgg_sweep.plan.commands import command
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.paper import ACTIONS_SET
-from vgg_sweep.report.results.probes import CONTROL, joined, probe_frame
-from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.report.results.probes import CONTROL
 from vgg_sweep.report.tables.claims import Claim, Tested
 from vgg_sweep.report.tables.table import DASH, Column, Row, Table, as_text, if_any, if_differs, number, records, text
 
@@ -33,11 +32,6 @@ PAPERS = {nets: (IMAGE,) for nets in ("D-jitter", "E-jitter", BOTH)}
 PAPERS_ACTIONS = {BOTH: (IMAGE, f"{IMAGE} + {BOX}")}
 NOTHING: dict[str, Any] = {"value": None, "std": None, "neighbours": None, "C": (), "seeds": 0}
 """Of a row that is not there."""
-
-
-def probe_frames(sweeps: Sequence[Sweep]) -> pd.DataFrame:
-    """The probes of all runs of some sweeps."""
-    return joined([probe_frame(sweep.name, [run.folder for run in sweep.runs]) for sweep in sweeps])
 
 
 def table11(probes: pd.DataFrame) -> pd.DataFrame:
