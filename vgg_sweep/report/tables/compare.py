@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
@@ -31,7 +30,6 @@ from vgg_sweep.protocols.statistics import (
 )
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.groups import Group, SeedRows, by_settings, mean_errors
-from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables.table import Column, Row, Table, as_frame, differs, interval, number, p_value, seeds, text
 
 MAX_NAME = 16
@@ -85,8 +83,10 @@ def _compared(here: Group, there: Group) -> Iterator[dict[str, Any]]:
 def _difference(a: SeedRows, b: SeedRows) -> dict[str, Any]:
     """Top-1 error of b minus that of a in points, and its 95 % interval: over seeds and images where both have several
     seeds, else over images alone, as `test` is of which `p_images` comes.
+
+    What is wrong of R seeds on N images is 1, the rest 0.
     """
-    wrong_a_RN, wrong_b_RN = (_misses(found) for found in (a, b))
+    wrong_a_RN, wrong_b_RN = (np.array([row["top1_misses"].unpack() for row in of], dtype=float) for of in (a, b))
     num_seeds = min(len(a), len(b))
     if a[0]["scored_on"] != b[0]["scored_on"]:
         error_b, error_a = (fmean(row["top1_error"] for row in found) for found in (b, a))
@@ -104,11 +104,6 @@ def _difference(a: SeedRows, b: SeedRows) -> dict[str, Any]:
         low, high = anew.low, anew.high
     p = anew.p() if anew and num_seeds >= MIN_SEEDS else math.nan
     return {"points": points, "points_low": low, "points_high": high, "test": test, "p_images": p_images, "p": p}
-
-
-def _misses(found: SeedRows) -> NDArray[np.floating]:
-    """Whether each of R seeds is wrong on each of N images, [R, N]: 1 or 0."""
-    return np.array([row["top1_misses"].unpack() for row in found], dtype=float)
 
 
 # --- how it is shown ---
@@ -202,18 +197,14 @@ def differences(sweeps: Sequence[tuple[str, Sequence[ReportedRun]]]) -> pd.DataF
     """
     changed = dict.fromkeys(name for _, runs in sweeps for run in runs for name in run.settings)
     (first, here), *others = ((sweep, _made_with(runs, changed)) for sweep, runs in sweeps)
-    rows = [
-        {"table": "differences", "setting": name, "sweep": first, "other_sweep": other}
-        | {"value": _listed(here, name), "other_value": _listed(there, name)}
-        for other, there in others
-        for name in here | there
-        if here.get(name, set()) != there.get(name, set())
-    ]
+    rows = []
+    for other, there in others:
+        for name in here | there:
+            ours, theirs = (", ".join(sorted(values.get(name, ()))) for values in (here, there))
+            if ours != theirs:
+                about = {"table": "differences", "setting": name, "sweep": first, "other_sweep": other}
+                rows.append(about | {"value": ours, "other_value": theirs})
     return pd.DataFrame(rows)
-
-
-def _listed(values: Mapping[str, set[str]], name: str) -> str:
-    return ", ".join(sorted(values.get(name, ())))
 
 
 def _made_with(runs: Sequence[ReportedRun], settings: Iterable[str]) -> dict[str, set[str]]:
@@ -231,21 +222,16 @@ def _made_with(runs: Sequence[ReportedRun], settings: Iterable[str]) -> dict[str
     return values
 
 
-def _deviations(sweeps: Sequence[Sweep]) -> pd.DataFrame:
-    num_classes = dict.fromkeys(count for sweep in sweeps for count in sweep.results.get("n_classes", ()))
-    return deviations([run.config for sweep in sweeps for run in sweep.runs], num_classes)
-
-
-def _differences(sweeps: Sequence[Sweep]) -> pd.DataFrame:
-    return differences([(sweep.name, sweep.runs) for sweep in sweeps])
-
-
 def _two_values(frame: pd.DataFrame) -> list[Column]:
     first, other = two_names(frame)
     return [text("value", first, wrap=30), text("other_value", other, wrap=30)]
 
 
-DEVIATIONS = Table("deviations", "Settings that differ from the paper's", _deviations,
+DEVIATIONS = Table("deviations", "Settings that differ from the paper's",
+                   lambda sweeps: deviations(
+                       [run.config for sweep in sweeps for run in sweep.runs],
+                       dict.fromkeys(count for sweep in sweeps for count in sweep.results.get("n_classes", ()))),
                    [text(key, wrap=40) for key in ("setting", "paper", "here")], of="runs")  # fmt: skip
-DIFFERENCES = Table("differences", "What differs between the sweeps", _differences,
+DIFFERENCES = Table("differences", "What differs between the sweeps",
+                    lambda sweeps: differences([(sweep.name, sweep.runs) for sweep in sweeps]),
                     (text("setting", wrap=30), _two_values), of="runs")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 
 import numpy as np
 import pandas as pd
@@ -56,12 +57,12 @@ def pairs(sweeps: Sequence[Sweep]) -> pd.DataFrame:
         wrong_KK = found.wrong_KK
         order = np.argsort(-wrong_KK, axis=None, kind="stable")[:MOST_PAIRS]
         for truth, answer in zip(*np.unravel_index(order, wrong_KK.shape), strict=True):
-            if count := int(wrong_KK[truth, answer]):
+            if images := int(wrong_KK[truth, answer]):
                 of_class = int(found.count_KK[truth].sum())
                 rows.append(
                     {"table": "confusions", "sweep": sweep.name, "run_id": found.net, "under": found.under}
-                    | {"truth": found.classes[truth], "answer": found.classes[answer], "images": count}
-                    | {"of": of_class, "share": 100 * count / of_class, "reverse": int(wrong_KK[answer, truth])}
+                    | {"truth": found.classes[truth], "answer": found.classes[answer], "images": images}
+                    | {"of": of_class, "share": 100 * images / of_class, "reverse": int(wrong_KK[answer, truth])}
                 )
     return pd.DataFrame(rows)
 
@@ -82,32 +83,26 @@ def matrix(sweeps: Sequence[Sweep]) -> pd.DataFrame:
 
 def _distinct(classes: Sequence[str]) -> list[str]:
     """Two classes may have one name (ILSVRC's "crane"); and "images" may be a class."""
-    taken, names = {"table", "run_id", "under", "truth", "images"}, []
+    names = ["table", "run_id", "under", "truth", "images"]
     for name in classes:
-        number = 1
-        while (distinct := name if number == 1 else f"{name} {number}") in taken:
-            number += 1
-        taken.add(distinct)
-        names.append(distinct)
-    return names
+        numbered = (f"{name} {number}" for number in count(2))
+        names.append(next(each for each in chain([name], numbered) if each not in names))
+    return names[5:]
 
 
 def _answers(frame: pd.DataFrame) -> list[Column]:
     return [number(str(name), str(name), 0) for name in frame.columns[5 : 5 + MOST_CLASSES]]
 
 
-def _pair_notes(frame: pd.DataFrame) -> list[str]:
-    nets = " and ".join(dict.fromkeys(frame["run_id"]))
-    return [f"Of {nets}, the best net, under {frame['under'].iloc[0]}. Share: of the class's images."]
+def _whose(frame: pd.DataFrame) -> str:
+    return f"Of {' and '.join(dict.fromkeys(frame['run_id']))}, the best net, under {frame['under'].iloc[0]}."
 
 
-def _matrix_notes(frame: pd.DataFrame) -> list[str]:
+def _matrix_note(frame: pd.DataFrame) -> list[str]:
     num_classes = len(frame.columns) - 5
     more = f" The {MOST_CLASSES} of {num_classes} classes that are confused most; --format csv has all."
-    lines = (
-        f"Of {frame['run_id'].iloc[0]}, the best net, under {frame['under'].iloc[0]}. One row per class; across, what "
-    )
-    return [f"{lines}its images are taken for.{more if num_classes > MOST_CLASSES else ''}"]
+    about = f"{_whose(frame)} One row per class; across, what its images are taken for."
+    return [about + more * (num_classes > MOST_CLASSES)]
 
 
 CONFUSIONS = Table(
@@ -118,7 +113,7 @@ CONFUSIONS = Table(
         *(text("truth", wrap=24), text("answer", "taken for", wrap=24), number("images", "images", 0)),
         *(number("of", "of", 0), number("share", "share (%)"), number("reverse", "the other way", 0)),
     ),
-    (_pair_notes,),
+    (lambda frame: [f"{_whose(frame)} Share: of the class's images."],),
     of="answers",
     if_asked=True,
 )
@@ -128,7 +123,7 @@ MATRIX = Table(
     "Confusion matrix",
     matrix,
     (text("truth", wrap=16), number("images", "images", 0), _answers),
-    (_matrix_notes,),
+    (_matrix_note,),
     of="answers",
     if_asked=True,
 )

@@ -25,13 +25,16 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
     if not curves:
         raise RunError("no run has been validated yet; `vgg-sweep status` says what is going on.")
     epoch = min(found["epoch"].max() for _, found in curves) if at == COMMON else _number(at)
-    reached = [(run, found[found["epoch"] <= epoch + _EPSILON]) for run, found in curves if _reaches(run, epoch)]
-    reached = [(run, rows) for run, rows in reached if len(rows)]
+    reached = [
+        (run, up_to.iloc[-1])
+        for run, found in curves
+        if run.curve["epoch"].max() >= epoch - _EPSILON and len(up_to := found[found["epoch"] <= epoch + _EPSILON])
+    ]
     if not reached:
         raise RunError(f"no run has reached epoch {epoch:g}; --at {COMMON} takes the last epoch that all have reached.")
     settings = whole([run.settings for run, _ in reached])
     settings = [{name: tuple(v) if isinstance(v, list) else v for name, v in each.items()} for each in settings]
-    rows = [_row(run, rows.iloc[-1]) | each for (run, rows), each in zip(reached, settings, strict=True)]
+    rows = [_row(*each) | own for each, own in zip(reached, settings, strict=True)]
     frame = pd.DataFrame(rows).sort_values("val_error", kind="stable", ignore_index=True)
     differing = swept([run.settings for run, _ in reached])
     columns = [
@@ -46,14 +49,9 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
         "Validation: top-1 error of a centre crop at the single test scale, as training measures it; training: a "
         "running mean over training views."
     ]
-    there = {run.folder.path for run, _ in reached}
-    if missing := [run.id for run in runs if run.folder.path not in there]:
+    if missing := [run.id for run in runs if run not in [there for there, _ in reached]]:
         notes.append(f"Not there yet: {', '.join(missing)}.")
     return Table("epoch", f"All runs at epoch {epoch:g}, best first", lambda _: frame, columns, notes)
-
-
-def _reaches(run: ReportedRun, epoch: float) -> bool:
-    return bool(run.curve["epoch"].max() >= epoch - _EPSILON)
 
 
 def _number(at: str) -> float:

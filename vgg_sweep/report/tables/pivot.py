@@ -16,16 +16,15 @@ from vgg_sweep.config.roles import Role
 from vgg_sweep.config.vocabulary import schema_fields
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.report.results.answers import in_words, most_common
-from vgg_sweep.report.results.groups import mean_errors
+from vgg_sweep.report.results.groups import SeedRows, mean_errors
 from vgg_sweep.report.results.results import numbers_first
 from vgg_sweep.report.tables.runs import changed
 from vgg_sweep.report.tables.table import Table, as_text, interval, number, text
 
 NAME = "pivot"
 
-SORTS = {"model": "config", "train_scale": "train_scale", "recipe": "recipe", "seed": "seed", "method": "method",
-         "rule": "rule", "test_scales": "test_scales", "sweep": "sweep"}  # fmt: skip
-"""What runs differ in beside settings: name -> column of the results."""
+SORTS = ("model", "train_scale", "recipe", "seed", "method", "rule", "test_scales", "sweep")
+"""What runs differ in beside settings."""
 
 SORTABLE = list(dict.fromkeys([*SORTS, *(
     name for name, each in schema_fields().items() if each.rules.role in (Role.SETTING, Role.ARITHMETIC)
@@ -67,7 +66,7 @@ class Cell:
 
     key: Mapping[str, Any]
     """What tells it apart: the named, then the rest."""
-    found: Sequence[Mapping[str, Any]]
+    found: SeedRows
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
     for value in pivot.values:
         if value not in VALUES:
             raise ConfigError(f"--values cannot be '{value}'; {choose_one(VALUES, value)}")
-    nets = results[results["fusion"] == ""]
+    nets = results[results["fusion"] == ""].rename(columns={"config": "model"})
     named, tests, under, num_runs = {*rows, *columns}, list[str](), "", nets["run_id"].nunique()
     if not named & {"method", "rule", "test_scales"}:
         rule, method = most_common(nets)
@@ -97,18 +96,18 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
     else:
         tests = ["method"] if "test_scales" in named else ["method", "rule"]
         nets = nets if "test_scales" in named else nets[nets["rule"] != "other"]
-    rows += [
-        name
-        for name in ("sweep", "model", "train_scale", *tests, *settings)
-        if name not in named and _differs(nets, name) and not ("recipe" in named and _comes_with_recipe(nets, name))
-    ]
+    for name in ("sweep", "model", "train_scale", *tests, *settings):
+        values = nets[name].map(str)
+        num_values = values.nunique()
+        if "recipe" in named and name.startswith("recipe."):  # what comes with a recipe is said by its name
+            num_values = values.groupby(nets["recipe"]).nunique().max()
+        if name not in named and num_values > 1:
+            rows.append(name)
     names = [*rows, *columns]
-    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    found: dict[tuple[Any, ...], list[Mapping[Any, Any]]] = {}
     for row in nets.to_dict("records"):
-        key = tuple(row[SORTS.get(name, name)] for name in names)
-        found.setdefault(key, []).append({str(name): value for name, value in row.items()})
-    ordered = sorted(found, key=numbers_first)
-    placed = [Cell(dict(zip(names, key, strict=True)), found[key]) for key in ordered]
+        found.setdefault(tuple(row[name] for name in names), []).append(row)
+    placed = [Cell(dict(zip(names, key, strict=True)), found[key]) for key in sorted(found, key=numbers_first)]
     return Cells(rows, columns, placed, under, num_runs - nets["run_id"].nunique())
 
 
@@ -123,21 +122,11 @@ def _known(name: str, settings: Sequence[str]) -> str:
     raise ConfigError(f"--by and --columns cannot be '{name}'; {choose_one(known, name)}")
 
 
-def _differs(nets: pd.DataFrame, name: str) -> bool:
-    return nets[SORTS.get(name, name)].map(str).nunique() > 1
-
-
-def _comes_with_recipe(nets: pd.DataFrame, name: str) -> bool:
-    """Whether a setting of the recipe is the same in all runs with a recipe of that name, which then says it."""
-    return name.startswith("recipe.") and nets[name].map(str).groupby(nets["recipe"]).nunique().max() == 1
-
-
-def summary(found: Sequence[Mapping[str, Any]], value: str) -> dict[str, Any]:
+def summary(found: SeedRows, value: str) -> dict[str, Any]:
     """A value over seeds, in the unit of its title: mean, standard deviation and, of an error, its 95 % interval over
     images; `seeds` each of them.
     """
-    factor = VALUES[value].factor
-    each = [row[value] * factor for row in found if not pd.isna(row[value])]
+    each = [row[value] * VALUES[value].factor for row in found if not pd.isna(row[value])]
     parts = {"mean": fmean(each) if each else math.nan, "std": stdev(each) if len(each) > 1 else math.nan}
     parts |= {"low": math.nan, "high": math.nan, "num_seeds": len(each), "seeds": tuple(each)}
     if each and value.endswith("_error"):
@@ -170,14 +159,11 @@ def pivot_table(results: pd.DataFrame, pivot: Pivot) -> Table:
                 columns[f"{name} 95 %"] = interval(name, drop=1)
     frame = pd.DataFrame(lines.values())
     frame = frame.astype({name: "Int64" for name in frame if str(name).endswith("_seeds")})
-    notes = _notes(placed, len(placed.rows) > len(pivot.by))
-    return Table(NAME, _title(placed, pivot), lambda _: frame, list(columns.values()), notes, where=())
-
-
-def _title(placed: Cells, pivot: Pivot) -> str:
     title = " and ".join(VALUES[value].title for value in pivot.values)
-    across = f", across {' and '.join(placed.columns)}" if placed.columns else ""
-    return f"{title[0].upper()}{title[1:]} by {' and '.join(placed.rows[: len(pivot.by)])}{across}"
+    title = f"{title[0].upper()}{title[1:]} by {' and '.join(placed.rows[: len(pivot.by)])}"
+    title += f", across {' and '.join(placed.columns)}" if placed.columns else ""
+    notes = _notes(placed, len(placed.rows) > len(pivot.by))
+    return Table(NAME, title, lambda _: frame, list(columns.values()), notes, where=())
 
 
 def _notes(placed: Cells, has_more: bool) -> list[str]:

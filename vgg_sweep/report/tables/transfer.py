@@ -34,31 +34,24 @@ NOTHING: dict[str, Any] = {"value": None, "std": None, "neighbours": None, "C": 
 """Of a row that is not there."""
 
 
-def table11(probes: pd.DataFrame) -> pd.DataFrame:
-    """For each set: the nets, each by its most scales under the paper's pooling, and the paper's that are not there;
-    other systems beside them; then the controls.
+def generalisation(probes: pd.DataFrame, table: str) -> pd.DataFrame:
+    """Table 11, or 12 of VOC-2012's actions, which are described by the whole image and with the person's box.
+
+    For each set: the nets, each by its most scales under the paper's pooling, and the paper's that are not there; other
+    systems beside them; then the controls.
     """
-    return _generalisation("11", probes[probes["data"] != ACTIONS_SET], PAPERS)
-
-
-def table12(probes: pd.DataFrame) -> pd.DataFrame:
-    """The same for VOC-2012's actions: by the whole image, and with the person's box."""
-    return _generalisation("12", probes[probes["data"] == ACTIONS_SET], PAPERS_ACTIONS)
-
-
-def _generalisation(table: str, probes: pd.DataFrame, papers: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    papers = PAPERS_ACTIONS if table == "12" else PAPERS
+    full = probes[probes["shots"].isna() & ((probes["data"] == ACTIONS_SET) == (table == "12"))]
     rows: list[dict[str, Any]] = []
-    full = probes[probes["shots"].isna()]
     for (sweep, data), own in full.groupby(["sweep", "data"], sort=False):
         main = records(_main(own[(own["weights"] != RANDOM) & (own["layer"] != COLOUR)]))
         controls = records(_main(own[(own["weights"] == RANDOM) | (own["layer"] == COLOUR)]))
         lacking = list(_lacking(str(sweep), str(data), main, papers))
         rows += [*({**row, "command": ""} for row in main), *lacking]
         if any(row["paper"] is not None for row in (*main, *lacking)):
-            others = [
-                {"nets": name, "paper": value, "paper_pm": pm} for name, value, pm in paper.transfer_systems(str(data))
-            ]
-            rows += [main[0] | NOTHING | {"test_scales": (), "pool": "", "command": ""} | other for other in others]
+            for name, value, pm in paper.transfer_systems(str(data)):
+                other = {"nets": name, "paper": value, "paper_pm": pm, "test_scales": (), "pool": "", "command": ""}
+                rows.append(main[0] | NOTHING | other)
         rows += [row | {"command": ""} for row in controls]
     frame = pd.DataFrame(rows)
     return frame.assign(table=table).drop(columns="splits", errors="ignore") if rows else frame
@@ -86,18 +79,15 @@ def _lacking(
     if not (known := [row for row in main if row["nets"] in PAPERS]):
         return
     like = known[0]
-    for nets, seen in papers.items():
-        for regions in seen:
-            if (nets, regions) in there:
-                continue
+    for nets, regions in ((nets, regions) for nets, seen in papers.items() for regions in seen):
+        if (nets, regions) not in there:
             members = nets.split(" + ")
             names = [f"{sweep}/{member}" for member in members]
             stack = ["--stack", " + ".join(names)] if len(names) > 1 else []
             value, pm = paper.transfer(tuple(member.partition("-")[0] for member in members), data, regions)
-            yield like | NOTHING | {
-                "nets": nets, "regions": regions, "paper": value, "paper_pm": pm,
-                "command": command("transfer", *names, *like["overrides"], *stack),
-            }  # fmt: skip
+            words = command("transfer", *names, *like["overrides"], *stack)
+            about = {"nets": nets, "regions": regions, "paper": value, "paper_pm": pm, "command": words}
+            yield like | NOTHING | about
 
 
 def aggregations(probes: pd.DataFrame) -> pd.DataFrame:
@@ -183,8 +173,8 @@ def _notes(frame: pd.DataFrame) -> list[str]:
 _table = partial(Table, columns=_COLUMNS, notes=(_notes,), where=("sweep",), of="probes")
 
 OF_PROBES = (
-    _table("11", "Table 11. Features on other sets (Appendix B)", table11),
-    _table("12", "Table 12. Action classification (Appendix B)", table12),
+    _table("11", "Table 11. Features on other sets (Appendix B)", partial(generalisation, table="11")),
+    _table("12", "Table 12. Action classification (Appendix B)", partial(generalisation, table="12")),
     _table("aggregation", "Appendix B. Ways to build a descriptor", aggregations),
     _table("shots", "Appendix B. Features with few training images per class", few_shot),
 )
@@ -206,21 +196,20 @@ def probe_claims(probes: pd.DataFrame, run_ids: set[str]) -> Iterator[tuple[Clai
     for (data, layer, metric), own in full.groupby(["data", "layer", "metric"], sort=False):
         rows = [row for row in records(own) if {id for ids in row["run_ids"] for id in ids} <= run_ids]
         rows = [row for row in rows if "tested" in row["splits"][0][0]]  # which first records of mAP have not
-        about, by_recall = f"{layer} on {data}, {METRICS[str(metric)]}", metric == "recall"
+        claim = partial(Claim, section="App. B", protocols=f"{layer} on {data}, {METRICS[str(metric)]}")
+        by_recall = metric == "recall"
         worse, papers = ("mean", "stack") if by_recall else ("stack", "mean")
         found = {net: _seeds(rows, papers, nets=(str(net),) * 2, pool=(worse, papers)) for net in alone}
         if pooled := {net: seeds for net, seeds in found.items() if seeds}:
-            sentence = (
-                "Stacking scales beats averaging them" if by_recall else "Stacking scales does not beat averaging"
-            )
+            stacking = f"Stacking scales {'beats averaging them' if by_recall else 'does not beat averaging'}"
             pairs = tuple((net, net) for net in pooled)
-            yield Claim(sentence, "App. B", about, pairs, no_gain=not by_recall), _together([*pooled.values()])
+            yield claim(stacking, pairs=pairs, no_gain=not by_recall), _together([*pooled.values()])
         for net in alone:
             if seeds := _seeds(rows, papers, nets=(str(net), str(both))):
-                sentence = f"Features of D and E beat those of {net.nets[0].config}"
-                yield Claim(sentence, "App. B", about, ((net, both),)), _together([seeds])
+                beats = f"Features of D and E beat those of {net.nets[0].config}"
+                yield claim(beats, pairs=((net, both),)), _together([seeds])
         if seeds := _seeds(rows, papers, nets=(str(both),) * 2, regions=PAPERS_ACTIONS[str(both)]):
-            yield Claim("The person's box beside the image helps", "App. B", about, ((both, both),)), _together([seeds])
+            yield claim("The person's box beside the image helps", pairs=((both, both),)), _together([seeds])
 
 
 def _seeds(rows: Sequence[Row], papers: str, **apart: tuple[str, ...]) -> list[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from vgg_sweep.report.results.results import Sweep
+from vgg_sweep.report.results.results import together
 from vgg_sweep.report.tables.table import Column, Table, number, records, text
 from vgg_sweep.runs.trials import Trial, best, read_trials
 
@@ -19,11 +19,6 @@ def trials_frame(sweep: str, trials: Sequence[Trial]) -> pd.DataFrame:
         | dict(setting.split("=", 1) for setting in each.settings if "=" in setting)
         for each in trials
     )
-
-
-def _trials(sweeps: Sequence[Sweep]) -> pd.DataFrame:
-    frames = [trials_frame(sweep.name, read_trials(sweep.folder)) for sweep in sweeps]
-    return pd.concat(frames, ignore_index=True)
 
 
 def _tried(frame: pd.DataFrame) -> list[str]:
@@ -44,7 +39,7 @@ def _best(frame: pd.DataFrame) -> Iterator[str]:
 TRIALS = Table(
     "trials",
     "Trials of the search, in their order",
-    _trials,
+    lambda sweeps: together(trials_frame(sweep.name, read_trials(sweep.folder)) for sweep in sweeps),
     (number("number", "trial", 0), _settings, number("val_error", "validation (%)"), text("run_id", "run", drop=1)),
     ("Validation: top-1 error of a centre crop at the single test scale, which the search lowers.", _best),
     where=("sweep",),
