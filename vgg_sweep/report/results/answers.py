@@ -55,18 +55,11 @@ def _images(sweep: Sweep, rule: str, method: str) -> pd.DataFrame:
     scores = [score for score in sweep.scores if (score.rule, score.method) == (rule, method)]
     check_posteriors(sweep, scores)
     by_set: dict[str, dict[str, Any]] = {}
-    names = _names(scores)
-    for score, name in zip(scores, names, strict=True):
+    for score, name in zip(scores, _names(scores), strict=True):
         manifest = score.runs[0].posteriors.manifest
         classes = np.array(list(map(printable, manifest["classes"])), dtype=object)
-        columns = by_set.setdefault(
-            score.scored_on,
-            {
-                "sweep": sweep.name,
-                "image": list(map(printable, manifest["images"])),
-                "truth": classes[score.runs[0].posteriors.labels_N],
-            },
-        )
+        images, truth = list(map(printable, manifest["images"])), classes[score.runs[0].posteriors.labels_N]
+        columns = by_set.setdefault(score.scored_on, {"sweep": sweep.name, "image": images, "truth": truth})
         answer_N, posterior_N = answers(score)
         columns |= {f"{name} answer": classes[answer_N], f"{name} posterior": posterior_N}
     return pd.concat([pd.DataFrame(columns) for columns in by_set.values()], ignore_index=True)
@@ -83,10 +76,8 @@ def check_posteriors(sweep: Sweep, scores: Sequence[Score]) -> None:
 
 def _names(scores: Sequence[Score]) -> list[str]:
     """As short as tells the nets apart: D-jitter, with its seed, or the run's id."""
-    for name_of in (
-        lambda score: score.fusion or score.runs[0].slug,
-        lambda score: score.fusion or f"{score.runs[0].slug}-s{score.runs[0].seed}",
-    ):
-        if len(set(map(name_of, scores))) == len(scores):
-            return list(map(name_of, scores))
-    return [" + ".join(run.id for run in score.runs) for score in scores]
+    first = [(score, score.runs[0]) for score in scores]
+    short = [score.fusion or run.slug for score, run in first]
+    longer = [score.fusion or f"{run.slug}-s{run.seed}" for score, run in first]
+    ids = [" + ".join(run.id for run in score.runs) for score in scores]
+    return next(names for names in (short, longer, ids) if names is ids or len(set(names)) == len(scores))

@@ -18,6 +18,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,21 +136,18 @@ def opened(paths: Sequence[Path]) -> Iterator[list[Source]]:
             else:
                 sources.append(Source(path, printable(str(path))))
         names = [source.name for source in sources]
-        yield [_told_apart(source) if names.count(source.name) > 1 else source for source in sources]
-
-
-def _told_apart(source: Source) -> Source:
-    """Sweeps of the same name, say of two versions of the code, are shown with the file they came from."""
-    if source.bundle is None:
-        return source
-    return Source(source.folder, f"{source.name} ({source.bundle.file})", source.fuse, source.bundle)
+        yield [  # sweeps of the same name, say of two versions of the code, with the file they came from
+            replace(source, name=f"{source.name} ({source.bundle.file})")
+            if source.bundle and names.count(source.name) > 1
+            else source
+            for source in sources
+        ]
 
 
 def _unpacked(file: Path, folder: Path) -> list[Source]:
     try:
         with zipfile.ZipFile(file) as bundle:
-            _check_names(file, bundle)
-            _check_space(file, bundle, folder)
+            _check(file, bundle, folder)
             bundle.extractall(folder)
         about = json.loads((folder / "bundle.json").read_bytes())
         known = Bundle(file, str(about["vgg_sweep"]), bool(about["has_posteriors"]))
@@ -171,7 +169,8 @@ def _unpacked(file: Path, folder: Path) -> list[Source]:
         ) from error
 
 
-def _check_names(file: Path, bundle: zipfile.ZipFile) -> None:
+def _check(file: Path, bundle: zipfile.ZipFile, folder: Path) -> None:
+    """That it holds what a bundle does, each file once, and that `folder` has room for it."""
     names = bundle.namelist()
     if "bundle.json" not in names:
         raise ConfigError(f"{file} is a zip but no bundle of `report --bundle`: it holds no bundle.json.")
@@ -180,9 +179,6 @@ def _check_names(file: Path, bundle: zipfile.ZipFile) -> None:
             raise RunError(f"{file} is not read: it holds {name!r}, which no bundle of `report --bundle` does.")
     if len(set(names)) != len(names):
         raise RunError(f"{file} is not read: it holds a file twice, which no bundle of `report --bundle` does.")
-
-
-def _check_space(file: Path, bundle: zipfile.ZipFile, folder: Path) -> None:
     needed, free = sum(info.file_size for info in bundle.infolist()), shutil.disk_usage(folder).free
     if needed > free:
         raise RunError(

@@ -268,18 +268,17 @@ def as_score(
 
 
 def kept(
-    folder: Path, asked: Sequence[Any], computed: Callable[[], list[dict[str, Any]]] | None
-) -> tuple[Path, list[dict[str, Any]] | None]:
+    folder: Path, asked: Sequence[Any], computed: Callable[[], list[dict[str, Any]]]
+) -> tuple[Path, list[dict[str, Any]]]:
     """The file in `folder` that keeps the errors of what is `asked`, and those errors: read from it, or else computed
-    and kept, or None if they cannot be computed.
+    and kept if there are any.
     """
     fingerprint = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     path = folder / f"{fingerprint[:16]}.json"
-    rows = None
     with contextlib.suppress(OSError, ValueError, TypeError):
-        rows = _cached(unsealed(path.read_bytes()), fingerprint)
-    if rows is None and computed is not None:
-        rows = computed()
+        if (found := _cached(unsealed(path.read_bytes()), fingerprint)) is not None:
+            return path, found
+    if rows := computed():
         write_cached(path, fingerprint, rows)
     return path, rows
 

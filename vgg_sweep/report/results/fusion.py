@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,17 +108,13 @@ def _fuse(sweep: Path, runs: Sequence[ReportedRun], rule: str, method: str, name
     def computed() -> list[dict[str, Any]]:
         return [_row(members, rule, method) | storable(_ranks(members), members[0][0])]
 
-    path, rows = _kept(sweep, members, [], computed)
+    path, rows = kept(sweep / "fusions", _asked(members), computed)
     return as_score(tuple(runs), rows[0], name, path)
 
 
-def _kept(
-    sweep: Path, members: Sequence[_Member], asked: Sequence[str], computed: Callable[[], list[dict[str, Any]]]
-) -> tuple[Path, list[dict[str, Any]]]:
-    """The file in `fusions/` for what was `asked` of these members, and the rows in it; `computed` if it has none."""
-    parts = sorted([posteriors.fingerprint, protocol.method, protocol.test_scales] for posteriors, protocol in members)
-    path, rows = kept(sweep / "fusions", [*parts, *asked], computed)
-    return path, rows or []
+def _asked(members: Sequence[_Member]) -> list[list[Any]]:
+    """What tells these members from others, in one order."""
+    return sorted([posteriors.fingerprint, protocol.method, protocol.test_scales] for posteriors, protocol in members)
 
 
 def _row(members: Sequence[_Member], rule: str, method: str) -> dict[str, Any]:
@@ -155,7 +151,7 @@ def _best(sweep: Path, spec: str, scores: Sequence[Score]) -> list[Score]:
     def searched() -> list[dict[str, Any]]:
         return _searched(spec, int(number), list(runs), members, rule, method)
 
-    path, rows = _kept(sweep, members, [*runs, spec], searched)
+    path, rows = kept(sweep / "fusions", [*_asked(members), *runs, spec], searched)
     return [as_score(tuple(runs[id] for id in row["runs"]), row, row["name"], path) for row in rows]
 
 

@@ -14,7 +14,6 @@ from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.protocols.passes import passes_of
-from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import Sweep, joined
 
 SeedRows = Sequence[Mapping[Any, Any]]
@@ -96,23 +95,16 @@ def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     for group in by_settings(results):
         for found in group.each():
             first = found[0]
-            shared = {name: first[name] for name in _SHARED}
-            costs = {name: pd.Series([row[name] for row in found], dtype=float).median() for name in _COSTS}
-            size = _size(runs.get((group.where["sweep"], first["run_id"])), first)
-            seeds = {f"{name}_seeds": tuple(row[f"{name}_error"] for row in found) for name in ("top1", "top5")}
-            rows.append({**group.where} | shared | mean_errors(found) | seeds | costs | size)
+            values = mean_errors(found) | {name: first[name] for name in _SHARED}
+            values |= {f"{name}_seeds": tuple(row[f"{name}_error"] for row in found) for name in ("top1", "top5")}
+            values |= {name: pd.Series([row[name] for row in found], dtype=float).median() for name in _COSTS}
+            values |= {"weight_layers": math.nan, "macs": math.nan}  # of a fusion, which is no run
+            if run := runs.get((group.where["sweep"], first["run_id"])):
+                values["weight_layers"] = weight_layers(run.config["model"]["columns"])
+                values["macs"] = multiply_adds(run.config, first["method"], first["test_scales"], first["n_classes"])
+            rows.append({**group.where, **values})
     nets = pd.DataFrame(rows)
     return nets.assign(where=told_apart(nets))
-
-
-def _size(run: ReportedRun | None, row: Mapping[str, Any]) -> dict[str, float]:
-    """Depth and multiply-adds of a net under the protocol of a row; NaN for a fusion, which is no run."""
-    if run is None:
-        return {"weight_layers": math.nan, "macs": math.nan}
-    return {
-        "weight_layers": weight_layers(run.config["model"]["columns"]),
-        "macs": multiply_adds(run.config, row["method"], row["test_scales"], row["n_classes"]),
-    }
 
 
 def told_apart(frame: pd.DataFrame) -> list[str]:

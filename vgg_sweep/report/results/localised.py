@@ -203,14 +203,15 @@ def _kept(
         by = [run.posteriors.fingerprint for run in classifier.runs] if classifier else []
         asked = [by, classifier and in_words(classifier), rule, *(run.scored.fingerprint for run in members)]
 
-        def computed(classifier: Score | None = classifier) -> list[dict[str, Any]]:
-            return _centre(members[0]) if rule == "centre" else _merged(members, rule, classifier)
+        def computed(by: Score | None = classifier) -> list[dict[str, Any]]:
+            if by and not all(run.has_posteriors for run in by.runs):
+                return []
+            return _centre(members[0]) if rule == "centre" else _merged(members, rule, by)
 
-        is_known = classifier is None or all(run.has_posteriors for run in classifier.runs)
-        path, rows = kept(sweep / "localised", asked, computed if is_known else None)
-        if rows is not None:
+        path, rows = kept(sweep / "localised", asked, computed)
+        if rows:
             break
-    return rows or [], classifier, path
+    return rows, classifier, path
 
 
 def _centre(run: BoxRun) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from vgg_sweep.report.results.localised import BoxRun, Localised, localised
 from vgg_sweep.runs.folder import find_nameless, find_runs
 from vgg_sweep.runs.prune import are_pruned
 
+_BAD = ("bad_train_images", "bad_val_images")
+"""Images that a run went on without because they could not be decoded."""
 _COSTS = ("params", "train_seconds", "step_seconds", "peak_memory_bytes", "device_name", "precision")
 
 
@@ -174,10 +176,9 @@ def _settings(runs: Sequence[ReportedRun]) -> list[Settings]:
 
 
 def _row(score: Score, labels_N: NDArray[np.int64]) -> dict[str, Any]:
-    runs = score.runs
-    run = runs[0]
+    runs, run = score.runs, score.runs[0]
     seeds = {each.seed for each in runs}
-    record = run.record
+    is_of_all = score.top1.num_images == len(labels_N)  # as nets that were chosen on half of the images are not
     return {
         "run_id": " + ".join(each.id for each in runs),
         "config": " + ".join(dict.fromkeys(each.name for each in runs)),
@@ -196,21 +197,16 @@ def _row(score: Score, labels_N: NDArray[np.int64]) -> dict[str, Any]:
         "n_classes": score.num_classes,
         **_errors("top1", score.top1),
         **_errors("top5", score.top5),
-        "mean_class_recall": _recall(score.top1, labels_N),
-        "bad_images": max(_num_bad(each.record) for each in runs),
+        "mean_class_recall": mean_class_recall(score.top1, labels_N) if is_of_all else math.nan,
+        "bad_images": max(sum(len(each.record.get(name, ())) for name in _BAD) for each in runs),
         "stuck_at_chance": any(bool(each.record.get("stuck_at_chance")) for each in runs),
-        **{name: record.get(name) if len(runs) == 1 else None for name in (*_COSTS, "lrn_factor_spread")},
+        **{name: run.record.get(name) if len(runs) == 1 else None for name in (*_COSTS, "lrn_factor_spread")},
         "scored_on": score.scored_on,
         "made_with": tuple(dict.fromkeys(word for each in runs for word in each.made_with)),
         "protocol": run.config["protocol"]["name"],
         "recipe": run.config["recipe"]["name"],
         "overrides": run.overrides,
     }
-
-
-def _recall(misses: Misses, labels_N: NDArray[np.int64]) -> float:
-    """NaN for nets chosen on half of the images, whose errors are those of the other half alone."""
-    return mean_class_recall(misses, labels_N) if misses.num_images == len(labels_N) else math.nan
 
 
 def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -233,14 +229,9 @@ def numbers_first(values: Iterable[Any]) -> list[tuple[bool, Any]]:
     return [(False, each) if isinstance(each, int | float | tuple) else (True, str(each)) for each in values]
 
 
-def _num_bad(record: Mapping[str, Any]) -> int:
-    """Images that a run went on without because they could not be decoded."""
-    return len(record.get("bad_train_images", [])) + len(record.get("bad_val_images", []))
-
-
 def _errors(name: str, misses: Misses | None) -> dict[str, Any]:
     """NaN where the error has no meaning: top-5 with fewer than five classes."""
-    if misses is None:
-        return {f"{name}_error": math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan, f"{name}_misses": None}
-    low, high = wilson(misses.error, misses.num_images)
-    return {f"{name}_error": misses.error, f"{name}_low": low, f"{name}_high": high, f"{name}_misses": misses}
+    error, (low, high) = math.nan, (math.nan, math.nan)
+    if misses is not None:
+        error, (low, high) = misses.error, wilson(misses.error, misses.num_images)
+    return {f"{name}_error": error, f"{name}_low": low, f"{name}_high": high, f"{name}_misses": misses}

@@ -5,7 +5,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -22,16 +21,15 @@ Waiting = dict[tuple[str, str, str], Counter[str]]
 
 def mark(frame: pd.DataFrame, waiting: Waiting) -> pd.DataFrame:
     """A table of nets with `unfinished`: the states of those runs of each row that are not scored."""
-    states = [_states(row, waiting) for row in frame.to_dict("records")]
-    return frame.assign(unfinished=[", ".join(f"{count} {state}" for state, count in row.items()) for row in states])
-
-
-def _states(row: dict[Any, Any], waiting: Waiting) -> Counter[str]:
-    nets = str(row["config"]).split(" + ") if "S" not in row else [f"{row['config']}-{row['train_scale']}"]
-    if "boxes" in row:
-        scales = str(row["train_scale"]).split(" + ")
-        nets = [f"{row['config']}-{S} {row['boxes']} {row['trainable']}" for S in scales]
-    return sum((waiting.get((row["sweep"], row["settings"], net), Counter()) for net in nets), Counter[str]())
+    found = []
+    for row in frame.to_dict("records"):
+        nets = str(row["config"]).split(" + ") if "S" not in row else [f"{row['config']}-{row['train_scale']}"]
+        if "boxes" in row:
+            scales = str(row["train_scale"]).split(" + ")
+            nets = [f"{row['config']}-{S} {row['boxes']} {row['trainable']}" for S in scales]
+        states = sum((waiting.get((row["sweep"], row["settings"], net), Counter()) for net in nets), Counter[str]())
+        found.append(", ".join(f"{count} {state}" for state, count in states.items()))
+    return frame.assign(unfinished=found)
 
 
 def waiting(sweep: Sweep) -> Waiting:

@@ -67,11 +67,12 @@ def ended(runs: Sequence[ReportedRun]) -> list[Trained]:
     found = []
     for (run, end), differing in zip(own, swept(others), strict=True):
         treatment = ", ".join([_treatment(run), *(f"{name}={value}" for name, value in differing.items())])
-        columns = run.config["model"]["columns"]
-        about = (run.id, run.slug, run.seed, treatment, _net(run.name), weight_layers(columns), end)
+        he = re.fullmatch(r"(?:plain|res)-(\d+)", run.name)
+        net = f"{he[1]} layers" if he else re.sub(r"(-BN)?(-skip)?$", "", run.name)
         has_none = end in ("diverged", "failed")
         errors = (math.nan, math.nan) if has_none else (run.curve["error"].iloc[-1], run.record["val_error"])
-        found.append(Trained(*about, *map(float, errors)))
+        layers = weight_layers(run.config["model"]["columns"])
+        found.append(Trained(run.id, run.slug, run.seed, treatment, net, layers, end, *map(float, errors)))
     return found
 
 
@@ -91,11 +92,6 @@ def _treatment(run: ReportedRun) -> str:
     return ", ".join([start, *["BN"] * ("BN" in words), *[shortcuts] * bool(words & set(SKIPS))])
 
 
-def _net(name: str) -> str:
-    he = re.fullmatch(r"(?:plain|res)-(\d+)", name)
-    return f"{he[1]} layers" if he else re.sub(r"(-BN)?(-skip)?$", "", name)
-
-
 def _frame(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each treatment and net of each sweep; nothing for a sweep of the paper's nets alone."""
     cells: dict[tuple[str, str, int, str], list[Trained]] = {}
@@ -103,18 +99,15 @@ def _frame(sweeps: Sequence[Sweep]) -> pd.DataFrame:
         for each in ended(sweep.runs):
             cells.setdefault((sweep.name, each.treatment, each.layers, each.net), []).append(each)
     treatments = list(dict.fromkeys(key[:2] for key in cells))
-    order = sorted(cells, key=lambda key: (treatments.index(key[:2]), key))
-    return pd.DataFrame([_cell(key, cells[key]) for key in order])
-
-
-def _cell(key: tuple[str, str, int, str], cell: Sequence[Trained]) -> dict[str, Any]:
-    names = ("sweep", "treatment", "layers", "net")
-    values: dict[str, Any] = {"table": "depth", **dict(zip(names, key, strict=True)), "seeds": len(cell)}
-    for name in ("train_error", "val_error"):
-        errors = [error for each in cell if not math.isnan(error := getattr(each, name))]
-        values[name] = fmean(errors) if errors else None
-        values[f"{name}_std"] = stdev(errors) if len(errors) > 1 else None
-    return values | {end.replace(" ", "_"): sum(each.end == end for each in cell) for end in _ENDS}
+    rows = []
+    for key in sorted(cells, key=lambda key: (treatments.index(key[:2]), key)):
+        names, cell = ("sweep", "treatment", "layers", "net"), cells[key]
+        values: dict[str, Any] = {"table": "depth", **dict(zip(names, key, strict=True)), "seeds": len(cell)}
+        for name in ("train_error", "val_error"):
+            errors = [error for each in cell if not math.isnan(error := getattr(each, name))]
+            values |= {name: fmean(errors) if errors else None, f"{name}_std": stdev(errors) if errors[1:] else None}
+        rows.append(values | {end.replace(" ", "_"): sum(each.end == end for each in cell) for end in _ENDS})
+    return pd.DataFrame(rows)
 
 
 def _by_treatment(frame: pd.DataFrame) -> pd.DataFrame:
@@ -122,15 +115,11 @@ def _by_treatment(frame: pd.DataFrame) -> pd.DataFrame:
     lines: dict[tuple[str, str], dict[str, Any]] = {}
     for row in records(frame):
         line = lines.setdefault((row["sweep"], row["treatment"]), {key: row[key] for key in ("sweep", "treatment")})
-        line[_head(row)] = _cell_text(row)
+        line[row["net"] if row["net"].endswith("layers") else f"{row['net']} ({row['layers']})"] = _cell(row)
     return pd.DataFrame([*lines.values()])
 
 
-def _head(row: Row) -> str:
-    return row["net"] if row["net"].endswith("layers") else f"{row['net']} ({row['layers']})"
-
-
-def _cell_text(row: Row) -> str:
+def _cell(row: Row) -> str:
     """12.3 / 15.0 of one seed, 12±1 / 15±2 of several, and how many learnt nothing; or what all of them came to."""
     counts = {end: count for end in _ENDS if (count := row[end.replace(" ", "_")])}
     if row["seeds"] in counts.values():
@@ -202,31 +191,33 @@ def depth_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each claim of each sweep with deeper nets. `points` are above 0 as claimed."""
     rows = []
     for sweep in sweeps:
-        nets: dict[Net, dict[int, Trained]] = {}
+        nets: dict[Net, list[Trained]] = {}
         for each in trained(sweep.runs):
-            nets.setdefault((each.treatment, each.net), {})[each.seed] = each
+            nets.setdefault((each.treatment, each.net), []).append(each)
         if not nets:
             continue
-        misses = _misses(sweep.results)
-        found = [(claim, _weighed(claim, nets, misses)) for claim in CLAIMS]
+        dense = [score for score in sweep.scores if (score.rule, score.method, score.fusion) == ("single", "dense", "")]
+        wrong = {score.runs[0].id: score.top1 for score in dense}
+        of_error: dict[str, dict[Net, Misses]] = {
+            "training": {net: {each.seed: np.array([each.train_error]) for each in own} for net, own in nets.items()},
+            "validation": {
+                net: {each.seed: wrong[each.id].unpack().astype(np.int8) for each in own if each.id in wrong}
+                for net, own in nets.items()
+            },
+        }
+        found = [(claim, _weighed(claim, of_error[claim.protocols])) for claim in CLAIMS]
         for claim, values in judged(found):
             rows.append({"sweep": sweep.name, "claim": claim.sentence, "of": claim.protocols} | values)
     return as_frame("depth-claims", rows)
 
 
-def _weighed(
-    claim: Claim, nets: Mapping[Net, Mapping[int, Trained]], misses: Mapping[str, NDArray[np.int8]]
-) -> dict[str, Any]:
-    """The cases that are there, as many seeds as all their nets have, and their difference."""
-    in_training = claim.protocols == "training"
+def _weighed(claim: Claim, nets: Mapping[Net, Misses]) -> dict[str, Any]:
+    """The cases that are there, as many seeds as all their nets have, and their difference. What `nets` miss is their
+    error in training, or in validation whether they are wrong on each image.
+    """
 
     def misses_of(side: Sum) -> Misses:
-        """The errors of its nets added: in training, those; in validation, whether each is wrong on each image."""
-        every = [
-            {seed: np.array([each.train_error]) if in_training else misses[each.id] for seed, each in runs.items()
-             if in_training or each.id in misses}
-            for runs in (nets.get(net, {}) for net in side.nets)
-        ]  # fmt: skip
+        every = [nets.get(net, {}) for net in side.nets]
         seeds = set[int].intersection(*map(set, every))
         return {seed: np.sum([each[seed] for each in every], axis=0) for seed in seeds}
 
@@ -234,7 +225,7 @@ def _weighed(
     values: dict[str, Any] = {"cases": num_cases, "seeds": len(seeds)}
     values |= dict.fromkeys(("points", "points_low", "points_high", "p"), math.nan)
     if seeds:
-        difference_RN = difference_PRN.mean(axis=0)
+        in_training, difference_RN = claim.protocols == "training", difference_PRN.mean(axis=0)
         values["points"] = float(difference_RN.mean()) * (1 if in_training else 100)
         anew = None
         if len(seeds) >= MIN_SEEDS:
@@ -248,13 +239,6 @@ def _over_seeds(points_R: NDArray[np.floating]) -> Difference | None:
     """Of one difference a seed; None where they agree to the last digit."""
     mean, spread = float(points_R.mean()), float(points_R.std(ddof=1))
     return Difference(mean, mean, spread / math.sqrt(len(points_R)), len(points_R) - 1) if spread else None
-
-
-def _misses(results: pd.DataFrame) -> dict[str, NDArray[np.int8]]:
-    """Of each run whether it is wrong on each image, under dense evaluation at a single scale."""
-    rows = results[(results["rule"] == "single") & (results["method"] == "dense") & (results["fusion"] == "")]
-    found = zip(rows["run_id"], rows["top1_misses"], strict=True)
-    return {str(run_id): misses.unpack().astype(np.int8) for run_id, misses in found}
 
 
 DEPTH_CLAIMS = Table(

@@ -47,7 +47,10 @@ def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[Shown]:
 
     Table 1 leaves out the nets with words that it has not, and those that are deeper; one net alone it shows always.
     """
-    of_table1 = [model for model in models if len(models) == 1 or _is_of_table1(model)]
+    beyond = {"BN", *SKIPS, "avgpool"}
+    of_table1 = [each for each in models if len(each.columns) <= WORDS_OF_E and not beyond & set(each.columns)]
+    of_table1 = [*models] if len(models) == 1 else of_table1
+    in_words = "width {width:g}, {classes} classes, crop {crop} px, image of {image_px} px".format(**size)
     channels = round(512 * size["width"])
     kernels = [
         text("stack"),
@@ -65,13 +68,8 @@ def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[Shown]:
     return [
         *([table1(of_table1, size["classes"], size["width"])] if of_table1 else []),
         Shown.of("kernels", "Sect. 2.3. Stacks of small kernels, and large ones", kernels, kernel_comparison(channels)),
-        Shown.of("table-2", f"Table 2, and costs: {_size_in_words(size)}", costs, describe(models, **size)),
+        Shown.of("table-2", f"Table 2, and costs: {in_words}", costs, describe(models, **size)),
     ]
-
-
-def _is_of_table1(model: Model) -> bool:
-    words = set(model.columns)
-    return len(model.columns) <= WORDS_OF_E and not words & {"BN", *SKIPS, "avgpool"}
 
 
 def layer_tables(model: Model, size: Mapping[str, Any]) -> list[Shown]:
@@ -108,7 +106,3 @@ _COSTS = (
     number("activation_bytes", "activations\n(MB)", 3, factor=1e-6, sign=","),
 )
 _FIELD = number("receptive_field_px", "field\n(px)", 0)
-
-
-def _size_in_words(size: Mapping[str, Any]) -> str:
-    return f"width {size['width']:g}, {size['classes']} classes, crop {size['crop']} px, image of {size['image_px']} px"

@@ -163,8 +163,18 @@ def _notes(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _on_seeds(frame: pd.DataFrame) -> Iterator[str]:
-    if (several := frame["seeds"] > 1).any():
-        yield _seeds_note(frame.loc[several, "seeds_for_1_point"])
+    """How many seeds a difference of 1 point takes, over all claims; NA where it is more than are looked for."""
+    if not (several := frame["seeds"] > 1).any():
+        return
+    needed = frame.loc[several, "seeds_for_1_point"]
+    found = sorted(needed.dropna().unique())
+    words = [f"{found[0]} to {found[-1]} seeds" if len(found) > 1 else f"{found[0]} seeds"] if found else []
+    if needed.isna().any():
+        words.append(f"more than {MOST_SEEDS} seeds, or more images")
+    yield (
+        "± seeds: standard deviation of the points over seeds. Judging by these seeds, detecting a difference of "
+        f"1 point with a power of {100 * POWER:.0f} % takes, before Holm, {', for some claims '.join(words)}."
+    )
 
 
 def _above(frame: pd.DataFrame) -> Sequence[str]:
@@ -176,18 +186,6 @@ def _above(frame: pd.DataFrame) -> Sequence[str]:
         f"Fewer than {MIN_SEEDS} seeds decide nothing about training: nets trained again, with another seed, may go "
         f"the other way. {nets}; this trains the others:"
     ]
-
-
-def _seeds_note(needed: "pd.Series[int]") -> str:
-    """How many seeds a difference of 1 point takes, over some claims; NA where it is more than are looked for."""
-    found = sorted(needed.dropna().unique())
-    words = [f"{found[0]} to {found[-1]} seeds" if len(found) > 1 else f"{found[0]} seeds"] if found else []
-    if needed.isna().any():
-        words.append(f"more than {MOST_SEEDS} seeds, or more images")
-    return (
-        "± seeds: standard deviation of the points over seeds. Judging by these seeds, detecting a difference of "
-        f"1 point with a power of {100 * POWER:.0f} % takes, before Holm, {', for some claims '.join(words)}."
-    )
 
 
 CLAIMS = claims_table(

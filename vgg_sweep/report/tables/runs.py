@@ -8,7 +8,7 @@ import pandas as pd
 
 from vgg_sweep.plan.commands import schema_defaults
 from vgg_sweep.plan.swept import FEW
-from vgg_sweep.report.results.groups import Group, SeedRows, always_fused
+from vgg_sweep.report.results.groups import Group, always_fused
 from vgg_sweep.report.tables.errors import ERRORS, frame_of, mean_of, notes, of_paper
 from vgg_sweep.report.tables.table import Column, Table, differs, if_differs, interval, number, text
 
@@ -34,7 +34,9 @@ def all_runs(results: pd.DataFrame) -> pd.DataFrame:
                 names = {name: first[name] for name in ("config", "train_scale", "S", "crop", *changed(results))}
                 names |= {"fusion": fusion} | ({"config": fusion, "train_scale": None} if fusion else {})
                 protocol = {name: first[name] for name in ("rule", "method", "test_scales", "scored_on")}
-                yield names | protocol | _values(found)
+                recall = fmean(row["mean_class_recall"] for row in found)
+                also = {"mean_class_recall": recall, "run_id": " ".join(row["run_id"] for row in found)}
+                yield names | protocol | mean_of(found) | of_paper(None, None) | also
 
     frame = frame_of("runs", results[~results["fusion"].isin(always_fused())], rows_of)
     apart = {name: pd.factorize(frame[name])[0] for name in _APART}
@@ -46,12 +48,6 @@ def all_runs(results: pd.DataFrame) -> pd.DataFrame:
 
 _APART = ("sweep", "scored_on", "n_images")
 """Errors that differ in these are not to be compared, so not sorted into one another."""
-
-
-def _values(found: SeedRows) -> dict[str, Any]:
-    recall = fmean(row["mean_class_recall"] for row in found)
-    ids = " ".join(row["run_id"] for row in found)
-    return mean_of(found) | of_paper(None, None) | {"mean_class_recall": recall, "run_id": ids}
 
 
 def changed(frame: pd.DataFrame) -> list[str]:
