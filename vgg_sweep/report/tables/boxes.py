@@ -4,7 +4,7 @@ Every table has the paper's rows, in its order, once for each sweep and group of
 then the nets here that the paper's table has not, and the controls.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from vgg_sweep.localise.merging import RULES
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import scaled_px
-from vgg_sweep.report.results.groups import Group, SeedRows, by_settings, over_seeds
+from vgg_sweep.report.results.groups import Group, SeedRows, over_seeds
 from vgg_sweep.report.results.localised import (
     OF_TRUE_CLASS,
     PAIR,
@@ -26,12 +26,12 @@ from vgg_sweep.report.results.localised import (
     scales_of,
 )
 from vgg_sweep.report.tables import gaps
+from vgg_sweep.report.tables.errors import Rows, of_groups
 from vgg_sweep.report.tables.table import (
     DASH,
     Column,
     Row,
     Table,
-    as_frame,
     as_text,
     error,
     if_differs,
@@ -45,10 +45,6 @@ from vgg_sweep.report.tables.table import (
 PAPERS_NET = "D"
 MEASURES = {TOP5: "loc", TOP1: "top1", OF_TRUE_CLASS: "true_class"}
 """What is given or guessed -> how a table's columns call the error."""
-
-
-def frame_of(table: str, errors: pd.DataFrame, rows_of: Callable[[Group], Iterable[dict[str, Any]]]) -> pd.DataFrame:
-    return as_frame(table, ({**group.where, **row} for group in by_settings(errors) for row in rows_of(group)))
 
 
 Nets = list[tuple[dict[str, Any], dict[str, Any]]]
@@ -65,40 +61,45 @@ def _nets(group: Group, papers: Nets, *rules: str) -> Nets:
     return nets
 
 
-def table8(errors: pd.DataFrame) -> pd.DataFrame:
+@of_groups("8")
+def table8(group: Group) -> Rows:
     """The box of the true class in a centre crop: what is fine-tuned, and one box or one a class."""
     net = {"config": PAPERS_NET, "train_scale": "384", "rule": "centre"}
     papers = [
         (net | {"trainable": row.trainable, "boxes": row.boxes}, {"paper_loc_error": row.error})
         for row in paper.box_nets()
     ]
-
-    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        for names, theirs in _nets(group, papers, "centre"):
-            yield _row(group, names, (OF_TRUE_CLASS,), is_papers=bool(theirs)) | theirs
-        yield from _controls(group, {"rule": "centre"}, (OF_TRUE_CLASS,))
-
-    return frame_of("8", errors, rows_of)
+    for names, theirs in _nets(group, papers, "centre"):
+        yield _row(group, names, (OF_TRUE_CLASS,), is_papers=bool(theirs)) | theirs
+    yield from _controls(group, {"rule": "centre"}, (OF_TRUE_CLASS,))
 
 
-def table9(errors: pd.DataFrame) -> pd.DataFrame:
+@of_groups("9")
+def table9(group: Group) -> Rows:
     """Dense, merged, five guesses: several scales, and two nets; other rules of merging where most boxes are merged."""
     papers = [(_table9_net(row), _of_paper(row)) for row in paper.box_scales()]
+    asked = group.rows[0]["merge_asked"]
+    labels_by = {"labels_by": " or ".join(filter(None, dict.fromkeys(row["labels_by"] for row in group.rows)))}
+    nets = _nets(group, papers, "single", PAIR, "fusion")
+    for names, theirs in nets:
+        yield _row(group, names, MEASURES, is_papers=bool(theirs), merge=asked) | labels_by | theirs
+    most_scales = [names for names, _ in [*reversed(nets[: len(papers)]), *nets[len(papers) :]]]
+    if there := next((names for names in most_scales if group.find(**names)), None):
+        for merge in RULES:
+            if merge != asked:
+                yield _row(group, there, MEASURES, merge=merge) | labels_by
+        yield from _controls(group, there, MEASURES)
 
-    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        asked = group.rows[0]["merge_asked"]
-        labels_by = {"labels_by": " or ".join(filter(None, dict.fromkeys(row["labels_by"] for row in group.rows)))}
-        nets = _nets(group, papers, "single", PAIR, "fusion")
-        for names, theirs in nets:
-            yield _row(group, names, MEASURES, is_papers=bool(theirs), merge=asked) | labels_by | theirs
-        most_scales = [names for names, _ in [*reversed(nets[: len(papers)]), *nets[len(papers) :]]]
-        if there := next((names for names in most_scales if group.find(**names)), None):
-            for merge in RULES:
-                if merge != asked:
-                    yield _row(group, there, MEASURES, merge=merge) | labels_by
-            yield from _controls(group, there, MEASURES)
 
-    return frame_of("9", errors, rows_of)
+@of_groups("10")
+def table10(group: Group) -> Rows:
+    """Ours among the published systems, whose errors are on ILSVRC."""
+    first, best = group.rows[0], _table9_net(paper.box_scales()[-1])
+    data = dict(word.partition("=")[::2] for word in first["overrides"]).get("data")
+    ours = _row(group, best, (TOP5,), merge=first["merge_asked"]) | {"merge": ""}
+    for index, system in enumerate(paper.box_systems()):
+        row = ours if index == 0 else _errors({TOP5: []}) | {"command": ""}
+        yield {"system": system.name, "data": data} | row | _of_paper(system)
 
 
 def _table9_net(row: paper.BoxScales) -> dict[str, str]:
@@ -109,21 +110,6 @@ def _table9_net(row: paper.BoxScales) -> dict[str, str]:
 
 def _of_paper(row: paper.BoxScales | paper.BoxSystem) -> dict[str, Any]:
     return {"paper_loc_error": row.error, "paper_loc_test_error": row.test_error}
-
-
-def table10(errors: pd.DataFrame) -> pd.DataFrame:
-    """Ours among the published systems, whose errors are on ILSVRC."""
-    best = _table9_net(paper.box_scales()[-1])
-
-    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        first = group.rows[0]
-        data = dict(word.partition("=")[::2] for word in first["overrides"]).get("data")
-        ours = _row(group, best, (TOP5,), merge=first["merge_asked"]) | {"merge": ""}
-        for index, system in enumerate(paper.box_systems()):
-            row = ours if index == 0 else _errors({TOP5: []}) | {"command": ""}
-            yield {"system": system.name, "data": data} | row | _of_paper(system)
-
-    return frame_of("10", errors, rows_of)
 
 
 def _row(

@@ -7,7 +7,7 @@ it covers the choice of images, not that of seeds.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,48 +44,52 @@ AT_CHANCE = "no better than chance"
 # --- rows ---
 
 
-def frame_of(table: str, results: pd.DataFrame, rows_of: Callable[[Group], Iterable[dict[str, Any]]]) -> pd.DataFrame:
-    """The rows that each group of the results gives rise to, with what of their arithmetic, versions or data is not
-    that of most of the group.
+Rows = Iterable[dict[str, Any]]
+
+
+def frame_of(table: str, rows_of: Callable[[Group], Rows], frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that each group of a frame gives rise to; of results, with what of their arithmetic, versions or data is
+    not that of most of the group.
     """
     rows = []
-    for group in by_settings(results):
-        usual = Counter(row["made_with"] for row in group.rows).most_common(1)[0][0]
+    for group in by_settings(frame):
+        usual = Counter(row["made_with"] for row in group.rows if "made_with" in row).most_common(1)
         for row in rows_of(group):
-            otherwise = [word for word in row.pop("made_with", ()) if word not in usual]
-            rows.append({**group.where, **row, "made_otherwise": ", ".join(otherwise)})
+            if usual:
+                otherwise = [word for word in row.pop("made_with", ()) if word not in usual[0][0]]
+                row["made_otherwise"] = ", ".join(otherwise)
+            rows.append({**group.where, **row})
     return as_frame(table, rows)
 
 
-def _single_nets(table: str, results: pd.DataFrame) -> pd.DataFrame:
-    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        for row in paper.rows(table):
-            ours = measured(group, (row.net,), row.rule, row.method)
-            names = net_names(group, row.net, row.rule) | {"method": row.method}
-            yield names | ours | of_paper(row.top1_error, row.top5_error)
-
-    return frame_of(table, results, rows_of)
+def of_groups(table: str) -> Callable[[Callable[[Group], Rows]], Callable[[pd.DataFrame], pd.DataFrame]]:
+    """Makes a table of what a function finds in each group."""
+    return lambda rows_of: partial(frame_of, table, rows_of)
 
 
-table3, table4, table5 = (partial(_single_nets, table) for table in "345")
+def _single_nets(table: str, group: Group) -> Rows:
+    for row in paper.rows(table):
+        ours = measured(group, (row.net,), row.rule, row.method)
+        names = net_names(group, row.net, row.rule) | {"method": row.method}
+        yield names | ours | of_paper(row.top1_error, row.top5_error)
+
+
+table3, table4, table5 = (partial(frame_of, table, partial(_single_nets, table)) for table in "345")
 """Single test scale (Sect. 4.1): 12 rows. Multiple test scales (4.2): 10 rows. Dense, multi-crop and their mean (4.3):
 6 rows.
 """
 
 
-def table_5x5(results: pd.DataFrame) -> pd.DataFrame:
+@of_groups("5x5")
+def table_5x5(group: Group) -> Rows:
     """B against B with one 5x5 for each pair of 3x3 (Sect. 4.1): 2 rows, and by how many points 5x5 is worse."""
-
-    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        nets = [paper.Net("B", "256"), paper.Net("B-5x5", "256")]
-        ours = [measured(group, (net,), "single", "centre-crop") for net in nets]
-        points = ((None, None), (ours[1]["top1_error"] - ours[0]["top1_error"], paper.shallow_net_points()))
-        for net, found, (more, more_in_paper) in zip(nets, ours, points, strict=True):
-            names = net_names(group, net, "single") | {"method": "centre-crop"}
-            over_B = {"points_over_B": more, "paper_points_over_B": more_in_paper}
-            yield names | found | of_paper(None, None) | over_B
-
-    return frame_of("5x5", results, rows_of)
+    nets = [paper.Net("B", "256"), paper.Net("B-5x5", "256")]
+    ours = [measured(group, (net,), "single", "centre-crop") for net in nets]
+    points = ((None, None), (ours[1]["top1_error"] - ours[0]["top1_error"], paper.shallow_net_points()))
+    for net, found, (more, more_in_paper) in zip(nets, ours, points, strict=True):
+        names = net_names(group, net, "single") | {"method": "centre-crop"}
+        over_B = {"points_over_B": more, "paper_points_over_B": more_in_paper}
+        yield names | found | of_paper(None, None) | over_B
 
 
 # --- what rows are made of ---

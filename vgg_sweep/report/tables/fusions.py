@@ -1,13 +1,23 @@
 """Tables 6 and 7, and the fusions that were asked for: several nets as one, ours beside the paper's errors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.groups import Group, always_fused
-from vgg_sweep.report.tables.errors import ERRORS, frame_of, mean_of, measured, net_names, notes, nothing, of_paper
+from vgg_sweep.report.tables.errors import (
+    ERRORS,
+    Rows,
+    mean_of,
+    measured,
+    net_names,
+    notes,
+    nothing,
+    of_groups,
+    of_paper,
+)
 from vgg_sweep.report.tables.gaps import of_ilsvrc, with_gaps
 from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, seeds, text
 
@@ -17,46 +27,34 @@ def _of_fusion(row: paper.Fusion | paper.System) -> dict[str, Any]:
     return of_paper(row.top1_error, row.top5_error) | test
 
 
-def table6(results: pd.DataFrame) -> pd.DataFrame:
+@of_groups("6")
+def table6(group: Group) -> Rows:
     """Fusion of several nets (Sect. 4.4): 4 rows."""
-
-    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        for row in paper.fusions():
-            names = {"group": row.group} | _nets(group, row.members) | {"method": row.method}
-            ours = measured(group, row.members, "multi", row.method, row.group)
-            yield names | ours | _of_fusion(row)
-
-    return frame_of("6", results, rows_of)
+    for row in paper.fusions():
+        names = {"group": row.group} | _nets(group, row.members) | {"method": row.method}
+        yield names | measured(group, row.members, "multi", row.method, row.group) | _of_fusion(row)
 
 
-def table7(results: pd.DataFrame) -> pd.DataFrame:
+@of_groups("7")
+def table7(group: Group) -> Rows:
     """Ours among the published systems (Sect. 4.5): 15 rows. The others' errors are on ILSVRC, whatever ours are on."""
-    systems = paper.systems()
     ours_are = dict(enumerate(paper.own_systems()))
-
-    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        data = group.rows[0]["data.source"]
-        for index, row in enumerate(systems):
-            members, method, fusion = ours_are.get(index, ((), "", ""))
-            names = {"system": row.name, "data": data} | _nets(group, members) | {"method": method or None}
-            ours = measured(group, members, "multi", method, fusion) if members else nothing("")
-            yield names | ours | _of_fusion(row)
-
-    return frame_of("7", results, rows_of)
+    for index, row in enumerate(paper.systems()):
+        members, method, fusion = ours_are.get(index, ((), "", ""))
+        names = {"system": row.name, "data": group.rows[0]["data.source"]}
+        ours = measured(group, members, "multi", method, fusion) if members else nothing("")
+        yield names | _nets(group, members) | {"method": method or None} | ours | _of_fusion(row)
 
 
-def fusion_table(results: pd.DataFrame) -> pd.DataFrame:
+@of_groups("fusion")
+def fusion_table(group: Group) -> Rows:
     """A row for each fusion that was asked for, under each protocol that its members share."""
-
-    def rows_of(group: Group) -> Iterator[dict[str, Any]]:
-        for found in group.each():
-            first = found[0]
-            if first["fusion"] and first["fusion"] not in always_fused():
-                names = {"fusion": first["fusion"], "config": first["members"], "train_scale": None}
-                protocol = {name: first[name] for name in ("test_scales", "rule", "method")}
-                yield names | protocol | mean_of(found) | of_paper(None, None)
-
-    return frame_of("fusion", results, rows_of)
+    for found in group.each():
+        first = found[0]
+        if first["fusion"] and first["fusion"] not in always_fused():
+            names = {"fusion": first["fusion"], "config": first["members"], "train_scale": None}
+            protocol = {name: first[name] for name in ("test_scales", "rule", "method")}
+            yield names | protocol | mean_of(found) | of_paper(None, None)
 
 
 def _nets(group: Group, members: Sequence[paper.Net]) -> dict[str, Any]:

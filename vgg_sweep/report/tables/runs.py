@@ -38,7 +38,7 @@ def all_runs(results: pd.DataFrame) -> pd.DataFrame:
                 also = {"mean_class_recall": recall, "run_id": " ".join(row["run_id"] for row in found)}
                 yield names | protocol | mean_of(found) | of_paper(None, None) | also
 
-    frame = frame_of("runs", results[~results["fusion"].isin(always_fused())], rows_of)
+    frame = frame_of("runs", rows_of, results[~results["fusion"].isin(always_fused())])
     apart = {name: pd.factorize(frame[name])[0] for name in _APART}
     order = frame.assign(**apart).sort_values([*_APART, "top1_error"], kind="stable").index
     frame = pd.DataFrame(frame.loc[order]).drop(columns="scored_on").reset_index(drop=True)
