@@ -4,14 +4,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
-import pandas as pd
 
 from vgg_sweep.protocols import paper
-from vgg_sweep.report.results.groups import Group, by_settings
+from vgg_sweep.report.results.groups import Group
 from vgg_sweep.report.results.localised import OF_TRUE_CLASS, PAIR, TABLE9_BOXES, TABLE9_TRAINABLE, TOP5
 from vgg_sweep.report.tables.boxes import PAPERS_NET
 from vgg_sweep.report.tables.claims import Claim, Misses, claims_table, compared, judged, on_one_seed
-from vgg_sweep.report.tables.table import as_frame
+from vgg_sweep.report.tables.errors import Rows, of_groups
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,11 @@ BOX_CLAIMS = (
 """In the order of Appendix A."""
 
 
-def box_claims(errors: pd.DataFrame) -> pd.DataFrame:
+@of_groups("box-claims")
+def box_claims(group: Group) -> Rows:
     """A row for each claim, with the columns of those of Sect. 4."""
-    rows = []
-    for group in by_settings(errors):
-        found = [(claim, compared(claim, partial(_misses, group))) for claim in BOX_CLAIMS]
-        rows += [{**group.where, **claim.names, **values, "note": ""} for claim, values in judged(found)]
-    return as_frame("box-claims", rows)
+    found = [(claim, compared(claim, partial(_misses, group))) for claim in BOX_CLAIMS]
+    yield from (claim.names | values | {"note": ""} for claim, values in judged(found))
 
 
 CLAIMS_OF_BOXES = claims_table(

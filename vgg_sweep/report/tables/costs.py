@@ -30,7 +30,8 @@ def lrn_cost(group: Group) -> Rows:
         is_alike = device == device_of_A
         ratios = {f"{name}_ratio": costs[name] / costs_of_A[name] if is_alike else math.nan for name in _MEASURES}
         names = {"config": net.config, "train_scale": net.train_scale, "seeds": len(runs), "device": device}
-        yield names | costs | ratios | {"command": "" if runs else missing_command(group, [net], "single")}
+        command = "" if runs else missing_command(group, [net], "single")
+        yield names | costs | ratios | {"command": command, "made_with": ()}
 
 
 LRN_COST = Table(

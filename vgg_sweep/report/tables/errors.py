@@ -48,16 +48,15 @@ Rows = Iterable[dict[str, Any]]
 
 
 def frame_of(table: str, rows_of: Callable[[Group], Rows], frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that each group of a frame gives rise to; of results, with what of their arithmetic, versions or data is
-    not that of most of the group.
+    """The rows that each group of a frame gives rise to; of those that say what they are `made_with`, what of their
+    arithmetic, versions or data is not that of most of the group.
     """
     rows = []
     for group in by_settings(frame):
-        usual = Counter(row["made_with"] for row in group.rows if "made_with" in row).most_common(1)
+        usual = Counter(row.get("made_with", ()) for row in group.rows).most_common(1)[0][0]
         for row in rows_of(group):
-            if usual:
-                otherwise = [word for word in row.pop("made_with", ()) if word not in usual[0][0]]
-                row["made_otherwise"] = ", ".join(otherwise)
+            if "made_with" in row:
+                row["made_otherwise"] = ", ".join(word for word in row.pop("made_with") if word not in usual)
             rows.append({**group.where, **row})
     return as_frame(table, rows)
 

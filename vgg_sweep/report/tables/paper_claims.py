@@ -13,7 +13,7 @@ from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH, PAPER_CROP_PX
 from vgg_sweep.protocols.statistics import MIN_SEEDS, MOST_SEEDS, POWER
-from vgg_sweep.report.results.groups import Group, by_settings
+from vgg_sweep.report.results.groups import Group
 from vgg_sweep.report.tables.claims import (
     FOR_THESE_NETS,
     MARGIN_POINTS,
@@ -26,7 +26,8 @@ from vgg_sweep.report.tables.claims import (
     on_one_seed,
     weighed,
 )
-from vgg_sweep.report.tables.table import NOTED, as_frame
+from vgg_sweep.report.tables.errors import Rows, frame_of
+from vgg_sweep.report.tables.table import NOTED
 from vgg_sweep.report.tables.transfer import probe_claims
 
 NUM_POOLINGS = 5
@@ -82,17 +83,18 @@ def claims(results: pd.DataFrame, probes: pd.DataFrame | None = None) -> pd.Data
     with several seeds their 95 % interval covers seeds and images, else images alone. `p_images` is about these nets;
     the verdict rests on `p`, and on `p_holm` after Holm, which are NaN where it cannot be decided.
     """
-    rows = []
-    for group in by_settings(results):
+
+    def rows_of(group: Group) -> Rows:
         found = [(claim, compared(claim, partial(_misses, group))) for claim in paper_claims()]
         if probes is not None:
             of_probes = probe_claims(probes, {row["run_id"] for row in group.rows})
             found += [(claim, weighed(claim, difference_PRN)) for claim, difference_PRN in of_probes]
         more = _more_seeds(group)
         for claim, values in judged(found):
-            about = {"note": _note(claim, group, is_tested=values["seeds"] > 0), "more_seeds": more}
-            rows.append({**group.where} | claim.names | values | about)
-    return as_frame("claims", rows)
+            note = _note(claim, group, is_tested=values["seeds"] > 0)
+            yield claim.names | values | {"note": note, "more_seeds": more}
+
+    return frame_of("claims", rows_of, results)
 
 
 def _misses(group: Group, side: Tested) -> Misses:
