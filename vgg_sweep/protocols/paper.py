@@ -105,28 +105,23 @@ def _paper() -> dict[str, Any]:
 
 def rows(table: str) -> list[SingleNet]:
     """The rows of Table 3, 4 or 5, in the paper's order."""
-    return [
-        SingleNet(_net(row), "multi" if len(row["Q"]) > 1 else "single", tuple(row["Q"]), row["method"], *_errors(row))
-        for row in _paper()["single_nets"]
-        if row["table"] == table
-    ]
+    found = []
+    for row in _paper()["single_nets"]:
+        if row["table"] == table:
+            protocol = ("multi" if len(row["Q"]) > 1 else "single", tuple(row["Q"]), row["method"])
+            found.append(SingleNet(_net(row), *protocol, row["top1_error"], row["top5_error"]))
+    return found
 
 
 def _net(row: Mapping[str, str]) -> Net:
     return Net(row["config"], row["train_scale"])
 
 
-def _errors(row: Mapping[str, float | None]) -> tuple[float | None, float | None]:
-    return row["top1_error"], row["top5_error"]
-
-
 def printed(config: str, train_scale: str, rule: str, method: str) -> tuple[float | None, float | None]:
     """Top-1 and top-5 validation error of a single net, wherever in Tables 3 to 5 it is printed."""
-    for table in ("3", "4", "5"):
-        for row in rows(table):
-            if (row.net, row.rule, row.method) == (Net(config, train_scale), rule, method):
-                return row.top1_error, row.top5_error
-    return None, None
+    every = [row for table in "345" for row in rows(table)]
+    errors = {(row.net, row.rule, row.method): (row.top1_error, row.top5_error) for row in every}
+    return errors.get((Net(config, train_scale), rule, method), (None, None))
 
 
 def fusions() -> list[Fusion]:

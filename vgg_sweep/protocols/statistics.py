@@ -59,7 +59,12 @@ class Difference:
 
     def p(self, null_points: float = 0.0) -> float:
         """Two-sided p of a true difference of `null_points`."""
-        return _two_sided_p((self.middle - null_points) / self.standard_error, self.df)
+        t = (self.middle - null_points) / self.standard_error
+        if math.isinf(self.df):
+            return normal_p(t)
+        from scipy.special import stdtr
+
+        return 2 * float(stdtr(self.df, -abs(t)))
 
 
 def over_images(*parts_RN: NDArray[np.floating]) -> Difference:
@@ -189,14 +194,6 @@ def seeds_needed(points: float, seed_deviation: float, image_error: float = 0.0)
     numbers = range(MIN_SEEDS, MOST_SEEDS + 1)
     index = bisect_left(numbers, POWER, key=lambda num: power(points, num, seed_deviation, image_error))
     return numbers[index] if index < len(numbers) else None
-
-
-def _two_sided_p(t: float, df: float) -> float:
-    if math.isinf(df):
-        return normal_p(t)
-    from scipy.special import stdtr
-
-    return 2 * float(stdtr(df, -abs(t)))
 
 
 def _t_quantile(share: float, df: float) -> float:

@@ -68,22 +68,19 @@ _POOLS: dict[str, Callable[[list[NDArray[np.float32]]], NDArray[np.float32]]] = 
 
 
 def descriptors(folders: Sequence[FeatureFolder], how: Descriptor, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    """The descriptors [N, D] of some rows, by each net in `folders`, one behind the other. Raises as `read`."""
-    of_nets = [_of_net(folder, how, rows) for folder in folders]
-    together_ND = of_nets[0] if len(of_nets) == 1 else np.concatenate(of_nets, axis=1)
-    return together_ND if how.layer == COLOUR else normalised(together_ND)
-
-
-def _of_net(folder: FeatureFolder, how: Descriptor, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Raises `RunError` for features that are not there whole."""
+    """The descriptors [N, D] of some rows, by each net in `folders`, one behind the other. Raises `RunError` for
+    features that are not there whole.
+    """
     pooled = []
-    for _, of_region in groupby(how.features, key=lambda feature: feature.region):
-        by_Q = groupby(of_region, key=lambda feature: feature.view.Q)
-        parts = [_mean([folder.read(feature)[rows] for feature in halves]) for _, halves in by_Q]
-        if how.normalise == "blocks":
-            parts = [normalised(part) for part in parts]
-        pooled.append(_POOLS[how.pool](parts))
-    return pooled[0] if len(pooled) == 1 else np.concatenate(pooled, axis=1)
+    for folder in folders:
+        for _, of_region in groupby(how.features, key=lambda feature: feature.region):
+            by_Q = groupby(of_region, key=lambda feature: feature.view.Q)
+            parts = [_mean([folder.read(feature)[rows] for feature in halves]) for _, halves in by_Q]
+            if how.normalise == "blocks":
+                parts = [normalised(part) for part in parts]
+            pooled.append(_POOLS[how.pool](parts))
+    together_ND = pooled[0] if len(pooled) == 1 else np.concatenate(pooled, axis=1)
+    return together_ND if how.layer == COLOUR else normalised(together_ND)
 
 
 def normalised(rows_ND: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,45 +90,30 @@ def normalised(rows_ND: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def ways(asked: Transfer, crop: int, regions: Sequence[str], *, of_stack: bool = False) -> list[Descriptor]:
-    """All that are probed of a net, or of a stack of nets. Raises `ConfigError` for scales that cannot be."""
-    check_scales(asked, crop)
-    found = as_asked(asked, crop, regions)
-    found += aggregated(asked, crop) if asked.aggregations else []
-    found += controls(asked, crop) if asked.controls and not of_stack else []
-    return list(dict.fromkeys(found))
+    """All that are probed of a net, or of a stack of nets, by `asked`, which is resolved.
 
-
-def as_asked(asked: Transfer, crop: int, regions: Sequence[str]) -> list[Descriptor]:
-    """For each layer, the scales, the pooling and the method of `asked`, which is resolved: of the first region, and of
-    all stacked.
+    For each layer, the scales, the pooling and the method asked for: of the first region, and of all stacked. Its
+    `aggregations` are a centre crop and one Q; all Q averaged, maximised and stacked; five Q averaged. Its `controls`
+    are the net itself at one Q, the same with random weights, and the mean colour. Raises `ConfigError` for scales that
+    cannot be.
     """
-    scales = scales_px(asked.scales, crop)
+    check_scales(asked, crop)
+    scales, one = scales_px(asked.scales, crop), one_scale(asked, crop)
     pool = asked.pool if len(scales) > 1 else "mean"
     seen = [tuple(regions[:num]) for num in range(1, len(regions) + 1)]
-    return [
+    found = [
         Descriptor(layer, scales, asked.method, pool, normalise=asked.normalise, regions=each)
-        for layer in asked.layers for each in seen
-    ]  # fmt: skip
-
-
-def aggregated(asked: Transfer, crop: int) -> list[Descriptor]:
-    """For each layer: a centre crop and one Q; all Q averaged, maximised and stacked; five Q averaged."""
-    one, scales = one_scale(asked, crop), scales_px(asked.scales, crop)
-    found = []
-    for layer in asked.layers:
+        for layer in asked.layers
+        for each in seen
+    ]
+    for layer in asked.layers if asked.aggregations else ():
         found += [Descriptor(layer, one, "centre-crop")] if one[0] >= crop else []
-        found += [Descriptor(layer, one)]
-        if len(scales) > 1:
-            pools = ("mean", "max", "stack")
-            found += [Descriptor(layer, scales, pool=pool, normalise=asked.normalise) for pool in pools]
+        found.append(Descriptor(layer, one))
+        pools = ("mean", "max", "stack") if len(scales) > 1 else ()
+        found += [Descriptor(layer, scales, pool=each, normalise=asked.normalise) for each in pools]
         if asked.scales == ["multi"]:
-            found += [Descriptor(layer, scales_px([FIVE], crop), normalise=asked.normalise)]
-    return found
-
-
-def controls(asked: Transfer, crop: int) -> list[Descriptor]:
-    """The same net with random weights and the mean colour, at one Q, and beside them the net itself."""
-    one = one_scale(asked, crop)
-    own = [Descriptor(layer, one) for layer in asked.layers]
-    random = [Descriptor(layer, one, weights=RANDOM) for layer in asked.layers]
-    return [*own, *random, Descriptor(COLOUR, one)]
+            found.append(Descriptor(layer, scales_px([FIVE], crop), normalise=asked.normalise))
+    if asked.controls and not of_stack:
+        found += [Descriptor(layer, one, weights=weights) for weights in (OWN, RANDOM) for layer in asked.layers]
+        found.append(Descriptor(COLOUR, one))
+    return list(dict.fromkeys(found))

@@ -62,12 +62,8 @@ class Probe:
     def file(self) -> Path:
         digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:8]
         words = [self.how.layer, self.how.method, "Q" + "_".join(map(str, self.how.scales)), self.how.pool]
-        words += (
-            [*self.how.regions[1:]]
-            + [self.how.weights] * (self.how.weights != "own")
-            + [f"{self.shots}shots"] * bool(self.shots)
-        )
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(words))
+        words += [*self.how.regions[1:], self.how.weights.removeprefix("own"), f"{self.shots}shots" * bool(self.shots)]
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(filter(None, words)))
         return self.runs[0].path / "transfer" / self.folders[0].path.name / f"{name}-{digest}.json"
 
     def found(self) -> list[dict[str, Any]]:

@@ -90,16 +90,13 @@ def probe_splits(images: Labelled, asked: Transfer) -> list[ProbeSplit]:
         raise ConfigError("shots= is for sets with one class per image; leave it out for this one.")
     split = ProbeSplit(np.flatnonzero(usable & ~images.is_test_N), np.flatnonzero(usable & images.is_test_N))
     for side, rows in (("training", split.train), ("test", split.test)):
-        there_K = (images.labels[rows] > 0).any(axis=0) if images.has_several else _counts(images, rows) > 0
-        if not there_K.all():
-            name = images.classes[int(np.flatnonzero(~there_K)[0])]
+        labels, every = images.labels[rows], range(len(images.classes))
+        there = np.flatnonzero((labels > 0).any(axis=0)) if images.has_several else labels
+        if missing := set(every) - set(there.tolist()):
+            name = images.classes[min(missing)]
             raise ConfigError(f"no {side} image is of class {name}; a probe needs some of every class on both sides.")
     _refuse_copies(images, split)
     return [split]
-
-
-def _counts(images: Labelled, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    return np.bincount(images.labels[rows], minlength=len(images.classes))
 
 
 def _refuse_copies(images: Labelled, split: ProbeSplit) -> None:

@@ -20,8 +20,7 @@ from vgg_sweep.localise.stored import Predictions
 from vgg_sweep.report.report import report
 from vgg_sweep.report.results.localised import BoxRun
 from vgg_sweep.report.results.results import Source, Sweep, read_sweep
-from vgg_sweep.report.tables.box_claims import box_claims
-from vgg_sweep.report.tables.boxes import table8, table9, table10
+from vgg_sweep.report.tables.boxes import box_claims, table8, table9, table10
 from vgg_sweep.runs.folder import RunFolder
 
 SPEC = Spec(num_images=60, passes=("dense@multi",))

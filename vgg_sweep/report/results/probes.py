@@ -5,7 +5,7 @@ Values are in percent. With several seeds a value is their mean; `std` is its de
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,18 +31,14 @@ def probe_frame(sweep: str, runs: Iterable[RunFolder]) -> pd.DataFrame:
     for run in runs:
         for record in read_records(run):
             if record["splits"]:
-                alike.setdefault(_kind(record), []).append(record)
+                is_colour = record["how"]["layer"] == COLOUR
+                apart = ("nets", "weights", "splits", "overrides", *(("precisions",) if is_colour else ()))
+                common = {name: value for name, value in record.items() if name not in apart}
+                kind = json.dumps([CONTROL if is_colour else _nets(record), common], sort_keys=True)
+                alike.setdefault(kind, []).append(record)
     rows = [_row(sweep, records) for records in alike.values()]
     rows.sort(key=lambda row: row["nets"].count("+"))  # each net, then those stacked
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"shots": "Int64"})
-
-
-def _kind(record: Mapping[str, Any]) -> str:
-    """What records have in common that differ in the seed of their nets alone."""
-    is_colour = record["how"]["layer"] == COLOUR
-    apart = ("nets", "weights", "splits", "overrides", *(("precisions",) if is_colour else ()))
-    common = {name: value for name, value in record.items() if name not in apart}
-    return json.dumps([CONTROL if is_colour else _nets(record), common], sort_keys=True)
 
 
 def _nets(record: Mapping[str, Any]) -> str:
@@ -53,7 +49,8 @@ def _row(sweep: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first, how = records[0], records[0]["how"]
     if how["layer"] == COLOUR:
         records = records[:1]  # every net says the same
-    values_RS = np.array([[split["value"] for split in record["splits"]] for record in _whole(records)])
+    fewest = min(len(record["splits"]) for record in records)  # a probe may have been stopped between two
+    values_RS = np.array([[split["value"] for split in record["splits"][:fewest]] for record in records])
     by_split_S = values_RS.mean(axis=0)
     splits = [split for record in records for split in record["splits"]]
     nets = CONTROL if how["layer"] == COLOUR else _nets(first)
@@ -86,12 +83,6 @@ def _row(sweep: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "run_ids": tuple(tuple(record["nets"]) for record in records),
         "splits": tuple(tuple(record["splits"]) for record in records),
     }
-
-
-def _whole(records: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Those with as many splits as the one with the fewest: a probe may have been stopped between two."""
-    fewest = min(len(record["splits"]) for record in records)
-    return ({**record, "splits": record["splits"][:fewest]} for record in records)
 
 
 def _of_paper(nets: str, record: Mapping[str, Any]) -> tuple[float | None, float | None]:

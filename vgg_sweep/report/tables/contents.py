@@ -9,8 +9,7 @@ from vgg_sweep.plan.commands import merged
 from vgg_sweep.report.results.probes import probe_frame
 from vgg_sweep.report.results.results import Sweep, joined, together
 from vgg_sweep.report.results.unfinished import mark, progress_lines, waiting
-from vgg_sweep.report.tables.box_claims import CLAIMS_OF_BOXES
-from vgg_sweep.report.tables.boxes import TABLE8, TABLE9, TABLE10
+from vgg_sweep.report.tables.boxes import CLAIMS_OF_BOXES, TABLE8, TABLE9, TABLE10
 from vgg_sweep.report.tables.compare import COMPARISON, DEVIATIONS, DIFFERENCES
 from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.costs import LRN_COST
