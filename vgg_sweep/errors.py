@@ -11,6 +11,11 @@ class RunError(RuntimeError):
     """A well-formed request failed; the message says at what and how to go on. Exit code 1."""
 
 
+def counted(number: int, noun: str) -> str:
+    """1 run, 1,200 runs."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def some(names: Iterable[object], most: int = 3) -> str:
     """a, b, c and 4 more."""
     words = [str(name) for name in names]

@@ -41,6 +41,8 @@ def test_the_checksum_is_that_of_the_file_beside_it(card: tuple[Path, str]) -> N
     assert head["SHA-256"] == f"`{hashlib.sha256(file.read_bytes()).hexdigest()}`"
     assert head["file"].startswith("`D.safetensors`, for safetensors, ")
     assert head["net"].startswith("D: conv3-2, conv3-2, maxpool, conv3-4")
+    num_classes = len(re.findall(r"^\d+ ", text.partition("## Classes")[2], flags=re.MULTILINE))
+    assert head["net"].endswith(f", FC-128, FC-128, FC-{num_classes}")
     assert head["size"] == "crop 64 px, width 0.03125, 40,156 parameters"
 
 

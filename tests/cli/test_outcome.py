@@ -4,10 +4,12 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from tests.sweeps import Spec, make_run
 from tests.tiny import tiny_run
+from vgg_sweep.cli import screen
 from vgg_sweep.cli.outcome import SHOWN, say_outcome
 from vgg_sweep.cli.plans import LONG
 from vgg_sweep.plan.runs import Run
@@ -15,9 +17,9 @@ from vgg_sweep.report.results.results import read_results
 
 
 def shown(runs: list[Run]) -> str:
-    screen = Console(file=io.StringIO(), width=80)
-    say_outcome(runs, screen)
-    return screen.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+    terminal = Console(file=io.StringIO(), width=80)
+    say_outcome(runs, terminal)
+    return terminal.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
 def run_in(folder: Path) -> Run:
@@ -62,3 +64,12 @@ def test_of_many_runs_the_best_are_shown_and_of_very_many_none(tmp_path: Path) -
     assert f"and {LONG - SHOWN} more" in shown([run] * LONG)
     assert len(shown([run] * (LONG + 1)).split()) == len(f"All errors: vgg-sweep report {tmp_path}".split())
     assert shown([]) == ""
+
+
+def test_a_long_name_leaves_the_numbers_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen, "PAGE_WIDTH", 80)
+    folder = make_run(tmp_path, "A", "256", spec=Spec(passes=["dense@single"]))
+    long = folder.rename(tmp_path / "D-wide-256-from-small-256-from-small-256-s0-s5-s6-fd74bb04")
+    header, *lines, _ = shown([run_in(long)]).splitlines()
+    assert header.split() == ["run", "protocol", "images", "top-1", "%", "95", "%", "top-5", "%"]
+    assert "".join(line.split()[0] for line in lines if not line.startswith(" ")) == long.name

@@ -5,11 +5,14 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
+import typer
 
 from tests.conftest import Outcome
 from tests.forked import fork_runs
 from tests.paths import ROOT
+from vgg_sweep.cli.app import complete_override
 from vgg_sweep.config.options import load_option
 from vgg_sweep.config.vocabulary import groups
 from vgg_sweep.errors import ConfigError
@@ -73,7 +76,8 @@ def test_a_parent_of_ones_own_is_found_by_every_process(
         (CHAIN.replace("conv3-32", "conv5-64") + "parent: A", "A (`parent: A`), whose conv1_1 has another shape (3x3,"),
         (CHAIN.replace("conv3-64, conv3-64", "conv3-64") + "parent: A", "no conv3_2; write `parent: null` into the"),
         (CHAIN.replace("maxpool", "pool"), "'pool' is not a layer of Table 1"),
-        (CHAIN + "parent: nobody", "model=nobody does not exist"),
+        (CHAIN + "parent: nobody", "model=odd starts from nobody (`parent: nobody`; with `parent: null` from random"),
+        (CHAIN.replace(", maxpool]", "]") + "parent: null", "model=odd: the column has 4 maxpool"),
     ],
 )
 def test_what_cannot_be_is_refused_when_planned(
@@ -95,3 +99,25 @@ def test_a_folder_conf_of_something_else_is_left_alone(
     assert call("train", "--cfg", "job").exit_code == 0
     with pytest.raises(ConfigError):
         load_option("model", "odd")
+
+
+def test_a_file_goes_by_its_own_name_and_by_none_of_the_programs(call: Call, tmp_path: Path) -> None:
+    write(tmp_path / "mine", "model", "odd", f"name: other\n{CHAIN}")
+    write(tmp_path / "mine", "model", "nameless", CHAIN)
+    write(tmp_path / "mine", "model", "A", f"name: A\n{CHAIN}")
+    for models, sentence in (
+        ("D,odd", "mine/model/odd.yaml calls itself other; write `name: odd` into it."),
+        ("nameless", "mine/model/nameless.yaml has no name; write `name: nameless` into it."),
+        ("'A'", "mine/model/A.yaml is not used, as the program has a model=A; give yours another name."),
+    ):
+        outcome = call("multirun", "--config-dir", "mine", f"model={models}", "--plan")
+        assert (outcome.exit_code, outcome.err) == (2, f"Error: {sentence}\n")
+    assert call("multirun", "--config-dir", "mine", "model=D", "data=fractals", "--plan").exit_code == 0
+
+
+def test_options_of_a_folder_that_is_named_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VGG_SWEEP_CONF", "")
+    write(tmp_path / "mine", "model", "small", f"name: small\n{CHAIN}")
+    context = typer.Context(click.Command("train"))
+    context.params = {"config_dir": tmp_path / "mine"}
+    assert complete_override(context, [], "model=sm") == ["model=small"]

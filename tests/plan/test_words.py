@@ -8,7 +8,7 @@ import yaml
 
 from tests.plan.test_plan import config
 from vgg_sweep.config.schema import Data
-from vgg_sweep.plan.words import own_words
+from vgg_sweep.plan.words import from_here, own_words
 
 
 def asked(command: str, sweep: str = "outputs/photos", **settings: object) -> list[str] | None:
@@ -62,3 +62,28 @@ def test_an_experiment_of_ones_own_is_looked_up(tmp_path: Path) -> None:
     here = f"--config-dir={tmp_path}"
     assert asked(f"vgg-sweep multirun {here} experiment=mine") == [here, "experiment=mine"]
     assert asked(f"vgg-sweep multirun {here} experiment=all") == [here, "experiment=all", "sweep.grids=[]"]
+
+
+def test_from_another_folder_paths_are_those_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, elsewhere = tmp_path / "my work", tmp_path / "elsewhere"
+    for folder in (work / "outputs/photos", work / "my photos", work / "conf/model", work / "mine", elsewhere):
+        folder.mkdir(parents=True)
+    made = replace(config("A"), data=Data("photos", "folder", root="my photos"), out="outputs/photos")
+    words = ["data=folder", "data.root='my photos'", "crop=64", "out=outputs/photos"]
+
+    def seen_from(folder: Path, sweep: str, *more: str) -> list[str]:
+        monkeypatch.chdir(folder)
+        return from_here([*words, *more], asdict(made), sweep)
+
+    assert seen_from(work, "outputs/photos") == words
+    shown = seen_from(elsewhere, "../my work/outputs/photos")
+    assert shown == [
+        "data=folder",
+        "crop=64",
+        words[-1],
+        "data.root=../my work/my photos",
+        "--config-dir=../my work/conf",
+    ]
+    assert seen_from(tmp_path, "my work/outputs/photos", "--config-dir=mine")[-1] == "--config-dir=my work/mine"
+    (work / "outputs").rename(elsewhere / "moved")  # nobody knows any more where the words were typed
+    assert seen_from(tmp_path, "elsewhere/moved/photos") == words

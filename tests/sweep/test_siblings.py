@@ -1,15 +1,20 @@
 """Finished runs of the same id are found beside a sweep and taken over."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.tiny import tiny_config
+from vgg_sweep.cli.runs import train_config
+from vgg_sweep.config.options import load_option
+from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.folders import prepare, read_named
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import write_json
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.sweep import work
 from vgg_sweep.sweep.siblings import finished_elsewhere, sibling_notes, take_over
 
 
@@ -76,3 +81,18 @@ def test_the_plan_names_them() -> None:
     assert sibling_notes(found, ["A"]) == [
         "outputs/demo has A and B, finished; 1 is taken over from there; take_over=true takes the rest over."
     ]
+
+
+def test_train_takes_over_what_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_on: list[str] = []
+    monkeypatch.setattr(work, "work", lambda run, live: worked_on.append(run.id))
+    config = replace(tiny_config(tmp_path), model=load_option("model", "B"))
+    parent, child = plan([replace(config, out=str(tmp_path / "demo"))])
+    folder = prepare(parent)
+    folder.weights.write_bytes(b"weights")
+    folder.update_status(state="done")
+    with contextlib.suppress(ConfigError, RunError):  # nothing is scored
+        train_config(replace(config, out=str(tmp_path / "mine")))
+    there = RunFolder(tmp_path / "mine" / parent.id)
+    assert there.record()["taken_over_from"] == str(folder.path) and there.is_trained
+    assert worked_on[-1] == child.id

@@ -13,7 +13,7 @@ import torch
 
 from vgg_sweep.bench.timing import Announce, Effort, Measurement, peak_flops, peak_memory, take_turns
 from vgg_sweep.config.schema import Config, Data
-from vgg_sweep.errors import ConfigError
+from vgg_sweep.errors import ConfigError, counted
 from vgg_sweep.images.decode import BadImage, size_px
 from vgg_sweep.images.files import image_files
 from vgg_sweep.images.sets.splits import Split
@@ -178,7 +178,7 @@ def bench_data(config: Config, effort: Effort, progress: Announce) -> list[Measu
     files = files_in(config.data.root)
     rows = []
     for workers in NUM_WORKERS:
-        progress(f"{len(files)} images, {workers} worker(s)")
+        progress(f"{len(files)} images, {counted(workers, 'worker')}")
         times = take_turns({"ours": own_epoch(split_of(files), config, workers)}, torch.device("cpu"), effort)
         rows.append(data_row("ours", workers, config, times["ours"]))
     return rows

@@ -1,6 +1,7 @@
 """The program: its options, those that several commands share, and what becomes of errors."""
 
 import io
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,10 @@ app = typer.Typer(
 )
 
 
+STOPPED = 130
+"""The exit code after a signal, which is no error."""
+
+
 @dataclass
 class Program:
     """What the options before the command say."""
@@ -48,9 +53,12 @@ def completed(
     context: typer.Context, args: list[str], incomplete: str, own: Mapping[str, Sequence[str]], *, or_run: bool = False
 ) -> list[str]:
     """Shell completion of KEY=VALUE, or of a run's name too; `own` has the values of a command's own keys."""
+    from vgg_sweep.config.options import OWN_OPTIONS
     from vgg_sweep.config.vocabulary import complete
     from vgg_sweep.runs.naming import names
 
+    if folder := context.params.get("config_dir"):
+        os.environ[OWN_OPTIONS] = str(Path(folder).absolute())
     runs = names()
     words = context.params.get("overrides") or context.params.get("words") or args
     return complete(words, incomplete, {"start_from": runs, **own}, runs if or_run else ())
@@ -144,7 +152,7 @@ def main() -> None:
         if program.debug:
             traceback.print_exception(error)
         sentence, exit_code = _verdict(error)
-        typer.echo(f"Error: {sentence}", err=True)
+        typer.echo(f"{'Error: ' * (exit_code != STOPPED)}{sentence}", err=True)
         sys.exit(exit_code)
 
 
@@ -158,7 +166,8 @@ def _verdict(error: Exception) -> tuple[str, int]:
             return str(error), 2
         case Interrupted():
             again = f"; what was done is saved. To continue: {typed()}" if typed() else ""
-            return f"{str(error).rstrip('.')}{again}", 130
+            why = str(error).rstrip(".")
+            return f"{why[:1].upper()}{why[1:]}{again}", STOPPED
         case RunError() | Diverged():
             return str(error), 1
         case OSError(filename=str(file), strerror=str(reason)):

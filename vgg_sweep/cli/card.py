@@ -100,7 +100,8 @@ A net of Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale 
 
 def _facts(config: Config, loaded: TrainedNet, file: Exported) -> str:
     num_params = sum(parameter.numel() for parameter in loaded.net.parameters())
-    words = [trained_word(layer.word, config.width) for layer in loaded.net.layers]
+    *words, last = [layer.word for layer in loaded.net.layers]
+    words = [*(trained_word(word, config.width) for word in words), last]
     agreement = f"its log-posteriors in {file.to} are within {file.difference:.0e} (relative) of vgg-sweep's"
     return _table(
         ("", ""),

@@ -5,6 +5,7 @@ Typer owns the command line, so Hydra's own is given to `hydra.main` through `sy
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from vgg_sweep.config.checks import checked
-from vgg_sweep.config.options import OWN_OPTIONS, choose_one, conf_dir, own_folders
+from vgg_sweep.config.options import OWN_OPTIONS, check_own_options, choose_one, conf_dir, own_folders
 from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import did_you_mean, groups, schema_fields
 from vgg_sweep.errors import ConfigError
@@ -129,6 +130,8 @@ def _read(overrides: list[str], flags: Flags, *, many: bool) -> list[str]:
         adds = parsed.is_add() or parsed.is_force_add()
         if not key or (adds and key not in options | known and not key.startswith("hydra")):
             raise ConfigError(f"{key or text} is not a setting; {did_you_mean(key)}")
+        if flags.config_dir is not None:
+            check_own_options(flags.config_dir / key, text.partition("=")[2])
         if key in options and parsed.value() in (None, "") and not parsed.is_delete():
             raise ConfigError(f"{text} chooses nothing; leave it out, or {choose_one(options[key])}")
     return [_with_option_names_quoted(text) if text.partition("=")[0] in options else text for text in overrides]
@@ -168,7 +171,7 @@ def _unreadable(text: str) -> str:
         return f"'{text}' is not of the form KEY=VALUE, such as model=D."
     return (
         f"{text} cannot be read; a value with `=`, commas, brackets or quotes needs quotes of its own "
-        f"inside the shell's: \"{key}='{value}'\"."
+        f"inside the shell's: {shlex.quote(override(key, value))}."
     )
 
 

@@ -33,6 +33,7 @@ def import_(
     With data.root=DIR, also score them and show the tables.
     """
     from vgg_sweep.cli import compose
+    from vgg_sweep.plan.commands import command
 
     files = [Path(word) for word in words if "=" not in word or Path(word).is_file()]
     overrides = [word.strip() for word in words if Path(word) not in files]
@@ -53,7 +54,7 @@ def import_(
         for run in runs:
             typer.echo(f"Imported: {run.folder.path}")
         if not runs[-1].config.imported.trunk:
-            typer.echo(f"To score: vgg-sweep score {runs[-1].folder.path} protocol=multi data.root=DIR")
+            typer.echo(f"To score: {command('score', str(runs[-1].folder.path), 'protocol=multi', 'data.root=DIR')}")
 
     compose.run(task, compose.at_paper_size(overrides), compose.Flags(config_dir))
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vgg_sweep.cli.plans import LONG
-from vgg_sweep.cli.screen import plain_table
+from vgg_sweep.cli.screen import plain_table, run_name
 from vgg_sweep.cli.status import value_text
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan.configs import config_in
@@ -61,8 +61,8 @@ def _table(scores: Sequence[Score]) -> Table:
         protocol = f"{score.method}, Q {', '.join(map(str, score.test_scales))}"
         low, high = wilson(score.top1.error, score.top1.num_images)
         figures = [f"{score.top1.num_images:,}", _error(score.top1), f"{low:.1f}–{high:.1f}", _error(score.top5)]
-        words = map(Text, [score.runs[0].folder.id, *map(value_text, settings.values())])
-        lines.add_row(*words, protocol, *figures)
+        words = map(Text, map(value_text, settings.values()))
+        lines.add_row(run_name(score.runs[0].folder.id), *words, protocol, *figures)
     return lines
 
 

@@ -13,9 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.cli.screen import plain_table, size
+from vgg_sweep.cli.screen import plain_table, run_name, size
 from vgg_sweep.cli.status import STYLES, value_text
 from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import counted
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.plan.runs import Run
@@ -48,16 +49,16 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
     for run in (run for run in agenda.runs if not (is_long and states[run.id] == "done")):
         state, will_use = states[run.id], forecast.bytes[run.id]
         lines.add_row(
-            Text(run.id if len(folders) == 1 else str(run.folder.path)),
+            run_name(run.id if len(folders) == 1 else str(run.folder.path)),
             *(Text(value_text(value)) for value in settings[run.id].values()),
-            Text(short.get(run.parent.id, run.parent.id) if run.parent else ""),
+            run_name(short.get(run.parent.id, run.parent.id) if run.parent else ""),
             Text(state, STYLES.get(state.partition(" ")[0], "")),
             duration(forecast.seconds[run.id]) if run.id in forecast.seconds else "-",
             size(used[run.id]) if state == "done" else f"~ {size(max(will_use, used[run.id]))}",
         )
     todo = [run for run in agenda.runs if states[run.id].partition(" ")[0] in ("new", "resume", "retry", "score")]
     count, num_done = len(agenda.runs), len(agenda.in_state("done"))
-    summary = f"In {', '.join(folders)}: {count} run{'s' * (count != 1)}, {num_done} done, {len(todo)} to do"
+    summary = f"In {', '.join(folders)}: {counted(count, 'run')}, {num_done} done, {len(todo)} to do"
     if todo and all(run.id in forecast.seconds for run in todo):
         summary += f"; {duration(sum(forecast.seconds[run.id] for run in todo))} of work"
     texts = [Text(f"{summary}.")]

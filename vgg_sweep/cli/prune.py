@@ -84,13 +84,11 @@ def prune(
 
 def _table(found: Sequence["Removal"]) -> object:
     """A line for each removal: run, what, how much, what it means; and all together."""
-    from rich.text import Text
-
-    from vgg_sweep.cli.screen import plain_table, size
+    from vgg_sweep.cli.screen import plain_table, run_name, size
 
     lines = plain_table(("run", "what", "frees", "meaning"), ("frees",))
     for each in found:
-        lines.add_row(Text(each.folder.id), each.what, size(each.num_bytes), Text(each.meaning))
+        lines.add_row(run_name(each.folder.id), each.what, size(each.num_bytes), each.meaning)
     lines.add_row("total", "", size(sum(each.num_bytes for each in found)), "", style="bold")
     return lines
 

@@ -79,7 +79,7 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.cli.plans import plan_table
     from vgg_sweep.cli.screen import console
     from vgg_sweep.machine.choices import choice_notes
-    from vgg_sweep.machine.launch import is_first_process
+    from vgg_sweep.machine.launch import is_first_process, num_processes
     from vgg_sweep.plan.differences import notes
     from vgg_sweep.plan.folders import prepare
     from vgg_sweep.plan.runs import plan
@@ -88,6 +88,7 @@ def train_config(config: "Config") -> None:
     from vgg_sweep.sweep.forecast import Forecast, check_ready
     from vgg_sweep.sweep.on_end import run_on_end
     from vgg_sweep.sweep.origin import check_origins
+    from vgg_sweep.sweep.siblings import finished_elsewhere, sibling_notes, take_over
     from vgg_sweep.sweep.work import check, main, work
 
     if config.run is not None:
@@ -98,8 +99,13 @@ def train_config(config: "Config") -> None:
     check_ready(runs)
     check(config)
     check_origins(runs)
+    elsewhere = finished_elsewhere(runs[:-1]) if num_processes() == 1 else {}
+    for run in runs[:-1]:
+        if run.id in elsewhere:
+            take_over(run, elsewhere[run.id])
     if len(runs) > 1 and is_first_process():
         said = [*notes(runs), *choice_notes(run.config for run in runs if not run.folder.is_trained)]
+        said += sibling_notes(elsewhere, elsewhere)
         console().print(plan_table(Agenda(runs, retries=1), Forecast.of(runs, []), said))
     with run_on_end(config.on_end if is_first_process() else None, runs):
         for run in runs:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from textwrap import wrap
 
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +34,11 @@ def plain_table(
         justify, no_wrap = "right" if name in numbers else "left", index == 0 or name in (*numbers, *whole)
         table.add_column(name, justify=justify, no_wrap=no_wrap)  # type: ignore[arg-type]
     return table
+
+
+def run_name(name: str) -> Text:
+    """What a run is called, on several lines where it would take more than two fifths of the terminal."""
+    return Text("\n".join(wrap(name, 2 * console().width // 5)))
 
 
 def size(num_bytes: float) -> str:

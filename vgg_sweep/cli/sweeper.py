@@ -107,7 +107,8 @@ class DagSweeper(Sweeper):
             for sweep in {run.folder.path.parent for run in runs}:
                 note_asked(sweep, typed(), [run.id for run in runs if run.folder.path.parent == sweep])
         if agenda.is_settled:
-            say_outcome(agenda.runs, screen)
+            with run_on_end(settings.on_end, agenda.runs):
+                say_outcome(agenda.runs, screen)
             return
         self._drive(agenda, settings, finished, screen)
         if self.smoke:

@@ -1,6 +1,7 @@
 """The files of `conf/`: where they lie, and one option of a group as its dataclass."""
 
 import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -16,6 +17,8 @@ from vgg_sweep.errors import ConfigError, some
 OWN_OPTIONS = "VGG_SWEEP_CONF"
 """Environment variable: the folder of the user's options, for the processes of a command that has --config-dir."""
 OWN_GROUPS = ("model", "train_scale", "recipe", "protocol", "data", "experiment", "sweep", "preprocessing")
+NAMED_GROUPS = OWN_GROUPS[:5]
+"""Those whose options say their own name, by which runs and commands know them."""
 SHOWN = 12
 """Options that a refusal names; it counts the others."""
 
@@ -36,11 +39,26 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def own_folders() -> tuple[Path, ...]:
-    """Where options of the user's own lie: the folder that `OWN_OPTIONS` names, else conf/ beside the work."""
-    named = Path(os.environ.get(OWN_OPTIONS) or "conf").absolute()
+def own_folders(work: Path = Path()) -> tuple[Path, ...]:
+    """Where options of the user's own lie: the folder that `OWN_OPTIONS` names, else conf/ beside the `work`."""
+    named = (work / (os.environ.get(OWN_OPTIONS) or "conf")).absolute()
     is_ours = named == conf_dir().absolute() or not any((named / group).is_dir() for group in OWN_GROUPS)
     return () if is_ours else (named,)
+
+
+def check_own_options(group: Path, chosen: str) -> None:
+    """Raise `ConfigError` for a file that the user wrote of one of the `chosen` options, a,b, of a `group` of the
+    user's own, if it would not be used, or says another name than its own.
+    """
+    chosen_files = [group / f"{name}.yaml" for name in re.findall(r"[\w.-]+", chosen) if group.name in NAMED_GROUPS]
+    for file in filter(Path.exists, chosen_files):
+        if (conf_dir() / group.name / file.name).exists():
+            choice = f"{group.name}={file.stem}"
+            raise ConfigError(f"{file} is not used, as the program has a {choice}; give yours another name.")
+        name = OmegaConf.select(OmegaConf.load(file), "name")
+        if str(name) != file.stem:
+            said = f"calls itself {name}" if name else "has no name"
+            raise ConfigError(f"{file} {said}; write `name: {file.stem}` into it.")
 
 
 def load_option(group: str, name: str) -> Any:

@@ -37,7 +37,7 @@ def parse_columns(columns: Sequence[str], *, width: float, classes: int, crop: i
     num_pools = sum(layer.kind == "maxpool" for layer in layers)
     if num_pools != STAGES:
         raise ConfigError(
-            f"The column has {num_pools} maxpool; every net of Table 1 has {STAGES}, one a stage (a column that ends "
+            f"the column has {num_pools} maxpool; every net of Table 1 has {STAGES}, one a stage (a column that ends "
             "in avgpool may have any number)."
         )
     hidden = scaled(FC_CHANNELS, width)

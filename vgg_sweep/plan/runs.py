@@ -123,7 +123,14 @@ def _parent_config(config: Config) -> Config | None:
     if config.train_scale.parent is not None:
         return replace(config, train_scale=load_option("train_scale", config.train_scale.parent), protocol=single)
     if config.model.parent is not None:
-        return replace(config, model=load_option("model", config.model.parent), protocol=single)
+        name, parent = config.model.name, config.model.parent
+        try:
+            return replace(config, model=load_option("model", parent), protocol=single)
+        except ConfigError as error:
+            raise ConfigError(
+                f"model={name} starts from {parent} (`parent: {parent}`; with `parent: null` from random weights), but "
+                f"{error}"
+            ) from error
     return None
 
 

@@ -29,6 +29,8 @@ def swept(runs: Sequence[Settings]) -> list[dict[str, Any]]:
 
 
 def few(runs: Sequence[Settings]) -> list[dict[str, Any]]:
-    """The settings that a line of a run has room for: those that are swept over, if they are few."""
-    values = swept(runs)
+    """The settings that a line of a run has room for: those that are swept over, if they are few; what a run starts
+    from is in its id.
+    """
+    values = swept([{name: value for name, value in each.items() if name != "start_from"} for each in runs])
     return values if values and len(values[0]) <= FEW else [{} for _ in values]

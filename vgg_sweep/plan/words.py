@@ -1,18 +1,21 @@
 """The words in which somebody asked for a run, to be used again for others like it."""
 
+import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vgg_sweep.config.options import conf_dir
+from vgg_sweep.config.options import conf_dir, own_folders
 from vgg_sweep.plan.commands import flat, override
 
 NETS = ("model", "train_scale", "seed", "protocol", "sweep", "only", "except", "retry")
 """What a command says of which runs are meant; the rest says how they are made."""
+PATHS = ("data.root", "data.labels", "data.boxes", "start_from")
+"""Settings that name a file or folder, relative to where the command was given."""
 _SWEPT = re.compile(r".*,.*|(choice|range|interval|glob|tag|sort|shuffle)\(.*", flags=re.DOTALL)
 
 
@@ -47,6 +50,25 @@ def own_words(command: str, config: Mapping[str, Any], sweep: str) -> list[str] 
     if Path(config["out"]) != Path(sweep):
         kept = [word for word in kept if not word.startswith("out=")] + [override("out", sweep)]
     return kept
+
+
+def from_here(words: Sequence[str], config: Mapping[str, Any], sweep: str) -> list[str]:
+    """`words` that ask for the run of `config`, given in another folder than this process's, with their paths as they
+    are called from here, and with the options of the conf/ that lay beside the work there.
+
+    In which folder follows from what `sweep` was called there; if it has been moved since, they stay as they are.
+    """
+    out, here = Path(config["out"]), Path(sweep).resolve()
+    there = Path(*here.parts[: -len(out.parts)])
+    if out.is_absolute() or there / out != here or there == Path.cwd():
+        return list(words)
+    named = {name: Path(value) for name, value in flat(config).items() if name in PATHS and value is not None}
+    found = {name: there / path for name, path in named.items() if not path.is_absolute() and (there / path).exists()}
+    given = [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
+    options = [there / folder for folder in given] or own_folders(there)
+    kept = [word for word in words if word.partition("=")[0] not in (*found, "--config-dir")]
+    paths = [override(name, os.path.relpath(path)) for name, path in found.items()]
+    return [*kept, *paths, *(f"--config-dir={os.path.relpath(folder)}" for folder in options)]
 
 
 def _chosen(key: str, config: Mapping[str, Any]) -> Any:

@@ -24,6 +24,7 @@ from vgg_sweep.images.views.preprocessing import net_input, of_trained
 from vgg_sweep.nets.activations import activations, check_layer
 from vgg_sweep.nets.vgg import VGG, build_net, posteriors
 from vgg_sweep.nets.weights import load_weights, read_metadata
+from vgg_sweep.plan.commands import command
 from vgg_sweep.protocols.methods import test_scales
 from vgg_sweep.protocols.seals import damaged
 from vgg_sweep.runs.files import read_json
@@ -138,7 +139,7 @@ def _check_weights(folder: RunFolder) -> None:
     """Raise `RunError` if the weights are not those that were trained and scored."""
     there = folder.weights_fingerprint()
     if read_json(folder.posteriors / "manifest.json").get("weights_fingerprint", there) != there:
-        redo = f"train its run again; if it was replaced, `vgg-sweep score {folder.path}` scores it anew."
+        redo = f"train its run again; if it was replaced, `{command('score', str(folder.path))}` scores it anew."
         raise damaged(folder.weights, "its sha256 is not that in posteriors/manifest.json", redo)
 
 

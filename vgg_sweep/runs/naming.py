@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from vgg_sweep.errors import ConfigError
+from vgg_sweep.errors import ConfigError, counted
 from vgg_sweep.runs.folder import RunFolder, find_runs
 
 OUTPUTS = Path("outputs")
@@ -87,7 +87,7 @@ def not_a_run(word: str, candidates: Sequence[RunFolder]) -> ConfigError:
             "of that file."
         )
     if runs := find_runs(Path(word)):
-        instead = f"it holds the folders of {len(runs)} run{'s' * (len(runs) > 1)}; name one, such as {runs[0].path}."
+        instead = f"it holds the folders of {counted(len(runs), 'run')}; name one, such as {runs[0].path}."
     elif near := nearest(Path(word).name, (folder.id for folder in candidates)):
         paths = {folder.id: folder.path for folder in reversed(candidates)}
         instead = f"did you mean {listed(paths[id] for id in near)}?"

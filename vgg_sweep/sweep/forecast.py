@@ -209,7 +209,10 @@ def check_ready(runs: Iterable[Run]) -> None:
                 f"'vgg-sweep[{config.logger}]', or leave it out."
             )
         classes = num_classes(config)
-        parse_columns(config.model.columns, width=config.width, classes=classes, crop=config.crop)
+        try:
+            parse_columns(config.model.columns, width=config.width, classes=classes, crop=config.crop)
+        except ConfigError as error:
+            raise ConfigError(f"model={config.model.name}: {error}") from error
         if parent is not None and not run.fine_tunes and parent.config.model.name == config.model.parent:
             check_inherits(config, parent.config, classes)
         _check_batches(config, listed)

@@ -73,7 +73,8 @@ def train(
     the_budget = budget(run, len(images.train))
     reporter.note(
         f"training {config.model.name} at S={config.train_scale.name}{task.name} on {hardware.name}, "
-        f"{hardware.precision}, {hardware.layout}, {ranks.num_ranks} process(es): {the_budget.num_steps} steps of "
+        f"{hardware.precision}, {hardware.layout}{f', {ranks.num_ranks} processes' * (ranks.num_ranks > 1)}: "
+        f"{the_budget.num_steps} steps of "
         f"{config.recipe.batch_size} images, {len(images.train)} images an epoch, from step {state.step}"
         + (f"; {len(beginning.copied)} layers from {run.parent.id}" if run.parent else "")
     )

@@ -90,7 +90,7 @@ def test_the_protocol_is_that_of_most_runs_unless_it_is_named(tmp_path: Path) ->
     shown = pivot_table(results, Pivot(["model"])).shown(table(results, Pivot(["model"])))
     assert shown.columns[0].cells == ["A", "B", "C"]
     assert "Under dense evaluation at one test scale." in shown.notes
-    assert "Left out, as not scored under this protocol: 1 run(s)." in shown.notes
+    assert "Left out, as not scored under this protocol: 1 run." in shown.notes
     named = table(results, Pivot(["model"], ["method"]))
     assert list(zip(named["model"], named["rule"], strict=True)) == [
         ("A", "multi"), ("A", "single"), ("B", "multi"), ("B", "single"), ("C", "single"), ("D", "single"),

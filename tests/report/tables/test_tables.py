@@ -111,7 +111,7 @@ def test_a_run_stuck_at_chance_is_marked(tmp_path: Path) -> None:
 def test_a_run_that_did_without_some_images_is_marked(tmp_path: Path) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(record={"bad_train_images": ["a", "b"], "bad_val_images": ["c"]}))
     note = table3(read_results(tmp_path))["note"].iloc[0]
-    assert note == "trained or scored without 3 image(s) that could not be decoded"
+    assert note == "trained or scored without 3 images that could not be decoded"
 
 
 def test_an_error_of_guessing_is_marked_and_a_likely_reason_is_given(tmp_path: Path) -> None:

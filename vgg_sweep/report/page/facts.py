@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.config.schema import Model
+from vgg_sweep.errors import counted
 from vgg_sweep.nets.describe import describe
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
@@ -39,7 +40,7 @@ def headline(report: Contents) -> list[Fact]:
         facts.append(Fact("Rows of Tables 3 to 6", f"{measured} of {total}", "measured"))
     if (found := report.frames.get("runs")) is not None:
         best = found[found["fusion"] == ""].iloc[0]
-        seeds = f"{best['seeds']} seed{'' if best['seeds'] == 1 else 's'}"
+        seeds = counted(best["seeds"], "seed")
         name = f"{best['config']}-{best['train_scale']}, {seeds}: {best['method']}"
         under = f"{name}, Q {', '.join(map(str, best['test_scales']))} px"
         interval = f"95 %: {best['top1_low']:.1f} to {best['top1_high']:.1f}"

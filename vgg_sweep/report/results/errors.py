@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan import commands
-from vgg_sweep.plan.words import own_words
+from vgg_sweep.plan.words import from_here, own_words
 from vgg_sweep.protocols.means import Posteriors, Protocol, chunks, mean, posteriors_at
 from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
 from vgg_sweep.protocols.metrics import Misses, top_k_misses, truth_ranks
@@ -141,7 +141,8 @@ class ReportedRun:
     def overrides(self) -> list[str]:
         """The settings of this run on a command line: in the words of who asked for it, where they are known."""
         own = own_words(str(self.record.get("command", "")), self.config, self.sweep)
-        return commands.settings_overrides(self.config, self.sweep) if own is None else own
+        words = commands.settings_overrides(self.config, self.sweep) if own is None else own
+        return from_here(words, self.config, self.sweep)
 
     @property
     def net_words(self) -> tuple[str, ...]:
@@ -210,7 +211,7 @@ def scored_runs(every: Sequence[ReportedRun], sweep: str) -> list[ReportedRun]:
     if not runs:
         raise RunError(
             f"no run in {sweep} has been scored yet; `vgg-sweep multirun` trains and scores, "
-            f"`vgg-sweep status {sweep}` says what is going on."
+            f"`{commands.command('status', sweep)}` says what is going on."
         )
     seen: dict[str, ReportedRun] = {}
     for run in runs:

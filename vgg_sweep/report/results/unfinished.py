@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from vgg_sweep.plan.commands import command
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.runs.folder import RunFolder, find_nameless, find_runs
 
@@ -73,7 +74,7 @@ def progress_lines(sweep: Sweep) -> list[str]:
         lines.append(f"  {len(boxes) - len(waiting)} of {len(boxes)} localisation runs have predicted boxes.")
         lines += [f"  no boxes yet: {run.id} ({how_far(run.folder)})" for run in waiting[:10]]
     if len(without) > 10:
-        lines.append(f"  and {len(without) - 10} more; see `vgg-sweep status {sweep.name}`")
+        lines.append(f"  and {len(without) - 10} more; see `{command('status', sweep.name)}`")
     for kind in ("train", "val"):
         bad = {run.id: images for run in sweep.runs if (images := run.record.get(f"bad_{kind}_images"))}
         if bad:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from vgg_sweep.errors import counted
 from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX, scaled_px, test_scales
@@ -126,11 +127,11 @@ def _note(found: SeedRows, values: Mapping[str, Any]) -> str:
     """What to know of a net whose error is that of guessing, or that did without some of the images."""
     words, chance = [], 100 * (1 - 1 / values["n_classes"])
     if stuck := sum(row["stuck_at_chance"] for row in found):
-        words.append(f"stuck at chance in {stuck} of {len(found)} seeds")
+        words.append("stuck at chance" + f" in {stuck} of {len(found)} seeds" * (len(found) > 1))
     elif values["top1_high"] >= chance:
         words.append(f"{AT_CHANCE} ({chance:.4g} %)")
     if bad := max(row["bad_images"] for row in found):
-        words.append(f"trained or scored without {bad} image(s) that could not be decoded")
+        words.append(f"trained or scored without {counted(bad, 'image')} that could not be decoded")
     return ", ".join(words)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from vgg_sweep.config.schema import Config, Model
 from vgg_sweep.nets.blocks import SKIPS
 from vgg_sweep.nets.describe import describe, kernel_comparison, layers_table, paper_table1
+from vgg_sweep.protocols import paper
 from vgg_sweep.report.tables.table import Column, Shown, number, text
 
 PAPER_CLASSES = 1000
@@ -88,7 +89,8 @@ def layer_tables(model: Model, size: Mapping[str, Any]) -> list[Shown]:
 
 def table1(models: Sequence[Model], num_classes: int, width: float = 1.0) -> Shown:
     """The columns of the nets, from the image to the class posteriors, with the channels that they have at `width`."""
-    columns = [Column(model.name, model.name, itemgetter(model.name)) for model in models]
+    known = {*paper.params_millions(), "B-5x5"}
+    columns = [Column(each.name, each.name, itemgetter(each.name), drop=each.name not in known) for each in models]
     rows = paper_table1(models, classes=num_classes, width=width)
     as_made = f", with the channels that they have at width {share(width)}" if width != 1 else ""
     return Shown.of("table-1", f"Table 1. The nets, from the image to the class posteriors{as_made}", columns, rows)

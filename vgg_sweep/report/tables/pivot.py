@@ -14,7 +14,7 @@ import pandas as pd
 from vgg_sweep.config.options import choose_one
 from vgg_sweep.config.roles import Role
 from vgg_sweep.config.vocabulary import schema_fields
-from vgg_sweep.errors import ConfigError
+from vgg_sweep.errors import ConfigError, counted
 from vgg_sweep.report.results.answers import in_words, most_common
 from vgg_sweep.report.results.groups import SeedRows, mean_errors
 from vgg_sweep.report.results.results import numbers_first
@@ -176,5 +176,5 @@ def _notes(placed: Cells, has_more: bool) -> list[str]:
     if has_more:
         lines.append("Only seeds are averaged; whatever else differs between runs has a column of its own.")
     if placed.left_out:
-        lines.append(f"Left out, as not scored under this protocol: {placed.left_out} run(s).")
+        lines.append(f"Left out, as not scored under this protocol: {counted(placed.left_out, 'run')}.")
     return lines
