@@ -20,6 +20,7 @@ from vgg_sweep.predict.trained import TrainedNet, load
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, wilson
 from vgg_sweep.report.results.errors import ReportedRun, run_scores
+from vgg_sweep.report.tables.table import scale_px
 from vgg_sweep.runs.files import write_text
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.version import __version__
@@ -168,7 +169,7 @@ def _training(run: Run, reported: ReportedRun) -> str:
         parent = parent.parent
     smallest, largest = (scaled_px(S, config.crop) for S in config.train_scale.S)
     rows = [
-        ("S, px", str(smallest) if smallest == largest else f"[{smallest};{largest}]"),
+        ("S, px", scale_px((smallest, largest))),
         ("started from", " -> ".join(parents) or f"random weights ({recipe.init})"),
         ("rate", f"{run.lr:g}, {recipe.schedule}{_drops(run.folder)}"),
         ("momentum, weight decay, dropout", f"{recipe.momentum:g}, {recipe.weight_decay:g}, {recipe.dropout:g}"),
@@ -191,7 +192,7 @@ def _drops(folder: RunFolder) -> str:
     with open(folder.metrics, encoding="utf-8", newline="") as file:
         rates = [float(row["lr"]) for row in csv.DictReader(file) if row.get("lr")]
     drops = sum(later < earlier for earlier, later in pairwise(rates))
-    return f", {drops} {'drop' if drops == 1 else 'drops'} in training"
+    return f", {drops} drop{'' if drops == 1 else 's'} in training"
 
 
 def _data(config: Config, loaded: TrainedNet) -> str:

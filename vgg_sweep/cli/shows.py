@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vgg_sweep.report.tables.pivot import Pivot
 
 
+SORTABLE = "report.tables.pivot.SORTABLE"
 Reported = Annotated[
     list[Path] | None,
     typer.Argument(
@@ -38,10 +39,11 @@ def status(
     show_status(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
 
 
-def completes(module: str, collection: str) -> Callable[[str], list[str]]:
-    """Shell completion by the names in a collection, also behind a comma: md,c -> md,csv. Its module is imported when a
-    shell asks.
+def completes(names: str) -> Callable[[str], list[str]]:
+    """Shell completion by the names in a collection, MODULE.NAME, also behind a comma: md,c -> md,csv. Its module is
+    imported when a shell asks.
     """
+    module, _, collection = names.rpartition(".")
 
     def complete(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
@@ -51,24 +53,26 @@ def completes(module: str, collection: str) -> Callable[[str], list[str]]:
     return complete
 
 
-complete_by = completes("report.tables.pivot", "SORTABLE")
+def option_of(names: str, help: str, metavar: str | None = None) -> Any:
+    """An option that completes as `completes` says."""
+    return typer.Option(help=help, metavar=metavar, autocompletion=completes(names))
+
+
+def file_option(help: str) -> Any:
+    return typer.Option(metavar="FILE", dir_okay=False, help=help)
 
 
 @app.command()
 def report(
     sweeps: Reported = None,
     table: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Only this table, such as 3; may be repeated.",
-            autocompletion=completes("report.tables.contents", "TABLES"),
-        ),
+        list[str] | None, option_of("report.tables.contents.TABLES", "Only this table, such as 3; may be repeated.")
     ] = None,
     format: Annotated[
         list[str] | None,
-        typer.Option(
-            help="rich, md, csv, json, latex, parquet, html, svg, pdf, or a list such as md,csv.",
-            autocompletion=completes("report.report", "ALL_FORMATS"),
+        option_of(
+            "report.report.ALL_FORMATS",
+            "rich, md, csv, json, latex, parquet, html, svg, pdf, or a list such as md,csv.",
         ),
     ] = None,
     out: Annotated[
@@ -81,21 +85,11 @@ def report(
             autocompletion=complete_fuse,
         ),
     ] = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", dir_okay=False, help="Pack all that is needed to check the tables into a zip file."
-        ),
-    ] = None,
+    bundle: Annotated[Path | None, file_option("Pack all that is needed to check the tables into a zip file.")] = None,
     errors_only: Annotated[
         bool, typer.Option("--errors-only", help="With --bundle: pack the misclassified images' ids, not posteriors.")
     ] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", dir_okay=False, help="Write each net's prediction for each image: .csv, .parquet."
-        ),
-    ] = None,
+    images: Annotated[Path | None, file_option("Write each net's prediction for each image: .csv, .parquet.")] = None,
     at: Annotated[
         str | None,
         typer.Option(
@@ -106,25 +100,15 @@ def report(
     ] = None,
     seeds: Annotated[bool, typer.Option("--seeds", help="Also list the errors seed by seed.")] = False,
     by: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES",
-            help="A table by settings, such as recipe.lr, seeds averaged.",
-            autocompletion=complete_by,
-        ),
+        str | None, option_of(SORTABLE, "A table by settings, such as recipe.lr, seeds averaged.", "NAMES")
     ] = None,
     columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES", help="With --by: settings across the table, such as model.", autocompletion=complete_by
-        ),
+        str | None, option_of(SORTABLE, "With --by: settings across the table, such as model.", "NAMES")
     ] = None,
     values: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAMES",
-            help="With --by: the values shown, such as top1_error,train_seconds.",
-            autocompletion=completes("report.tables.pivot", "VALUES"),
+        option_of(
+            "report.tables.pivot.VALUES", "With --by: the values shown, such as top1_error,train_seconds.", "NAMES"
         ),
     ] = None,
     missing: Annotated[
@@ -133,10 +117,7 @@ def report(
     ] = False,
     merge: Annotated[
         str,
-        typer.Option(
-            help="How predicted boxes are merged (Table 9): overfeat, nms, mean or best.",
-            autocompletion=completes("localise.merging", "RULES"),
-        ),
+        option_of("localise.merging.RULES", "How predicted boxes are merged (Table 9): overfeat, nms, mean or best."),
     ] = "overfeat",
     watch: Annotated[
         bool, typer.Option("--watch", help="Update the report whenever a run progresses, until none is running.")

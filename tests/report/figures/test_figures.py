@@ -155,3 +155,23 @@ def test_a_large_sweep_has_a_bounded_number_of_panels_and_says_so(tmp_path: Path
     drawn = {plot.name: plot for plot in plots([read_sweep(Source(tmp_path, "sweep"), [])])}
     assert len(drawn["depth"].panels) == MAX_PANELS
     assert drawn["depth"].caption.endswith(f"The first {MAX_PANELS} of 30 panels.")
+
+
+def test_long_titles_go_on_in_the_next_line_and_many_nets_stand_upright(by_name: dict[str, Plot]) -> None:
+    """Panels of many settings and nets stay readable: no text reaches beyond its panel or over its neighbour."""
+    plot = by_name["depth"]
+    where = "recipe.init=he, recipe.zero_init_residual=False, warm_start=none"
+    many = pd.concat([plot.marks.assign(panel=where, x=f"A-BN-skip-{n}\n{n}") for n in range(9)], ignore_index=True)
+    crowded = Plot(plot.name, plot.title, plot.caption, plot.x, many)
+    for drawn, is_upright in ((plot, False), (crowded, True)):
+        figure = draw(drawn, drawn.panels)
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        panel_px = figure.get_window_extent().width / min(3, len(drawn.panels))
+        assert axes.title.get_window_extent().width < panel_px
+        labels = [text for text in (*axes.get_xticklabels(), *axes.texts) if text.get_text()]
+        boxes = sorted((text.get_window_extent() for text in labels), key=lambda box: (round(box.y0), box.x0))
+        rows = zip(boxes, boxes[1:], strict=False)
+        assert is_upright or all(left.x1 < right.x0 for left, right in rows if round(left.y0) == round(right.y0))
+        assert {text.get_rotation() for text in axes.get_xticklabels()} == {90.0 if is_upright else 0.0}
+        assert all(box.y0 >= 0 for box in boxes)

@@ -181,7 +181,7 @@ def test_what_it_is_about_stands_under_the_title(tmp_path: Path) -> None:
     words_there = " ".join(facts)
     for words in (
         "fractals: 7 classes, 20 validation images", "width 1/16 of the paper’s, crop 64 px (the paper: 224)",
-        "74 epochs at S = 256, seed 0, 1", "A Processor, CPU, 2 threads, fp32", "November 2026",
+        "74 epochs at S = 256, seeds 0, 1", "A Processor, CPU, 2 threads, fp32", "November 2026",
     ):  # fmt: skip
         assert words in words_there
 

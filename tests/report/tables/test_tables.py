@@ -132,7 +132,7 @@ def test_an_error_of_guessing_is_marked_and_a_likely_reason_is_given(tmp_path: P
     guess = "no better than chance (80 %)"
     assert found.to_dict() == {"A": "", "B": guess, "C": guess, "D": guess, "E": ""}
     notes = TABLES["3"].shown(frame).notes
-    assert "B, S = 256 is no better than chance (80 %)." in notes
+    assert "No better than chance (80 %): B, S = 256; C, S = 256; D, S = 256." in notes
     assert any("outputs are in another order than the classes" in note for note in notes)
     assert not any("another order" in note for note in TABLES["3"].shown(frame[frame["note"] == ""]).notes)
 
@@ -176,7 +176,7 @@ def test_times_of_different_machines_are_not_compared(tmp_path: Path) -> None:
     for net, device in (("A", "a CPU"), ("A-LRN", "a GPU")):
         make_run(tmp_path, net, "256", spec=Spec(num_images=5, record={"device_name": device, "precision": "fp32"}))
     frame = lrn_cost(read_results(tmp_path))
-    assert frame["device"].tolist() == ["a CPU fp32", "a GPU fp32"]
+    assert frame["device"].tolist() == ["a CPU, fp32", "a GPU, fp32"]
     assert frame["step_seconds_ratio"].isna().tolist() == [False, True]
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,11 +31,15 @@ SERIES = (
 three are Okabe and Ito's).
 """
 
-PANEL_INCHES = (3.7, 2.6)
+AXES_INCHES = (3.08, 1.8)
 MARGINS_INCHES = (0.5, 0.12, 0.3, 0.44)
-"""Left, right, top and bottom of each panel. Fixed, so that panels side by side have their axes at the same place."""
+"""Left, right, top and bottom of the axes. Fixed, so that panels side by side have their axes at the same place."""
 CATEGORY_INCHES = (1.75, 0.14)
 """More on the left where categories stand there, or at the bottom."""
+CHARACTER_INCHES, LINE_INCHES = 0.075, 0.15
+"""More at the bottom for each character of categories that stand upright; at the top for each line of a title."""
+PANEL_CHARACTERS = 42
+"""As many fit the width of a panel: a longer title goes on in the next line, and more categories stand upright."""
 FILE_COLUMNS = 3
 LEGEND_COLUMNS, LEGEND_ROW_INCHES = 2, 0.24
 
@@ -90,23 +95,23 @@ def draw(plot: Plot, panels: Sequence[str], has_legend: bool = True) -> Figure:
     columns = 1 if plot.sideways else min(FILE_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     names = series(plot) if has_legend else []
-    width, height = PANEL_INCHES
+    left, right, top, bottom = MARGINS_INCHES
+    left += CATEGORY_INCHES[0] * plot.sideways
+    top += LINE_INCHES * max(_title(panel).count("\n") for panel in plot.panels)
+    bottom += _category_inches(plot)
+    axes_width, axes_height = AXES_INCHES
     if plot.sideways:
-        width, height = 1.5 * width, 0.34 * plot.marks["x"].nunique() + sum(MARGINS_INCHES[2:])
+        axes_height = 0.34 * plot.marks["x"].nunique()
+    width, height = left + axes_width + right, bottom + axes_height + top
     legend_rows = math.ceil(len(names) / (LEGEND_COLUMNS * columns)) if len(names) > 1 else 0
     legend_height = LEGEND_ROW_INCHES * (legend_rows + bool(plot.series))
     with rc_context(STYLE):
         figure = Figure(figsize=(width * columns, height * rows + legend_height))
-        left, right, top, bottom = MARGINS_INCHES
-        if plot.sideways:
-            left += CATEGORY_INCHES[0]
-        elif plot.has_categories:
-            bottom += CATEGORY_INCHES[1]
         for index, panel in enumerate(panels):
             x = width * (index % columns) + left
             y = height * (rows - 1 - index // columns) + bottom + legend_height
             all_x, all_y = figure.get_figwidth(), figure.get_figheight()
-            place = (x / all_x, y / all_y, (width - left - right) / all_x, (height - top - bottom) / all_y)
+            place = (x / all_x, y / all_y, axes_width / all_x, axes_height / all_y)
             _draw_panel(figure.add_axes(place), plot, panel)
         if legend_rows:
             handles = [_handle(plot, index, name) for index, name in enumerate(names)]
@@ -154,16 +159,37 @@ def _draw_panel(axes: Axes, plot: Plot, panel: str) -> None:
         if plot.curves is not None:
             _draw_curve(axes, plot.curves, panel, name, index)
         _draw_marks(axes, plot, marks, places, index)
-    axes.set_title(panel)
+    axes.set_title(_title(panel))
     axes.set_xlabel(plot.y if plot.sideways else plot.x)
     axes.set_ylabel("" if plot.sideways else plot.y)
     _set_limits(axes, plot, here)
     if categories:
-        _label_categories(axes, categories, plot.sideways)
+        _label_categories(axes, categories, plot)
 
 
-def _label_categories(axes: Axes, categories: Sequence[str], sideways: bool) -> None:
-    """The lines of a label one by one, so that each is aligned whatever font shows it."""
+def _title(panel: str) -> str:
+    return textwrap.fill(panel, PANEL_CHARACTERS)
+
+
+def _category_inches(plot: Plot) -> float:
+    """How much categories take below an axis: two lines, or upright as much as the longest."""
+    if not plot.has_categories or plot.sideways:
+        return 0.0
+    labels = list(dict.fromkeys(plot.marks["x"]))
+    is_crowded = sum(len(label.split("\n")[0]) + 2 for label in labels) > PANEL_CHARACTERS
+    return CHARACTER_INCHES * max(map(len, labels)) if is_crowded else CATEGORY_INCHES[1]
+
+
+def _label_categories(axes: Axes, categories: Sequence[str], plot: Plot) -> None:
+    """The lines of a label one by one, so that each is aligned whatever font shows it; upright in one line where there
+    are many.
+    """
+    sideways, below = plot.sideways, _category_inches(plot)
+    if below > CATEGORY_INCHES[1]:
+        axes.set_xticks(range(len(categories)), [label.replace("\n", " ") for label in categories], rotation=90)
+        axes.tick_params(axis="x", labelcolor=INK)
+        axes.grid(False, axis="x")
+        return
     firsts, seconds = zip(*(category.split("\n") for category in categories), strict=True)
     (axes.set_yticks if sideways else axes.set_xticks)(range(len(categories)), ["" for _ in categories])
     axes.grid(False, axis="y" if sideways else "x")

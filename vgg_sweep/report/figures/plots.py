@@ -24,7 +24,7 @@ MAX_PANELS = 12
 """A figure of a large sweep shows this many panels and says how many there would be."""
 
 WIDE_RANGE = 10
-"""Settings whose largest value is so many times the smallest stand on a logarithmic axis."""
+"""Values whose largest is so many times the smallest stand on a logarithmic axis."""
 
 MAX_LINE_POINTS = 200
 """A training curve is thinned to about this many marks."""
@@ -120,7 +120,7 @@ def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
                 _as_frame(marks),
                 y=title,
                 series=", ".join(series),
-                log_x=is_number and min(xs) > 0 and max(xs) >= WIDE_RANGE * min(xs),
+                log_x=is_number and _is_wide(xs),
             )
         )
     return drawn
@@ -221,7 +221,8 @@ def costs(nets: pd.DataFrame) -> list[Plot]:
     ]
     caption = "Multiply-adds to classify one square image, its flip and all crops and scales counted; a mark per net."
     x, title = "multiply-adds per image (millions)", "Cost of testing against error"
-    testing = Plot("cost-testing", title, caption, x, _as_frame(marks), series="protocol", joined=False, log_x=True)
+    testing = Plot("cost-testing", title, caption, x, _as_frame(marks), series="protocol", joined=False,
+                   log_x=_is_wide([mark["x"] for mark in marks]))  # fmt: skip
     return [*drawn, testing]
 
 
@@ -297,6 +298,10 @@ def _first_seeds(sweeps: Sequence[Sweep]) -> list[tuple[str, ReportedRun]]:
 def _single_nets(nets: pd.DataFrame) -> pd.DataFrame:
     """Under dense evaluation at a single scale."""
     return nets[(nets["fusion"] == "") & (nets["rule"] == "single") & (nets["method"] == "dense")]
+
+
+def _is_wide(xs: Sequence[float]) -> bool:
+    return bool(xs) and 0 < WIDE_RANGE * min(xs) <= max(xs)
 
 
 def _mark(row: Any, name: str = "top1", **about: Any) -> dict[str, Any]:

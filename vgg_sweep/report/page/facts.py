@@ -1,9 +1,10 @@
 """What surrounds the results on the page: its headline figures, Tables 1 and 2, and where the runs come from."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from vgg_sweep.report.page.grids import MAX_ROWS, Grid, plain_grid
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import joined
 from vgg_sweep.report.tables.contents import Contents
+from vgg_sweep.report.tables.gaps import ENOUGH
 from vgg_sweep.report.tables.nets import COUNTED, PAPER_CLASSES, share, table1
 from vgg_sweep.report.tables.table import Column, Shown, number, text
 
@@ -36,7 +38,7 @@ def headline(report: Contents) -> list[Fact]:
     measured, total = _rows_of_paper(report)
     unscored = ", ".join(f"{count} {state}" for state, count in states.most_common())
     facts = [Fact("Runs scored", f"{sum(run.is_scored for run in runs)} of {len(runs)}", unscored)]
-    if measured:
+    if measured >= ENOUGH * total:
         facts.append(Fact("Rows of Tables 3 to 6", f"{measured} of {total}", "measured"))
     if (found := report.frames.get("runs")) is not None:
         best = found[found["fusion"] == ""].iloc[0]
@@ -57,15 +59,22 @@ def about(report: Contents) -> list[Fact]:
     nets = "the paper’s width" if widths == "1" else f"width {widths} of the paper’s"
     epochs = _each(f"{config['recipe']['epochs']:g}" for config in configs)
     recipes = _each(config["recipe"]["name"] for config in configs)
+    numbers = sorted({run.seed for run in runs})
+    seeds = f"seed{'s' if len(numbers) > 1 else ''} {_each(numbers)}"
     made = sorted(run.folder.status().get("heartbeat", 0) for run in runs)[-1]
     facts = [
-        Fact("Data", f"{_each(config['data']['name'] for config in configs)}: {counts}"),
+        Fact("Data", f"{_each(_set(config['data']) for config in configs)}: {counts}"),
         Fact("Nets", f"{nets}, crop {_values(results['crop'])} px (the paper: {PAPER_CROP_PX})"),
-        Fact("Training", f"recipe {recipes}, {epochs} epochs at S = 256, seed {_each(run.seed for run in runs)}"),
+        Fact("Training", f"recipe {recipes}, {epochs} epochs at S = 256, {seeds}"),
         Fact("Made on", _each(filter(None, map(_machine, runs)))),
         Fact("Last run", f"{datetime.fromtimestamp(made, UTC):%d %B %Y}" if made else ""),
     ]
     return [fact for fact in facts if fact.value]
+
+
+def _set(data: Mapping[str, Any]) -> str:
+    """The set's name; of one's own images, which have none, their folder's."""
+    return Path(data["root"]).name if data["name"] == data["source"] == "folder" else data["name"]
 
 
 def _machine(run: ReportedRun) -> str:
@@ -116,7 +125,7 @@ def net_grids(report: Contents) -> list[Grid]:
         net | {"params_at_paper": of_paper["params"], "printed": printed.get(net["config"])}
         for net, of_paper in zip(here, at_paper, strict=True)
     ]
-    size = f"Here: width {width:g}, {num_classes:,} classes, one image of {crop} px. "
+    size = f"Here: width {share(width)}, {num_classes:,} classes, one image of {crop} px. "
     table2 = Shown.of("table-2", "Table 2. Parameters, and costs", _TABLE2, rows, notes=[size + COUNTED])
     return [plain_grid(table1(models, num_classes, width), is_sortable=False), plain_grid(table2)]
 
@@ -159,9 +168,9 @@ def _made_with(report: Contents) -> Iterator[tuple[str, str]]:
     for sweep in report.sweeps:
         if sweep.bundle:
             yield f"{sweep.name} was read from", str(sweep.bundle)
-        first = next(run for run in sweep.runs if run.is_scored)
-        data = first.config["data"]["name"]
-        yield f"data of {sweep.name}", f"{data}, fingerprint {first.posteriors.manifest.get('data_fingerprint')}"
+        for run in (run for run in sweep.runs if run.is_scored):
+            fingerprint = run.posteriors.manifest.get("data_fingerprint")
+            yield f"data of {sweep.name}", f"{run.config['data']['name']}, fingerprint {fingerprint}"
 
 
 def runs_grid(report: Contents) -> Grid:
@@ -195,14 +204,8 @@ _RUN_COLUMNS = (
 
 def commands_of(report: Contents) -> list[str]:
     """What makes these runs again."""
-    return commands.merged(
-        commands.command(
-            "multirun",
-            f"model={run.name}",
-            f"train_scale={run.train_scale}",
-            f"protocol={run.config['protocol']['name']}",
-            *([f"seed={run.seed}"] if run.seed else []),
-            *run.overrides,
-        )
-        for run in _runs(report)[:MAX_ROWS]
-    )
+    seeds: dict[tuple[str, ...], list[int]] = {}
+    for run in _runs(report)[:MAX_ROWS]:
+        words = (f"protocol={run.config['protocol']['name']}", *run.overrides)
+        seeds.setdefault((run.name, run.train_scale, *words), []).append(run.seed)
+    return commands.merged(commands.multirun(*words, seeds=numbers) for words, numbers in seeds.items())

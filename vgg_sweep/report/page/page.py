@@ -134,8 +134,8 @@ def _sections(report: Contents, net_numbers: NetNumbers) -> list[Section]:
                 figures=[_drawn(plot, net_numbers) for plot in plots(report.sweeps, report.pivot)]),
         Section("tables", "Tables: ours beside the paper’s",
                 grids=_grids(report, net_numbers, "results", "claims", "boxes")),
-        Section("trainable", "What makes depth trainable", grids=_plain_grids(report, "training")),
-        Section("transfer", "Features on other sets", grids=_plain_grids(report, "probes")),
+        Section("trainable", "What makes depth trainable", grids=_grids(report, None, "training")),
+        Section("transfer", "Features on other sets", grids=_grids(report, None, "probes")),
         Section("nets", "The nets: Tables 1 and 2", grids=facts.net_grids(report)),
         Section("images", "Image by image", galleries=[found for each in close for found in galleries(each)]),
         Section("boxes", "Predicted boxes", galleries=[found for sweep in shown for found in box_galleries(sweep)]),
@@ -230,18 +230,13 @@ def _all_runs(report: Contents, net_numbers: NetNumbers) -> list[Grid]:
     return [first, replace(whole, title="All rows", notes=[], is_folded=True)]
 
 
-def _is_of(table: Shown, *of: str) -> bool:
-    return table.name in TABLES and TABLES[table.name].of in of and table.name != RUNS.name
-
-
-def _grids(report: Contents, net_numbers: NetNumbers, *of: str) -> list[Grid]:
-    """The tables that are made from these, but for that of all runs."""
-    return [grid(table, report.frames[table.name], net_numbers) for table in report.shown if _is_of(table, *of)]
-
-
-def _plain_grids(report: Contents, of: str) -> list[Grid]:
-    """The tables that are made from `of`, whose rows are no single nets."""
-    return [plain_grid(table) for table in report.shown if _is_of(table, of)]
+def _grids(report: Contents, net_numbers: NetNumbers | None, *of: str) -> list[Grid]:
+    """The tables that are made from these, but for that of all runs; without `net_numbers` their rows are no nets."""
+    return [
+        plain_grid(table) if net_numbers is None else grid(table, report.frames[table.name], net_numbers)
+        for table in report.shown
+        if table.name in TABLES and TABLES[table.name].of in of and table.name != RUNS.name
+    ]
 
 
 def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:

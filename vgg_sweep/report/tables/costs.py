@@ -23,8 +23,8 @@ def lrn_cost(group: Group) -> Rows:
     of_A: tuple[str, dict[str, float]] | None = None
     for net in (paper.Net("A", "256"), paper.Net("A-LRN", "256")):
         runs = {row["run_id"]: row for row in group.find(members=net.slug, fusion="")}.values()
-        machines = [f"{run['device_name']} {run['precision']}" for run in runs if pd.notna(run["device_name"])]
-        device = ", ".join(dict.fromkeys(machines))
+        machines = [f"{run['device_name']}, {run['precision']}" for run in runs if pd.notna(run["device_name"])]
+        device = "; ".join(dict.fromkeys(machines))
         costs = {name: pd.Series([run[name] for run in runs], dtype=float).median() for name in _MEASURES}
         device_of_A, costs_of_A = of_A = of_A or (device, costs)
         is_alike = device == device_of_A

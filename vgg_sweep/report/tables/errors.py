@@ -25,6 +25,7 @@ from vgg_sweep.report.tables.table import (
     Row,
     Table,
     as_frame,
+    differs,
     error,
     if_any,
     if_differs,
@@ -216,13 +217,19 @@ def _name(row: Row) -> str:
 
 def _notes_on_rows(measured: pd.DataFrame) -> list[str]:
     noted = measured[measured["note"] != ""]
-    lines = [f"{_name(row)} is {row['note']}." for row in records(noted)]
+    lines = []
+    for note, rows in noted.groupby("note", sort=False):
+        nets = []
+        for settings, group in rows.groupby("settings", sort=False):
+            under = f" ({settings})" if differs(measured, "settings") else ""
+            nets.append("; ".join(dict.fromkeys(map(_name, records(group)))) + under)
+        lines.append(f"{str(note)[0].upper()}{str(note)[1:]}: {'; '.join(nets)}.")
     if noted["note"].str.startswith(AT_CHANCE).any():
         lines.append(
             "A net at chance has learned nothing that these images show, or its outputs are in another order than "
             "the classes in its posteriors/manifest.json; its log.txt says so if that can be detected."
         )
-    return list(dict.fromkeys(lines))
+    return lines
 
 
 # --- the tables ---

@@ -16,9 +16,9 @@ WORDS_OF_E = 21
 """Of the longest column of Table 1, without the FC layers."""
 
 COUNTED = (
-    "params: weights and biases. mult-adds: one for each weight of a convolution or FC layer at each output position. "
-    "activations: float32, the image and the output of every layer, as training keeps them; in testing, the largest "
-    "input and output of one layer. field: receptive field of one position of the class score map."
+    "Parameters: weights and biases. Multiply-adds: one for each weight of a convolution or FC layer at each output "
+    "position. Activations: float32, the image and the output of every layer, as training keeps them; in testing, the "
+    "largest input and output of one layer. Field: receptive field of one position of the class score map."
 )
 
 

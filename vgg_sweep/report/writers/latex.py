@@ -96,12 +96,9 @@ def _tabular(columns: Sequence[ShownColumn], rows: Sequence[Sequence[str]]) -> l
 
 def _text_kind(column: ShownColumn) -> str:
     """Text that wraps in a terminal wraps here: a letter is about half an em wide."""
-    longest = max(map(len, [column.head, *column.cells]))
-    return (
-        "l"
-        if not column.wrap or longest <= column.wrap
-        else rf">{{\raggedright\arraybackslash}}p{{{column.wrap / 2}em}}"
-    )
+    if not column.wrap or max(map(len, [column.head, *column.cells])) <= column.wrap:
+        return "l"
+    return rf">{{\raggedright\arraybackslash}}p{{{column.wrap / 2}em}}"
 
 
 def _head(column: ShownColumn) -> str:

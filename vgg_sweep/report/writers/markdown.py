@@ -7,10 +7,8 @@ from vgg_sweep.report.tables.table import Shown
 def document(report: Contents) -> str:
     """All tables, after how much of the sweeps is there; commands for what is missing at the end."""
     head = ["# Report\n", "\n".join(f"- {line.strip()}" for line in report.summary) + "\n"]
-    commands = (
-        ["\n".join(["## To fill the missing rows\n", "```", *report.commands, "```\n"])] if report.commands else []
-    )
-    return "\n".join([*head, *map(to_markdown, report.shown), *commands]).rstrip() + "\n"
+    commands = "\n".join(["## To fill the missing rows\n", "```", *report.commands, "```"]) if report.commands else ""
+    return "\n".join([*head, *map(to_markdown, report.shown), commands]).rstrip() + "\n"
 
 
 def to_markdown(table: Shown) -> str:

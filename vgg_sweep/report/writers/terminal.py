@@ -1,6 +1,7 @@
 """Tables, and the whole report, as text for a terminal."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from rich import box
@@ -78,9 +79,14 @@ def _left_out(table: Shown, columns: Sequence[ShownColumn]) -> Iterator[str]:
     """What of a table is not in a terminal, and how to see it."""
     if table.brief:
         yield f"The best row of each net; all {len(table.lines)}: --table {table.name}"
-    keys = [column.key for column in columns]
-    if narrow := [column.head.replace("\n", " ") for column in table.columns if column.key not in keys]:
-        yield f"Hidden at this width: {', '.join(dict.fromkeys(narrow))}"
+    heads, keys = [column.head for column in columns], [column.key for column in columns]
+    narrow = [
+        f"{column.head} of {before.head}" if column.head in heads else column.head
+        for before, column in pairwise([*table.columns[:1], *table.columns])
+        if column.key not in keys
+    ]
+    if narrow:
+        yield f"Hidden at this width: {', '.join(dict.fromkeys(narrow))}".replace("\n", " ")
 
 
 def fitting(table: Shown, width: int) -> list[ShownColumn]:
