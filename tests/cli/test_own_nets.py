@@ -50,7 +50,8 @@ def test_the_example_of_the_docs_is_planned_and_trained(call: Call, tmp_path: Pa
     outcome = call("train", "model=small", "recipe=quick", *TINY)
     assert outcome.exit_code == 0, outcome.err
     config = read_run(find_run("small")).config
-    assert (config.recipe.epochs, config.recipe.lr, config.recipe.init) == (2, 0.02, "he")
+    recipe = config.recipe  # its own settings, and two of recipe=short
+    assert (recipe.epochs, recipe.lr, recipe.init, recipe.pixel_max) == (12, 0.02, "he", 1.0)
 
 
 def test_a_parent_of_ones_own_is_found_by_every_process(

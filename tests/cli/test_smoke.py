@@ -1,19 +1,23 @@
 """`multirun --smoke`: a few steps of each run on a sample, kept nowhere; and a plan without the images."""
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.conftest import Outcome
 from tests.forked import fork_runs
 from tests.tiny import FRACTALS, tiny_config
-from vgg_sweep.cli.plans import STEPS, _num_steps, smoke
+from vgg_sweep.cli.plans import STEPS, _num_steps, smoke, smoke_table
+from vgg_sweep.config.options import load_option
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import sampled
 from vgg_sweep.plan.runs import plan
+from vgg_sweep.sweep.agenda import Agenda
 
 Call = Callable[..., Outcome]
 
@@ -52,6 +56,18 @@ def test_every_run_is_tried_and_nothing_is_left(call: Call, tmp_path: Path, monk
     assert line.startswith("A-256-s0-") and " done " in line and line.endswith("%")
     assert list((tmp_path / "outputs" / "fractals").iterdir()) == []
     assert STEPS == 20
+
+
+def test_what_waits_for_a_run_that_failed_is_blocked(tmp_path: Path) -> None:
+    config = smoke(replace(tiny_config(tmp_path), model=load_option("model", "B")))
+    agenda = Agenda(plan([config]), retries=0)
+    agenda.runs[0].folder.path.mkdir(parents=True)
+    agenda.runs[0].folder.fail("no memory", "no memory")
+    assert list(agenda.ready()) == []
+    console = Console(file=io.StringIO(), width=80)
+    console.print(smoke_table(agenda, agenda.runs))
+    _, *lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split()[1] for line in lines] == ["failed", "blocked"]
 
 
 def test_a_plan_is_made_without_the_images(call: Call) -> None:

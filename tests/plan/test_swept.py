@@ -1,5 +1,5 @@
 from vgg_sweep.plan.commands import settings
-from vgg_sweep.plan.swept import FEW, few, swept, whole
+from vgg_sweep.plan.swept import FEW, come_with_recipe, few, swept, whole
 
 
 def test_what_runs_differ_in_and_what_some_of_them_change() -> None:
@@ -11,7 +11,7 @@ def test_what_runs_differ_in_and_what_some_of_them_change() -> None:
         {"recipe.lr": 0.02, "width": 0.5},
     ]
     assert swept(runs) == [{"recipe.lr": 0.02}, {"recipe.lr": 0.01}, {"recipe.lr": 0.02}]
-    assert swept(runs[:1]) == [{}] and swept([]) == whole([]) == few([]) == []
+    assert swept(runs[:1]) == [{}] and swept([]) == whole([]) == few([], []) == []
 
 
 def test_lists_are_compared_as_a_whole() -> None:
@@ -23,8 +23,8 @@ def test_lists_are_compared_as_a_whole() -> None:
 
 def test_many_settings_have_no_columns() -> None:
     names = ("recipe.lr", "recipe.dropout", "recipe.momentum", "recipe.epochs", "recipe.batch_size")
-    assert few([dict.fromkeys(names[:FEW], 0.3), {}])[0] == dict.fromkeys(names[:FEW], 0.3)
-    assert few([dict.fromkeys(names, 0.3), {}]) == [{}, {}]
+    assert few([dict.fromkeys(names[:FEW], 0.3), {}], ["mine", "mine"])[0] == dict.fromkeys(names[:FEW], 0.3)
+    assert few([dict.fromkeys(names, 0.3), {}], ["mine", "mine"]) == [{}, {}]
 
 
 def test_settings_of_boxes_are_of_runs_that_localise() -> None:
@@ -35,3 +35,17 @@ def test_settings_of_boxes_are_of_runs_that_localise() -> None:
     assert [each["localise.lr"] for each in swept([classifies, localises, quick])] == ["", 0.001, 0.02]
     assert swept([classifies, localises]) == [{}, {}]
     assert swept([localises, quick]) == [{"localise.lr": 0.001}, {"localise.lr": 0.02}]
+
+
+def test_a_recipe_says_what_comes_with_it() -> None:
+    """Dropout and rate are those of the recipes; one run of `short` was given other epochs, which that does not say."""
+    short = {"recipe.lr": 0.008, "recipe.dropout": 0.0, "width": 0.5, "start_from": "a/b"}
+    runs = [short, short | {"recipe.epochs": 9.0}, {"width": 0.25}]
+    recipes = ["short", "short", "paper"]
+    assert come_with_recipe(whole(runs), recipes) == {"recipe.lr", "recipe.dropout"}
+    assert few(runs, recipes) == [
+        {"recipe": "short", "recipe.epochs": 74.0, "width": 0.5},
+        {"recipe": "short", "recipe.epochs": 9.0, "width": 0.5},
+        {"recipe": "paper", "recipe.epochs": 74.0, "width": 0.25},
+    ]
+    assert come_with_recipe(whole(runs), ["short"] * 3) == set()

@@ -4,7 +4,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.plan.test_plan import config
 from vgg_sweep.config.schema import Data
@@ -26,7 +25,7 @@ def asked(command: str, sweep: str = "outputs/photos", **settings: object) -> li
         ("vgg-sweep multirun hydra/launcher=slurm only='D-*'", ["hydra/launcher=slurm"]),
         ("vgg-sweep multirun crop=64,96 'width=choice(1,0.5)'", ["crop=64", "width=0.5"]),
         ("vgg-sweep multirun experiment=demo", ["experiment=demo", "sweep.grids=[]"]),
-        ("vgg-sweep multirun experiment=published", ["experiment=published"]),
+        ("vgg-sweep multirun experiment=published", ["experiment=published", "sweep.grids=[]"]),
     ],
 )  # fmt: skip
 def test_what_says_how_runs_are_made_is_kept(command: str, words: list[str]) -> None:
@@ -53,15 +52,6 @@ def test_what_cannot_be_used_again_is_not(command: str) -> None:
 def test_a_sweep_that_was_moved_is_named_where_it_is() -> None:
     assert asked("vgg-sweep multirun out=outputs/photos crop=224", "elsewhere") == ["crop=224", "out=elsewhere"]
     assert asked("vgg-sweep multirun out=outputs/photos/", "outputs/photos") == ["out=outputs/photos/"]
-
-
-def test_an_experiment_of_ones_own_is_looked_up(tmp_path: Path) -> None:
-    for name, options in (("mine", {"crop": 64}), ("all", {"defaults": [{"override /sweep": "all"}]})):
-        (tmp_path / "experiment").mkdir(exist_ok=True)
-        (tmp_path / "experiment" / f"{name}.yaml").write_text(yaml.safe_dump(options))
-    here = f"--config-dir={tmp_path}"
-    assert asked(f"vgg-sweep multirun {here} experiment=mine") == [here, "experiment=mine"]
-    assert asked(f"vgg-sweep multirun {here} experiment=all") == [here, "experiment=all", "sweep.grids=[]"]
 
 
 def test_from_another_folder_paths_are_those_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,8 @@ def _score(run: Run) -> list[Score]:
 
 
 def _table(scores: Sequence[Score]) -> Table:
-    differing = few([score.runs[0].settings for score in scores])
+    runs = [score.runs[0] for score in scores]
+    differing = few([run.settings for run in runs], [run.config["recipe"]["name"] for run in runs])
     numbers = ("images", "top-1 %", "95 %", "top-5 %")
     lines = plain_table(("run", *differing[0], "protocol", *numbers), numbers)
     for score, settings in zip(scores[:SHOWN], differing, strict=False):

@@ -38,7 +38,8 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
     as far as known, disk: what it has, or will have when it is done. Of a long sweep those that are done are counted
     only.
     """
-    differing = few([commands.settings(asdict(run.config)) for run in agenda.runs])
+    recipes = [run.config.recipe.name for run in agenda.runs]
+    differing = few([commands.settings(asdict(run.config)) for run in agenda.runs], recipes)
     settings = dict(zip((run.id for run in agenda.runs), differing, strict=True))
     names = ("run", *(differing[0] if differing else ()), "parent", "state", "time", "disk")
     lines = plain_table(names, ("time", "disk"))
@@ -135,20 +136,20 @@ def smoke(config: Config) -> Config:
     return replace(config, smoke=True, out=str(Path(config.out) / FOLDER), recipe=recipe)
 
 
-def smoke_table(tried: Iterable[Run], whole: Iterable[Run]) -> Table:
-    """What the runs that were `tried` measured, and how long the `whole` ones will train at that speed."""
+def smoke_table(agenda: Agenda, whole: Iterable[Run]) -> Table:
+    """What the runs of `agenda`, which were tried, measured, and how long the `whole` ones will train at that speed."""
     numbers = ("s/step", "whole run", "memory", "data wait")
     lines = plain_table(("run", "state", *numbers), numbers)
-    for run, full in zip(tried, whole, strict=True):
-        record, status = run.folder.record(), run.folder.status()
+    for run, full in zip(agenda.runs, whole, strict=True):
+        record, status, state = run.folder.record(), run.folder.status(), agenda.states[run.id]
         seconds = record.get("step_seconds")
         if seconds is None:
-            lines.add_row(Text(full.id), str(status.get("state", "new")), "", "", "", "")
+            lines.add_row(Text(full.id), state, "", "", "", "")
             continue
         wait = status.get("wait_share", 0.0)
         lines.add_row(
             Text(full.id),
-            str(status.get("state")),
+            state,
             f"{seconds / max(1 - wait, 0.01):.2f}",
             duration(_num_steps(full, run) * seconds / max(1 - wait, 0.01)),
             f"{record['peak_memory_bytes'] / 1e9:.1f} GB",

@@ -111,7 +111,7 @@ def table(rows: Sequence[Mapping[str, Any]], screen: Console, title: str | None 
 
     A column in which there is nothing, or for which `screen` is too narrow, is left out.
     """
-    settings = few([row.get("settings", {}) for row in rows])
+    settings = few([row.get("settings", {}) for row in rows], [row.get("recipe", "") for row in rows])
     cells = [_cells(row, differing) for row, differing in zip(rows, settings, strict=True)]
     names = [name for name in cells[0] if any(each[name] for each in cells)] if cells else []
     boundless = screen.options.update(max_width=10_000)

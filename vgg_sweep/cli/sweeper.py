@@ -113,7 +113,7 @@ class DagSweeper(Sweeper):
         self._drive(agenda, settings, finished, screen)
         if self.smoke:
             full = {run.id: each for run, each in zip(runs, whole, strict=True)}
-            screen.print(smoke_table(agenda.runs, [full[run.id] for run in agenda.runs]))
+            screen.print(smoke_table(agenda, [full[run.id] for run in agenda.runs]))
             _report(agenda)
             throw_away(agenda.runs)
             return

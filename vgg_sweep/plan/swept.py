@@ -28,9 +28,21 @@ def swept(runs: Sequence[Settings]) -> list[dict[str, Any]]:
     return [{name: each[name] for name in several} for each in values]
 
 
-def few(runs: Sequence[Settings]) -> list[dict[str, Any]]:
-    """The settings that a line of a run has room for: those that are swept over, if they are few; what a run starts
-    from is in its id.
+def come_with_recipe(runs: Sequence[Settings], recipes: Sequence[str]) -> set[str]:
+    """The settings of the recipe that are the same in all runs with a recipe of one name, of several: it says them."""
+    of_each = [[run for run, name in zip(runs, recipes, strict=True) if name == each] for each in set(recipes)]
+    names = {name for run in runs for name in run if name.startswith("recipe.")} if len(of_each) > 1 else set()
+    return {name for name in names if all(len({str(run.get(name)) for run in alike}) == 1 for alike in of_each)}
+
+
+def few(runs: Sequence[Settings], recipes: Sequence[str]) -> list[dict[str, Any]]:
+    """The settings that a line of a run has room for: those that are swept over, if they are few, and of those that
+    come with a recipe its name. What a run starts from is in its id.
     """
-    values = swept([{name: value for name, value in each.items() if name != "start_from"} for each in runs])
+    values = swept([{name: value for name, value in run.items() if name != "start_from"} for run in runs])
+    if said := come_with_recipe(values, recipes):
+        values = [
+            {"recipe": recipe} | {name: value for name, value in run.items() if name not in said}
+            for run, recipe in zip(values, recipes, strict=True)
+        ]
     return values if values and len(values[0]) <= FEW else [{} for _ in values]

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vgg_sweep.config.options import conf_dir, own_folders
+from vgg_sweep.config.options import own_folders
 from vgg_sweep.plan.commands import flat, override
 
 NETS = ("model", "train_scale", "seed", "protocol", "sweep", "only", "except", "retry")
@@ -46,7 +44,7 @@ def own_words(command: str, config: Mapping[str, Any], sweep: str) -> list[str] 
                 if (one := _chosen(key, config)) is None:
                     return None
                 word = override(key, one)
-            kept += [word, *(["sweep.grids=[]"] if key == "experiment" and _has_sweep(value, kept) else [])]
+            kept += [word, *(["sweep.grids=[]"] if key == "experiment" else [])]  # its own nets are not meant
     if Path(config["out"]) != Path(sweep):
         kept = [word for word in kept if not word.startswith("out=")] + [override("out", sweep)]
     return kept
@@ -75,13 +73,3 @@ def _chosen(key: str, config: Mapping[str, Any]) -> Any:
     """What a run has of a setting or group; None if its configuration does not say it."""
     value = flat(config).get(key, config.get(key))
     return value.get("name") if isinstance(value, Mapping) else value
-
-
-def _has_sweep(experiment: str, words: list[str]) -> bool:
-    """Whether an experiment brings a sweep of its own, which would leave out nets that are not in it."""
-    folders = [conf_dir(), *(Path(word.partition("=")[2]) for word in words if word.startswith("--config-dir"))]
-    for folder in folders:
-        if (file := folder / "experiment" / f"{experiment}.yaml").exists():
-            options = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-            return any("sweep" in str(each) for each in options.get("defaults", [])) or "sweep" in options
-    return True

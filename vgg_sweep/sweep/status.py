@@ -15,17 +15,19 @@ AT_WORK = ("running", "stopping", "elsewhere")
 
 
 def read_sweep(sweep: Path) -> list[dict[str, Any]]:
-    """The status of every run in the folder `sweep`, an object each: `sweep`, `run`, `settings` in which the runs
-    differ, `state`, and what the run itself reports.
+    """The status of every run in the folder `sweep`, an object each: `sweep`, `run`, `recipe`, `settings` in which the
+    runs differ, `state`, and what the run itself reports.
 
     States: new, running, interrupted, failed, diverged, done, or blocked by a parent that failed.
     """
     folders = find_runs(sweep)
-    settings = swept([commands.settings(config_in(folder.config)) for folder in folders])
+    configs = [config_in(folder.config) for folder in folders]
+    settings = swept([commands.settings(config) for config in configs])
+    recipes = [commands.flat(config).get("recipe.name", "") for config in configs]
     rows = {
-        folder.id: {"sweep": str(sweep), "run": folder.id, "settings": each, "state": "new", "parent": None}
-        | reported_status(folder)
-        for folder, each in zip(folders, settings, strict=True)
+        folder.id: {"sweep": str(sweep), "run": folder.id, "recipe": recipe, "settings": each}
+        | {"state": "new", "parent": None, **reported_status(folder)}
+        for folder, recipe, each in zip(folders, recipes, settings, strict=True)
     }
     for row in rows.values():
         row["state"] = _with_blocked(row, rows)

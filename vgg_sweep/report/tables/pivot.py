@@ -18,7 +18,7 @@ from vgg_sweep.errors import ConfigError, counted
 from vgg_sweep.report.results.answers import in_words, most_common
 from vgg_sweep.report.results.groups import SeedRows, mean_errors
 from vgg_sweep.report.results.results import numbers_first
-from vgg_sweep.report.tables.runs import changed
+from vgg_sweep.report.tables.runs import changed, with_recipe
 from vgg_sweep.report.tables.table import Table, as_text, interval, number, text
 
 NAME = "pivot"
@@ -96,12 +96,9 @@ def cells(results: pd.DataFrame, pivot: Pivot) -> Cells:
     else:
         tests = ["method"] if "test_scales" in named else ["method", "rule"]
         nets = nets if "test_scales" in named else nets[nets["rule"] != "other"]
+    said = with_recipe(nets) if "recipe" in named else set()
     for name in ("sweep", "model", "train_scale", *tests, *settings):
-        values = nets[name].map(str)
-        num_values = values.nunique()
-        if "recipe" in named and name.startswith("recipe."):  # what comes with a recipe is said by its name
-            num_values = values.groupby(nets["recipe"]).nunique().max()
-        if name not in named and num_values > 1:
+        if name not in named | said and nets[name].map(str).nunique() > 1:
             rows.append(name)
     names = [*rows, *columns]
     found: dict[tuple[Any, ...], list[Mapping[Any, Any]]] = {}

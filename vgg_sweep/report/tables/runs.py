@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.plan.commands import schema_defaults
-from vgg_sweep.plan.swept import FEW
+from vgg_sweep.plan.swept import FEW, come_with_recipe
 from vgg_sweep.report.results.groups import Group, always_fused
 from vgg_sweep.report.tables.errors import ERRORS, frame_of, mean_of, notes, of_paper
 from vgg_sweep.report.tables.table import Column, Table, differs, if_differs, interval, number, text
@@ -31,7 +31,9 @@ def all_runs(results: pd.DataFrame) -> pd.DataFrame:
         for found in group.each():
             first, fusion = found[0], found[0]["fusion"]
             if fusion not in always_fused():
-                names = {name: first[name] for name in ("config", "train_scale", "S", "crop", *changed(results))}
+                names = {
+                    name: first[name] for name in ("config", "train_scale", "S", "crop", "recipe", *changed(results))
+                }
                 names |= {"fusion": fusion} | ({"config": fusion, "train_scale": None} if fusion else {})
                 protocol = {name: first[name] for name in ("rule", "method", "test_scales", "scored_on")}
                 recall = fmean(row["mean_class_recall"] for row in found)
@@ -55,9 +57,16 @@ def changed(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame if name in schema_defaults() and name != "seed"]
 
 
+def with_recipe(frame: pd.DataFrame) -> set[str]:
+    """The settings that the recipe's name says, where there are several."""
+    return come_with_recipe(frame[changed(frame)].to_dict("records"), list(frame["recipe"]))  # type: ignore[arg-type]
+
+
 def swept(frame: pd.DataFrame) -> list[Column]:
-    """A column for each setting in which rows differ."""
-    differing = [name for name in changed(frame) if frame[name].map(str).nunique() > 1]
+    """A column for each setting in which rows differ, and for the recipe, which says those that come with it."""
+    said = with_recipe(frame)
+    differing = ["recipe"] * bool(said)
+    differing += [name for name in changed(frame) if name not in said and frame[name].map(str).nunique() > 1]
     return [text(name, wrap=16, drop=0 if len(differing) <= FEW else 5) for name in differing]
 
 
@@ -88,7 +97,7 @@ def _brief(frame: pd.DataFrame) -> list[int]:
 RUNS = Table("runs", "All runs, best first", all_runs, (*_NETS, *ERRORS, _recall), (_notes,), where=("sweep",),
              brief=_brief, of_nets=True)  # fmt: skip
 
-_KEPT = ("sweep", "settings", "config", "train_scale", "method", "test_scales", "fusion", "seed")
+_KEPT = ("sweep", "settings", "config", "train_scale", "recipe", "method", "test_scales", "fusion", "seed")
 _ERRORS = tuple(f"{name}_{part}" for name in ("top1", "top5") for part in ("error", "low", "high"))
 
 
