@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,8 @@ def _named(sweep: Path, spec: str, runs: Sequence[ReportedRun], others: Sequence
     if members[0] not in runs:
         return []
     has = [{(rule, protocol.method) for rule, protocol in run.protocols()} for run in members]
-    shared = [
-        (rule, method)
-        for rule in ("single", "multi")
-        for method in ("dense", "multi-crop", BOTH, "centre-crop", "ten-crop")
-        if all((rule, method) in each for each in has)
-    ]
+    protocols = product(("single", "multi"), ("dense", "multi-crop", BOTH, "centre-crop", "ten-crop"))
+    shared = [each for each in protocols if each in set.intersection(*has)]
     if not shared:
         raise ConfigError(
             f"the nets of --fuse '{spec}' share no protocol; score them under the same one, such as protocol=multi."

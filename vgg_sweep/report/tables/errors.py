@@ -199,16 +199,13 @@ def notes(frame: pd.DataFrame) -> list[str]:
         if odd := [f"{_name(row)} ({row['made_otherwise']})" for row in records(measured) if row["made_otherwise"]]:
             lines.append(f"{NOTED} Unlike most runs here: {'; '.join(dict.fromkeys(odd))}.")
     if _is_scaled(frame):
-        crop = int(frame["crop"].iloc[0])
-        ours = (scale_px((scaled_px(low, crop), scaled_px(high, crop))) for low, high in _PAPER_S)
+        crop, papers = int(frame["crop"].iloc[0]), dict.fromkeys(paper.TRAIN_SCALES.values())
+        ours = (scale_px((scaled_px(low, crop), scaled_px(high, crop))) for low, high in papers)
         lines.append(
             f"S and Q scale with the crop, {crop} px here and {PAPER_CROP_PX} px in the paper: "
-            f"its S = {', '.join(map(scale_px, _PAPER_S))} are {', '.join(ours)} px."
+            f"its S = {', '.join(map(scale_px, papers))} are {', '.join(ours)} px."
         )
     return lines + unfinished(frame)
-
-
-_PAPER_S = ((256, 256), (384, 384), (256, 512))
 
 
 def _name(row: Row) -> str:
