@@ -10,7 +10,6 @@ from vgg_sweep.protocols.means import (
     Posteriors,
     Protocol,
     check_same_images,
-    chunks,
     fused_posteriors,
     mean,
     protocol_posteriors,
@@ -87,12 +86,9 @@ def test_mean_does_not_write_into_its_parts() -> None:
 
 def test_chunks_cover_every_row_once() -> None:
     for num_images, num_classes in ((1, 5), (50_000, 1000), (2**20 + 1, 1), (3, 2**21)):
-        rows = [row for part in chunks(num_images, num_classes) for row in range(part.start, part.stop)]
+        rows = [row for part in Posteriors.chunks(of) for row in range(part.start, part.stop)]
         assert rows == list(range(num_images))
-        assert all(
-            (part.stop - part.start) * num_classes <= max(2**20, num_classes)
-            for part in chunks(num_images, num_classes)
-        )
+        assert all((part.stop - part.start) * num_classes <= max(2**20, num_classes) for part in Posteriors.chunks(of))
 
 
 def test_only_whole_protocols_are_offered(tmp_path: Path) -> None:

@@ -71,6 +71,12 @@ class Posteriors(Scored):
         """File name -> the hash of what was read of it from its beginning, and how many rows these are."""
         return {}
 
+    def chunks(self) -> Iterator[slice]:
+        """Slices of the rows, small enough to hold a few of at a time."""
+        step = max(1, CHUNK_ELEMENTS // self.num_classes)
+        for start in range(0, self.num_images, step):
+            yield slice(start, min(start + step, self.num_images))
+
     def test_scales(self, method: str) -> list[int]:
         """The Q in pixels at which `method` can be evaluated: all its halves are there."""
         halves = [(each, flip) for each in averaged(method) for flip in METHODS[each].flips]
@@ -135,13 +141,6 @@ def fused_posteriors(members: Sequence[tuple[Posteriors, Protocol]], rows: slice
     """The mean over nets (Sect. 4.4), summed in a fixed order, so that the order of `members` does not matter."""
     in_order = sorted(members, key=lambda member: str(member[0].folder))
     return mean(protocol_posteriors(posteriors, protocol, rows) for posteriors, protocol in in_order)
-
-
-def chunks(num_images: int, num_classes: int) -> Iterator[slice]:
-    """Slices of the rows, small enough to hold a few of at a time."""
-    step = max(1, CHUNK_ELEMENTS // num_classes)
-    for start in range(0, num_images, step):
-        yield slice(start, min(start + step, num_images))
 
 
 def check_same_images(runs: Sequence[Posteriors]) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.protocols.means import chunks, fused_posteriors
+from vgg_sweep.protocols.means import fused_posteriors
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.report.results.errors import Score
 from vgg_sweep.report.results.results import Sweep
@@ -33,7 +33,7 @@ def in_words(rule: str, method: str) -> str:
 def answers(score: Score) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The class of the highest posterior, the first of several, and that posterior: [N] and [N]."""
     first = score.runs[0].posteriors
-    parts = (fused_posteriors(score.members, rows) for rows in chunks(first.num_images, first.num_classes))
+    parts = (fused_posteriors(score.members, rows) for rows in first.chunks())
     best = [(part_NK.argmax(axis=1), part_NK.max(axis=1)) for part_NK in parts]
     answer_N, posterior_N = map(np.concatenate, zip(*best, strict=True))
     return answer_N, posterior_N

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.words import from_here, own_words
-from vgg_sweep.protocols.means import Posteriors, Protocol, chunks, mean, posteriors_at
+from vgg_sweep.protocols.means import Posteriors, Protocol, mean, posteriors_at
 from vgg_sweep.protocols.methods import BOTH, METHODS, test_scales
 from vgg_sweep.protocols.metrics import Misses, top_k_misses, truth_ranks
 from vgg_sweep.protocols.scored import Scored
@@ -234,7 +234,7 @@ def _evaluate(run: ReportedRun) -> list[dict[str, Any]]:
     """Errors under all of the run's protocols; every file is read once, some rows at a time."""
     posteriors, protocols = run.posteriors, run.protocols()
     ranks_of: list[list[NDArray[np.int64]]] = [[] for _ in protocols]
-    for rows in chunks(posteriors.num_images, posteriors.num_classes):
+    for rows in posteriors.chunks():
         at = {
             (method, Q): posteriors_at(posteriors, method, Q, rows)
             for method in METHODS

@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.protocols import paper
-from vgg_sweep.protocols.means import (
-    Posteriors,
-    Protocol,
-    check_same_images,
-    chunks,
-    fused_posteriors,
-    protocol_posteriors,
-)
+from vgg_sweep.protocols.means import Posteriors, Protocol, check_same_images, fused_posteriors, protocol_posteriors
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.protocols.metrics import truth_ranks
 from vgg_sweep.report.results.errors import ReportedRun, Score, as_score, kept, storable
@@ -123,12 +116,8 @@ def _row(members: Sequence[_Member], rule: str, method: str) -> dict[str, Any]:
 def _ranks(members: Sequence[_Member]) -> NDArray[np.int64]:
     check_same_images([posteriors for posteriors, _ in members])
     first = members[0][0]
-    return np.concatenate(
-        [
-            truth_ranks(fused_posteriors(members, rows), first.labels_N[rows])
-            for rows in chunks(first.num_images, first.num_classes)
-        ]
-    )
+    each = (truth_ranks(fused_posteriors(members, rows), first.labels_N[rows]) for rows in first.chunks())
+    return np.concatenate([*each])
 
 
 def _best(sweep: Path, spec: str, scores: Sequence[Score]) -> list[Score]:
@@ -195,7 +184,7 @@ def _errors_with_each(members: Sequence[_Member], chosen: Sequence[int], on_N: N
     """Top-1 errors on some images of the `chosen` nets fused with each of all. A sum ranks classes as the mean does."""
     errors = [0] * len(members)
     first = members[0][0]
-    for rows in chunks(first.num_images, first.num_classes):
+    for rows in first.chunks():
         labels_N, some_N = first.labels_N[rows], on_N[rows]
         chosen_NK = sum((protocol_posteriors(*members[index], rows) for index in chosen), start=np.zeros(1))
         for index, member in enumerate(members):

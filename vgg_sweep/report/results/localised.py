@@ -21,7 +21,7 @@ from vgg_sweep.localise.merging import THRESHOLDS
 from vgg_sweep.localise.stored import Predictions
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.swept import swept
-from vgg_sweep.protocols.means import chunks, fused_posteriors
+from vgg_sweep.protocols.means import fused_posteriors
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, wilson
 from vgg_sweep.report.results.errors import ReportedRun, Score, kept
@@ -30,8 +30,6 @@ OF_TRUE_CLASS, TOP1, TOP5 = "true_class", "top1", "top5"
 """What is given or guessed: the true class; the best class; the five best."""
 PAIR = "pair"
 """Rule of Q of the last rows of Table 9: S - 32 and S."""
-TABLE9_BOXES, TABLE9_TRAINABLE = "pcr", "all"
-"""The nets of Table 9, the best of Table 8."""
 
 
 class BoxRun(ReportedRun):
@@ -186,7 +184,7 @@ def in_words(score: Score) -> str:
 def guesses(score: Score) -> NDArray[np.int64]:
     """Its best classes [N, g], best first: five, or all of fewer."""
     first = score.runs[0].posteriors
-    parts = (fused_posteriors(score.members, rows) for rows in chunks(first.num_images, first.num_classes))
+    parts = (fused_posteriors(score.members, rows) for rows in first.chunks())
     return np.concatenate([np.argsort(-part_NK, axis=1, kind="stable")[:, :NUM_GUESSES] for part_NK in parts])
 
 

@@ -19,15 +19,7 @@ from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.report.results.groups import Group, SeedRows, over_seeds
-from vgg_sweep.report.results.localised import (
-    OF_TRUE_CLASS,
-    PAIR,
-    TABLE9_BOXES,
-    TABLE9_TRAINABLE,
-    TOP1,
-    TOP5,
-    scales_of,
-)
+from vgg_sweep.report.results.localised import OF_TRUE_CLASS, PAIR, TOP1, TOP5, scales_of
 from vgg_sweep.report.tables import gaps
 from vgg_sweep.report.tables.claims import Claim, Misses, claims_table, compared, judged, on_one_seed
 from vgg_sweep.report.tables.errors import Rows, of_groups
@@ -46,7 +38,8 @@ from vgg_sweep.report.tables.table import (
     unfinished,
 )
 
-PAPERS_NET = "D"
+PAPERS_NET, TABLE9_BOXES, TABLE9_TRAINABLE = "D", "pcr", "all"
+"""The net of all tables; those of Table 9, the best of Table 8."""
 MEASURES = {TOP5: "loc", TOP1: "top1", OF_TRUE_CLASS: "true_class"}
 """What is given or guessed -> how a table's columns call the error."""
 

@@ -115,7 +115,9 @@ def measured(group: Group, members: Sequence[paper.Net], rule: str, method: str,
         return mean_of(found)
     lacking = [net for net in members if not group.of_nets((net,), rule, method)]
     protocol = {"dense": rule, "centre-crop": "centre"}.get(method, "crops")
-    return nothing(missing_command(group, lacking or members, protocol))
+    errors = over_seeds("top1") | over_seeds("top5")
+    about = {"note": "", "command": missing_command(group, lacking or members, protocol), "made_with": ()}
+    return {"seeds": 0, "n_images": None, "n_classes": None} | errors | about
 
 
 def mean_of(found: SeedRows) -> dict[str, Any]:
@@ -134,12 +136,6 @@ def _note(found: SeedRows, values: Mapping[str, Any]) -> str:
     if bad := max(row["bad_images"] for row in found):
         words.append(f"trained or scored without {counted(bad, 'image')} that could not be decoded")
     return ", ".join(words)
-
-
-def nothing(command: str) -> dict[str, Any]:
-    errors = over_seeds("top1") | over_seeds("top5")
-    about = {"note": "", "command": command, "made_with": ()}
-    return {"seeds": 0, "n_images": None, "n_classes": None} | errors | about
 
 
 def of_paper(top1_error: float | None, top5_error: float | None) -> dict[str, float | None]:

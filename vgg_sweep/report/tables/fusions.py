@@ -7,17 +7,7 @@ import pandas as pd
 
 from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.groups import Group, always_fused
-from vgg_sweep.report.tables.errors import (
-    ERRORS,
-    Rows,
-    mean_of,
-    measured,
-    net_names,
-    notes,
-    nothing,
-    of_groups,
-    of_paper,
-)
+from vgg_sweep.report.tables.errors import ERRORS, Rows, mean_of, measured, net_names, notes, of_groups, of_paper
 from vgg_sweep.report.tables.gaps import of_ilsvrc, with_gaps
 from vgg_sweep.report.tables.table import Column, Row, Table, error, number, records, seeds, text
 
@@ -41,9 +31,9 @@ def table7(group: Group) -> Rows:
     ours_are = dict(enumerate(paper.own_systems()))
     for index, row in enumerate(paper.systems()):
         members, method, fusion = ours_are.get(index, ((), "", ""))
-        names = {"system": row.name, "data": group.rows[0]["data.source"]}
-        ours = measured(group, members, "multi", method, fusion) if members else nothing("")
-        yield names | _nets(group, members) | {"method": method or None} | ours | _of_fusion(row)
+        names = {"system": row.name, "data": group.rows[0]["data.source"]} | _nets(group, members)
+        ours = measured(group, members, "multi", method, fusion)  # nothing for the systems of others
+        yield names | {"method": method or None} | ours | _of_fusion(row)
 
 
 @of_groups("fusion")
