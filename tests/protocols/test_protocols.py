@@ -86,9 +86,11 @@ def test_mean_does_not_write_into_its_parts() -> None:
 
 def test_chunks_cover_every_row_once() -> None:
     for num_images, num_classes in ((1, 5), (50_000, 1000), (2**20 + 1, 1), (3, 2**21)):
-        rows = [row for part in Posteriors.chunks(of) for row in range(part.start, part.stop)]
-        assert rows == list(range(num_images))
-        assert all((part.stop - part.start) * num_classes <= max(2**20, num_classes) for part in Posteriors.chunks(of))
+        posteriors = Posteriors(Path("posteriors"), "")
+        vars(posteriors).update(labels_N=np.zeros(num_images, int), manifest={"classes": range(num_classes)})
+        parts = list(posteriors.chunks())
+        assert [row for part in parts for row in range(part.start, part.stop)] == list(range(num_images))
+        assert all((part.stop - part.start) * num_classes <= max(2**20, num_classes) for part in parts)
 
 
 def test_only_whole_protocols_are_offered(tmp_path: Path) -> None:
