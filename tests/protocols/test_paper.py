@@ -63,7 +63,7 @@ def test_every_value_of_table_7_is_the_printed_one() -> None:
 
 def test_every_value_of_tables_8_to_10_is_the_printed_one() -> None:
     layers, kinds = {"1st and 2nd FC": "fc", "all": "all"}, {"SCR": "scr", "PCR": "pcr"}
-    assert [(row.trainable, row.boxes, row.error) for row in paper.box_nets()] == [
+    assert [(row.trainable, row.boxes, row.error) for row in paper.box_rows("8")] == [
         (
             layers[row["fine-tuned layers"]],
             kinds[row["regression type"]],
@@ -75,8 +75,8 @@ def test_every_value_of_tables_8_to_10_is_the_printed_one() -> None:
     for row in printed("table_9"):
         members = [words.split("/") for words in row["smallest image side (train / test)"].split("; ")]
         scales.append((tuple((S, tuple(map(int, Q.split(",")))) for S, Q in members), *_val_and_test(row)))
-    assert [(row.members, row.error, row.test_error) for row in paper.box_scales()] == scales
-    assert [(row.name, row.error, row.test_error) for row in paper.box_systems()] == [
+    assert [(row.members, row.error, row.test_error) for row in paper.box_rows("9")] == scales
+    assert [(row.name, row.error, row.test_error) for row in paper.box_rows("10")] == [
         (row["method"], *_val_and_test(row)) for row in printed("table_10")
     ]
 

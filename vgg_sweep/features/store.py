@@ -117,8 +117,3 @@ def wanted_features(asked: Transfer, crop: int, regions: Sequence[str] = (IMAGE,
     check_scales(asked, crop)
     in_turn = [(region, view) for region in regions for view in passes_of(asked.method, scales_px(asked.scales, crop))]
     return [Feature(layer, view, region=region) for layer in asked.layers for region, view in in_turn]
-
-
-def one_scale(asked: Transfer, crop: int) -> tuple[int, ...]:
-    """The smallest of the scales, of which the ways to look at one Q are compared."""
-    return (min(scales_px(asked.scales, crop)),)

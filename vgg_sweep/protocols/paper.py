@@ -69,33 +69,21 @@ class System:
 
 
 @dataclass(frozen=True)
-class BoxNet:
-    """A row of Table 8: net D at S = 384, a centre crop, the box of the true class."""
+class BoxRow:
+    """A row of Table 8 (net D at S = 384, a centre crop, the box of the true class), of Table 9 (net D, dense, boxes
+    merged, five guesses) or of Table 10 (systems).
+    """
 
-    trainable: str
-    """`all` layers were fine-tuned, or the FC layers alone: the first two, and the last, which is new."""
-    boxes: str
-    """`scr`, one box for all classes, or `pcr`, a box for each."""
-    error: float
-
-
-@dataclass(frozen=True)
-class BoxScales:
-    """A row of Table 9: net D, dense, boxes merged, five guesses."""
-
-    members: tuple[tuple[str, tuple[int, ...]], ...]
-    """Train scale and test scales of each net."""
-    error: float
-    test_error: float | None
-
-
-@dataclass(frozen=True)
-class BoxSystem:
-    """A row of Table 10."""
-
-    name: str
     error: float | None
-    test_error: float | None
+    test_error: float | None = None
+    name: str = ""
+    """Of the system."""
+    members: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Train scale and test scales of each net of Table 9."""
+    boxes: str = "pcr"
+    """`scr`, one box for all classes, or `pcr`, a box for each."""
+    trainable: str = "all"
+    """`all` layers were fine-tuned, or the FC layers alone: the first two, and the last, which is new."""
 
 
 @cache
@@ -155,22 +143,13 @@ def shallow_net_points() -> float:
     return float(_paper()["shallow_net"]["value"])
 
 
-def box_nets() -> list[BoxNet]:
-    """The rows of Table 8."""
-    return [BoxNet(**row) for row in _paper()["box_nets"]]
-
-
-def box_scales() -> list[BoxScales]:
-    """The rows of Table 9; the last is of two nets."""
-    return [
-        BoxScales(**row | {"members": tuple((each["train_scale"], tuple(each["Q"])) for each in row["members"])})
-        for row in _paper()["box_scales"]
-    ]
-
-
-def box_systems() -> list[BoxSystem]:
-    """The rows of Table 10; the first is the paper's own."""
-    return [BoxSystem(**row) for row in _paper()["box_systems"]]
+def box_rows(table: str) -> list[BoxRow]:
+    """The rows of Table 8, of 9, the last of which is of two nets, or of 10, the first of which is the paper's own."""
+    found = []
+    for row in _paper()[{"8": "box_nets", "9": "box_scales", "10": "box_systems"}[table]]:
+        members = tuple((each["train_scale"], tuple(each["Q"])) for each in row.get("members", ()))
+        found.append(BoxRow(**row | {"members": members}))
+    return found
 
 
 def transfer(configs: tuple[str, ...], data: str, regions: str = "image") -> tuple[float | None, float | None]:

@@ -13,17 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_sweep.config.transfer import IMAGE, Transfer
-from vgg_sweep.features.store import (
-    COLOUR,
-    FIVE,
-    OWN,
-    RANDOM,
-    Feature,
-    FeatureFolder,
-    check_scales,
-    one_scale,
-    scales_px,
-)
+from vgg_sweep.features.store import COLOUR, FIVE, OWN, RANDOM, Feature, FeatureFolder, check_scales, scales_px
 from vgg_sweep.protocols.passes import passes_of
 
 
@@ -98,7 +88,8 @@ def ways(asked: Transfer, crop: int, regions: Sequence[str], *, of_stack: bool =
     cannot be.
     """
     check_scales(asked, crop)
-    scales, one = scales_px(asked.scales, crop), one_scale(asked, crop)
+    scales = scales_px(asked.scales, crop)
+    one = (min(scales),)  # of which the ways to look at one Q are compared
     pool = asked.pool if len(scales) > 1 else "mean"
     seen = [tuple(regions[:num]) for num in range(1, len(regions) + 1)]
     found = [

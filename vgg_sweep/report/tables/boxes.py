@@ -38,8 +38,7 @@ from vgg_sweep.report.tables.table import (
     unfinished,
 )
 
-PAPERS_NET, TABLE9_BOXES, TABLE9_TRAINABLE = "D", "pcr", "all"
-"""The net of all tables; those of Table 9, the best of Table 8."""
+PAPERS_NET = "D"
 MEASURES = {TOP5: "loc", TOP1: "top1", OF_TRUE_CLASS: "true_class"}
 """What is given or guessed -> how a table's columns call the error."""
 
@@ -64,7 +63,7 @@ def table8(group: Group) -> Rows:
     net = {"config": PAPERS_NET, "train_scale": "384", "rule": "centre"}
     papers = [
         (net | {"trainable": row.trainable, "boxes": row.boxes}, {"paper_loc_error": row.error})
-        for row in paper.box_nets()
+        for row in paper.box_rows("8")
     ]
     for names, theirs in _nets(group, papers, "centre"):
         yield _row(group, names, (OF_TRUE_CLASS,), is_papers=bool(theirs)) | theirs
@@ -74,7 +73,7 @@ def table8(group: Group) -> Rows:
 @of_groups("9")
 def table9(group: Group) -> Rows:
     """Dense, merged, five guesses: several scales, and two nets; other rules of merging where most boxes are merged."""
-    papers = [(_table9_net(row), _of_paper(row)) for row in paper.box_scales()]
+    papers = [(_table9_net(row), _of_paper(row)) for row in paper.box_rows("9")]
     asked = group.rows[0]["merge_asked"]
     labels_by = {"labels_by": " or ".join(filter(None, dict.fromkeys(row["labels_by"] for row in group.rows)))}
     nets = _nets(group, papers, "single", PAIR, "fusion")
@@ -91,21 +90,21 @@ def table9(group: Group) -> Rows:
 @of_groups("10")
 def table10(group: Group) -> Rows:
     """Ours among the published systems, whose errors are on ILSVRC."""
-    first, best = group.rows[0], _table9_net(paper.box_scales()[-1])
+    first, best = group.rows[0], _table9_net(paper.box_rows("9")[-1])
     data = dict(word.partition("=")[::2] for word in first["overrides"]).get("data")
     ours = _row(group, best, (TOP5,), merge=first["merge_asked"]) | {"merge": ""}
-    for index, system in enumerate(paper.box_systems()):
+    for index, system in enumerate(paper.box_rows("10")):
         row = ours if index == 0 else _errors({TOP5: []}) | {"command": ""}
         yield {"system": system.name, "data": data} | row | _of_paper(system)
 
 
-def _table9_net(row: paper.BoxScales) -> dict[str, str]:
+def _table9_net(row: paper.BoxRow) -> dict[str, str]:
     rule = "fusion" if len(row.members) > 1 else PAIR if len(row.members[0][1]) > 1 else "single"
-    net = {"config": PAPERS_NET, "boxes": TABLE9_BOXES, "trainable": TABLE9_TRAINABLE}
+    net = {"config": PAPERS_NET, "boxes": row.boxes, "trainable": row.trainable}
     return net | {"train_scale": " + ".join(S for S, _ in row.members), "rule": rule}
 
 
-def _of_paper(row: paper.BoxScales | paper.BoxSystem) -> dict[str, Any]:
+def _of_paper(row: paper.BoxRow) -> dict[str, Any]:
     return {"paper_loc_error": row.error, "paper_loc_test_error": row.test_error}
 
 
@@ -262,8 +261,8 @@ class Located:
 
     train_scale: str
     rule: str
-    boxes: str = TABLE9_BOXES
-    trainable: str = TABLE9_TRAINABLE
+    boxes: str = paper.BoxRow.boxes
+    trainable: str = paper.BoxRow.trainable
 
     @property
     def nets(self) -> tuple[paper.Net, ...]:
