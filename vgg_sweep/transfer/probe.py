@@ -39,47 +39,31 @@ def probe(
     of_full = [split["C"] for split in replace(probed, shots=None).found()] if probed.shots else []  # on all images
     for number, split in enumerate(splits[len(found) :], start=len(found)):
         rows = split.train if probed.shots is None else few_shot_rows(images, split.train, probed.shots)
-        train_ND = descriptors(probed.folders, probed.how, rows)
-        test_ND = descriptors(probed.folders, probed.how, split.test)
         C = of_full[number] if probed.shots else None
 
         def of_all(done: int, total: int, C: float, before: int = number) -> None:
             on_step(before * total + done, len(splits) * total, C)
 
-        result = _probe_split(images, ProbeSplit(rows, split.test), train_ND, test_ND, probed.asked, C, of_all)
-        found.append(result)
+        found.append(_probe_split(probed, images, ProbeSplit(rows, split.test), C, of_all))
         probed.write(found, overrides)
     return found
 
 
 def _probe_split(
-    images: Labelled,
-    split: ProbeSplit,
-    train_ND: NDArray[np.float32],
-    test_ND: NDArray[np.float32],
-    asked: Transfer,
-    C: float | None,
-    on_step: OnStep,
+    probed: Probe, images: Labelled, split: ProbeSplit, C: float | None, on_step: OnStep
 ) -> dict[str, Any]:
-    signs_NK = signs(images, split.train, asked.difficult)
+    train_ND, test_ND = (descriptors(probed.folders, probed.how, rows) for rows in (split.train, split.test))
+    signs_NK = signs(images, split.train, probed.asked.difficult)
     scores: dict[str, float] = {}
     if C is None:
-        C, scores = choose_C(images, split.train, train_ND, signs_NK, asked, on_step)
-    number = len(asked.C) if scores else 0
+        C, scores = choose_C(images, split.train, train_ND, signs_NK, probed.asked, on_step)
+    number = len(probed.asked.C) if scores else 0
     svm = train(train_ND, signs_NK, C, on_step=lambda: on_step(number, number + 1, C))
     decisions_NK = svm.decisions(test_ND)
     value, each, predicted_N = evaluated(images, split.test, decisions_NK)
     neighbours, _, _ = evaluated(images, split.test, nearest(train_ND, signs_NK, test_ND))
-    result: dict[str, Any] = {
-        "C": C,
-        "C_scores": scores,
-        "value": value,
-        "per_class": each,
-        "neighbours": neighbours,
-        "num_train": len(split.train),
-        "num_test": len(split.test),
-        "tested": split.test.tolist(),
-    }
+    result = {"C": C, "C_scores": scores, "value": value, "per_class": each, "neighbours": neighbours}
+    result |= {"num_train": len(split.train), "num_test": len(split.test), "tested": split.test.tolist()}
     if predicted_N is None:
         worth_N = influences(decisions_NK, images.labels[split.test], images.metric)
         return result | {"influences": worth_N.round(4).tolist()}

@@ -3,7 +3,7 @@
 Axes: N images, K classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,22 +95,16 @@ def probe_splits(images: Labelled, asked: Transfer) -> list[ProbeSplit]:
         if missing := set(every) - set(there.tolist()):
             name = images.classes[min(missing)]
             raise ConfigError(f"no {side} image is of class {name}; a probe needs some of every class on both sides.")
-    _refuse_copies(images, split)
-    return [split]
-
-
-def _refuse_copies(images: Labelled, split: ProbeSplit) -> None:
-    """Raise `ConfigError` if a test image has the pixels of a training image."""
-    if images.contents is None:
-        return
-    of_train = {images.contents[row]: row for row in split.train.tolist()}
-    if copies := [row for row in split.test.tolist() if images.contents[row] in of_train]:
+    contents: Sequence[Hashable] = images.contents or range(len(images.ids))  # not known: no two are alike
+    of_train = {contents[row]: row for row in split.train.tolist()}
+    if copies := [row for row in split.test.tolist() if contents[row] in of_train]:
         row = copies[0]
         raise ConfigError(
             f"{len(copies)} test images are among the training images, such as {images.ids[row]}, which is "
-            f"{images.ids[of_train[images.contents[row]]]}; a probe tested on what it was trained on says nothing: "
+            f"{images.ids[of_train[contents[row]]]}; a probe tested on what it was trained on says nothing: "
             "remove them from one of the lists."
         )
+    return [split]
 
 
 def _drawn(images: Labelled, usable: NDArray[np.bool_], asked: Transfer) -> Iterator[ProbeSplit]:
