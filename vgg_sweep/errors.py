@@ -13,7 +13,7 @@ class RunError(RuntimeError):
 
 def counted(number: int, noun: str) -> str:
     """1 run, 1,200 runs."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def some(names: Iterable[object], most: int = 3) -> str:

@@ -205,7 +205,7 @@ def test_deviations_name_the_paper_s_value_and_every_other(tmp_path: Path) -> No
         "data": ("imagenet", {"fractals"}),
         "crop": ("224", {"64"}),
         "width": ("1.0", {"0.25", "0.5"}),
-        "recipe.dropout": ("0.5", {"0.0"}),
+        "recipe.dropout": ("0.5", {"0.5", "0.0"}),  # of one run each
         "classes": ("1000", {"7"}),
     }
     assert "S of 256" in frame["setting"].tolist()

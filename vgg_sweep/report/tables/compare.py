@@ -173,6 +173,7 @@ def deviations(configs: Iterable[Mapping[str, Any]], num_classes: Iterable[int] 
     """The settings that differ from the paper's (the schema's defaults), with every value that occurs in `configs`."""
     defaults = commands.schema_defaults() | {"data": "imagenet", "classes": 1000}
     here: dict[str, list[Any]] = {}
+    configs = list(configs)
     for config in configs:
         changed = {name: value for name, value in commands.settings(config).items() if not name.startswith("data.")}
         if (scale := paper.TRAIN_SCALES.get(config["train_scale"]["name"])) != tuple(config["train_scale"]["S"]):
@@ -183,7 +184,11 @@ def deviations(configs: Iterable[Mapping[str, Any]], num_classes: Iterable[int] 
     here["classes"] = list(num_classes)
     rows = []
     for name, values in here.items():
-        if distinct := [value for value in {str(value): value for value in values} if value != str(defaults[name])]:
+        is_of_all = name in commands.schema_defaults() and not name.startswith(("classes", commands.OF_BOXES))
+        if is_of_all and len(values) < len(configs):
+            values.insert(0, defaults[name])  # which some runs have
+        distinct = list(dict.fromkeys(map(str, values)))
+        if distinct and distinct != [str(defaults[name])]:
             rows.append(
                 {"table": "deviations", "setting": name, "paper": str(defaults[name]), "here": ", ".join(distinct)}
             )
