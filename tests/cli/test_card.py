@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from omegaconf import OmegaConf
 
 from tests.predict.test_predict import scored
 from tests.tiny import IMPORTED, random_run
-from vgg_sweep.cli.card import LICENCES, export
+from vgg_sweep.cli.card import LICENCES, _drops, export
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.options import conf_dir, load_option
-from vgg_sweep.config.schema import Data
+from vgg_sweep.config.schema import Data, Recipe
 from vgg_sweep.plan.configs import read_config
+from vgg_sweep.plan.folders import read_run
 from vgg_sweep.protocols.metrics import wilson
 from vgg_sweep.report.results.errors import ReportedRun, run_scores
 
@@ -121,3 +123,13 @@ def test_a_net_whose_record_was_damaged_and_removed_has_a_card(tmp_path: Path) -
     (folder.path / "record.json").unlink()
     text = export(folder, "safetensors", tmp_path).card.read_text()
     assert "| seed | 0 |" in text and "| length |" not in text
+
+
+def test_the_rate_s_drops_are_told_though_its_curve_has_a_single_row(tmp_path: Path) -> None:
+    """0.01 divided by ten twice, which ten steps are too few to write down one by one."""
+    run = read_run(random_run(tmp_path, "A", recipe=Recipe(name="short", lr=0.01, schedule="fractions")))
+    rates = {"1e-4": ", 2 drops in training", "0.001": ", 1 drop in training", "0.01": ", 0 drops in training"}
+    for rate, told in rates.items():
+        run.folder.metrics.write_text(f"step,lr\n10,{rate}\n")
+        assert _drops(run) == told
+    assert _drops(replace(run, config=replace(run.config, recipe=Recipe(name="modern", schedule="cosine")))) == ""

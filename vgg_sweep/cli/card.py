@@ -2,13 +2,14 @@
 
 import csv
 import json
+import math
 import shlex
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
+from vgg_sweep.errors import counted
 from vgg_sweep.exchange.exporting import Exported, To, exported
 from vgg_sweep.images.sets.wnids import shown
 from vgg_sweep.nets.describe import trained_word
@@ -23,6 +24,7 @@ from vgg_sweep.report.results.errors import ReportedRun, run_scores
 from vgg_sweep.report.tables.table import scale_px
 from vgg_sweep.runs.files import write_text
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.train.schedule import DROP_FACTOR
 from vgg_sweep.version import __version__
 
 _IMAGENETS = (
@@ -171,7 +173,7 @@ def _training(run: Run, reported: ReportedRun) -> str:
     rows = [
         ("S, px", scale_px((smallest, largest))),
         ("started from", " -> ".join(parents) or f"random weights ({recipe.init})"),
-        ("rate", f"{run.lr:g}, {recipe.schedule}{_drops(run.folder)}"),
+        ("rate", f"{run.lr:g}, {recipe.schedule}{_drops(run)}"),
         ("momentum, weight decay, dropout", f"{recipe.momentum:g}, {recipe.weight_decay:g}, {recipe.dropout:g}"),
         ("seed", str(config.seed)),
     ]
@@ -184,15 +186,15 @@ def _training(run: Run, reported: ReportedRun) -> str:
     return _table(("", ""), *rows)
 
 
-def _drops(folder: RunFolder) -> str:
-    """How often the rate fell, as far as metrics.csv tells."""
-    if not folder.metrics.exists():
+def _drops(run: Run) -> str:
+    """How often the rate fell, by its last value in metrics.csv; nothing of one that falls with every step."""
+    folder = run.folder
+    if run.config.recipe.schedule == "cosine" or not folder.metrics.exists():
         return ""
     folder.check_metrics()
     with open(folder.metrics, encoding="utf-8", newline="") as file:
-        rates = [float(row["lr"]) for row in csv.DictReader(file) if row.get("lr")]
-    drops = sum(later < earlier for earlier, later in pairwise(rates))
-    return f", {drops} drop{'' if drops == 1 else 's'} in training"
+        *_, last = run.lr, *(float(row["lr"]) for row in csv.DictReader(file) if row.get("lr"))
+    return f", {counted(round(math.log(run.lr / last, DROP_FACTOR)), 'drop')} in training"
 
 
 def _data(config: Config, loaded: TrainedNet) -> str:
