@@ -15,7 +15,7 @@ from vgg_sweep.cli.status import value_text
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.plan.swept import few
+from vgg_sweep.plan.swept import settings_to_show
 from vgg_sweep.protocols.metrics import Misses, wilson
 from vgg_sweep.report.results.errors import ReportedRun, Score, run_scores
 from vgg_sweep.runs.trials import Trial, add_trial, read_trials
@@ -55,7 +55,7 @@ def _score(run: Run) -> list[Score]:
 
 def _table(scores: Sequence[Score]) -> Table:
     runs = [score.runs[0] for score in scores]
-    differing = few([run.settings for run in runs], [run.config["recipe"]["name"] for run in runs])
+    differing = settings_to_show([run.settings for run in runs], [run.config["recipe"]["name"] for run in runs])
     numbers = ("images", "top-1 %", "95 %", "top-5 %")
     lines = plain_table(("run", *differing[0], "protocol", *numbers), numbers)
     for score, settings in zip(scores[:SHOWN], differing, strict=False):
@@ -98,7 +98,7 @@ def show_trials() -> None:
 
     console = Console()
     for sweep in _searched:
-        shown = TRIALS.shown(trials_frame(str(sweep), read_trials(sweep)))
+        shown = TRIALS.rendered(trials_frame(str(sweep), read_trials(sweep)))
         console.print(to_rich(shown, console.width))
         for note in shown.notes:
             console.print(note, markup=False, highlight=False)

@@ -20,7 +20,7 @@ from vgg_sweep.errors import counted
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.plan.swept import few
+from vgg_sweep.plan.swept import settings_to_show
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass
 from vgg_sweep.runs.files import read_json
 from vgg_sweep.runs.folder import RunFolder
@@ -39,7 +39,7 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
     only.
     """
     recipes = [run.config.recipe.name for run in agenda.runs]
-    differing = few([commands.settings(asdict(run.config)) for run in agenda.runs], recipes)
+    differing = settings_to_show([commands.settings(asdict(run.config)) for run in agenda.runs], recipes)
     settings = dict(zip((run.id for run in agenda.runs), differing, strict=True))
     names = ("run", *(differing[0] if differing else ()), "parent", "state", "time", "disk")
     lines = plain_table(names, ("time", "disk"))

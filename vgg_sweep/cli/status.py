@@ -17,7 +17,7 @@ from rich.text import Text
 
 from vgg_sweep.cli.screen import console, plain_table
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.plan.swept import few
+from vgg_sweep.plan.swept import settings_to_show
 from vgg_sweep.runs.files import printable
 from vgg_sweep.runs.folder import find_nameless, find_runs
 from vgg_sweep.sweep.agenda import FAILED, SETTLED
@@ -111,7 +111,7 @@ def table(rows: Sequence[Mapping[str, Any]], screen: Console, title: str | None 
 
     A column in which there is nothing, or for which `screen` is too narrow, is left out.
     """
-    settings = few([row.get("settings", {}) for row in rows], [row.get("recipe", "") for row in rows])
+    settings = settings_to_show([row.get("settings", {}) for row in rows], [row.get("recipe", "") for row in rows])
     cells = [_cells(row, differing) for row, differing in zip(rows, settings, strict=True)]
     names = [name for name in cells[0] if any(each[name] for each in cells)] if cells else []
     boundless = screen.options.update(max_width=10_000)

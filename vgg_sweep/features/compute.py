@@ -45,7 +45,7 @@ RANDOM_INIT = "he"
 
 
 @dataclass(frozen=True)
-class Contents:
+class Hashes:
     """A hash of each image's pixels, as uint64; 0 for one that is left out."""
 
     name: str = "contents"
@@ -83,7 +83,7 @@ def compute(
     if not missing:
         return
     hardware.expect_shapes(alike=False)
-    to_make: list[Feature | Contents] = [*missing, *([] if "contents" in manifest else [Contents()])]
+    to_make: list[Feature | Hashes] = [*missing, *([] if "contents" in manifest else [Hashes()])]
     parts = Parts(folder.parts / origin(manifest, hardware, CHUNK), to_make, len(probed.images), chunk=CHUNK)
     computer = _Computer(loaded, probed, missing, hardware, reporter, ranks)
     computer.fill(parts)
@@ -110,7 +110,7 @@ class _Computer:
     reporter: Reporter
     ranks: Ranks
 
-    def fill(self, parts: Parts[Feature | Contents]) -> None:
+    def fill(self, parts: Parts[Feature | Hashes]) -> None:
         """Compute the parts that are not there; the next chunk is decoded while one is in the net."""
         nets = {OWN: self.loaded.net}
         if any(each.weights == RANDOM for each in self.missing):
@@ -119,7 +119,7 @@ class _Computer:
             self.hardware.hold(net.eval())
         to_decode = (self.ranks.share(chunk) for chunk in parts.chunks if parts.missing(chunk))
 
-        def rows_of(own: range, todo: list[Feature | Contents]) -> Iterator[dict[Feature | Contents, NDArray[Any]]]:
+        def rows_of(own: range, todo: list[Feature | Hashes]) -> Iterator[dict[Feature | Hashes, NDArray[Any]]]:
             yield from self._rows(nets, next(decoded), todo)
 
         with (
@@ -143,8 +143,8 @@ class _Computer:
         return _Usable(at_Q, content_of(np.asarray(image)))
 
     def _rows(
-        self, nets: Mapping[str, VGG], images: list[_Usable | None], todo: list[Feature | Contents]
-    ) -> Iterator[dict[Feature | Contents, NDArray[Any]]]:
+        self, nets: Mapping[str, VGG], images: list[_Usable | None], todo: list[Feature | Hashes]
+    ) -> Iterator[dict[Feature | Hashes, NDArray[Any]]]:
         """The rows of a chunk for each of `todo`, together those of the layers of one view, which goes through the net
         once.
         """
@@ -152,13 +152,13 @@ class _Computer:
         is_there_N = np.array([image is not None for image in images], bool)
         by_view: dict[Feature, list[str]] = {}
         for each in todo:
-            if isinstance(each, Contents):
+            if isinstance(each, Hashes):
                 yield {each: np.array([image.content if image else 0 for image in images], np.uint64)}
             else:
                 by_view.setdefault(replace(each, layer=""), []).append(each.layer)
         for each, layers in by_view.items():
             images_HWC = [image.at_Q[each.region, each.view.Q] for image in there]
-            rows: dict[Feature | Contents, NDArray[Any]] = {}
+            rows: dict[Feature | Hashes, NDArray[Any]] = {}
             for layer, there_NC in self.means(nets[each.weights], images_HWC, each.view, layers).items():
                 own_NC = np.full((len(images), there_NC.shape[1]), np.nan, np.float32)
                 own_NC[is_there_N] = there_NC
@@ -192,10 +192,10 @@ class _Computer:
         all_NC = over_views(of_views, images_HWC, view.method, self.loaded.config.crop, forward_px)
         return dict(zip(in_order, np.split(all_NC, ends[:-1], axis=1), strict=True))
 
-    def finish(self, folder: FeatureFolder, manifest: dict[str, Any], parts: Parts[Feature | Contents]) -> None:
+    def finish(self, folder: FeatureFolder, manifest: dict[str, Any], parts: Parts[Feature | Hashes]) -> None:
         """Join the chunks of each feature and enter it in the manifest, one by one: a kill in between costs nothing."""
         if "contents" not in manifest:
-            contents_N = np.concatenate([np.load(file) for file in parts.files(Contents())])
+            contents_N = np.concatenate([np.load(file) for file in parts.files(Hashes())])
             manifest["contents"] = [f"{content:016x}" for content in contents_N.tolist()]
             left_out = [self.probed.images.ids[row] for row in np.flatnonzero(contents_N == 0).tolist()]
             if len(left_out) == len(contents_N):
@@ -212,7 +212,7 @@ class _Computer:
             enter(manifest, each.view, file, self.hardware, **about)
             write_json(folder.path / "manifest.json", manifest)
             shutil.rmtree(parts.folder / each.name)
-        shutil.rmtree(parts.folder / Contents.name, ignore_errors=True)
+        shutil.rmtree(parts.folder / Hashes.name, ignore_errors=True)
         if not any(folder.parts.rglob("*.npy")):  # of features that an earlier command was to make
             shutil.rmtree(folder.parts)
 

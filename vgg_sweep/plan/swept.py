@@ -12,7 +12,7 @@ Settings = Mapping[str, Any]
 """Of a run, by dotted name, as far as they are no default: `commands.settings`."""
 
 
-def whole(runs: Sequence[Settings]) -> list[dict[str, Any]]:
+def all_settings(runs: Sequence[Settings]) -> list[dict[str, Any]]:
     """The value of every setting that is no default in some run, for each run; by name, in one order for all. A run
     that classifies has none of those of boxes.
     """
@@ -21,9 +21,9 @@ def whole(runs: Sequence[Settings]) -> list[dict[str, Any]]:
     return [{name: each.get(name, defaults[name]) for name in names} for each in runs]
 
 
-def swept(runs: Sequence[Settings]) -> list[dict[str, Any]]:
+def differing_settings(runs: Sequence[Settings]) -> list[dict[str, Any]]:
     """The same, of those settings only that have several values among the runs that have them."""
-    values = whole(runs)
+    values = all_settings(runs)
     several = [name for name in (values[0] if values else ()) if len({str(each[name]) for each in values} - {""}) > 1]
     return [{name: each[name] for name in several} for each in values]
 
@@ -35,11 +35,11 @@ def come_with_recipe(runs: Sequence[Settings], recipes: Sequence[str]) -> set[st
     return {name for name in names if all(len({str(run.get(name)) for run in alike}) == 1 for alike in of_each)}
 
 
-def few(runs: Sequence[Settings], recipes: Sequence[str]) -> list[dict[str, Any]]:
+def settings_to_show(runs: Sequence[Settings], recipes: Sequence[str]) -> list[dict[str, Any]]:
     """The settings that a line of a run has room for: those that are swept over, if they are few, and of those that
     come with a recipe its name. What a run starts from is in its id.
     """
-    values = swept([{name: value for name, value in run.items() if name != "start_from"} for run in runs])
+    values = differing_settings([{name: value for name, value in run.items() if name != "start_from"} for run in runs])
     if said := come_with_recipe(values, recipes):
         values = [
             {"recipe": recipe} | {name: value for name, value in run.items() if name not in said}

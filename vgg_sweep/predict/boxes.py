@@ -33,7 +33,7 @@ LEAST_PX = 320
 
 
 @dataclass(frozen=True)
-class Guess:
+class BoxGuess:
     """A class that the net sees in an image, and where."""
 
     label: int
@@ -48,7 +48,7 @@ class BoxPrediction:
 
     path: Path
     image: Image.Image | None
-    guesses: list[Guess]
+    guesses: list[BoxGuess]
     error: str | None = None
 
 
@@ -93,7 +93,7 @@ def _found(
     images: Sequence[Image.Image],
     passes: Sequence[Pass],
     num_guesses: int,
-) -> list[list[Guess]]:
+) -> list[list[BoxGuess]]:
     boxes: list[list[NDArray[np.float32]]] = [[] for _ in images]
     scores: list[list[NDArray[np.float32]]] = [[] for _ in images]
     for each, images_HWC in at_each_Q(pool, images, passes, localiser.preprocessing.interpolation):
@@ -109,16 +109,16 @@ def _found(
 
 def _guesses(
     boxes_PK4: NDArray[np.float32], scores_PK: NDArray[np.float32], size_px: tuple[int, int], num_guesses: int
-) -> list[Guess]:
+) -> list[BoxGuess]:
     posteriors_K = scores_PK.mean(axis=0)
     best_G = np.argsort(-posteriors_K, kind="stable")[:num_guesses]
     boxes_GP4 = boxes_PK4[:, best_G % boxes_PK4.shape[1]].swapaxes(0, 1)
     [boxes_G4], _ = merged_at(boxes_GP4, scores_PK[:, best_G].T, "overfeat", [USUAL_THRESHOLD])
     found = zip(best_G.tolist(), clipped(boxes_G4, *size_px), strict=True)
-    return [Guess(label, float(posteriors_K[label]), box_4) for label, box_4 in found]
+    return [BoxGuess(label, float(posteriors_K[label]), box_4) for label, box_4 in found]
 
 
-def drawn(image: Image.Image, guesses: Sequence[Guess], names: Sequence[str]) -> Image.Image:
+def drawn(image: Image.Image, guesses: Sequence[BoxGuess], names: Sequence[str]) -> Image.Image:
     """`image` with the boxes of `guesses` and their `names`, the best on top; enlarged if it is small."""
     factor = max(1, -(-LEAST_PX // min(image.size)))
     picture = image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

@@ -128,14 +128,14 @@ def of_epoch(sources: Sequence[Source], at: str) -> Contents:
     runs = [run for source in sources for run in read_runs(source.folder, source.name)]
     table = at_epoch(runs, at)
     frame = table.make(runs)
-    return Contents([], {table.name: frame}, [table.shown(frame)], [f"{len(frame)} of {len(runs)} runs."], [])
+    return Contents([], {table.name: frame}, [table.rendered(frame)], [f"{len(frame)} of {len(runs)} runs."], [])
 
 
 def show_probes(runs: Sequence[RunFolder], console: Console) -> None:
     """Show what probes found with the features of `runs`, which need not be scored."""
     sweeps = {run.path.parent: [other for other in runs if other.path.parent == run.path.parent] for run in runs}
     probes = together(probe_frame(str(sweep), dict.fromkeys(own)) for sweep, own in sweeps.items())
-    shown = [table.shown(frame) for table in OF_PROBES if len(frame := table.make(probes))]
+    shown = [table.rendered(frame) for table in OF_PROBES if len(frame := table.make(probes))]
     show_tables(shown, console)
     show_commands(merged(command for table in shown for command in table.commands), console)
 
@@ -183,8 +183,8 @@ def _tables(made: Contents, ending: str, to_body: Callable[[pd.DataFrame], str |
 
 
 def _latex(made: Contents) -> Files:
-    alone = {"report.tex": latex.document(made.shown, made.summary, made.commands)}
-    return alone | {f"{file_stem(table.name)}.tex": latex.to_latex(table) for table in made.shown}
+    alone = {"report.tex": latex.document(made.tables, made.summary, made.commands)}
+    return alone | {f"{file_stem(table.name)}.tex": latex.to_latex(table) for table in made.tables}
 
 
 def _html(made: Contents) -> Files:

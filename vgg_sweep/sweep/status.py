@@ -6,7 +6,7 @@ from typing import Any
 
 from vgg_sweep.plan import commands
 from vgg_sweep.plan.configs import config_in
-from vgg_sweep.plan.swept import swept
+from vgg_sweep.plan.swept import differing_settings
 from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.runs.logs import last_words
 from vgg_sweep.sweep.agenda import FAILED
@@ -22,7 +22,7 @@ def read_sweep(sweep: Path) -> list[dict[str, Any]]:
     """
     folders = find_runs(sweep)
     configs = [config_in(folder.config) for folder in folders]
-    settings = swept([commands.settings(config) for config in configs])
+    settings = differing_settings([commands.settings(config) for config in configs])
     recipes = [commands.flat(config).get("recipe.name", "") for config in configs]
     rows = {
         folder.id: {"sweep": str(sweep), "run": folder.id, "recipe": recipe, "settings": each}

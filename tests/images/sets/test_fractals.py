@@ -64,7 +64,7 @@ def test_the_chaos_game_draws_the_sierpinski_triangle() -> None:
     """Its attractor is known: x and y have no binary digit 1 at the same place."""
     halves_M22 = np.broadcast_to(np.eye(2) / 2, (3, 2, 2))
     corners_M2 = np.array([[0, 0], [0.5, 0], [0, 0.5]])
-    triangle = fractals.System(halves_M22, corners_M2, np.zeros(3))
+    triangle = fractals.IFS(halves_M22, corners_M2, np.zeros(3))
     (xs_N, ys_N), tones_N = fractals._play(triangle, np.random.default_rng(0))
     digits_x, digits_y = (np.floor(values * 2**8).astype(int) for values in (xs_N, ys_N))
     assert (digits_x & digits_y == 0).all()
@@ -139,7 +139,7 @@ def test_classes_differ_more_than_images_of_a_class() -> None:
     assert (distances_KIK.argmin(axis=-1) == np.arange(spec.num_classes)[:, None]).mean() > 0.8
 
 
-def _boxed(system: fractals.System, rng: np.random.Generator) -> fractals.Floats:
+def _boxed(system: fractals.IFS, rng: np.random.Generator) -> fractals.Floats:
     points_2N, _ = fractals._play(system, rng)
     unit_2N = (points_2N - points_2N.min(axis=1, keepdims=True)) / np.ptp(points_2N, axis=1).max()
     counts_2D: fractals.Floats = np.histogram2d(unit_2N[0], unit_2N[1], bins=24, range=[[0, 1], [0, 1]])[0]

@@ -19,7 +19,7 @@ from vgg_sweep.report.page.grids import MAX_ROWS, plain_grid
 from vgg_sweep.report.page.page import to_html
 from vgg_sweep.report.results.results import Source, read_sweep
 from vgg_sweep.report.tables.contents import TABLES, Contents, make_contents
-from vgg_sweep.report.tables.table import Shown, number
+from vgg_sweep.report.tables.table import TextTable, number
 from vgg_sweep.report.writers.data import to_json
 
 HOSTILE_CLASS = "<script>document.title='taken'</script>"
@@ -285,7 +285,7 @@ def test_the_same_runs_give_the_same_page(contents: Contents, html: str) -> None
 
 
 def test_a_long_table_says_how_much_is_left_out() -> None:
-    grid = plain_grid(Shown.of("long", "Long", [number("n", "n", 0)], [{"n": n} for n in range(1000)]))
+    grid = plain_grid(TextTable.of("long", "Long", [number("n", "n", 0)], [{"n": n} for n in range(1000)]))
     assert len(grid.rows) == MAX_ROWS and grid.notes == ["The first 300 of 1,000 rows; report --format csv has all."]
 
 

@@ -100,7 +100,7 @@ def test_all_runs_shows_the_recall_of_classes_where_they_are_unequal(tmp_path: P
     make_sweep(tmp_path / "equal", [("A", "256")], spec=Spec(14, 7, passes=["dense@single"]))
     make_sweep(tmp_path / "unequal", [("A", "256")], (0, 1), Spec(17, 7, passes=["dense@single"]))
     heads = {
-        name: [column.head for column in RUNS.shown(all_runs(read_results(tmp_path / name))).columns]
+        name: [column.head for column in RUNS.rendered(all_runs(read_results(tmp_path / name))).columns]
         for name in ("equal", "unequal")
     }
     assert "class recall" not in heads["equal"] and "class recall" in heads["unequal"]

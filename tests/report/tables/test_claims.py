@@ -275,7 +275,7 @@ def test_a_net_whose_lrn_is_a_constant_does_not_test_the_claim(
     frame = claims(read_results(tmp_path))
     note, *others = frame["note"]
     assert said in note.replace("%", " %") and bool(note) == bool(said) and set(others) == {""}
-    shown = CLAIMS.shown(frame)
+    shown = CLAIMS.rendered(frame)
     cells = next(column.cells for column in shown.columns if column.key == "claim")
     assert [cell for cell in cells if "‡" in cell] == (["LRN does not help‡"] if said else [])
     assert any(line == f"‡ {note}" for line in shown.notes) == bool(said)
@@ -303,6 +303,6 @@ def test_commands_for_more_seeds_are_lines_of_their_own(tmp_path: Path) -> None:
     spec = Spec(num_images=20, passes=["dense@single"])
     make_sweep(tmp_path, [("A", "256"), ("B", "256")], seeds=(0, 1), spec=spec)
     make_run(tmp_path, "C", "256", spec=spec)
-    more = CLAIMS.shown(claims(read_results(tmp_path))).more
+    more = CLAIMS.rendered(claims(read_results(tmp_path))).more
     assert [line.split()[:2] for line in more] == [["vgg-sweep", "multirun"]] * 2
     assert {line.rpartition("seed=")[2] for line in more} == {"2", "1,2"} and not any("&&" in line for line in more)

@@ -126,7 +126,7 @@ def test_a_line_of_text_for_every_row_of_data(tmp_path: Path) -> None:
     make_sweep(tmp_path / "b", TABLE3[:5], spec=Spec(num_images=20, settings={"recipe.lr": 0.5}))
     contents = make_contents([read_sweep(Source(tmp_path / name, name), []) for name in ("a", "b")], TABLES)
     assert {"differences", "comparison", "3", "claims"} <= contents.frames.keys()
-    for table in contents.shown:
+    for table in contents.tables:
         assert {len(column.cells) for column in table.columns} == {len(contents.frames[table.name])}
 
 

@@ -45,7 +45,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_a_line_for_each_way_to_train_and_a_column_for_each_depth(sweep: Path) -> None:
     frame = DEPTH.make([read_sweep(Source(sweep, "s"), [])])
-    shown = DEPTH.shown(frame)
+    shown = DEPTH.rendered(frame)
     assert [column.head for column in shown.columns] == ["trained", "A (11)", "E (19)", "20 layers"]
     assert {line[0]: line[1:] for line in shown.lines} == {
         "from A": ("–", "40.0 / 50.0", "–"),
@@ -69,7 +69,7 @@ def test_runs_that_diverged_or_failed_are_in_their_cells(sweep: Path) -> None:
             (folder / "record.json").unlink()
             (folder / "status.json").write_text(json.dumps({"state": state}))
     read = read_sweep(Source(sweep, "s"), [])
-    lines = {line[0]: line[1:] for line in DEPTH.shown(DEPTH.make([read])).lines}
+    lines = {line[0]: line[1:] for line in DEPTH.rendered(DEPTH.make([read])).lines}
     assert lines["from A"] == ("–", "40.0 / 50.0", "–", "diverged", "1 of 2 diverged, 1 of 2 failed")
     assert lines["He, BN"] == ("15.0 / 22.0", "21±1 / 32±3 (1 of 3 failed)", "–", "–", "–")
     assert not any("F-" in net for plot in plots([read]) if plot.name == "degradation" for net in plot.marks["nets"])

@@ -40,7 +40,7 @@ def test_runs_are_compared_by_the_last_validation_up_to_that_epoch(
     table = at_epoch(runs, at)
     frame = table.make(runs)
     assert list(zip(frame["config"], frame["epoch"], frame["val_error"], strict=True)) == found
-    shown = table.shown(frame)
+    shown = table.rendered(frame)
     assert any(note.startswith("Not there yet: ") and "C-256" in note for note in shown.notes)
     if len(found) == 2:
         assert frame["state"].tolist() == ["interrupted, train 25 %", "scored"]

@@ -75,7 +75,7 @@ def test_a_recipe_says_the_settings_that_come_with_it(tmp_path: Path) -> None:
 
 def test_costs_have_no_interval_and_are_in_the_unit_of_their_title(results: pd.DataFrame) -> None:
     pivot = Pivot(["model", "lr"], values=["top1_error", "train_seconds"])
-    shown = pivot_table(results, pivot).shown(table(results, pivot))
+    shown = pivot_table(results, pivot).rendered(table(results, pivot))
     heads = [column.head for column in shown.columns]
     assert heads == ["model", "recipe.lr", "top-1 error (%)", "95 %", "training (minutes)"]
     assert set(shown.columns[-1].cells) == {"1.5 ± 0.7"}
@@ -87,7 +87,7 @@ def test_the_protocol_is_that_of_most_runs_unless_it_is_named(tmp_path: Path) ->
     make_run(tmp_path, "C", "256", spec=Spec(20, passes=["dense@single"]))
     make_run(tmp_path, "D", "256", spec=Spec(20, passes=["ten-crop@single"]))
     results = read_results(tmp_path)
-    shown = pivot_table(results, Pivot(["model"])).shown(table(results, Pivot(["model"])))
+    shown = pivot_table(results, Pivot(["model"])).rendered(table(results, Pivot(["model"])))
     assert shown.columns[0].cells == ["A", "B", "C"]
     assert "Under dense evaluation at one test scale." in shown.notes
     assert "Left out, as not scored under this protocol: 1 run." in shown.notes

@@ -38,7 +38,7 @@ def test_settings_in_which_runs_differ_are_columns_and_others_are_not(tmp_path: 
         make_run(tmp_path, "A", "256", spec=spec)
     frame = all_runs(read_results(tmp_path))
     assert sorted(frame["recipe.lr"]) == [0.002, 0.01, 0.05] and set(frame["width"]) == {0.5}
-    cells = {column.head: column.cells for column in RUNS.shown(frame).columns}
+    cells = {column.head: column.cells for column in RUNS.rendered(frame).columns}
     assert "width" not in cells and "settings" not in cells and "crop" not in cells
     assert cells["recipe.lr"] == [str(lr) for lr in frame["recipe.lr"]]
     assert set(cells["recipe.drop_fractions"]) == {"0.5, 0.05", "0.5, 0.002", "0.5, 0.01"}
@@ -67,9 +67,9 @@ def test_of_many_rows_a_terminal_has_the_best_of_each_net(tmp_path: Path) -> Non
     make_sweep(tmp_path, [("A", "256"), ("B", "256"), ("C", "256")])
     frame = all_runs(read_results(tmp_path))
     assert len(frame) > MOST_ROWS
-    shown = RUNS.shown(frame)
+    shown = RUNS.rendered(frame)
     assert [frame["config"][place] for place in shown.brief] == list(pd.unique(frame["config"]))
-    assert not RUNS.shown(frame.head(MOST_ROWS)).brief
+    assert not RUNS.rendered(frame.head(MOST_ROWS)).brief
 
 
 def test_requested_fusions_stand_among_the_nets_and_those_of_other_images_behind(tmp_path: Path) -> None:
@@ -80,6 +80,6 @@ def test_requested_fusions_stand_among_the_nets_and_those_of_other_images_behind
     fused = on_all[on_all["fusion"] != ""]
     assert list(fused["config"]) == ["D-jitter + E-jitter"] and fused["train_scale"].isna().all()
     assert frame["config"].iloc[-1].startswith("best 1 of 3")
-    assert (fused["run_id"].iloc[0].count("jitter-s0") == 2) and "D-jitter + E-jitter" in RUNS.shown(frame).columns[
+    assert (fused["run_id"].iloc[0].count("jitter-s0") == 2) and "D-jitter + E-jitter" in RUNS.rendered(frame).columns[
         0
     ].cells

@@ -131,10 +131,10 @@ def test_an_error_of_guessing_is_marked_and_a_likely_reason_is_given(tmp_path: P
     found = frame[frame["seeds"] > 0].set_index("config")["note"]
     guess = "no better than chance (80 %)"
     assert found.to_dict() == {"A": "", "B": guess, "C": guess, "D": guess, "E": ""}
-    notes = TABLES["3"].shown(frame).notes
+    notes = TABLES["3"].rendered(frame).notes
     assert "No better than chance (80 %): B, S = 256; C, S = 256; D, S = 256." in notes
     assert any("outputs are in another order than the classes" in note for note in notes)
-    assert not any("another order" in note for note in TABLES["3"].shown(frame[frame["note"] == ""]).notes)
+    assert not any("another order" in note for note in TABLES["3"].rendered(frame[frame["note"] == ""]).notes)
 
 
 def test_5x5_is_a_difference_on_the_centre_crop(everything: pd.DataFrame) -> None:

@@ -80,7 +80,7 @@ def test_rows_are_means_over_seeds_and_splits(runs: list[RunFolder]) -> None:
 
 def test_table_11_has_the_papers_rows_and_the_controls(runs: list[RunFolder]) -> None:
     frame = TRANSFER.make(probe_frame("outputs/some", runs))
-    shown = TRANSFER.shown(frame)
+    shown = TRANSFER.rendered(frame)
     nets = [cells[0] for cells in shown.lines]
     others = ["Zeiler & Fergus, 2013", "Chatfield et al., 2014", "He et al., 2014"]
     assert nets == ["D-jitter", "E-jitter", "D-jitter + E-jitter", *others, "D-jitter, random weights", "mean colour"]
@@ -118,7 +118,7 @@ def actions(tmp_path: Path) -> list[RunFolder]:
 def test_table_12_has_image_alone_and_image_and_box(actions: list[RunFolder]) -> None:
     probes = probe_frame("outputs/some", actions)
     assert TRANSFER.make(probes).empty
-    shown = ACTIONS.shown(ACTIONS.make(probes))
+    shown = ACTIONS.rendered(ACTIONS.make(probes))
     heads = [column.head for column in shown.columns]
     lines = [[cells[heads.index(head)] for head in ("net", "seen", "ours", "paper")] for cells in shown.lines]
     assert lines[:3] == [

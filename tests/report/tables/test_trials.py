@@ -22,7 +22,7 @@ def test_what_was_noted_is_read_back_and_a_trial_made_again_takes_its_place(tmp_
 
 
 def test_the_table_has_what_was_tried_and_names_the_best() -> None:
-    shown = TRIALS.shown(trials_frame("sweep", [trial(0, 30), trial(1, 20, "0.02"), trial(2, 20, "0.03")]))
+    shown = TRIALS.rendered(trials_frame("sweep", [trial(0, 30), trial(1, 20, "0.02"), trial(2, 20, "0.03")]))
     cells = {column.head: column.cells for column in shown.columns}
     assert list(cells) == ["trial", "recipe.lr", "validation (%)", "run"]
     assert cells["recipe.lr"] == ["0.01", "0.02", "0.03"] and cells["validation (%)"] == ["30.0", "20.0", "20.0"]

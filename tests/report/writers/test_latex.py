@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tests.sweeps import TABLE3, Spec, make_sweep
 from vgg_sweep.report.report import report
-from vgg_sweep.report.tables.table import Shown, ShownColumn
+from vgg_sweep.report.tables.table import TextColumn, TextTable
 from vgg_sweep.report.writers.latex import MAX_ROWS, PACKAGES, document, escaped, to_latex
 
 HOSTILE = [
@@ -46,15 +46,15 @@ def test_text_is_escaped(text: str, expected: str) -> None:
 
 
 def test_hostile_names_compile_in_every_place(tmp_path: Path) -> None:
-    wide = ShownColumn(HOSTILE[2], HOSTILE, wrap=8, is_number=False)
-    table = Shown("../x y", HOSTILE[0], [ShownColumn("[1]", HOSTILE, is_number=False), wide], HOSTILE, [])
+    wide = TextColumn(HOSTILE[2], HOSTILE, wrap=8, is_number=False)
+    table = TextTable("../x y", HOSTILE[0], [TextColumn("[1]", HOSTILE, is_number=False), wide], HOSTILE, [])
     (tmp_path / "report.tex").write_text(document([table], HOSTILE, HOSTILE))
     compiled(tmp_path, "report.tex")
     assert "root:" not in (tmp_path / "report.log").read_text(errors="replace")
 
 
 def test_a_long_table_goes_on_in_another_with_its_notes_at_the_end() -> None:
-    text = to_latex(Shown("3", "Title", [ShownColumn("n", [f"r{n}" for n in range(MAX_ROWS + 1)])], ["A note."], []))
+    text = to_latex(TextTable("3", "Title", [TextColumn("n", [f"r{n}" for n in range(MAX_ROWS + 1)])], ["A note."], []))
     first, second = text.split(r"\clearpage")
     assert "(1 of 2)" in first and "A note." not in first and f"r{MAX_ROWS - 1} " in first
     assert "(2 of 2)" in second and "A note." in second and f"r{MAX_ROWS} " in second

@@ -18,7 +18,7 @@ from vgg_sweep.report.tables.costs import lrn_cost
 from vgg_sweep.report.tables.errors import table3, table4, table_5x5
 from vgg_sweep.report.tables.fusions import table6, table7
 from vgg_sweep.report.tables.paper_claims import claims
-from vgg_sweep.report.tables.table import DASH, Shown, ShownColumn
+from vgg_sweep.report.tables.table import DASH, TextColumn, TextTable
 from vgg_sweep.report.writers.data import JSON_KEYS, to_csv, to_json, to_parquet
 from vgg_sweep.report.writers.markdown import to_markdown
 from vgg_sweep.report.writers.terminal import fitting, to_rich
@@ -29,7 +29,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return read_results(make_sweep(tmp_path_factory.mktemp("sweep"), EVERYTHING, spec=Spec(num_images=1000)))
 
 
-def printed(table: Shown, width: int) -> str:
+def printed(table: TextTable, width: int) -> str:
     console = Console(width=width, file=io.StringIO())
     console.print(to_rich(table, width))
     return console.file.getvalue()
@@ -41,7 +41,7 @@ def printed(table: Shown, width: int) -> str:
     [("3", table3), ("4", table4), ("6", table6), ("7", table7), ("5x5", table_5x5), ("claims", claims)],
 )
 def test_tables_fit_a_terminal_without_cutting_a_cell(everything: pd.DataFrame, name: str, make, width: int) -> None:
-    table = TABLES[name].shown(make(everything))
+    table = TABLES[name].rendered(make(everything))
     text = printed(table, width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
@@ -53,31 +53,33 @@ def test_tables_fit_a_terminal_without_cutting_a_cell(everything: pd.DataFrame, 
 def test_what_leaves_a_narrow_terminal_first() -> None:
     """Four columns of two characters, two apart: 14 hold all, 10 three, 6 two, and what is never dropped stays."""
     columns = [
-        ShownColumn("a", ["xx"]),
-        ShownColumn("b", ["xx"], drop=1),
-        ShownColumn("c", ["xx"], drop=3),
-        ShownColumn("d", ["xx"], drop=2),
+        TextColumn("a", ["xx"]),
+        TextColumn("b", ["xx"], drop=1),
+        TextColumn("c", ["xx"], drop=3),
+        TextColumn("d", ["xx"], drop=2),
     ]
-    table = Shown("t", "T", columns, [], [])
+    table = TextTable("t", "T", columns, [], [])
     kept = {width: "".join(column.head for column in fitting(table, width)) for width in (14, 13, 10, 9, 6, 5, 1)}
     assert kept == {14: "abcd", 13: "abd", 10: "abd", 9: "ab", 6: "ab", 5: "a", 1: "a"}
 
 
 def test_a_cell_that_wraps_breaks_between_words() -> None:
     cells = ["He, BN, shortcuts from zero"]
-    columns = [ShownColumn("trained", cells, wrap=20, is_number=False), ShownColumn("net", ["x" * 24])]
-    assert "shortcuts" in printed(Shown("some", "Some", columns, []), 30)
+    columns = [TextColumn("trained", cells, wrap=20, is_number=False), TextColumn("net", ["x" * 24])]
+    assert "shortcuts" in printed(TextTable("some", "Some", columns, []), 30)
 
 
 def test_a_number_is_never_without_its_protocol_and_n(everything: pd.DataFrame) -> None:
-    text = to_markdown(TABLES["4"].shown(table4(everything)))
+    text = to_markdown(TABLES["4"].rendered(table4(everything)))
     assert "Errors in percent of 1,000 images" in text
     assert "| D | [73;146] | 73, 110, 146 | [256;512] | 256, 384, 512 |" in text
     assert "S and Q scale with the crop, 64 px here and 224 px in the paper" in text
 
 
 def test_markdown_is_a_table(everything: pd.DataFrame) -> None:
-    lines = [line for line in to_markdown(TABLES["7"].shown(table7(everything))).splitlines() if line.startswith("|")]
+    lines = [
+        line for line in to_markdown(TABLES["7"].rendered(table7(everything))).splitlines() if line.startswith("|")
+    ]
     assert len(lines) == 15 + 2
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     assert sum("7.9\\*" in line or "7.9*" in line for line in lines) == 1
@@ -85,7 +87,7 @@ def test_markdown_is_a_table(everything: pd.DataFrame) -> None:
 
 def test_a_hostile_name_is_only_text() -> None:
     frame = pd.DataFrame([{"table": "deviations", "setting": "[red]a|b[/red]", "paper": "x", "here": "[/]\ny"}])
-    table = TABLES["deviations"].shown(frame)
+    table = TABLES["deviations"].rendered(frame)
     assert "[red]a\\|b[/red] | x | [/] y |" in to_markdown(table)
     assert "[red]a|b[/red]" in printed(table, 80)
 
@@ -93,7 +95,7 @@ def test_a_hostile_name_is_only_text() -> None:
 def test_dashes_come_with_few_commands(tmp_path: Path) -> None:
     make_sweep(tmp_path, [("A", "256"), ("B", "256")], spec=Spec(num_images=20, passes=["dense@single"]))
     results = read_results(tmp_path)
-    table = TABLES["3"].shown(table3(results))
+    table = TABLES["3"].rendered(table3(results))
     assert [command.split()[2:5] for command in merged(table.commands)] == [
         ["model=A-LRN,C,D,E", "train_scale=256", "protocol=single"],
         ["model=C,D,E", "train_scale=384,jitter", "protocol=single"],
@@ -105,14 +107,14 @@ def test_dashes_come_with_few_commands(tmp_path: Path) -> None:
         ("7", table7(results)),
         ("lrn", lrn_cost(results)),
     ):
-        cells = [cell for column in TABLES[name].shown(frame).columns for cell in column.cells]
+        cells = [cell for column in TABLES[name].rendered(frame).columns for cell in column.cells]
         assert DASH in cells and not {"nan", "None", "<NA>", ""} & set(cells)
 
 
 def test_seeds_are_shown_as_spread_and_number(tmp_path: Path) -> None:
     make_sweep(tmp_path, [("A", "256")], seeds=[0, 1], spec=Spec(num_images=50, passes=["dense@single"]))
     frame = table3(read_results(tmp_path))
-    columns = {column.head: column.cells[0] for column in TABLES["3"].shown(frame).columns}
+    columns = {column.head: column.cells[0] for column in TABLES["3"].rendered(frame).columns}
     assert columns["top-1"] == f"{frame['top1_error'][0]:.1f} ± {frame['top1_std'][0]:.1f}"
     assert columns["seeds"] == "2"
 
@@ -121,10 +123,10 @@ def test_every_error_goes_with_its_number_of_seeds(everything: pd.DataFrame) -> 
     """One seed of each is shown as well as several; what is not there has none."""
     made = {"3": table3, "4": table4, "6": table6, "5x5": table_5x5}
     for name, make in made.items():
-        table = TABLES[name].shown(make(everything))
+        table = TABLES[name].rendered(make(everything))
         assert next(column.cells for column in table.columns if column.head == "seeds") == ["1"] * len(table.lines)
         assert table.notes[0].startswith("Errors in percent of 1,000 images by nets of 1 seed; ")
-    lines = TABLES["7"].shown(table7(everything)).lines
+    lines = TABLES["7"].rendered(table7(everything)).lines
     assert {line[-1] for line in lines if line[1] != DASH} == {"1"}
     assert {line[-1] for line in lines if line[1] == DASH} == {DASH}
 
@@ -132,7 +134,7 @@ def test_every_error_goes_with_its_number_of_seeds(everything: pd.DataFrame) -> 
 @pytest.mark.parametrize(("num_classes", "note"), [(4, "is undefined"), (5, "0 by definition"), (6, None)])
 def test_what_top_5_means_with_few_classes_is_said(tmp_path: Path, num_classes: int, note: str | None) -> None:
     make_run(tmp_path, "A", "256", spec=Spec(num_classes=num_classes))
-    notes = " ".join(TABLES["3"].shown(table3(read_results(tmp_path))).notes)
+    notes = " ".join(TABLES["3"].rendered(table3(read_results(tmp_path))).notes)
     assert (note in notes) if note else ("op-5" not in notes)
 
 

@@ -51,7 +51,7 @@ SPLIT_WORDS = {"train": 1, "val": 2}
 
 
 @dataclass(frozen=True)
-class System:
+class IFS:
     """An IFS: x -> linear[m] @ x + shift[m], map m being taken with probability proportional to the area it leaves."""
 
     linear_M22: Floats
@@ -94,14 +94,14 @@ def figure_boxes(
     return boxes_N4
 
 
-def _in_turn(spec: Fractals, per_class: int) -> Iterator[tuple[System, int, int]]:
+def _in_turn(spec: Fractals, per_class: int) -> Iterator[tuple[IFS, int, int]]:
     """The system, the class and the number in it of each image."""
     for label in range(spec.num_classes):
         system = class_system(spec.seed, label)
         yield from ((system, label, index) for index in range(per_class))
 
 
-def class_system(seed: int, label: int) -> System:
+def class_system(seed: int, label: int) -> IFS:
     """The first of the class's random systems whose figure is neither dust, nor a blob, nor a line."""
     rng = _rng(seed, label)
     while True:
@@ -112,7 +112,7 @@ def class_system(seed: int, label: int) -> System:
             return system
 
 
-def render_image(system: System, spec: Fractals, split: str, label: int, index: int) -> Images:
+def render_image(system: IFS, spec: Fractals, split: str, label: int, index: int) -> Images:
     """One image [side_px, side_px, 3] of a class."""
     points_px_2N, tones_N, rng = _figure(system, spec, split, label, index)
     cover_HW, tone_HW = _rasterise(points_px_2N, tones_N, spec.side_px)
@@ -123,7 +123,7 @@ def render_image(system: System, spec: Fractals, split: str, label: int, index: 
 
 
 def _figure(
-    system: System, spec: Fractals, split: str, label: int, index: int
+    system: IFS, spec: Fractals, split: str, label: int, index: int
 ) -> tuple[Positions, Floats, np.random.Generator]:
     """The figure's pixel positions [2, N] and tones [N], and the image's stream, which its colours are drawn from."""
     rng = _rng(spec.seed, label, SPLIT_WORDS[split], index)
@@ -141,7 +141,7 @@ def _rotation(angle_rad: float) -> Floats:
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def _random_system(rng: np.random.Generator) -> System:
+def _random_system(rng: np.random.Generator) -> IFS:
     """Maps drawn by their singular values, so that each is contractive whatever its rotations."""
     num_maps = rng.integers(MAPS_RANGE[0], MAPS_RANGE[1], endpoint=True)
     linear_M22 = np.empty((num_maps, 2, 2))
@@ -149,18 +149,18 @@ def _random_system(rng: np.random.Generator) -> System:
         turn, tilt = rng.uniform(-np.pi, np.pi, 2)
         stretches = rng.uniform(*STRETCH_RANGE, 2) * [1, rng.choice([-1, 1])]
         linear_22[:] = _rotation(turn) @ np.diag(stretches) @ _rotation(tilt)
-    return System(linear_M22, rng.uniform(-1, 1, (num_maps, 2)), rng.uniform(-CLASS_HUE, CLASS_HUE, 3))
+    return IFS(linear_M22, rng.uniform(-1, 1, (num_maps, 2)), rng.uniform(-CLASS_HUE, CLASS_HUE, 3))
 
 
-def _perturbed(system: System, rng: np.random.Generator) -> System:
+def _perturbed(system: IFS, rng: np.random.Generator) -> IFS:
     """Each map changed by a small random one. It stays contractive: 0.8 (1 + 2 MAP_NOISE) < 1."""
     num_maps = len(system.linear_M22)
     noise_M22 = rng.uniform(-MAP_NOISE, MAP_NOISE, (num_maps, 2, 2))
     noise_M2 = rng.uniform(-MAP_NOISE, MAP_NOISE, (num_maps, 2))
-    return System(system.linear_M22 + noise_M22 @ system.linear_M22, system.shift_M2 + noise_M2, system.hue_3)
+    return IFS(system.linear_M22 + noise_M22 @ system.linear_M22, system.shift_M2 + noise_M2, system.hue_3)
 
 
-def _play(system: System, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _play(system: IFS, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Points [2, N] of the attractor by the chaos game, and tones [N] in [0, 1] that tell the maps that led to them."""
     areas_M = np.abs(np.linalg.det(system.linear_M22))
     draws_TW = rng.random((NUM_BURN_IN_STEPS + NUM_DRAWN_STEPS, NUM_WALKERS), np.float32)

@@ -13,11 +13,11 @@ import pandas as pd
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.report.results.errors import ReportedRun
-from vgg_sweep.report.results.groups import means, rows_of, told_apart
+from vgg_sweep.report.results.groups import distinguishing_labels, means, rows_of
 from vgg_sweep.report.results.results import Sweep, joined
-from vgg_sweep.report.tables.depth import Trained, trained
+from vgg_sweep.report.tables.depth import EndedRun, trained
 from vgg_sweep.report.tables.pivot import NAME, VALUES, Pivot, cells, summary
-from vgg_sweep.report.tables.runs import swept
+from vgg_sweep.report.tables.runs import settings_columns
 from vgg_sweep.report.tables.table import as_text
 
 MAX_PANELS = 12
@@ -90,7 +90,7 @@ def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
     over, if one was.
     """
     if pivot is None:
-        differing = swept(results)
+        differing = settings_columns(results)
         if not differing:
             return []
         pivot = Pivot([differing[0].key])
@@ -254,7 +254,7 @@ def error_by_layers(sweeps: Sequence[Sweep]) -> Plot:
     marks = []
     for sweep in sweeps:
         where = f"{sweep.name}: " if len(sweeps) > 1 else ""
-        cells: dict[tuple[str, int], list[Trained]] = {}
+        cells: dict[tuple[str, int], list[EndedRun]] = {}
         for each in sorted(trained(sweep.runs), key=lambda each: each.layers):
             cells.setdefault((each.treatment, each.layers), []).append(each)
         for panel, name in (("training", "train_error"), ("validation", "val_error")):
@@ -283,7 +283,7 @@ def _first_seeds(sweeps: Sequence[Sweep]) -> list[tuple[str, ReportedRun]]:
         for sweep in sweeps
         for run in sorted(sweep.runs, key=lambda run: run.seed)
     )
-    runs["where"] = told_apart(runs)
+    runs["where"] = distinguishing_labels(runs)
     first = runs.drop_duplicates(["where", "slug"])
     named = [
         (f"{where}: {run.name}" if where else f"net {run.name}", run)

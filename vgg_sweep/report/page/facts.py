@@ -21,7 +21,7 @@ from vgg_sweep.report.results.results import joined
 from vgg_sweep.report.tables.contents import Contents
 from vgg_sweep.report.tables.gaps import ENOUGH
 from vgg_sweep.report.tables.nets import COUNTED, PAPER_CLASSES, share, table1
-from vgg_sweep.report.tables.table import Column, Shown, number, text
+from vgg_sweep.report.tables.table import Column, TextTable, number, text
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def net_grids(report: Contents) -> list[Grid]:
         for net, of_paper in zip(here, at_paper, strict=True)
     ]
     size = f"Here: width {share(width)}, {num_classes:,} classes, one image of {crop} px. "
-    table2 = Shown.of("table-2", "Table 2. Parameters, and costs", _TABLE2, rows, notes=[size + COUNTED])
+    table2 = TextTable.of("table-2", "Table 2. Parameters, and costs", _TABLE2, rows, notes=[size + COUNTED])
     return [plain_grid(table1(models, num_classes, width), is_sortable=False), plain_grid(table2)]
 
 
@@ -155,7 +155,7 @@ def provenance(report: Contents) -> Grid:
         {"what": what, "value": value, "runs": count} for (what, value), count in Counter(_made_with(report)).items()
     ]
     columns = [text("what"), text("value"), number("runs", "runs", 0)]
-    return plain_grid(Shown.of("made-with", "Made with", columns, rows))
+    return plain_grid(TextTable.of("made-with", "Made with", columns, rows))
 
 
 def _made_with(report: Contents) -> Iterator[tuple[str, str]]:
@@ -186,7 +186,7 @@ def runs_grid(report: Contents) -> Grid:
         for sweep in report.sweeps
         for run in sweep.runs
     ]
-    return plain_grid(Shown.of("runs", "Every run", _RUN_COLUMNS, rows))
+    return plain_grid(TextTable.of("runs", "Every run", _RUN_COLUMNS, rows))
 
 
 _RUN_COLUMNS = (

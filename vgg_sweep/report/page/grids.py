@@ -11,7 +11,7 @@ import pandas as pd
 
 from vgg_sweep.report.figures.plots import Plot
 from vgg_sweep.report.page.inline import numbers
-from vgg_sweep.report.tables.table import Column, Shown, ShownColumn, interval, number, records, text
+from vgg_sweep.report.tables.table import Column, TextColumn, TextTable, interval, number, records, text
 
 MAX_ROWS = 300
 LONG_CHARACTERS = 28
@@ -76,7 +76,7 @@ class Grid:
 _LAST = ("test_scales", "paper_S", "paper_test_scales", "other_test_scales")
 
 
-def grid(table: Shown, frame: pd.DataFrame, net_numbers: NetNumbers) -> Grid:
+def grid(table: TextTable, frame: pd.DataFrame, net_numbers: NetNumbers) -> Grid:
     """A table of the report: the text of the rows in `frame`, errors before the test scales: a phone shows the first
     columns.
     """
@@ -90,14 +90,14 @@ def grid(table: Shown, frame: pd.DataFrame, net_numbers: NetNumbers) -> Grid:
     return _bounded(table, f"table-{table.name}", rows, [*table.notes, *_strip_notes(strips)], strip_ends=strip_ends)
 
 
-def plain_grid(table: Shown, nets: Iterable[str] = (), *, is_sortable: bool = True) -> Grid:
+def plain_grid(table: TextTable, nets: Iterable[str] = (), *, is_sortable: bool = True) -> Grid:
     """Any other table, with the numbers of the nets that its rows are about, if they are about some."""
     lines = table.lines
     rows = [GridRow(cells, about) for cells, about in zip(lines, nets or [""] * len(lines), strict=True)]
     return _bounded(table, table.name, rows, list(table.notes), is_sortable=is_sortable)
 
 
-def _bounded(table: Shown, id: str, rows: list[GridRow], notes: list[str], **about: Any) -> Grid:
+def _bounded(table: TextTable, id: str, rows: list[GridRow], notes: list[str], **about: Any) -> Grid:
     """With at most `MAX_ROWS` rows, and a note that says of how many."""
     if len(rows) > MAX_ROWS:
         notes = [f"The first {MAX_ROWS} of {len(rows):,} rows; report --format csv has all.", *notes]
@@ -124,7 +124,7 @@ def plot_grid(plot: Plot, net_numbers: NetNumbers) -> Grid:
         columns.append(number("paper", "paper"))
     marks = [row | {"y_low": row["low"], "y_high": row["high"]} for row in records(points)]
     nets = [numbers(mark["nets"], net_numbers) for mark in marks]
-    return plain_grid(Shown.of(f"{plot.name}-data", plot.title, columns, marks), nets)
+    return plain_grid(TextTable.of(f"{plot.name}-data", plot.title, columns, marks), nets)
 
 
 def difference_strips(frame: pd.DataFrame) -> list[Strip | None]:
@@ -142,7 +142,7 @@ def difference_strips(frame: pd.DataFrame) -> list[Strip | None]:
     ]
 
 
-def _strips(table: Shown, frame: pd.DataFrame) -> tuple[list[Strip | None], tuple[str, str]]:
+def _strips(table: TextTable, frame: pd.DataFrame) -> tuple[list[Strip | None], tuple[str, str]]:
     if table.ends:
         return difference_strips(frame), table.ends
     if "top1_low" not in frame or frame["top1_error"].isna().all():
@@ -169,7 +169,7 @@ def _strip_notes(strips: Sequence[Strip | None]) -> list[str]:
     return []
 
 
-def _heading(column: ShownColumn) -> Heading:
+def _heading(column: TextColumn) -> Heading:
     longest = max((len(cell) for cell in column.cells), default=0)
     looks = ["number"] if column.is_number else ["long"] if longest > LONG_CHARACTERS else []
     if column.head.startswith("paper"):

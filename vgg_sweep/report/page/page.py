@@ -37,7 +37,7 @@ from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
 from vgg_sweep.report.tables.confusions import CONFUSIONS, MATRIX
 from vgg_sweep.report.tables.contents import TABLES, Contents
 from vgg_sweep.report.tables.runs import RUNS
-from vgg_sweep.report.tables.table import Shown, number, records, text
+from vgg_sweep.report.tables.table import TextTable, number, records, text
 from vgg_sweep.version import __version__
 
 MAX_SWEEPS = 4
@@ -49,7 +49,7 @@ SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "missing":
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PageFigure:
     """A figure of the page."""
 
     plot: Plot
@@ -60,7 +60,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class ShownClaim:
+class PageClaim:
     sentence: str
     section: str
     where: str
@@ -77,9 +77,9 @@ class Section:
     id: str
     title: str
     text: list[str] = field(default_factory=list)
-    claims: list[ShownClaim] = field(default_factory=list)
+    claims: list[PageClaim] = field(default_factory=list)
     verdicts: str = ""
-    figures: list[Drawn] = field(default_factory=list)
+    figures: list[PageFigure] = field(default_factory=list)
     grids: list[Grid] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def _sections(report: Contents, net_numbers: NetNumbers) -> list[Section]:
     close = [image_by_image(sweep) for sweep in shown if len(sweep.results)]
     return [
         Section("all", "All runs", grids=_all_runs(report, net_numbers)),
-        Section("by", "By settings", grids=[plain_grid(table) for table in report.shown if table.name == pivot.NAME]),
+        Section("by", "By settings", grids=[plain_grid(table) for table in report.tables if table.name == pivot.NAME]),
         _claims(report),
         _missing(report),
         Section("figures", "Figures",
@@ -165,10 +165,10 @@ def _claims(report: Contents) -> Section:
         return Section("claims", "Claims")
     where = [", ".join(filter(None, parts)) for parts in rows_of(frame[["sweep", "settings"]])]
     groups = list(dict.fromkeys(where))
-    table = next(table for table in report.shown if table.name == "claims")
+    table = next(table for table in report.tables if table.name == "claims")
     cells = {column.key: column.cells for column in table.columns}
     claims = [
-        ShownClaim(
+        PageClaim(
             row.claim,
             row.section,
             f" · {where[index]}" if len(groups) > 1 else "",
@@ -218,7 +218,7 @@ def _missing(report: Contents) -> Section:
 
 def _all_runs(report: Contents, net_numbers: NetNumbers) -> list[Grid]:
     """The best row of each net where there are many, and all of them."""
-    shown = next((table for table in report.shown if table.name == RUNS.name), None)
+    shown = next((table for table in report.tables if table.name == RUNS.name), None)
     if shown is None:
         return []
     whole = grid(shown, report.frames[RUNS.name], net_numbers)
@@ -234,7 +234,7 @@ def _grids(report: Contents, net_numbers: NetNumbers | None, *of: str) -> list[G
     """The tables that are made from these, but for that of all runs; without `net_numbers` their rows are no nets."""
     return [
         plain_grid(table) if net_numbers is None else grid(table, report.frames[table.name], net_numbers)
-        for table in report.shown
+        for table in report.tables
         if table.name in TABLES and TABLES[table.name].of in of and table.name != RUNS.name
     ]
 
@@ -252,7 +252,7 @@ def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:
     digest = hashlib.sha256(f"classes-{close.sweep.name}-{close.settings}".encode()).hexdigest()[:8]
     columns = [text("class"), number("images", "images", 0), *(number(name, name, 0) for name in errors.columns[2:])]
     rows = records(errors.head(MAX_CLASSES))
-    table = plain_grid(Shown.of(f"classes-{digest}", f"{close.sweep.name}{more}", columns, rows, notes=notes))
+    table = plain_grid(TextTable.of(f"classes-{digest}", f"{close.sweep.name}{more}", columns, rows, notes=notes))
     heat = [
         replace(heading, look="number heat", nets=numbers([heading.heading], net_numbers), is_heat=True)
         for heading in table.columns[2:]
@@ -267,19 +267,19 @@ def _confusion_grids(report: Contents) -> list[Grid]:
     made, confused = MATRIX.make(report.sweeps), CONFUSIONS.make(report.sweeps)
     shares = made.astype({name: float for name in made.columns[5:]})
     shares[shares.columns[5:]] = shares[shares.columns[5:]].mul(100 / shares["images"], axis=0)
-    shown = MATRIX.shown(shares)
+    shown = MATRIX.rendered(shares)
     matrix = plain_grid(replace(shown, title=f"{shown.title}, in percent of each class"))
     heat = [replace(heading, look="number heat", is_heat=True) for heading in matrix.columns[2:]]
-    pairs = [plain_grid(CONFUSIONS.shown(confused))] if len(confused) else []
+    pairs = [plain_grid(CONFUSIONS.rendered(confused))] if len(confused) else []
     return [replace(matrix, columns=[*matrix.columns[:2], *heat]), *pairs]
 
 
 # --- what they are made of ---
 
 
-def _drawn(plot: Plot, net_numbers: NetNumbers) -> Drawn:
+def _drawn(plot: Plot, net_numbers: NetNumbers) -> PageFigure:
     panels = [Markup(inline_svg(plot, panel, net_numbers)) for panel in plot.panels]
-    return Drawn(plot, panels, legend(plot), plot_grid(plot, net_numbers), bool(plot.marks["paper"].notna().any()))
+    return PageFigure(plot, panels, legend(plot), plot_grid(plot, net_numbers), bool(plot.marks["paper"].notna().any()))
 
 
 def _nets(report: Contents) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vgg_sweep.config.schema import Config, Fractals
 from vgg_sweep.errors import RunError
-from vgg_sweep.images.sets.fractals import System, class_system, render_image
+from vgg_sweep.images.sets.fractals import IFS, class_system, render_image
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.report.results.errors import ReportedRun
@@ -76,5 +76,5 @@ def _fractal(settings: Mapping[str, Any], image: str, label: int) -> Image.Image
 
 
 @cache
-def _system(seed: int, label: int) -> System:
+def _system(seed: int, label: int) -> IFS:
     return class_system(seed, label)

@@ -268,7 +268,7 @@ def as_score(
     return Score(runs, *protocol, row["num_classes"], top1, top5, row["scored_on"], fusion, kept_in)
 
 
-def kept(
+def cached_errors(
     folder: Path, asked: Sequence[Any], computed: Callable[[], list[dict[str, Any]]]
 ) -> tuple[Path, list[dict[str, Any]]]:
     """The file in `folder` that keeps the errors of what is `asked`, and those errors: read from it, or else computed
@@ -298,5 +298,5 @@ def write_cached(path: Path, fingerprint: str, errors: list[dict[str, Any]], **a
 
 
 def as_file(fingerprint: str, errors: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `kept` reads."""
+    """What `cached_errors` reads."""
     return {"format": _ERRORS_FORMAT, "fingerprint": fingerprint, "errors": errors}

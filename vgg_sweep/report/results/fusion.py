@@ -15,7 +15,7 @@ from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.means import Posteriors, Protocol, check_same_images, fused_posteriors, protocol_posteriors
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.protocols.metrics import truth_ranks
-from vgg_sweep.report.results.errors import ReportedRun, Score, as_score, kept, storable
+from vgg_sweep.report.results.errors import ReportedRun, Score, as_score, cached_errors, storable
 from vgg_sweep.runs.naming import fitting, nearest, slug
 
 _Member = tuple[Posteriors, Protocol]
@@ -98,7 +98,7 @@ def _fuse(sweep: Path, runs: Sequence[ReportedRun], rule: str, method: str, name
     def computed() -> list[dict[str, Any]]:
         return [_row(members, rule, method) | storable(_ranks(members), members[0][0])]
 
-    path, rows = kept(sweep / "fusions", _asked(members), computed)
+    path, rows = cached_errors(sweep / "fusions", _asked(members), computed)
     return as_score(tuple(runs), rows[0], name, path)
 
 
@@ -137,7 +137,7 @@ def _best(sweep: Path, spec: str, scores: Sequence[Score]) -> list[Score]:
     def searched() -> list[dict[str, Any]]:
         return _searched(spec, int(number), list(runs), members, rule, method)
 
-    path, rows = kept(sweep / "fusions", [*_asked(members), *runs, spec], searched)
+    path, rows = cached_errors(sweep / "fusions", [*_asked(members), *runs, spec], searched)
     return [as_score(tuple(runs[id] for id in row["runs"]), row, row["name"], path) for row in rows]
 
 

@@ -104,10 +104,10 @@ def means(sweeps: Sequence[Sweep]) -> pd.DataFrame:
                 values["macs"] = multiply_adds(run.config, first["method"], first["test_scales"], first["n_classes"])
             rows.append({**group.where, **values})
     nets = pd.DataFrame(rows)
-    return nets.assign(where=told_apart(nets))
+    return nets.assign(where=distinguishing_labels(nets))
 
 
-def told_apart(frame: pd.DataFrame) -> list[str]:
+def distinguishing_labels(frame: pd.DataFrame) -> list[str]:
     """Sweep and settings of each row, as far as they differ within `frame`."""
     differing = [name for name in ("sweep", "settings") if frame[name].nunique() > 1]
     return [", ".join(filter(None, parts)) for parts in rows_of(frame[differing])]

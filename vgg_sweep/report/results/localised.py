@@ -20,11 +20,11 @@ from vgg_sweep.localise.geometry import Floats
 from vgg_sweep.localise.merging import THRESHOLDS
 from vgg_sweep.localise.stored import Predictions
 from vgg_sweep.plan import commands
-from vgg_sweep.plan.swept import swept
+from vgg_sweep.plan.swept import differing_settings
 from vgg_sweep.protocols.means import fused_posteriors
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, wilson
-from vgg_sweep.report.results.errors import ReportedRun, Score, kept
+from vgg_sweep.report.results.errors import ReportedRun, Score, cached_errors
 
 OF_TRUE_CLASS, TOP1, TOP5 = "true_class", "top1", "top5"
 """What is given or guessed: the true class; the best class; the five best."""
@@ -102,7 +102,7 @@ def localised(sweep: Path, name: str, runs: list[BoxRun], scores: Sequence[Score
     Raises `RunError` if predictions are damaged or of other images than those of their classifiers.
     """
     there = [run for run in runs if run.is_scored]
-    differing = swept([run.group_settings for run in there])
+    differing = differing_settings([run.group_settings for run in there])
     labels = [", ".join(f"{setting}={value}" for setting, value in each.items()) for each in differing]
     settings = dict(zip((run.id for run in there), labels, strict=True))
     rows: list[dict[str, Any]] = []
@@ -206,7 +206,7 @@ def _kept(
                 return []
             return _centre(members[0]) if rule == "centre" else _merged(members, rule, by)
 
-        path, rows = kept(sweep / "localised", asked, computed)
+        path, rows = cached_errors(sweep / "localised", asked, computed)
         if rows:
             break
     return rows, classifier, path

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vgg_sweep.config.checks import not_whole
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.commands import schema_defaults
 from vgg_sweep.plan.configs import config_in
-from vgg_sweep.plan.swept import Settings, swept, whole
+from vgg_sweep.config.checks import not_whole
+from vgg_sweep.plan.swept import Settings, all_settings, differing_settings
 from vgg_sweep.protocols.means import check_same_images
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, mean_class_recall, wilson
@@ -142,10 +142,10 @@ def results_frame(sweep: str, scores: Sequence[Score]) -> pd.DataFrame:
     every = _settings(list(runs.values()))
     labels = {
         id: ", ".join(f"{name}={value}" for name, value in each.items())
-        for id, each in zip(runs, swept(every), strict=True)
+        for id, each in zip(runs, differing_settings(every), strict=True)
     }
-    order = {id: numbers_first(each.values()) for id, each in zip(runs, swept(every), strict=True)}
-    changed = dict(zip(runs, whole(every), strict=True))
+    order = {id: numbers_first(each.values()) for id, each in zip(runs, differing_settings(every), strict=True)}
+    changed = dict(zip(runs, all_settings(every), strict=True))
     first: dict[str, Score] = {}
     labels_of: dict[str, NDArray[np.int64]] = {}
     rows = []

@@ -219,7 +219,7 @@ TABLE8 = _table(
         *(number("paper_loc_error", "paper"), seeds("seeds", drop=1)),
     ),
     (_table8_note, "The last rows are boxes that need no net.", unfinished),
-    kept=gaps.boxes,
+    visible=gaps.boxes,
 )
 TABLE9 = _table(
     "9",
@@ -237,7 +237,7 @@ TABLE9 = _table(
         f"Beside each merging rule is its threshold, chosen on the other {HELD_OUT_SHARE:.0%} of val's images.",
         *(_merges, unfinished),
     ),
-    kept=gaps.boxes,
+    visible=gaps.boxes,
 )
 TABLE10 = _table(
     "10",
@@ -248,7 +248,7 @@ TABLE10 = _table(
         *(number("paper_loc_test_error", "test"), seeds("seeds", drop=1)),
     ),
     (unfinished,),
-    kept=gaps.of_ilsvrc,
+    visible=gaps.of_ilsvrc,
 )
 
 
@@ -256,7 +256,7 @@ TABLE10 = _table(
 
 
 @dataclass(frozen=True)
-class Located:
+class BoxRow:
     """A row of Table 8 (`centre`) or 9."""
 
     train_scale: str
@@ -273,27 +273,27 @@ class Located:
         return " + ".join(net.slug for net in self.nets)
 
 
-def _misses(group: Group, side: Located) -> Misses:
+def _misses(group: Group, side: BoxRow) -> Misses:
     what, merge = (OF_TRUE_CLASS, "") if side.rule == "centre" else (TOP5, group.rows[0]["merge_asked"])
     found = group.find(what=what, control="", merge=merge, config=PAPERS_NET, **asdict(side))
     return {row["seed"]: row["misses"].unpack().astype(np.int8) for row in found}
 
 
-def _claim(sentence: str, protocols: str, first: Located, second: Located) -> Claim:
+def _claim(sentence: str, protocols: str, first: BoxRow, second: BoxRow) -> Claim:
     return Claim(sentence, "A", protocols, ((first, second),))
 
 
-_PCR_FC = Located("384", "centre", "pcr", "fc")
+_PCR_FC = BoxRow("384", "centre", "pcr", "fc")
 BOX_CLAIMS = (
     _claim("One box per class (PCR) beats one for all (SCR)", "true class, centre crop",
-           Located("384", "centre", "scr", "fc"), _PCR_FC),
+           BoxRow("384", "centre", "scr", "fc"), _PCR_FC),
     _claim("Fine-tuning all layers beats the FC layers alone", "true class, centre crop",
-           _PCR_FC, Located("384", "centre")),
-    _claim("S = 384 beats S = 256", "top-5, dense, Q = S", Located("256", "single"), Located("384", "single")),
+           _PCR_FC, BoxRow("384", "centre")),
+    _claim("S = 384 beats S = 256", "top-5, dense, Q = S", BoxRow("256", "single"), BoxRow("384", "single")),
     _claim("Several scales at test time help", "top-5, dense, one Q and two",
-           Located("384", "single"), Located("384", PAIR)),
+           BoxRow("384", "single"), BoxRow("384", PAIR)),
     _claim("The boxes of two nets help", "top-5, dense, one net and two",
-           Located("384", PAIR), Located("256 + 384", "fusion")),
+           BoxRow("384", PAIR), BoxRow("256 + 384", "fusion")),
 )  # fmt: skip
 """In the order of Appendix A."""
 

@@ -226,4 +226,4 @@ ENDS = ("against the claim", "as claimed")
 """Of the scale of points."""
 
 claims_table = partial(Table, columns=_COLUMNS, total=lambda frame: summary(frame["verdict"]), ends=ENDS,
-                       kept=with_gaps)  # fmt: skip
+                       visible=with_gaps)  # fmt: skip

@@ -16,11 +16,11 @@ from vgg_sweep.report.tables.costs import LRN_COST
 from vgg_sweep.report.tables.depth import DEPTH, DEPTH_CLAIMS
 from vgg_sweep.report.tables.errors import KERNELS, NETS
 from vgg_sweep.report.tables.fusions import ASKED, FUSIONS, SYSTEMS
-from vgg_sweep.report.tables.gaps import kept
+from vgg_sweep.report.tables.gaps import visible_rows
 from vgg_sweep.report.tables.paper_claims import CLAIMS
 from vgg_sweep.report.tables.pivot import Pivot, pivot_table
 from vgg_sweep.report.tables.runs import BY_SEED, RUNS
-from vgg_sweep.report.tables.table import Shown
+from vgg_sweep.report.tables.table import TextTable
 from vgg_sweep.report.tables.transfer import OF_PROBES
 from vgg_sweep.report.tables.trials import TRIALS
 
@@ -42,7 +42,7 @@ class Contents:
     sweeps: list[Sweep]
     frames: dict[str, pd.DataFrame]
     """The tables by name, in the order in which they are shown; no empty ones."""
-    shown: list[Shown]
+    tables: list[TextTable]
     """The same tables as text."""
     summary: list[str]
     """How much of each sweep is there, and which runs are not and why."""
@@ -65,15 +65,15 @@ def make_contents(
         if name in asked and (len(results) or table.of in ("boxes", "probes")):  # without: boxes alone, or trunks
             frame = table.make(material.get(table.of, sweeps))
             frame = mark(frame, unscored) if table.of_nets else frame
-            if len(shown := frame if is_whole else kept(table, frame)):
+            if len(shown := frame if is_whole else visible_rows(table, frame)):
                 frames[name] = shown
-    tables = [TABLES[name].shown(frame) for name, frame in frames.items()]
+    tables = [TABLES[name].rendered(frame) for name, frame in frames.items()]
     if is_whole:
         tables = [replace(table, brief=()) for table in tables]
     if pivot:
         table = pivot_table(results, pivot)
         frames = {table.name: table.make(results)} | frames
-        tables = [table.shown(frames[table.name]), *tables]
+        tables = [table.rendered(frames[table.name]), *tables]
     missing = merged(command for table in tables for command in table.commands)
     summary = [line for sweep in sweeps for line in progress_lines(sweep)]
     if len(results):

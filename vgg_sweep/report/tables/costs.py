@@ -7,7 +7,7 @@ import pandas as pd
 from vgg_sweep.protocols import paper
 from vgg_sweep.report.results.groups import Group
 from vgg_sweep.report.tables.errors import Rows, missing_command, of_groups
-from vgg_sweep.report.tables.gaps import whole
+from vgg_sweep.report.tables.gaps import all_or_none
 from vgg_sweep.report.tables.table import Table, number, text
 
 _MEASURES = ("step_seconds", "peak_memory_bytes")
@@ -46,5 +46,5 @@ LRN_COST = Table(
         number("peak_memory_bytes_ratio", "ratio to A", 2),
         text("device", wrap=30),
     ),
-    kept=whole,
+    visible=all_or_none,
 )

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vgg_sweep.nets.blocks import SKIPS
-from vgg_sweep.plan.swept import swept
+from vgg_sweep.plan.swept import differing_settings
 from vgg_sweep.protocols.statistics import MIN_SEEDS, Difference, over_seeds_and_images
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.groups import weight_layers
@@ -35,7 +35,7 @@ _ENDS = ("at chance", "diverged", "failed")
 
 
 @dataclass(frozen=True)
-class Trained:
+class EndedRun:
     """A run that is over: where it stands in the table, and its errors at the end of training, in percent."""
 
     id: str
@@ -51,12 +51,12 @@ class Trained:
     val_error: float
 
 
-def trained(runs: Sequence[ReportedRun]) -> list[Trained]:
+def trained(runs: Sequence[ReportedRun]) -> list[EndedRun]:
     """The runs of `ended` that have errors."""
     return [each for each in ended(runs) if not math.isnan(each.train_error)]
 
 
-def ended(runs: Sequence[ReportedRun]) -> list[Trained]:
+def ended(runs: Sequence[ReportedRun]) -> list[EndedRun]:
     """The runs at S = 256 that are over and can be compared over depth; runs that localise or are imported are none.
     Nothing where no net has batch normalisation or shortcuts.
     """
@@ -65,14 +65,14 @@ def ended(runs: Sequence[ReportedRun]) -> list[Trained]:
     own = [(run, end) for run in runs if run.train_scale == "256" and (end := _end(run))]
     others = [{key: value for key, value in run.settings.items() if key not in _OF_TREATMENT} for run, _ in own]
     found = []
-    for (run, end), differing in zip(own, swept(others), strict=True):
+    for (run, end), differing in zip(own, differing_settings(others), strict=True):
         treatment = ", ".join([_treatment(run), *(f"{name}={value}" for name, value in differing.items())])
         he = re.fullmatch(r"(?:plain|res)-(\d+)", run.name)
         net = f"{he[1]} layers" if he else re.sub(r"(-BN)?(-skip)?$", "", run.name)
         has_none = end in ("diverged", "failed")
         errors = (math.nan, math.nan) if has_none else (run.curve["error"].iloc[-1], run.record["val_error"])
         layers = weight_layers(run.config["model"]["columns"])
-        found.append(Trained(run.id, run.slug, run.seed, treatment, net, layers, end, *map(float, errors)))
+        found.append(EndedRun(run.id, run.slug, run.seed, treatment, net, layers, end, *map(float, errors)))
     return found
 
 
@@ -94,7 +94,7 @@ def _treatment(run: ReportedRun) -> str:
 
 def _frame(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each treatment and net of each sweep; nothing for a sweep of the paper's nets alone."""
-    cells: dict[tuple[str, str, int, str], list[Trained]] = {}
+    cells: dict[tuple[str, str, int, str], list[EndedRun]] = {}
     for sweep in sweeps:
         for each in ended(sweep.runs):
             cells.setdefault((sweep.name, each.treatment, each.layers, each.net), []).append(each)
@@ -191,7 +191,7 @@ def depth_claims(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     """A row for each claim of each sweep with deeper nets. `points` are above 0 as claimed."""
     rows = []
     for sweep in sweeps:
-        nets: dict[Net, list[Trained]] = {}
+        nets: dict[Net, list[EndedRun]] = {}
         for each in trained(sweep.runs):
             nets.setdefault((each.treatment, each.net), []).append(each)
         if not nets:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.plan.swept import swept, whole
+from vgg_sweep.plan.swept import all_settings, differing_settings
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.unfinished import how_far
 from vgg_sweep.report.tables.table import Table, number, text
@@ -32,11 +32,11 @@ def at_epoch(runs: Sequence[ReportedRun], at: str) -> Table:
     ]
     if not reached:
         raise RunError(f"no run has reached epoch {epoch:g}; --at {COMMON} takes the last epoch that all have reached.")
-    settings = whole([run.settings for run, _ in reached])
+    settings = all_settings([run.settings for run, _ in reached])
     settings = [{name: tuple(v) if isinstance(v, list) else v for name, v in each.items()} for each in settings]
     rows = [_row(*each) | own for each, own in zip(reached, settings, strict=True)]
     frame = pd.DataFrame(rows).sort_values("val_error", kind="stable", ignore_index=True)
-    differing = swept([run.settings for run, _ in reached])
+    differing = differing_settings([run.settings for run, _ in reached])
     columns = [
         text("run_id", "run"),
         *(text(name, wrap=16) for name in differing[0]),

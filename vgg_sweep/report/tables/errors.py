@@ -18,7 +18,7 @@ from vgg_sweep.plan import commands
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import PAPER_CROP_PX, scaled_px, test_scales
 from vgg_sweep.report.results.groups import Group, SeedRows, by_settings, mean_errors, over_seeds
-from vgg_sweep.report.tables.gaps import whole, with_crops, with_gaps
+from vgg_sweep.report.tables.gaps import all_or_none, with_crops, with_gaps
 from vgg_sweep.report.tables.table import (
     NOTED,
     Column,
@@ -229,11 +229,11 @@ def _notes_on_rows(measured: pd.DataFrame) -> list[str]:
 
 NETS = (
     Table("3", "Table 3. A single test scale: dense, image and flip", table3, _OF_NETS, (notes,),
-          kept=with_gaps, of_nets=True),
+          visible=with_gaps, of_nets=True),
     Table("4", "Table 4. Three test scales: dense, image and flip", table4, _OF_NETS, (notes,),
-          kept=with_gaps, of_nets=True),
+          visible=with_gaps, of_nets=True),
     Table("5", "Table 5. Dense, multi-crop (50 crops a scale) and both, at three test scales", table5, _OF_NETS,
-          (notes,), kept=with_crops, of_nets=True),
+          (notes,), visible=with_crops, of_nets=True),
 )  # fmt: skip
 
 KERNELS = Table(
@@ -242,6 +242,6 @@ KERNELS = Table(
     table_5x5,
     (*_OF_NETS, number("points_over_B", "points over B", sign="+"), number("paper_points_over_B", "paper", sign="+")),
     (notes,),
-    kept=whole,
+    visible=all_or_none,
     of_nets=True,
 )

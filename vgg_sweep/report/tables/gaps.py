@@ -11,12 +11,12 @@ ENOUGH = 0.5
 """Share of a table's rows that have to be there for those missing to be shown as well."""
 
 
-def kept(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
+def visible_rows(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
     """What is shown of a table's rows if it is not asked for."""
-    if table.kept is None or frame.empty:
+    if table.visible is None or frame.empty:
         return frame
     groups = frame.groupby(["sweep", "settings"], sort=False)
-    rows = [row for _, group in groups for row in group.index[table.kept(group)]]
+    rows = [row for _, group in groups for row in group.index[table.visible(group)]]
     return pd.DataFrame(frame.loc[rows]).reset_index(drop=True)
 
 
@@ -37,7 +37,7 @@ def with_crops(group: pd.DataFrame) -> "pd.Series[bool]":
     return with_gaps(group) & bool((_there(group) & (group["method"] != "dense")).any())
 
 
-def whole(group: pd.DataFrame) -> "pd.Series[bool]":
+def all_or_none(group: pd.DataFrame) -> "pd.Series[bool]":
     """All rows or none: one of them alone compares nothing."""
     there = _there(group)
     return there & bool(there.all())

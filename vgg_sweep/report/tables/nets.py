@@ -9,7 +9,7 @@ from vgg_sweep.config.schema import Config, Model
 from vgg_sweep.nets.blocks import SKIPS
 from vgg_sweep.nets.describe import describe, kernel_comparison, layers_table, paper_table1
 from vgg_sweep.protocols import paper
-from vgg_sweep.report.tables.table import Column, Shown, number, text
+from vgg_sweep.report.tables.table import Column, TextTable, number, text
 
 PAPER_CLASSES = 1000
 WORDS_OF_E = 21
@@ -43,7 +43,7 @@ def net_values(models: Sequence[Model], size: Mapping[str, Any], *, layer_by_lay
     return [{**nets[0], "layers": layers_table(models[0], **size)}] if layer_by_layer else nets
 
 
-def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[Shown]:
+def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[TextTable]:
     """Table 1, Sect. 2.3, and Table 2 with what the nets cost at this size.
 
     Table 1 leaves out the nets with words that it has not, and those that are deeper; one net alone it shows always.
@@ -68,12 +68,12 @@ def net_tables(models: Sequence[Model], size: Mapping[str, Any]) -> list[Shown]:
     ]
     return [
         *([table1(of_table1, size["classes"], size["width"])] if of_table1 else []),
-        Shown.of("kernels", "Sect. 2.3. Stacks of small kernels, and large ones", kernels, kernel_comparison(channels)),
-        Shown.of("table-2", f"Table 2, and costs: {in_words}", costs, describe(models, **size)),
+        TextTable.of("kernels", "Sect. 2.3. Stacked 3x3 kernels, and large ones", kernels, kernel_comparison(channels)),
+        TextTable.of("table-2", f"Table 2, and costs: {in_words}", costs, describe(models, **size)),
     ]
 
 
-def layer_tables(model: Model, size: Mapping[str, Any]) -> list[Shown]:
+def layer_tables(model: Model, size: Mapping[str, Any]) -> list[TextTable]:
     """One net layer by layer, and what it costs."""
     columns = [
         text("name"),
@@ -83,17 +83,17 @@ def layer_tables(model: Model, size: Mapping[str, Any]) -> list[Shown]:
         *_COSTS,
         _FIELD,
     ]
-    layers = Shown.of("layers", "Layer by layer", columns, layers_table(model, **size))
+    layers = TextTable.of("layers", "Layer by layer", columns, layers_table(model, **size))
     return [layers, net_tables([model], size)[-1]]
 
 
-def table1(models: Sequence[Model], num_classes: int, width: float = 1.0) -> Shown:
+def table1(models: Sequence[Model], num_classes: int, width: float = 1.0) -> TextTable:
     """The columns of the nets, from the image to the class posteriors, with the channels that they have at `width`."""
     known = {*paper.params_millions(), "B-5x5"}
     columns = [Column(each.name, each.name, itemgetter(each.name), drop=each.name not in known) for each in models]
     rows = paper_table1(models, classes=num_classes, width=width)
     as_made = f", with the channels that they have at width {share(width)}" if width != 1 else ""
-    return Shown.of("table-1", f"Table 1. The nets, from the image to the class posteriors{as_made}", columns, rows)
+    return TextTable.of("table-1", f"Table 1. The nets, from the image to the class posteriors{as_made}", columns, rows)
 
 
 def share(width: float) -> str:

@@ -62,7 +62,7 @@ def with_recipe(frame: pd.DataFrame) -> set[str]:
     return come_with_recipe(frame[changed(frame)].to_dict("records"), list(frame["recipe"]))  # type: ignore[arg-type]
 
 
-def swept(frame: pd.DataFrame) -> list[Column]:
+def settings_columns(frame: pd.DataFrame) -> list[Column]:
     """A column for each setting in which rows differ, and for the recipe, which says those that come with it."""
     said = with_recipe(frame)
     differing = ["recipe"] * bool(said)
@@ -71,7 +71,7 @@ def swept(frame: pd.DataFrame) -> list[Column]:
 
 
 _NETS = (
-    *(text("config", "net", wrap=16), text("train_scale", "S", wrap=12), swept),
+    *(text("config", "net", wrap=16), text("train_scale", "S", wrap=12), settings_columns),
     *(if_differs(text("method", wrap=12)), text("test_scales", "Q", wrap=12)),
 )
 

@@ -1,6 +1,6 @@
 """A table, described once: its columns with heads and formats, and its notes. Every writer works from this.
 
-`Table` and `Column` describe, `Shown` is the text that they make of some rows. Columns and notes stand there as they
+`Table` and `Column` describe, `TextTable` is the text that they make of some rows. Columns and notes are given as they
 are, or as functions that find them in the rows. Needs no pandas, which takes half a second to import.
 """
 
@@ -36,7 +36,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class ShownColumn:
+class TextColumn:
     head: str
     cells: list[str]
     key: str = ""
@@ -57,12 +57,12 @@ class ShownColumn:
 
 
 @dataclass(frozen=True)
-class Shown:
+class TextTable:
     """A table as text."""
 
     name: str
     title: str
-    columns: list[ShownColumn]
+    columns: list[TextColumn]
     notes: Sequence[str] = ()
     above: Sequence[str] = ()
     """What to know before reading it."""
@@ -78,10 +78,10 @@ class Shown:
     """The rows that stand for all where there is little room; none if all are to be shown."""
 
     @classmethod
-    def of(cls, name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], **about: Any) -> "Shown":
+    def of(cls, name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], **about: Any) -> "TextTable":
         """The text of some rows; `about` is what else it holds."""
         shown = [
-            ShownColumn(each.head, [each.cell(row) for row in rows], each.key, each.drop, each.wrap, each.is_number)
+            TextColumn(each.head, [each.cell(row) for row in rows], each.key, each.drop, each.wrap, each.is_number)
             for each in columns
         ]
         return cls(name, title, shown, **about)
@@ -121,7 +121,7 @@ class Table:
     """Which of the columns that say of what sweep and settings a row is it has where they differ."""
     brief: Callable[["pd.DataFrame"], Sequence[int]] = lambda frame: ()
     """The rows that stand for all in a terminal if the table is not asked for; none if all are shown."""
-    kept: "Callable[[pd.DataFrame], pd.Series[bool]] | None" = None
+    visible: "Callable[[pd.DataFrame], pd.Series[bool]] | None" = None
     """Which rows of a group of settings are shown if the table is not asked for; all if not given."""
     of: Literal["runs", "results", "claims", "training", "boxes", "probes", "answers"] = "results"
     """What it is made from: the joined results of all sweeps, their probes, for claims both; or else the sweeps."""
@@ -130,11 +130,11 @@ class Table:
     if_asked: bool = False
     """Whether it is shown only if it is asked for."""
 
-    def shown(self, frame: "pd.DataFrame") -> Shown:
+    def rendered(self, frame: "pd.DataFrame") -> TextTable:
         """The text of the rows in `frame`, with the sweep and settings of each where these differ."""
         frame = self.lines(frame)
         where = [_where(frame, key) for key in self.where if differs(frame, key)]
-        return Shown.of(
+        return TextTable.of(
             self.name,
             self.title,
             [*where, *_resolved(self.columns, frame)],

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from vgg_sweep.report.tables.table import Shown, ShownColumn
+from vgg_sweep.report.tables.table import TextColumn, TextTable
 
 PACKAGES = ("booktabs", "array", "graphicx")
 """What a document needs for the tables: all in LaTeX's recommended collection."""
@@ -53,7 +53,7 @@ def _character(character: str) -> str:
     return character if "À" <= character <= "ÿ" else f"U+{ord(character):04X}"
 
 
-def to_latex(table: Shown) -> str:
+def to_latex(table: TextTable) -> str:
     """One `table` environment; several for more rows than fit a page."""
     parts = [table.lines[start : start + MAX_ROWS] for start in range(0, len(table.lines), MAX_ROWS)]
     label = f"tab:vgg-{re.sub('[^A-Za-z0-9]', '', table.name)}"
@@ -86,7 +86,7 @@ def _shrunk(tabular: Sequence[str]) -> list[str]:
     return [r"  \sbox0{%", *tabular, rf"  }}\ifdim\wd0>\linewidth {wide}\else {as_it_is}\fi"]
 
 
-def _tabular(columns: Sequence[ShownColumn], rows: Sequence[Sequence[str]]) -> list[str]:
+def _tabular(columns: Sequence[TextColumn], rows: Sequence[Sequence[str]]) -> list[str]:
     kinds = "".join("r" if column.is_number else _text_kind(column) for column in columns)
     lines = [map(_head, columns), *(map(escaped, row) for row in rows)]
     head, *body = (" & ".join(line) + r" \\" for line in lines)
@@ -94,19 +94,19 @@ def _tabular(columns: Sequence[ShownColumn], rows: Sequence[Sequence[str]]) -> l
     return [rf"    \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", *(f"      {line}" for line in inner), r"    \end{tabular}%"]
 
 
-def _text_kind(column: ShownColumn) -> str:
+def _text_kind(column: TextColumn) -> str:
     """Text that wraps in a terminal wraps here: a letter is about half an em wide."""
     if not column.wrap or max(map(len, [column.head, *column.cells])) <= column.wrap:
         return "l"
     return rf">{{\raggedright\arraybackslash}}p{{{column.wrap / 2}em}}"
 
 
-def _head(column: ShownColumn) -> str:
+def _head(column: TextColumn) -> str:
     lines = [escaped(line) for line in column.head.split("\n")]
     return r"\shortstack{" + r"\\".join(lines) + "}" if len(lines) > 1 else lines[0]
 
 
-def document(tables: Sequence[Shown], summary: Sequence[str], commands: Sequence[str]) -> str:
+def document(tables: Sequence[TextTable], summary: Sequence[str], commands: Sequence[str]) -> str:
     """A document of all tables that compiles alone."""
     report = [rf"\item {escaped(line.strip())}" for line in summary]
     dashes = [rf"\item \texttt{{{escaped(command)}}}" for command in commands]

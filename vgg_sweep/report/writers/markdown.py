@@ -1,17 +1,17 @@
 """The report in Markdown."""
 
 from vgg_sweep.report.tables.contents import Contents
-from vgg_sweep.report.tables.table import Shown
+from vgg_sweep.report.tables.table import TextTable
 
 
 def document(report: Contents) -> str:
     """All tables, after how much of the sweeps is there; commands for what is missing at the end."""
     head = ["# Report\n", "\n".join(f"- {line.strip()}" for line in report.summary) + "\n"]
     commands = "\n".join(["## To fill the missing rows\n", "```", *report.commands, "```"]) if report.commands else ""
-    return "\n".join([*head, *map(to_markdown, report.shown), commands]).rstrip() + "\n"
+    return "\n".join([*head, *map(to_markdown, report.tables), commands]).rstrip() + "\n"
 
 
-def to_markdown(table: Shown) -> str:
+def to_markdown(table: TextTable) -> str:
     """A heading, the table, and its notes."""
     lines = [[column.head for column in table.columns], *table.lines]
     rows = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]

@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from vgg_sweep.report.tables.table import Shown, ShownColumn
+from vgg_sweep.report.tables.table import TextColumn, TextTable
 
 if TYPE_CHECKING:
     from vgg_sweep.report.tables.contents import Contents
@@ -23,11 +23,11 @@ def show(report: "Contents", console: Console) -> None:
         console.print(Text(f"Read from {bundle}."))
     for line in report.summary:
         console.print(Text(line))
-    show_tables(report.shown, console)
+    show_tables(report.tables, console)
     show_commands(report.commands, console)
 
 
-def show_tables(tables: Sequence[Shown], console: Console) -> None:
+def show_tables(tables: Sequence[TextTable], console: Console) -> None:
     """Each with its notes, a note once."""
     noted: set[str] = set()
     for table in tables:
@@ -53,7 +53,7 @@ def show_commands(commands: Sequence[str], console: Console) -> None:
         console.print(Text(command), soft_wrap=True)  # whole, to be copied
 
 
-def to_rich(table: Shown, width: int) -> Group:
+def to_rich(table: TextTable, width: int) -> Group:
     """For a terminal of `width` characters."""
     laid_out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     columns = fitting(table, width)
@@ -75,7 +75,7 @@ def to_rich(table: Shown, width: int) -> Group:
     )
 
 
-def _left_out(table: Shown, columns: Sequence[ShownColumn]) -> Iterator[str]:
+def _left_out(table: TextTable, columns: Sequence[TextColumn]) -> Iterator[str]:
     """What of a table is not in a terminal, and how to see it."""
     if table.brief:
         yield f"The best row of each net; all {len(table.lines)}: --table {table.name}"
@@ -89,7 +89,7 @@ def _left_out(table: Shown, columns: Sequence[ShownColumn]) -> Iterator[str]:
         yield f"Hidden at this width: {', '.join(dict.fromkeys(narrow))}".replace("\n", " ")
 
 
-def fitting(table: Shown, width: int) -> list[ShownColumn]:
+def fitting(table: TextTable, width: int) -> list[TextColumn]:
     """The columns of `table` that fit `width` characters; the most important ones, if not all do."""
     columns = list(table.columns)
     while sum(column.width + 2 for column in columns) - 2 > width and any(column.drop for column in columns):
