@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vgg_sweep.config.checks import not_whole
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.plan.commands import schema_defaults
 from vgg_sweep.plan.configs import config_in
-from vgg_sweep.config.checks import not_whole
 from vgg_sweep.plan.swept import Settings, all_settings, differing_settings
 from vgg_sweep.protocols.means import check_same_images
 from vgg_sweep.protocols.methods import scaled_px
