@@ -1,7 +1,7 @@
 """The depth sweep on a Ray cluster of two nodes, started here, with a worker killed: `make test-ray`.
 
-It must end with the same posteriors, to the bit, as the same sweep without Ray. Run it with a Python that has
-vgg-sweep[ray].
+It is started with snapshot=true in a copy of the program, which is broken while its runs are at work. It must end with
+the same posteriors, to the bit, as the same sweep without Ray. Run it with a Python that has vgg-sweep[ray].
 """
 
 import json
@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.paths import ROOT
+
 PORT = 6399
 """Not Ray's own, so that a cluster of the user's is left alone."""
 RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")
@@ -28,7 +30,7 @@ SETTINGS = [
 ]
 ON_RAY = [
     *f"hydra/launcher=ray hydra.launcher.ray.init.address=127.0.0.1:{PORT}".split(),
-    *"hydra.launcher.ray.remote.num_gpus=0 retries=1".split(),
+    *"hydra.launcher.ray.remote.num_gpus=0 retries=1 snapshot=true".split(),
 ]
 
 
@@ -39,8 +41,13 @@ def main() -> None:
     try:
         with cluster(place):
             say("the sweep on the cluster")
-            sweep = start("on-ray", place, *ON_RAY)
+            for name in ("vgg_sweep", "conf"):
+                shutil.copytree(ROOT / name, place / "copy" / name)
+            sweep = start("on-ray", place, *ON_RAY, code=place / "copy")
             victim, saw_two = kill_one(place / "on-ray")
+            for module in ("sweep/work.py", "train/step.py"):
+                (place / "copy" / "vgg_sweep" / module).write_text("raise SystemError('changed since')\n")
+            say("its code is broken, all but the snapshot's")
             output, _ = sweep.communicate(timeout=900)
             print(output)
             assert sweep.returncode == 0, f"exit code {sweep.returncode}"
@@ -92,9 +99,10 @@ def cluster(place: Path) -> Iterator[None]:
         say("the cluster is stopped")
 
 
-def start(name: str, place: Path, *more: str) -> subprocess.Popen[str]:
+def start(name: str, place: Path, *more: str, code: Path = ROOT) -> subprocess.Popen[str]:
+    """The sweep into a folder of that name, by the program that lies in `code`."""
     words = ["-m", "vgg_sweep", "multirun", *SETTINGS, f"out={place / name}", f"cache={place / 'cache'}", *more]
-    return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, cwd=code)
 
 
 def kill_one(sweep: Path) -> tuple[str, bool]:

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import pytest
 from omegaconf import OmegaConf
 
@@ -15,7 +17,7 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.sweep.agenda import Agenda
 from vgg_sweep.sweep.driver import drive
-from vgg_sweep.sweep.executors.tasks import Tasks
+from vgg_sweep.sweep.executors.tasks import Tasks, worker_code
 
 
 class RayError(Exception):
@@ -107,3 +109,29 @@ def test_no_cluster_and_no_node_large_enough_are_a_sentence_each(monkeypatch: py
         Tasks(launcher("there"))
     with pytest.raises(ConfigError, match="asks for num_cpus=8 and num_gpus=0, but no node .* num_cpus=2 and"):
         Tasks(launcher(num_cpus=8))
+
+
+def test_a_worker_takes_its_code_from_the_snapshot_though_ray_puts_another_folder_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the pickler that Ray has a copy of; the code of the folder where the sweep was started is broken by now."""
+    run, package = tmp_path / "run", tmp_path / "snapshot" / "vgg_sweep"
+    for file, text in {
+        run / "config.yaml": "",
+        package / "__init__.py": "",
+        package / "sweep" / "__init__.py": "",
+        package / "sweep" / "work.py": "def main(folder):\n    folder.joinpath('done').touch()\n",
+        tmp_path / "checkout" / "vgg_sweep" / "__init__.py": "1 / 0",
+    }.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    (tmp_path / "task").write_bytes(cloudpickle.dumps(worker_code()))
+    monkeypatch.setenv("PYTHONPATH", "")
+    worker = f"""
+        import pathlib, pickle, sys
+        sys.path.insert(0, {str(tmp_path / "checkout")!r})
+        pickle.loads(pathlib.Path({str(tmp_path / "task")!r}).read_bytes())("run", {str(tmp_path)!r})
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(worker)], check=True)
+    assert (run / "done").exists()

@@ -145,11 +145,6 @@ class DagSweeper(Sweeper):
     def _drive(self, agenda: Agenda, settings: Config, finished: Sequence[Run], screen: Console) -> None:
         """Do the runs where `settings` and the launcher say. Raises `SystemExit` after a signal."""
         if settings.snapshot:
-            if is_ray(self._launcher):
-                raise ConfigError(
-                    "snapshot=true does not reach Ray's workers, which use the code in the folder where the sweep is "
-                    "started; leave it out (a plan and the report name runs made with other code)."
-                )
             use_snapshot(agenda.runs[0].folder.path.parent)
         try:
             executor = self._executor(agenda, settings)

@@ -6,14 +6,15 @@ settings are used.
 
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
-from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.sweep.agenda import found_state
 from vgg_sweep.sweep.driver import Executor
@@ -35,7 +36,7 @@ class Tasks(Executor):
 
         settings: Any = OmegaConf.to_container(launcher.ray_cfg, resolve=True)  # type: ignore[attr-defined]
         _connect(settings["init"], settings["remote"])
-        self._attempt = ray.remote(**settings["remote"])(attempt_run)
+        self._attempt = ray.remote(**settings["remote"])(worker_code())
         self._runs: dict[Any, Run] = {}  # by the task's reference
 
     def submit(self, ready: Iterable[Run]) -> Iterator[Run]:
@@ -58,14 +59,27 @@ class Tasks(Executor):
             ray.cancel(task, force=at_once)
 
 
-def attempt_run(folder: str, home: str) -> None:
-    """What a worker does: the run in `folder`, seen from `home`, where the sweep was started."""
-    from vgg_sweep.sweep.work import main
+def worker_code() -> Callable[[str, str], None]:
+    """What a worker does, with code from where the environment of this process says, in a snapshot for example.
 
-    if not (Path(home) / folder / "config.yaml").exists():
-        raise RunError(f"{Path(home) / folder} is not on {platform.node()}: all nodes have to see the same files.")
-    os.chdir(home)
-    main(Path(folder))
+    Ray puts the folder in which the sweep was started before all others, and sends a function's name only, unless it is
+    one within a function. So this one imports nothing of ours before it has put that right.
+    """
+    code = {name: os.environ[name] for name in ("PYTHONPATH", "PYTHONSAFEPATH") if name in os.environ}
+
+    def attempt(folder: str, home: str) -> None:
+        """The run in `folder`, seen from `home`, where the sweep was started."""
+        if not os.path.exists(os.path.join(home, folder, "config.yaml")):
+            missing = os.path.join(home, folder)
+            raise FileNotFoundError(f"{missing} is not on {platform.node()}: all nodes have to see the same files.")
+        os.chdir(home)
+        os.environ.update(code)  # for the processes of devices=N
+        sys.path[:0] = filter(None, code.get("PYTHONPATH", "").split(os.pathsep))
+        from vgg_sweep.sweep.work import main
+
+        main(Path(folder))
+
+    return attempt
 
 
 def _connect(init: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
