@@ -107,6 +107,22 @@ def test_an_unknown_flag_is_told(call: Call) -> None:
     assert "No such option: --sede" in outcome.err
 
 
+def test_an_unknown_choice_is_told_in_typers_words_alone(call: Call) -> None:
+    outcome = call("export", "D", "--to", "onxx")
+    assert outcome.exit_code == 2
+    assert "Error: Invalid value for '--to': 'onxx' is not one of 'torchvision', 'timm'," in outcome.err
+
+
+def test_ctrl_c_before_the_work_begins_is_a_sentence(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(status, "show_status", stop)
+    outcome = call("status", "outputs/a b")
+    assert (outcome.exit_code, outcome.out) == (130, "")
+    assert outcome.err == "Stopped. To start again, or go on from what is saved: vgg-sweep status 'outputs/a b'\n"
+
+
 def test_debug_adds_the_traceback(call: Call) -> None:
     outcome = call("--debug", "train", "modle=D")
     assert outcome.exit_code == 2

@@ -54,6 +54,7 @@ def test_every_run_is_tried_and_nothing_is_left(call: Call, tmp_path: Path, monk
     assert outcome.exit_code == 0, outcome.err
     *_, line = outcome.out.splitlines()
     assert line.startswith("A-256-s0-") and " done " in line and line.endswith("%")
+    assert [word for word in outcome.out.split() if word.startswith("A-256-s0-")] == [line.split()[0]] * 4  # the plan's
     assert list((tmp_path / "outputs" / "fractals").iterdir()) == []
     assert STEPS == 20
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.plan.test_plan import config
 from vgg_sweep.config.schema import Data
-from vgg_sweep.plan.words import from_here, own_words
+from vgg_sweep.plan.words import from_here, in_seeds, own_words
+from vgg_sweep.runs.prune import note_asked
 
 
 def asked(command: str, sweep: str = "outputs/photos", **settings: object) -> list[str] | None:
@@ -77,3 +78,10 @@ def test_from_another_folder_paths_are_those_from_there(tmp_path: Path, monkeypa
     assert seen_from(tmp_path, "my work/outputs/photos", "--config-dir=mine")[-1] == "--config-dir=my work/mine"
     (work / "outputs").rename(elsewhere / "moved")  # nobody knows any more where the words were typed
     assert seen_from(tmp_path, "elsewhere/moved/photos") == words
+
+
+def test_a_sweeps_own_command_with_other_seeds_is_for_just_its_runs(tmp_path: Path) -> None:
+    note_asked(tmp_path, "vgg-sweep multirun experiment=demo out=here seed=0,1", ["A", "B"])
+    assert in_seeds([2, 3], tmp_path, {"A", "B"}, ["crop=64"]) == "vgg-sweep multirun experiment=demo out=here seed=2,3"
+    assert in_seeds([2], tmp_path, ["B", "A"], ["out=there"]) == "vgg-sweep multirun experiment=demo out=there seed=2"
+    assert in_seeds([2], tmp_path, ["A"], []) is in_seeds([2], tmp_path / "none", [], []) is None

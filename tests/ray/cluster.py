@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,10 @@ def cluster(place: Path) -> Iterator[None]:
     finally:
         for node in reversed(nodes):
             node.terminate()  # which ends what the node has started
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 node.wait(timeout=30)
-            finally:
-                os.killpg(node.pid, signal.SIGKILL) if node.poll() is None else None
+            with suppress(ProcessLookupError):
+                os.killpg(node.pid, signal.SIGKILL)
         say("the cluster is stopped")
 
 

@@ -28,6 +28,18 @@ class InOrder(TyperGroup):
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # Pydantic's, before Typer's sentence
+            raise
+        except KeyboardInterrupt:  # where nothing else listens: before the work begins, for example
+            from vgg_sweep.runs.provenance import typed
+
+            typer.echo(f"Stopped. To start again, or go on from what is saved: {typed()}", err=True)
+            raise typer.Exit(130) from None
+
 
 app = typer.Typer(
     name="vgg-sweep",

@@ -144,11 +144,11 @@ def smoke_table(agenda: Agenda, whole: Iterable[Run]) -> Table:
         record, status, state = run.folder.record(), run.folder.status(), agenda.states[run.id]
         seconds = record.get("step_seconds")
         if seconds is None:
-            lines.add_row(Text(full.id), state, "", "", "", "")
+            lines.add_row(Text(run.id), state, "", "", "", "")
             continue
         wait = status.get("wait_share", 0.0)
         lines.add_row(
-            Text(full.id),
+            Text(run.id),
             state,
             f"{seconds / max(1 - wait, 0.01):.2f}",
             duration(_num_steps(full, run) * seconds / max(1 - wait, 0.01)),

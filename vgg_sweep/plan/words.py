@@ -3,12 +3,13 @@
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vgg_sweep.config.options import own_folders
 from vgg_sweep.plan.commands import flat, override
+from vgg_sweep.runs.prune import last_asked
 
 NETS = ("model", "train_scale", "seed", "protocol", "sweep", "only", "except", "retry")
 """What a command says of which runs are meant; the rest says how they are made."""
@@ -67,6 +68,19 @@ def from_here(words: Sequence[str], config: Mapping[str, Any], sweep: str) -> li
     kept = [word for word in words if word.partition("=")[0] not in (*found, "--config-dir")]
     paths = [override(name, os.path.relpath(path)) for name, path in found.items()]
     return [*kept, *paths, *(f"--config-dir={os.path.relpath(folder)}" for folder in options)]
+
+
+def in_seeds(seeds: Iterable[int], sweep: Path, ids: Collection[str], overrides: Iterable[str]) -> str | None:
+    """The last command of a sweep with other seeds; None if it is not known, or did not make just the runs `ids`, whose
+    `overrides` say where its files and folders are.
+    """
+    command, asked = last_asked(sweep)
+    if not command or set(asked or ()) != set(ids):
+        return None
+    placed = {key: word for word in overrides if (key := word.partition("=")[0]) in ("out", "--config-dir", *PATHS)}
+    words = shlex.split(command.replace("--config-dir ", "--config-dir="))
+    kept = [word for word in words if word.partition("=")[0] not in ("seed", *placed)]
+    return shlex.join([*kept, *placed.values(), f"seed={','.join(map(str, seeds))}"])
 
 
 def _chosen(key: str, config: Mapping[str, Any]) -> Any:

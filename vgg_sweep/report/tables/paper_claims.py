@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from vgg_sweep.nets.columns import LEAST_LRN_SPREAD
 from vgg_sweep.plan import commands
+from vgg_sweep.plan.words import in_seeds
 from vgg_sweep.protocols import paper
 from vgg_sweep.protocols.methods import BOTH, PAPER_CROP_PX
 from vgg_sweep.protocols.statistics import MIN_SEEDS, MOST_SEEDS, POWER
@@ -137,17 +139,23 @@ def grid_side(Q: int, crop: int, ceil: bool) -> int:
 
 
 def _more_seeds(group: Group) -> str:
-    """What trains each net of a group in as many seeds as decide claims about training; empty if all are there."""
+    """What trains each net of a group in as many seeds as decide claims about training, the sweep's own command if it
+    does just that; empty if all are there.
+    """
     nets: dict[tuple[str, str], list[Mapping[Any, Any]]] = {}
     for row in group.find(fusion=""):
         nets.setdefault((row["config"], row["train_scale"]), []).append(row)
-    lines = []
+    lines, wanted = [], []
     for net, rows in sorted(nets.items()):
         trained = {row["seed"] for row in rows}
         more = [seed for seed in range(2 * MIN_SEEDS) if seed not in trained]
-        if lacking := more[: max(0, MIN_SEEDS - len(trained))]:
+        wanted.append(lacking := more[: max(0, MIN_SEEDS - len(trained))])
+        if lacking:
             words = (f"protocol={rows[0]['protocol']}", *rows[0]["overrides"])
             lines.append(commands.multirun(*net, *words, seeds=lacking))
+    if lines and all(seeds == wanted[0] for seeds in wanted):
+        ids = {row["run_id"] for row in group.find(fusion="")}
+        lines = [in_seeds(wanted[0], Path(group.where["sweep"]), ids, rows[0]["overrides"]) or " && ".join(lines)]
     return " && ".join(commands.merged(lines))
 
 
