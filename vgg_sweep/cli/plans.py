@@ -22,8 +22,7 @@ from vgg_sweep.plan.passes import missing, passes
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.plan.swept import settings_to_show
 from vgg_sweep.protocols.passes import BYTES_PER_POSTERIOR, NPY_HEADER_BYTES, Pass
-from vgg_sweep.runs.files import read_json
-from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.files import num_bytes, read_json
 from vgg_sweep.score.cost import macs, macs_per_second, validation_set
 from vgg_sweep.sweep.agenda import Agenda
 from vgg_sweep.sweep.forecast import Forecast, planned_states
@@ -45,7 +44,7 @@ def plan_table(agenda: Agenda, forecast: Forecast, notes: Iterable[str] = ()) ->
     lines = plain_table(names, ("time", "disk"))
     states, short = planned_states(agenda), _short_names(agenda.runs)
     folders = sorted({str(run.folder.path.parent) for run in agenda.runs})
-    used = {run.id: _bytes(run.folder) for run in agenda.runs}
+    used = {run.id: num_bytes(run.folder.path) for run in agenda.runs}
     is_long = len(agenda.runs) > LONG
     for run in (run for run in agenda.runs if not (is_long and states[run.id] == "done")):
         state, will_use = states[run.id], forecast.bytes[run.id]
@@ -83,10 +82,6 @@ def _short_names(runs: Sequence[Run]) -> dict[str, str]:
     slugs = {run.id: run.id.rpartition("-")[0] or run.id for run in runs}
     counts = Counter(slugs.values())
     return {id: slug if counts[slug] == 1 else id for id, slug in slugs.items()}
-
-
-def _bytes(folder: RunFolder) -> int:
-    return sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
 
 
 def pass_table(run: Run) -> RenderableType:

@@ -1,7 +1,6 @@
 """The Hydra sweeper: the command line to runs, and runs to processes of our own or to any of Hydra's launchers."""
 
 import shlex
-import shutil
 import warnings
 from collections.abc import Collection, Sequence
 
@@ -24,6 +23,7 @@ from vgg_sweep.machine.launch import num_cpus
 from vgg_sweep.plan.differences import notes
 from vgg_sweep.plan.folders import prepare, read_run
 from vgg_sweep.plan.runs import Run, plan
+from vgg_sweep.runs.files import remove
 from vgg_sweep.runs.folder import RunFolder, find_runs
 from vgg_sweep.runs.provenance import made_with, typed
 from vgg_sweep.runs.prune import note_asked
@@ -168,10 +168,7 @@ def _start_over(folder: RunFolder) -> None:
     if not folder.path.exists():
         return
     with folder.locked():
-        for path in folder.path.iterdir():
-            if path.name == "lock":
-                continue
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove(path for path in folder.path.iterdir() if path.name != "lock")
 
 
 def _show_plan(agenda: Agenda, finished: Sequence[Run], more: Sequence[str], screen: Console) -> None:

@@ -30,21 +30,17 @@ def notes(runs: Sequence[Run]) -> list[str]:
     are done, were made with other versions, code, arithmetic or parents than would be used now.
     """
     runs = [run for run in runs if not run.is_at_hand]
-    begun = {run.id: made for run in runs if (made := _made(run))}
+    made = {run.id: {**run.folder.status().get("made_with", {}), **run.folder.record()} for run in runs}
+    begun = {id: with_what for id, with_what in made.items() if with_what}
     new = [run for run in runs if run.id not in begun]
     return [*_new_because(new, {run.id for run in runs}), *_made_otherwise(runs, begun)]
 
 
-def _made(run: Run) -> dict[str, Any]:
-    """What a run was begun with and, if it is trained, made with; empty for a new one."""
-    return {**run.folder.status().get("made_with", {}), **run.folder.record()}
-
-
-def _new_because(new: Iterable[Run], asked: set[str]) -> list[str]:
-    beside = _Beside(asked)
+def _new_because(new: Sequence[Run], asked: set[str]) -> list[str]:
+    beside = _beside(new, asked)
     alike: dict[str, list[tuple[Run, str]]] = defaultdict(list)
     for run in new:
-        others = ((_differing(run, config), id) for id, config in beside.configs(run))
+        others = ((_differing(run, config), id) for id, config in beside[run.id.rpartition("-")[0]])
         values, other = min(others, key=lambda found: len(found[0]), default=({}, None))
         if other is not None:
             alike[_listed(values)].append((run, other))
@@ -54,44 +50,30 @@ def _new_because(new: Iterable[Run], asked: set[str]) -> list[str]:
     ]
 
 
-class _Beside:
-    """Runs in the folders of a sweep that were not asked for now."""
-
-    def __init__(self, asked: set[str]) -> None:
-        self._asked, self._left = asked, READ_RUNS
-        self._listed: dict[Path, dict[str, list[Path]]] = {}
-        self._read: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
-
-    def configs(self, run: Run) -> list[tuple[str, Mapping[str, Any]]]:
-        """The ids and config.yaml of the newest runs of the same net, train scale and seed as `run`."""
-        slug, sweep = run.id.rpartition("-")[0], run.folder.path.parent
-        if sweep not in self._listed:
-            self._listed[sweep] = defaultdict(list)
-            for file in sweep.glob("*/config.yaml"):
-                if file.parent.name not in self._asked:
-                    self._listed[sweep][file.parent.name.rpartition("-")[0]].append(file)
-        if slug not in self._read:
-            files = sorted(self._listed[sweep][slug], key=lambda file: file.stat().st_mtime)
-            newest = files[-min(NEAREST_RUNS, self._left) :] if self._left else []
-            self._left -= len(newest)
-            self._read[slug] = [(file.parent.name, config_in(file)) for file in newest]
-        return self._read[slug]
+def _beside(new: Sequence[Run], asked: set[str]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """For each net, train scale and seed of the `new` runs the ids and config.yaml of the newest that lie beside them
+    and were not asked for now.
+    """
+    files: dict[str, list[Path]] = defaultdict(list)
+    for sweep in {run.folder.path.parent for run in new}:
+        for file in sweep.glob("*/config.yaml"):
+            if file.parent.name not in asked:
+                files[file.parent.name.rpartition("-")[0]].append(file)
+    found, num_left = {}, READ_RUNS
+    for slug in dict.fromkeys(run.id.rpartition("-")[0] for run in new):
+        newest = sorted(files[slug], key=lambda file: -file.stat().st_mtime)[: min(NEAREST_RUNS, num_left)]
+        num_left -= len(newest)
+        found[slug] = [(file.parent.name, config_in(file)) for file in reversed(newest)]
+    return found
 
 
 def _differing(run: Run, other: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of `run` that are not those of the configuration `other`, by dotted name."""
-    ours, theirs = _net_and_settings(asdict(run.config)), _net_and_settings(other)
-    defaults = schema_defaults()
-    return {
-        name: ours.get(name, defaults.get(name))
-        for name in dict.fromkeys([*ours, *theirs])
-        if ours.get(name, defaults.get(name)) != theirs.get(name, defaults.get(name))
-    }
-
-
-def _net_and_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    nets = flat({part: config[part] for part in ("model", "train_scale")})
-    return nets | settings(config)
+    ours, theirs = (
+        schema_defaults() | flat({part: config[part] for part in ("model", "train_scale")}) | settings(config)
+        for config in (asdict(run.config), other)
+    )
+    return {name: ours[name] for name in ours if ours[name] != theirs[name]}
 
 
 def _listed(values: Mapping[str, Any]) -> str:

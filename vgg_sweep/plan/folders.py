@@ -1,8 +1,7 @@
 """A run's folder: made with its configuration, and read back."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import cast
 
 from omegaconf import OmegaConf
 
@@ -45,7 +44,8 @@ def _prepared(run: Run) -> RunFolder:
         if folder.is_trained:
             kept = replace(there.config, protocol=config.protocol)
         else:
-            config = kept = _with(config, {name: getattr(there.config, name) for name in _defaults(Role.ARITHMETIC)})
+            arithmetic = (name for name, each in schema_fields().items() if each.rules.role is Role.ARITHMETIC)
+            config = kept = replace(config, **{name: getattr(there.config, name) for name in arithmetic})
     try:
         remove_temporaries(folder.path, of=[folder.config.name, folder.asked.name])
         write_config(folder.config, kept)
@@ -93,23 +93,9 @@ def run_in_folder(config: Config) -> Run:
     """
     folder = find_run(str(config.run))
     there, asked = read_named(folder), flat(asdict(config))
-    values = {
-        name: asked[name]
-        for name, (_, default, rules) in schema_fields().items()
-        if rules.role in (Role.WORK, Role.ROUNDING)
-        or (rules.role in (Role.ARITHMETIC, Role.DATA) and asked[name] != default)
-    }
-    working = replace(_with(there.config, values), out=str(folder.path.parent))
-    return replace(there, config=with_passes(working, config.protocol.passes))
-
-
-def _defaults(role: Role) -> dict[str, Any]:
-    return {name: field.default for name, field in schema_fields().items() if field.rules.role is role}
-
-
-def _with(config: Config, values: Mapping[str, Any]) -> Config:
-    """`config` with other values of some settings, by dotted name."""
-    raw = OmegaConf.structured(config)
-    for name, value in values.items():
-        OmegaConf.update(raw, name, value)
-    return cast(Config, OmegaConf.to_object(raw))
+    raw = OmegaConf.structured(replace(there.config, out=str(folder.path.parent)))
+    for name, (_, default, rules) in schema_fields().items():
+        is_named = rules.role in (Role.ARITHMETIC, Role.DATA) and asked[name] != default
+        if is_named or rules.role in (Role.WORK, Role.ROUNDING):
+            OmegaConf.update(raw, name, asked[name])
+    return replace(there, config=with_passes(cast(Config, OmegaConf.to_object(raw)), config.protocol.passes))

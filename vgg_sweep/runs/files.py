@@ -4,7 +4,8 @@ import codecs
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,20 @@ def remove_temporaries(folder: Path, *, of: Collection[str] = (), but: Collectio
             path.unlink(missing_ok=True)
 
 
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, and folders with all that is in them."""
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def num_bytes(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+
+
 def write_bytes(path: Path, body: bytes) -> None:
     """Write a whole file atomically."""
     with atomic_path(path) as temporary:
@@ -87,6 +102,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a whole JSON file atomically, sealed, so that `read_json` notices what changes in it."""
     write_text(path, sealed(value))
+
+
+def update_json(path: Path, values: dict[str, Any]) -> None:
+    """Add to a JSON file, which may not be there yet."""
+    write_json(path, read_json(path) | values)
 
 
 def read_json(path: Path) -> dict[str, Any]:

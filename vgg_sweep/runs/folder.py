@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.protocols.seals import check_whole, damaged, sha256_of
-from vgg_sweep.runs.files import printable, read_json, remove_temporaries, write_json, write_text
+from vgg_sweep.runs.files import printable, read_json, remove_temporaries, update_json, write_text
 
 ANEW = "give the command of its run again, which makes it anew."
 DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt", "command.txt")
@@ -103,7 +103,7 @@ class RunFolder:
 
     def update_record(self, **values: Any) -> None:
         """Add to record.json."""
-        write_json(self.path / "record.json", self.record() | values)
+        update_json(self.path / "record.json", values)
 
     def weights_fingerprint(self) -> str:
         """SHA-256 of the run's weights. Raises `RunError` if they are not those that its training wrote."""
@@ -142,7 +142,7 @@ class RunFolder:
     def update_status(self, **values: Any) -> None:
         """Merge `values` into status.json, with the time as heartbeat."""
         now = {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
-        write_json(self.path / "status.json", read_json(self.path / "status.json") | now | values)
+        update_json(self.path / "status.json", now | values)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed process has left. Call it with the run's lock held."""
@@ -263,8 +263,7 @@ def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX, patience_seconds: float 
 
 def find_nameless(sweep: Path) -> list[RunFolder]:
     """The folders in a sweep, sorted, that hold a run's weights or posteriors and no config.yaml that says of which."""
-    made = {path.parent for name in ("weights.safetensors", "posteriors") for path in sweep.glob(f"*/{name}")}
-    return [folder for folder in map(RunFolder, sorted(made)) if folder.is_nameless]
+    return [folder for folder in map(RunFolder, sorted(sweep.glob("*"))) if folder.is_nameless]
 
 
 def find_runs(sweep: Path) -> list[RunFolder]:

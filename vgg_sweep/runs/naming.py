@@ -38,12 +38,16 @@ def known_runs() -> list[RunFolder]:
     return sorted(_below(OUTPUTS, DEPTH), key=lambda folder: folder.path)
 
 
-def _below(folder: Path, depth: int) -> Iterator[RunFolder]:
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in one, but hidden ones; none if it cannot be read."""
     try:
-        children = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
+        return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
     except OSError:
-        return
-    for child in children:
+        return []
+
+
+def _below(folder: Path, depth: int) -> Iterator[RunFolder]:
+    for child in folders_in(folder):
         if (run := RunFolder(child)).config.exists():
             yield run
         elif depth > 1:

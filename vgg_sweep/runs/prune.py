@@ -1,13 +1,12 @@
 """What of a run's folder can go, what that frees, and what it means."""
 
-import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_sweep.errors import RunError
-from vgg_sweep.runs.files import read_json, write_json, write_text
+from vgg_sweep.runs.files import num_bytes, read_json, remove, write_json, write_text
 from vgg_sweep.runs.folder import RunFolder
 
 PRUNED = "pruned"
@@ -36,23 +35,14 @@ class Removal:
 
     @property
     def num_bytes(self) -> int:
-        return sum(
-            file.stat().st_size
-            for path in self.paths
-            for file in ([path] if path.is_file() else path.rglob("*"))
-            if file.is_file()
-        )
+        return sum(map(num_bytes, self.paths))
 
     def carry_out(self) -> None:
         """Raises `RunLocked` if a process works on the run."""
         with self.folder.locked():
             if self.what == "posteriors":
                 write_text(self.folder.posteriors / PRUNED, "")
-            for path in self.paths:
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+            remove(self.paths)
 
 
 def removals(folder: RunFolder, rules: PruneRules, last_asked: Collection[str] | None) -> list[Removal]:

@@ -23,7 +23,7 @@ from vgg_sweep.images.sets.splits import ImageSet, contents
 from vgg_sweep.images.sets.statistics import Statistics
 from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import read_json, write_json
+from vgg_sweep.runs.files import read_json, update_json
 from vgg_sweep.runs.folder import RunFolder
 from vgg_sweep.runs.progress import Reporter
 
@@ -76,8 +76,8 @@ def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:
     if before.get("data_fingerprint") != images.fingerprint:
         for note in images.notes:
             say(note)
-    if not now.items() <= (there := read_json(run.folder.origin)).items():
-        write_json(run.folder.origin, there | now)
+    if not now.items() <= read_json(run.folder.origin).items():
+        update_json(run.folder.origin, now)
 
 
 def image_notes(runs: Iterable[Run]) -> list[str]:
@@ -95,7 +95,7 @@ def own_statistics(run: Run, figures: Statistics, *, write: bool) -> Statistics:
     origin = read_json(run.folder.origin)
     if "statistics" not in origin:
         if write:
-            write_json(run.folder.origin, origin | {"statistics": asdict(figures)})
+            update_json(run.folder.origin, {"statistics": asdict(figures)})
         return figures
     began_with = Statistics(**origin["statistics"])
     if not np.allclose(began_with.mean_rgb, figures.mean_rgb, rtol=0, atol=MEAN_TOLERANCE):
@@ -123,7 +123,7 @@ def boxes_of(run: Run, images: ImageSet, reporter: Reporter, *, write: bool) -> 
     if write and "boxes_fingerprint" not in origin:
         for note in boxes.notes:
             reporter.note(note)
-        write_json(run.folder.origin, origin | {"boxes_fingerprint": boxes.fingerprint})
+        update_json(run.folder.origin, {"boxes_fingerprint": boxes.fingerprint})
     return boxes
 
 

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from vgg_sweep.errors import RunError
 from vgg_sweep.plan.configs import write_config
@@ -13,7 +12,7 @@ from vgg_sweep.plan.folders import read_run
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import temporary_path
 from vgg_sweep.runs.folder import RunFolder
-from vgg_sweep.runs.naming import OUTPUTS, listed
+from vgg_sweep.runs.naming import OUTPUTS, folders_in, listed
 from vgg_sweep.sweep.origin import has_same_images
 
 LEFT = ("lock", "config.lock", "job.txt", "asked.yaml", "checkpoints")
@@ -29,7 +28,7 @@ def finished_elsewhere(runs: Iterable[Run]) -> dict[str, RunFolder]:
         if run.folder.is_trained or run.folder.is_locked() or run.config.imported.sha256 is not None:
             continue
         own = run.folder.path.parent.resolve()
-        for sweep in sorted({*_folders(run.folder.path.parent.parent), *_folders(OUTPUTS)}):
+        for sweep in sorted({*folders_in(run.folder.path.parent.parent), *folders_in(OUTPUTS)}):
             there = RunFolder(sweep / run.id)
             if sweep.resolve() == own or not there.is_trained:
                 continue
@@ -38,13 +37,6 @@ def finished_elsewhere(runs: Iterable[Run]) -> dict[str, RunFolder]:
                     found[run.id] = there
                     break
     return found
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
-    except OSError:
-        return []
 
 
 def take_over(run: Run, there: RunFolder) -> None:
@@ -67,11 +59,8 @@ def take_over(run: Run, there: RunFolder) -> None:
 def _copied(source: str, target: str) -> None:
     """A second name for a file that is never written to in place, where the file system has such; else a copy."""
     if source.endswith((".safetensors", ".npy")):
-        try:
-            os.link(source, target)
-            return
-        except OSError:
-            pass
+        with suppress(OSError):
+            return os.link(source, target)
     shutil.copy2(source, target)
 
 
