@@ -10,7 +10,6 @@ from vgg_sweep.cli.app import ConfigDir, Overrides, app
 
 if TYPE_CHECKING:
     from vgg_sweep.config.schema import Config
-    from vgg_sweep.images.sets.index import Index
 
 data = typer.Typer(help="Find, index and check image sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
@@ -68,7 +67,7 @@ def check(
 
 def prepare_set(config: "Config", *, again: bool, with_statistics: bool) -> None:
     """Index the set of `config` and say what it is."""
-    from vgg_sweep.cli.screen import shown_progress
+    from vgg_sweep.cli.screen import shown_progress, size
     from vgg_sweep.images.sets.sources import is_indexed, open_images, open_index
     from vgg_sweep.images.sets.statistics import statistics
     from vgg_sweep.images.sets.wnids import shown
@@ -85,7 +84,12 @@ def prepare_set(config: "Config", *, again: bool, with_statistics: bool) -> None
     some = [shown(name) for name in images.classes[:3]]
     typer.echo(f"classes: {', '.join(some)}{' ...' if len(images.classes) > 3 else ''}")
     if is_indexed(config.data):
-        _say_index(open_index(config))
+        index = open_index(config)
+        notes = [*index.facts["notes"]]
+        if mislabelled := index.facts["mislabelled"]:
+            notes.append(f"{len(mislabelled)} images are in the folder of another class than the list of labels gives")
+        said = [f"found as: {index.facts['layout']}", *(f"note: {note}" for note in notes)]
+        typer.echo("\n".join([*said, f"index: {index.folder} ({size(index.num_bytes)})"]))
     if with_statistics:
         try:
             with shown_progress("mean") as progress:
@@ -93,14 +97,3 @@ def prepare_set(config: "Config", *, again: bool, with_statistics: bool) -> None
         except KeyboardInterrupt:
             raise Interrupted("stopped; repeat the command to continue computing the mean") from None
         typer.echo("mean RGB of 0 to 255: " + ", ".join(f"{255 * mean:.2f}" for mean in figures.mean_rgb))
-
-
-def _say_index(index: "Index") -> None:
-    from vgg_sweep.cli.screen import size
-
-    typer.echo(f"found as: {index.facts['layout']}")
-    for note in index.facts["notes"]:
-        typer.echo(f"note: {note}")
-    if mislabelled := index.facts["mislabelled"]:
-        typer.echo(f"note: {len(mislabelled)} images are in the folder of another class than the list of labels gives")
-    typer.echo(f"index: {index.folder} ({size(index.num_bytes)})")

@@ -29,6 +29,7 @@ LINES_BESIDE_ROWS = 4
 SILENT_SECONDS = 600
 """A run at work that has written nothing for so long is shown as silent."""
 
+BY_INTEREST = ((*AT_WORK, "starting"), FAILED, ("interrupted", "blocked"), ("queued",), ("waiting", "new"))
 NOT_AT_WORK_YET = ("new", "waiting", "queued", "starting", "blocked")
 STYLES = {
     "done": "green",
@@ -87,7 +88,8 @@ def picture(
     """
     shown = rows
     if num_lines is not None and len(rows) > (room := max(1, num_lines - LINES_BESIDE_ROWS)):
-        order = sorted(range(len(rows)), key=lambda index: _interest(rows[index]["state"]))[:room]
+        rank = {state: number for number, states in enumerate(BY_INTEREST) for state in states}
+        order = sorted(range(len(rows)), key=lambda index: rank.get(rows[index]["state"], len(BY_INTEREST)))[:room]
         shown = [rows[index] for index in sorted(order)]
     counts = Counter(row["state"] for row in rows)
     text = Text(f" {counts['done']} of {len(rows)} done", overflow="ellipsis")
@@ -99,11 +101,6 @@ def picture(
     line = Table.grid()
     line.add_row(ProgressBar(total=len(rows), completed=sum(map(share_done, rows)), width=24), text)
     return Group(table(shown, screen, title), line)
-
-
-def _interest(state: str) -> int:
-    groups = ((*AT_WORK, "starting"), FAILED, ("interrupted", "blocked"), ("queued",), ("waiting", "new"))
-    return next((rank for rank, states in enumerate(groups) if state in states), len(groups))
 
 
 def table(rows: Sequence[Mapping[str, Any]], screen: Console, title: str | None = None) -> RenderableType:
@@ -119,13 +116,11 @@ def table(rows: Sequence[Mapping[str, Any]], screen: Console, title: str | None 
         if (dropped := next((name for name in DROPPED if name in names), None)) is None:
             break
         names.remove(dropped)
-    return Group(lines, *(line for row in rows if row["state"] in FAILED for line in _reasons(row)))
-
-
-def _reasons(row: Mapping[str, Any]) -> list[Text]:
-    """Why a run failed, and what it said last before that."""
-    said = [Text(f"{row['run']} {row['state']}: {failure(row)}", "red")]
-    return [*said, Text(f"  its log ends: {row['log']}", "dim")] if row.get("log") else said
+    said = []
+    for row in (row for row in rows if row["state"] in FAILED):
+        said.append(Text(f"{row['run']} {row['state']}: {failure(row)}", "red"))
+        said += [Text(f"  its log ends: {row['log']}", "dim")] if row.get("log") else []
+    return Group(lines, *said)
 
 
 def _lines(cells: Sequence[Mapping[str, Text]], names: Sequence[str], title: str | None) -> Table:
