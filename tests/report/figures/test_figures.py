@@ -21,7 +21,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    folder = make_sweep(tmp_path_factory.mktemp("figures") / "sweep", EVERYTHING, (0, 1), Spec(num_images=30))
+    spec = Spec(num_images=30, record={"precision": "fp32"}, settings={"precision": "fp32"})
+    folder = make_sweep(tmp_path_factory.mktemp("figures") / "sweep", EVERYTHING, (0, 1), spec)
     return read_sweep(Source(folder, "sweep"), [])
 
 
@@ -33,6 +34,10 @@ def by_name(sweep: Sweep) -> dict[str, Plot]:
 def errors(plot: Plot, panel: str) -> dict[tuple[str, str], tuple[float, float]]:
     marks = plot.marks[plot.marks["panel"] == panel]
     return {(row.nets[0], row.series): (row.y, row.paper) for row in marks.itertuples()}
+
+
+def test_what_all_nets_share_is_not_swept_over(by_name: dict[str, Plot]) -> None:
+    assert "fusion" in by_name and "pivot" not in by_name  # fusions have no precision of their own
 
 
 def test_error_by_depth_is_table_3_in_the_order_of_depth(sweep: Sweep, by_name: dict[str, Plot]) -> None:

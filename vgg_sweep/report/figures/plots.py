@@ -90,7 +90,7 @@ def by_settings(results: pd.DataFrame, pivot: Pivot | None) -> list[Plot]:
     over, if one was.
     """
     if pivot is None:
-        differing = settings_columns(results)
+        differing = settings_columns(results[results["fusion"] == ""])
         if not differing:
             return []
         pivot = Pivot([differing[0].key])
