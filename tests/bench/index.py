@@ -17,7 +17,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from vgg_sweep.images.sets.imagenet import NUM_TRAIN, NUM_VAL
-from vgg_sweep.images.sets.index import LOOKED_AT, WHOLE_FILE, Listing, Located, indexed
+from vgg_sweep.images.sets.index import LOOKED_AT, WHOLE_FILE, FoundImage, Listing, indexed
 from vgg_sweep.images.sets.wnids import sorted_order
 
 NUM_BYTES = 110_000
@@ -38,7 +38,7 @@ def memory():
     return [int(words[words.index(kind) + 1]) * 1024 for kind in ("RssAnon:", "RssFile:")]
 
 before, began = memory(), time.perf_counter()
-images = indexed(Path(sys.argv[1]), lambda: sys.exit("stale")).image_set()
+images = indexed(Path(sys.argv[1]), lambda: sys.exit("stale")).images
 opened = time.perf_counter()
 rows = np.random.default_rng(0).integers(len(images.train), size=int(sys.argv[2])).tolist()
 for row in rows:
@@ -90,7 +90,9 @@ def _listing(root: Path, num_train: int, num_val: int) -> Listing:
             for row in looked_at & names.keys():
                 with open(folder / names[row], "wb") as file:
                     file.truncate(NUM_BYTES)  # takes no room on disk
-            found = (Located(f"{split}/{wnid}/{name}", str(folder), WHOLE_FILE, NUM_BYTES) for name in names.values())
+            found = (
+                FoundImage(f"{split}/{wnid}/{name}", str(folder), WHOLE_FILE, NUM_BYTES) for name in names.values()
+            )
             listing.add(split, wnid, found)
             listing.stamp(folder)
     return listing

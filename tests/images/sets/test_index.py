@@ -51,7 +51,7 @@ def test_names_are_those_put_in() -> None:
 
 
 def test_an_index_finds_each_image(tmp_path: Path) -> None:
-    images = indexed(tmp_path / "index", lambda: listing(tmp_path)).image_set()
+    images = indexed(tmp_path / "index", lambda: listing(tmp_path)).images
     assert list(images.train.ids) == [
         *(f"train/ant/train{index}.jpg" for index in range(4)),
         *(f"train/bee/{index}.jpg" for index in range(3)),
@@ -67,7 +67,7 @@ def test_it_is_made_once_and_again_when_asked(tmp_path: Path) -> None:
     again = indexed(tmp_path / "index", lambda: pytest.fail("scanned again")).facts
     assert again == first
     fresh = indexed(tmp_path / "index", lambda: listing(tmp_path, 5), again=True)
-    assert len(fresh.train) == 8 and fresh.facts["fingerprint"] != first["fingerprint"]
+    assert len(fresh.images.train) == 8 and fresh.facts["fingerprint"] != first["fingerprint"]
     assert not list(tmp_path.glob(".index*"))
 
 

@@ -5,7 +5,7 @@ A problem is something to mend or to know before training; what is merely unusua
 
 import hashlib
 import io
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -176,22 +176,19 @@ def _enter_duplicates(findings: Findings, images: ImageSet, digests: dict[str, n
     """Images of the same pixels, each against the first such one, train before val."""
     splits = images.splits
     members = [(name, row) for name, split in splits.items() for row in range(len(split))]
-    all_digests = np.concatenate(list(digests.values())).view(f"V{DIGEST_BYTES}").ravel()
-    by_digest: dict[bytes, list[int]] = defaultdict(list)
-    _, inverse_N, counts = np.unique(all_digests, return_inverse=True, return_counts=True)
-    for member in np.flatnonzero(counts[inverse_N] > 1).tolist():
-        by_digest[all_digests[member].tobytes()].append(member)
-    by_digest.pop(bytes(DIGEST_BYTES), None)  # what could not be decoded
-    for same in by_digest.values():
-        first_name, first_row = members[same[0]]
-        first = splits[first_name]
-        for member in same[1:]:
-            name, row = members[member]
-            split = splits[name]
-            differs, leaks = split.labels_N[row] != first.labels_N[first_row], name != first_name
-            kinds = ["label"] * bool(differs) + ["leak"] * leaks or ["duplicate"]
-            detail = f"the same pixels as {first.ids[first_row]}"
-            findings.problems += [Problem(kind, name, split.ids[row], detail) for kind in kinds]
+    digests_NB = np.concatenate(list(digests.values()))
+    _, firsts, inverse_N = np.unique(
+        digests_NB.view(f"V{DIGEST_BYTES}").ravel(), return_index=True, return_inverse=True
+    )
+    first_N, is_decoded_N = firsts[inverse_N], digests_NB.any(axis=1)
+    copies = np.flatnonzero((first_N != np.arange(len(first_N))) & is_decoded_N)
+    for member in copies[np.argsort(first_N[copies], kind="stable")].tolist():
+        (name, row), (first_name, first_row) = members[member], members[first_N[member]]
+        split, first = splits[name], splits[first_name]
+        differs, leaks = split.labels_N[row] != first.labels_N[first_row], name != first_name
+        kinds = ["label"] * bool(differs) + ["leak"] * leaks or ["duplicate"]
+        detail = f"the same pixels as {first.ids[first_row]}"
+        findings.problems += [Problem(kind, name, split.ids[row], detail) for kind in kinds]
 
 
 def _enter_imbalance(findings: Findings, images: ImageSet) -> None:
@@ -207,14 +204,10 @@ def check_boxes(images: ImageSet, boxes: SetBoxes, findings: Findings, progress:
     """Enter what is wrong with `boxes` into `findings`; reads the header of each image that has some."""
     findings.notes += boxes.notes
     findings.problems += boxes.faults
-    splits = (("train", images.train, boxes.train), ("val", images.val, boxes.val))
-    total = sum(int((own.counts_N > 0).sum()) for _, _, own in splits)
-    done = 0
-    for name, split, own in splits:
-        for row in np.flatnonzero(own.counts_N).tolist():
-            findings.problems += _problems(name, split, own, row)
-            done += 1
-            progress(done, total)
+    with_boxes = [(name, row) for name, own in boxes.splits.items() for row in np.flatnonzero(own.counts_N).tolist()]
+    for done, (name, row) in enumerate(with_boxes, start=1):
+        findings.problems += _problems(name, images.splits[name], boxes.splits[name], row)
+        progress(done, len(with_boxes))
     findings.sort()
 
 

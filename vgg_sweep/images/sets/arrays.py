@@ -10,7 +10,7 @@ import io
 import os
 import pickle
 import tarfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,14 +39,8 @@ CLASS_NAMES = {
 """Where a set's classes are: a file of text, or else a pickle and the key in it."""
 
 
-@dataclass
-class Pixels:
-    """Both splits as arrays."""
-
-    classes: list[str]
-    train: tuple[np.ndarray, np.ndarray]
-    """uint8 images_NHWC, labels_N."""
-    val: tuple[np.ndarray, np.ndarray]
+Pixels = tuple[np.ndarray, np.ndarray]
+"""uint8 images_NHWC, labels_N."""
 
 
 @dataclass
@@ -120,10 +114,10 @@ def open_arrays(data: Data, cache: Path, *, again: bool = False) -> ImageSet:
         facts = read_json(folder / "facts.json")
         if again or facts.get("stamped") != _stamps(package):
             facts = {"stamped": _stamps(package)}
-            pixels = _READERS[data.source](package)
-            write_arrays(folder, "train", *pixels.train)
-            write_arrays(folder, "val", *pixels.val)
-            facts |= {"classes": pixels.classes, "fingerprint": package.digest.hexdigest()}
+            classes, train, val = _READERS[data.source](package)
+            write_arrays(folder, "train", *train)
+            write_arrays(folder, "val", *val)
+            facts |= {"classes": classes, "fingerprint": package.digest.hexdigest()}
             write_json(folder / "facts.json", facts)
     return _image_set(folder, facts, data)
 
@@ -165,43 +159,44 @@ def _classes(package: Package, source: str) -> list[str]:
     return list(_unpickled(package, pickled)[key])
 
 
-def _cifar10(package: Package) -> Pixels:
+def _cifar10(package: Package) -> tuple[list[str], Pixels, Pixels]:
     if "test_batch.bin" in package.names:
         classes = _classes(package, "cifar10")
-        train = [package.read(f"{name}.bin") for name in CIFAR10_BATCHES]
-        return Pixels(classes, _rows(b"".join(train), 1), _rows(package.read("test_batch.bin"), 1))
-    batches = [_unpickled(package, name) for name in CIFAR10_BATCHES]
-    classes = _classes(package, "cifar10")
-    train_labels = np.concatenate([np.asarray(batch["labels"], np.int64) for batch in batches])
-    train_NHWC = np.concatenate([_planes(batch["data"]) for batch in batches])
-    test = _unpickled(package, "test_batch")
-    return Pixels(classes, (train_NHWC, train_labels), (_planes(test["data"]), np.asarray(test["labels"], np.int64)))
+        return classes, _of_rows(package, CIFAR10_BATCHES, 1), _of_rows(package, ["test_batch"], 1)
+    train = _of_pickles(package, CIFAR10_BATCHES, "labels")
+    return _classes(package, "cifar10"), train, _of_pickles(package, ["test_batch"], "labels")
 
 
-def _cifar100(package: Package) -> Pixels:
+def _cifar100(package: Package) -> tuple[list[str], Pixels, Pixels]:
     if "test.bin" in package.names:
-        classes = _classes(package, "cifar100")
-        return Pixels(classes, _rows(package.read("train.bin"), 2), _rows(package.read("test.bin"), 2))
-    train, test = (_unpickled(package, name) for name in ("train", "test"))
-    splits = [(_planes(split["data"]), np.asarray(split["fine_labels"], np.int64)) for split in (train, test)]
-    return Pixels(_classes(package, "cifar100"), *splits)
+        return _classes(package, "cifar100"), _of_rows(package, ["train"], 2), _of_rows(package, ["test"], 2)
+    train, test = (_of_pickles(package, [name], "fine_labels") for name in ("train", "test"))
+    return _classes(package, "cifar100"), train, test
 
 
-def _stl10(package: Package) -> Pixels:
+def _stl10(package: Package) -> tuple[list[str], Pixels, Pixels]:
     splits = []
     for name in ("train", "test"):
         flat = np.frombuffer(package.read(f"{name}_X.bin"), np.uint8)
         images_NCWH = flat.reshape(-1, 3, STL10_SIDE_PX, STL10_SIDE_PX)  # columns first
         labels_N = np.frombuffer(package.read(f"{name}_y.bin"), np.uint8).astype(np.int64) - 1
         splits.append((images_NCWH.transpose(0, 3, 2, 1), labels_N))
-    return Pixels(_classes(package, "stl10"), *splits)
+    return _classes(package, "stl10"), splits[0], splits[1]
 
 
-_READERS: dict[str, Callable[[Package], Pixels]] = {"cifar10": _cifar10, "cifar100": _cifar100, "stl10": _stl10}
+_READERS = {"cifar10": _cifar10, "cifar100": _cifar100, "stl10": _stl10}
+"""Each gives the classes, train and val."""
 
 
-def _rows(content: bytes, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_pickles(package: Package, names: Sequence[str], labels: str) -> Pixels:
+    batches = [_unpickled(package, name) for name in names]
+    labels_N = np.concatenate([np.asarray(batch[labels], np.int64) for batch in batches])
+    return _planes(np.concatenate([batch["data"] for batch in batches])), labels_N
+
+
+def _of_rows(package: Package, names: Sequence[str], num_labels: int) -> Pixels:
     """CIFAR's binary rows: one or two labels, the last of which is the class, then three planes of 32 x 32."""
+    content = b"".join(package.read(f"{name}.bin") for name in names)
     rows = np.frombuffer(content, np.uint8).reshape(-1, num_labels + 3 * 32 * 32)
     return _planes(rows[:, num_labels:]), rows[:, num_labels - 1].astype(np.int64)
 

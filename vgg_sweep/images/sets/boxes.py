@@ -10,6 +10,7 @@ A box of swapped corners or without area, of no image or of a class that the set
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from vgg_sweep.images.sets.annotations import TARS
 from vgg_sweep.images.sets.imagenet import BASES
 from vgg_sweep.images.sets.index import LOOKED_AT, ProgressCallback, silent, stamp_of
 from vgg_sweep.images.sets.labels import image_number
-from vgg_sweep.images.sets.matching import Problem, SetBoxes, fingerprint, matched_boxes
+from vgg_sweep.images.sets.matching import Problem, SetBoxes, matched_boxes
 from vgg_sweep.images.sets.splits import ImageSet, Split, spaced
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.runs.files import atomic_path
@@ -96,16 +97,9 @@ def _kept(config: Config, name: str, make: Callable[[], SetBoxes]) -> SetBoxes:
     with waiting_lock(file.with_suffix(".lock")):
         if not file.exists():
             made = make()
-            facts = {
-                "fingerprint": made.fingerprint,
-                "notes": made.notes,
-                "faults": [vars(fault) for fault in made.faults],
-            }
-            arrays = {
-                f"{split}_{part}": array
-                for split, boxes in (("train", made.train), ("val", made.val))
-                for part, array in vars(boxes).items()
-            }
+            facts = {"fingerprint": made.fingerprint, "notes": made.notes, "faults": list(map(vars, made.faults))}
+            parts = ((split, vars(boxes)) for split, boxes in made.splits.items())
+            arrays = {f"{split}_{name}": array for split, part in parts for name, array in part.items()}
             with atomic_path(file) as temporary, open(temporary, "wb") as out:
                 np.savez(out, facts=np.array(json.dumps(facts)), **arrays)
         with np.load(file) as stored:
@@ -125,15 +119,15 @@ def _fractal_boxes(config: Config, progress: ProgressCallback) -> SetBoxes:
     spec = config.data.fractals
     total = spec.num_classes * (spec.train_per_class + spec.val_per_class)
 
+    def of_figures(boxes_N4: np.ndarray) -> Boxes:
+        per_class = len(boxes_N4) // spec.num_classes
+        lists = [[(row // per_class, box_4)] for row, box_4 in enumerate(boxes_N4)]
+        return Boxes.of_lists(lists, [(spec.side_px, spec.side_px)] * len(lists))
+
     def make() -> SetBoxes:
         train_N4 = fractals.figure_boxes(spec, "train", lambda done: progress(done, total))
         val_N4 = fractals.figure_boxes(spec, "val", lambda done: progress(len(train_N4) + done, total))
-        made = []
-        for boxes_N4, per_class in ((train_N4, spec.train_per_class), (val_N4, spec.val_per_class)):
-            labels_N = np.repeat(np.arange(spec.num_classes, dtype=np.int32), per_class)
-            sizes_N2 = np.full((len(boxes_N4), 2), spec.side_px, np.int32)
-            made.append(Boxes(boxes_N4, labels_N, np.arange(1, len(boxes_N4) + 1), sizes_N2))
-        return SetBoxes(made[0], made[1], np.zeros(len(val_N4), bool), fingerprint(made))
+        return SetBoxes.of(of_figures(train_N4), of_figures(val_N4))
 
     key = hashlib.sha256(json.dumps([1, vars(spec)]).encode()).hexdigest()
     return _kept(config, f"boxes-fractals-{key[:12]}", make)
@@ -169,4 +163,4 @@ def _with_blacklist(made: SetBoxes, val: Split, blacklist: Path | None) -> SetBo
         ) from error
     blacklisted_N = np.array([image_number(id) in numbers for id in val.ids], bool)
     note = f"{blacklisted_N.sum():,} val images are left out of localisation by {blacklist.name}"
-    return SetBoxes(made.train, made.val, blacklisted_N, made.fingerprint, (*made.notes, note), made.faults)
+    return replace(made, blacklisted_N=blacklisted_N, notes=(*made.notes, note))

@@ -12,6 +12,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -115,6 +116,13 @@ class Entries:
         ids = Ids.of(self.ids[int(index)] for index in np.flatnonzero(is_chosen_N))
         return Entries(ids, *(column[is_chosen_N] for column in (self.containers_N, self.offsets_N, self.bytes_N)))
 
+    def stored(self, containers: Sequence[str], index: int) -> Stored:
+        """Where image `index` is read from, by the numbered `containers`."""
+        container, offset = Path(containers[self.containers_N[index]]), int(self.offsets_N[index])
+        if offset == WHOLE_FILE:
+            return container / self.ids[index].rpartition("/")[2]
+        return ByteRange(container, offset, int(self.bytes_N[index]))
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -178,21 +186,14 @@ class Index:
     folder: Path
     facts: dict[str, Any]
     """classes, fingerprint, layout, notes, mislabelled, places, stamped."""
-    train: Entries
-    val: Entries
-    train_labels_N: np.ndarray
-    val_labels_N: np.ndarray
+    images: ImageSet
+    bytes_of: dict[str, np.ndarray]
+    """The size of each image of a split."""
 
     @property
     def num_bytes(self) -> int:
         """Of the files on disk."""
         return sum(file.stat().st_size for file in self.folder.iterdir())
-
-    def image_set(self) -> ImageSet:
-        """The set, whose images are read from where they lie."""
-        train = _split(self.train, self.train_labels_N, self.facts["places"])
-        val = _split(self.val, self.val_labels_N, self.facts["places"])
-        return ImageSet(train, val, self.facts["classes"], self.facts["fingerprint"], tuple(self.facts["notes"]))
 
 
 def indexed(folder: Path, scan: Callable[[], Listing], *, again: bool = False) -> Index:
@@ -219,14 +220,15 @@ def forget(folder: Path) -> None:
 
 def read_index(folder: Path) -> Index:
     facts = read_json(folder / "index.json")
-    parts = []
+    splits, bytes_of = {}, {}
     for split in ("train", "val"):
-        text, ends_N, containers_N, offsets_N, bytes_N, labels_N = (
+        text, ends_N, containers_N, offsets_N, bytes_of[split], labels_N = (
             np.load(folder / f"{split}-{name}.npy", mmap_mode="r") for name in COLUMNS
         )
-        parts.append((Entries(Ids(text, ends_N), containers_N, offsets_N, bytes_N), labels_N))
-    (train, train_labels_N), (val, val_labels_N) = parts
-    return Index(folder, facts, train, val, train_labels_N, val_labels_N)
+        entries = Entries(Ids(text, ends_N), containers_N, offsets_N, bytes_of[split])
+        splits[split] = Split(entries.ids, labels_N, partial(entries.stored, facts["places"]))
+    images = ImageSet(**splits, classes=facts["classes"], fingerprint=facts["fingerprint"], notes=tuple(facts["notes"]))
+    return Index(folder, facts, images, bytes_of)
 
 
 def is_stale(index: Index) -> bool:
@@ -234,8 +236,7 @@ def is_stale(index: Index) -> bool:
     try:
         if any(stamp_of(Path(path)) != stamp for path, stamp in index.facts["stamped"].items()):
             return True
-        splits = index.image_set().splits.values()
-        return any(map(_has_changed, splits, (index.train, index.val)))
+        return any(_has_changed(split, index.bytes_of[name]) for name, split in index.images.splits.items())
     except FileNotFoundError:
         return True
 
@@ -269,16 +270,6 @@ def hold_out(listing: Listing, share: float, seed: int) -> None:
         is_val_N = held_out(np.full(len(entries), label), share, seed, listing.classes)
         listing.val[name], listing.train[name] = entries.chosen(is_val_N), entries.chosen(~is_val_N)
     listing.drawn = f"val is {share:.0%} of the training images of each class, drawn with seed {seed}"
-
-
-def _split(entries: Entries, labels_N: np.ndarray, containers: list[str]) -> Split:
-    def stored(index: int) -> Stored:
-        container, offset = Path(containers[entries.containers_N[index]]), int(entries.offsets_N[index])
-        if offset == WHOLE_FILE:
-            return container / entries.ids[index].rpartition("/")[2]
-        return ByteRange(container, offset, int(entries.bytes_N[index]))
-
-    return Split(entries.ids, labels_N, stored)
 
 
 def _write(folder: Path, listing: Listing) -> None:
@@ -320,7 +311,7 @@ def stamp_of(path: Path) -> list[int]:
     return [status.st_mtime_ns, 0 if path.is_dir() else status.st_size]
 
 
-def _has_changed(split: Split, entries: Entries) -> bool:
+def _has_changed(split: Split, bytes_N: np.ndarray) -> bool:
     """Whether one of `LOOKED_AT` files has another size."""
-    stored = ((split.stored(row), entries.bytes_N[row]) for row in spaced(len(split), LOOKED_AT).tolist())
+    stored = ((split.stored(row), bytes_N[row]) for row in spaced(len(split), LOOKED_AT).tolist())
     return any(isinstance(file, Path) and file.stat().st_size != num_bytes for file, num_bytes in stored)

@@ -7,7 +7,7 @@ number is read by the convention of its file; where that does not fit the set an
 
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vgg_sweep.errors import ConfigError
@@ -20,12 +20,13 @@ FIRST_DEVKIT_IDS = (490, 361, 171, 822, 297, 482, 13, 704, 599, 164, 649, 11, 73
 FEW = 3
 """Images that must speak for a reading before the first twenty decide anything."""
 
-READINGS = {
-    "devkit": "the development kit's numbers (1 is n02119789)",
-    "sorted": "places in the sorted wnids (0 is n01440764)",
-    "devkit from 0": "the development kit's numbers less 1",
-    "sorted from 1": "places in the sorted wnids, counted from 1",
+READINGS: dict[str, tuple[str, Callable[[], list[str]], int]] = {
+    "devkit": ("the development kit's numbers (1 is n02119789)", devkit_order, 1),
+    "sorted": ("places in the sorted wnids (0 is n01440764)", sorted_order, 0),
+    "devkit from 0": ("the development kit's numbers less 1", devkit_order, 0),
+    "sorted from 1": ("places in the sorted wnids, counted from 1", sorted_order, 1),
 }
+"""What numbers may be: in words, the order of the wnids, and the number of the first."""
 
 
 def image_number(name: str) -> int | None:
@@ -72,8 +73,8 @@ def read_labels(path: Path, order: str, classes: Sequence[str]) -> dict[int, str
 
 def misplaced_by(labels: Mapping[int, str]) -> str | None:
     """In words, the mistake by which all of the first twenty images that are there came to wrong classes; or None."""
-    truth = {number: devkit_order()[id - 1] for number, id in enumerate(FIRST_DEVKIT_IDS, start=1) if number in labels}
-    if len(truth) < FEW or any(labels[number] == wnid for number, wnid in truth.items()):
+    truth = _true_labels(labels)
+    if not truth or any(labels[number] == wnid for number, wnid in truth.items()):
         return None
     for words, wrong in mistakes():
         if all(labels[number] == wrong[wnid] for number, wnid in truth.items()):
@@ -90,7 +91,8 @@ def mistakes() -> Iterator[tuple[str, dict[str, str | None]]]:
     }
     for words, (true_order, taken_for) in orders.items():
         for shift in (-1, 0, 1):
-            yield words, {wnid: _at(taken_for, position + shift) for position, wnid in enumerate(true_order)}
+            taken = dict(enumerate(taken_for, start=-shift))
+            yield words, {wnid: taken.get(position) for position, wnid in enumerate(true_order)}
 
 
 def _read_numbers(
@@ -98,37 +100,34 @@ def _read_numbers(
 ) -> dict[int, str]:
     readings = {name: _as_wnids(numbers, name) for name in READINGS}
     fitting = {name for name, labels in readings.items() if labels and set(classes) <= set(labels.values())}
-    decided = {name for name in fitting if _agrees_with_the_first(readings[name])}
+    truths = {name: _true_labels(readings[name]).items() for name in fitting}
+    decided = {name for name, truth in truths.items() if truth and truth <= readings[name].items()}
     if reading in fitting and (is_given or reading in decided or not decided):
-        return readings[reading] or {}
+        return readings[reading]
     among_own = dict(enumerate(classes))
     if reading == "sorted" and set(numbers.values()) == set(among_own):
         return {number: among_own[position] for number, position in numbers.items()}
     other = next(iter(sorted(decided) or sorted(fitting)), None)
     raise ConfigError(
-        f"{path}: read as {READINGS[reading]}, its numbers do not give every class of train/ its images"
+        f"{path}: read as {READINGS[reading][0]}, its numbers do not give every class of train/ its images"
         + (", or not the right ones" if reading in fitting else "")
-        + (f"; they are {READINGS[other]}" if other else "")
+        + (f"; they are {READINGS[other][0]}" if other else "")
         + (f": give data.labels_order={other}." if other in ("sorted", "devkit") else "; write wnids instead.")
     )
 
 
-def _as_wnids(numbers: Mapping[int, int], reading: str) -> dict[int, str] | None:
-    order = devkit_order() if reading.startswith("devkit") else sorted_order()
-    first = 1 if reading in ("devkit", "sorted from 1") else 0
-    if not all(first <= number < first + len(order) for number in set(numbers.values())):
-        return None
-    return {image: order[number - first] for image, number in numbers.items()}
+def _as_wnids(numbers: Mapping[int, int], reading: str) -> dict[int, str]:
+    """Empty if the numbers are others."""
+    _, order, first = READINGS[reading]
+    wnids = dict(enumerate(order(), start=first))
+    return {image: wnids[number] for image, number in numbers.items()} if wnids.keys() >= set(numbers.values()) else {}
 
 
-def _agrees_with_the_first(labels: Mapping[int, str] | None) -> bool:
-    """Whether the first twenty images, where they are there, have the labels that they have in ILSVRC."""
-    known = [(labels[number], id) for number, id in enumerate(FIRST_DEVKIT_IDS, start=1) if labels and number in labels]
-    return len(known) >= FEW and all(wnid == devkit_order()[id - 1] for wnid, id in known)
-
-
-def _at(order: Sequence[str], position: int) -> str | None:
-    return order[position] if 0 <= position < len(order) else None
+def _true_labels(labels: Mapping[int, str]) -> dict[int, str]:
+    """Those of the first twenty images that have one of `labels`; empty if they are too few to tell."""
+    order = devkit_order()
+    truth = {number: order[id - 1] for number, id in enumerate(FIRST_DEVKIT_IDS, start=1) if number in labels}
+    return truth if len(truth) >= FEW else {}
 
 
 def _row(line: str) -> tuple[int | None, str | None]:

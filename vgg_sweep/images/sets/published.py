@@ -8,7 +8,6 @@ Flowers-102's, val is that part: it is what errors are published on.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
@@ -86,14 +85,14 @@ def _scan_food101(listing: Listing, folder: Path, progress: ProgressCallback) ->
 
 def _scan_flowers102(listing: Listing, folder: Path, progress: ProgressCallback) -> None:
     """Train is the set's training and validation images, 20 a class."""
+    from scipy.io import loadmat
     from torchvision.datasets import Flowers102
 
     files = {name: folder / f"{name}.mat" for name in ("imagelabels", "setid")}
     for file in files.values():
         listing.stamp(file)
-    labels_N = _matlab(files["imagelabels"])["labels"].ravel()
-    parts = _matlab(files["setid"])
-    val_numbers = set(parts["tstid"].ravel().tolist())
+    labels_N = loadmat(files["imagelabels"])["labels"].ravel()
+    val_numbers = set(loadmat(files["setid"])["tstid"].ravel().tolist())
     images, _ = scan_files(folder / "jpg", "", listing.stamp)
     names: list[str] = list(Flowers102.classes)
 
@@ -141,9 +140,3 @@ SETS = {
     "imagenette-320": PublishedSet("imagenette2-320", "train", _scan_imagenette),
     "imagenette-160": PublishedSet("imagenette2-160", "train", _scan_imagenette),
 }
-
-
-def _matlab(file: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
-
-    return dict(loadmat(file))

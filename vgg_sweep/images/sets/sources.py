@@ -33,14 +33,17 @@ def open_images(config: Config, progress: ProgressCallback = silent, *, again: b
     Raises `ConfigError` if it is not there or not of the expected layout.
     """
     data, cache = config.data, Path(config.cache)
-    _fetch_if_asked(data, cache)
+    if data.download and data.source != "fractals":
+        with waiting_lock(cache / f"download-{data.source}.lock"):
+            if not is_here(data):
+                download(data)
     if data.source == "fractals":
         images = _open_fractals(data.fractals, cache, progress)
     elif data.source in ARRAY_SOURCES:
         check_classes(config)  # before the images are unpacked
         images = open_arrays(data, cache, again=again)
     else:
-        images = open_index(config, progress, again=again).image_set()
+        images = open_index(config, progress, again=again).images
     _check_num_classes(config, len(images.classes))
     return images.read_as(data)
 
@@ -158,13 +161,6 @@ def _check_num_classes(config: Config, num_classes: int) -> None:
             f"classes={config.classes}, but {config.data.name} has {num_classes}; leave `classes` out to take the "
             "data's."
         )
-
-
-def _fetch_if_asked(data: Data, cache: Path) -> None:
-    if data.download and data.source != "fractals":
-        with waiting_lock(cache / f"download-{data.source}.lock"):
-            if not is_here(data):
-                download(data)
 
 
 def _open_fractals(spec: Fractals, cache: Path, progress: ProgressCallback) -> ImageSet:
