@@ -136,12 +136,10 @@ def opened(paths: Sequence[Path]) -> Iterator[list[Source]]:
             else:
                 sources.append(Source(path, printable(str(path))))
         names = [source.name for source in sources]
-        yield [  # sweeps of the same name, say of two versions of the code, with the file they came from
-            replace(source, name=f"{source.name} ({source.bundle.file})")
-            if source.bundle and names.count(source.name) > 1
-            else source
-            for source in sources
-        ]
+        for number, source in enumerate(sources):
+            if source.bundle and names.count(source.name) > 1:  # say of two versions of the code
+                sources[number] = replace(source, name=f"{source.name} ({source.bundle.file})")
+        yield sources
 
 
 def _unpacked(file: Path, folder: Path) -> list[Source]:
