@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_sweep.cli.app import ConfigDir, app
+from vgg_sweep.cli.app import ConfigDir, app, completed, words_argument
 from vgg_sweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,11 +16,17 @@ DEFAULT = BENCHES[:2]
 """Those that need no images."""
 
 
+def complete_bench(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """Shell completion of what to measure, or of KEY=VALUE."""
+    measured = [each for each in BENCHES if each.startswith(incomplete)]
+    return [*measured, *completed(context, args, incomplete, {})]
+
+
 @app.command()
 def bench(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[train|score|data] [KEY=VALUE]", help="What to measure, and at which size."),
+        words_argument("[train|score|data] [KEY=VALUE]", "What to measure, and at which size.", complete_bench),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
     thorough: Annotated[bool, typer.Option("--thorough", help="Whole batches, more images and all 150 crops.")] = False,
@@ -37,7 +43,7 @@ def bench(
     from vgg_sweep.cli import compose
 
     chosen = [word for word in words or [] if "=" not in word]
-    overrides = [word.strip() for word in words or [] if "=" in word]
+    overrides = [word for word in words or [] if "=" in word]
     for word in chosen:
         if word not in BENCHES:
             raise ConfigError(

@@ -30,7 +30,7 @@ def complete_stack(incomplete: str) -> list[str]:
 
 def complete_fuse(incomplete: str) -> list[str]:
     """Shell completion of a fusion: several runs, or the best."""
-    return [*complete_stack(incomplete), *(["best:"] if "best:".startswith(incomplete) else [])]
+    return [*complete_stack(incomplete), *(best for best in ("best:2", "best:3") if best.startswith(incomplete))]
 
 
 def complete_run_or_sweep(incomplete: str) -> list[str]:

@@ -75,11 +75,8 @@ def complete(
     keys = [*groups(), *(name for name in schema_fields() if "." in incomplete or "." not in name), *own]
     others = [word for word in instead if word.startswith(incomplete)]
     matching = [key for key in dict.fromkeys(keys) if key.startswith(incomplete)]
-    if len(matching) == 1 and (values := _values(matching[0], "", own)):
-        return [
-            *others,
-            *(f"{matching[0]}={value}" for value in values),
-        ]  # several, so bash puts no space behind the `=`
+    if len(matching) == 1:  # as several words, or the shell puts a space behind the `=`
+        return [*others, *(f"{matching[0]}={value}" for value in _values(matching[0], "", own) or ("", "VALUE"))]
     return [*others, *(f"{key}=" for key in matching)]
 
 
