@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
         from vgg_sweep.report.results.plain import load_results
 
         return load_results
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {' and '.join(__all__[1:])}.")
 
 
 def __dir__() -> list[str]:

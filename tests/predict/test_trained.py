@@ -51,6 +51,21 @@ def test_a_file_a_picture_and_an_array_are_the_same_to_it(tmp_path):
     assert all(torch.equal(each, inputs[0]) for each in inputs)
 
 
+def test_arrays_are_grey_coloured_or_refused(tmp_path):
+    loaded = vgg_sweep.load(random_run(tmp_path).path)
+    grey_HW = noise(90, 73)[:, :, 0]
+    of_three = loaded.input(np.stack([grey_HW] * 3, axis=2))
+    assert torch.equal(loaded.input(grey_HW), of_three)
+    opaque_HW1 = np.full((90, 73, 1), 255, np.uint8)
+    assert torch.equal(loaded.input(np.concatenate([noise(90, 73), opaque_HW1], axis=2)), loaded.input(noise(90, 73)))
+    for wrong, words in (
+        (noise(90, 73) / 255, "float64 [90, 73, 3]"),
+        (noise(90, 73).transpose(2, 0, 1), "[3, 90, 73]"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            loaded.input(wrong)
+
+
 def test_features_are_what_plain_torch_computes(tmp_path):
     loaded = vgg_sweep.load(random_run(tmp_path, "A").path)
     state = loaded.net.state_dict()

@@ -154,13 +154,15 @@ def _load(weights: Path, config: Config) -> TrainedNet:
 def as_image(picture: Picture, *, exif_rotation: bool) -> Image.Image:
     """RGB, at its own size; a file is set upright if `exif_rotation`, as in training.
 
-    Raises `RunError` naming a file that cannot be read.
+    Raises `RunError` naming a file that cannot be read, `ConfigError` for an array that is no image.
     """
     match picture:
         case Image.Image():
             return picture.convert("RGB")
-        case np.ndarray():
-            return Image.fromarray(picture)
+        case np.ndarray(dtype=np.uint8, shape=(_, _) | (_, _, 3 | 4)):
+            return Image.fromarray(picture).convert("RGB")
+        case np.ndarray(dtype=kind, shape=shape):
+            raise ConfigError(f"an array of {kind} {list(shape)} is no image; give uint8 [H, W, 3], or grey [H, W].")
     try:
         return decoded(Path(picture), exif_rotation=exif_rotation)
     except (BadImage, OSError) as error:
