@@ -37,8 +37,9 @@ def test_a_command_is_told_of_success_and_of_failure(tmp_path: Path) -> None:
 def test_processes_take_their_code_from_the_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setattr(sys, "path", [*sys.path])
     folder = use_snapshot(tmp_path)
-    assert use_snapshot(tmp_path) == folder
+    assert use_snapshot(tmp_path) == folder and sys.path[0] == str(folder)
     (folder / "vgg_sweep" / "errors.py").write_text((folder / "vgg_sweep" / "errors.py").read_text() + "\nOLD = 1\n")
     code = "import vgg_sweep.errors, vgg_sweep.config.options as o; print(vgg_sweep.errors.OLD, o.conf_dir())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

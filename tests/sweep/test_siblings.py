@@ -30,7 +30,7 @@ def finished(tmp_path: Path) -> Run:
     folder.posteriors.mkdir()
     (folder.posteriors / "dense.npy").write_bytes(b"posteriors")
     folder.log.write_text("trained\n")
-    folder.note_job("slurm 7_2")
+    folder.note(job="slurm 7_2")
     folder.update_record(train_seconds=3.0)
     folder.update_status(state="done")
     return run

@@ -38,7 +38,7 @@ class InOrder(TyperGroup):
             from vgg_sweep.runs.provenance import typed
 
             typer.echo(f"Stopped. To start again, or go on from what is saved: {typed()}", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(STOPPED) from None
 
 
 app = typer.Typer(

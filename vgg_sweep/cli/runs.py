@@ -110,7 +110,7 @@ def train_config(config: "Config") -> None:
     with run_on_end(config.on_end if is_first_process() else None, runs):
         for run in runs:
             if not run.is_at_hand:
-                prepare(run).note_command(typed())
+                prepare(run).note(command=typed())
                 work(run, live=True)
     if is_first_process():
         typer.echo(f"Done: {runs[-1].folder.path}")

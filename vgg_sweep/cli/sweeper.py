@@ -24,7 +24,7 @@ from vgg_sweep.plan.differences import notes
 from vgg_sweep.plan.folders import prepare, read_run
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import remove
-from vgg_sweep.runs.folder import RunFolder, find_runs
+from vgg_sweep.runs.folder import find_runs
 from vgg_sweep.runs.provenance import made_with, typed
 from vgg_sweep.runs.prune import note_asked
 from vgg_sweep.sweep.agenda import FAILED, Agenda, Selection, found_state, with_parents
@@ -135,11 +135,15 @@ class DagSweeper(Sweeper):
         return unmet
 
     def _meant(self, runs: Sequence[Run], asked: Collection[str]) -> list[Run]:
-        """The runs that are picked and what they start from. With force, those that were `asked` for are emptied."""
+        """The runs that are picked and what they start from. With force, those that were `asked` for are emptied.
+
+        Raises `RunLocked` if a process works on one of these.
+        """
         picked = Selection(self.only, self.excluded, self.retry).of(runs)
         for run in picked if self.force and not self.plan_only else ():
-            if run.id in asked:
-                _start_over(run.folder)
+            if run.id in asked and run.folder.path.exists():
+                with run.folder.locked():
+                    remove(path for path in run.folder.path.iterdir() if path.name != "lock")
         return with_parents(picked, runs)
 
     def _drive(self, agenda: Agenda, settings: Config, finished: Sequence[Run], screen: Console) -> None:
@@ -163,14 +167,6 @@ class DagSweeper(Sweeper):
         return Tasks(self._launcher) if is_ray(self._launcher) else Waves(self._launcher)
 
 
-def _start_over(folder: RunFolder) -> None:
-    """Empty a run's folder of all but its lock. Raises `RunLocked` if a process works on it."""
-    if not folder.path.exists():
-        return
-    with folder.locked():
-        remove(path for path in folder.path.iterdir() if path.name != "lock")
-
-
 def _show_plan(agenda: Agenda, finished: Sequence[Run], more: Sequence[str], screen: Console) -> None:
     """The runs and what is to be known before they begin, judging by `finished` ones; `more` is said, too."""
     untrained = [run.config for run in agenda.runs if not run.folder.is_trained]
@@ -187,7 +183,7 @@ def _prepare(agenda: Agenda) -> None:
         if agenda.states[run.id] == "done" or found_state(run) == "running":
             continue
         folder = prepare(run)
-        folder.note_command(typed())
+        folder.note(command=typed())
         if not folder.status():
             folder.update_status(state="new", parent=run.parent.id if run.parent else None, queued_with=now)
 

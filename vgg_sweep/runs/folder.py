@@ -79,14 +79,10 @@ class RunFolder:
         write_text(self.error, printable(details))
         self.update_status(state=state, error=reason)
 
-    def note_job(self, name: str) -> None:
-        """Write down the job that the run is given to."""
-        write_text(self.path / "job.txt", name)
-
-    def note_command(self, command: str) -> None:
-        """Write down the command that asks for the run, as it was typed; nothing if there is none."""
-        if command:
-            write_text(self.path / "command.txt", command)
+    def note(self, **words: str) -> None:
+        """Write down the `job` that the run is given to, or the `command` that asks for it; nothing if it is empty."""
+        for name in filter(words.get, words):
+            write_text(self.path / f"{name}.txt", words[name])
 
     @property
     def is_trained(self) -> bool:

@@ -14,10 +14,9 @@ def last_lines(path: Path, number: int | None = None) -> list[str]:
     """The last lines of a file, or all; none if it is not there."""
     try:
         with open(path, "rb") as file:
-            if number is None:
-                return file.read().decode(errors="replace").splitlines()
-            file.seek(max(0, os.path.getsize(path) - TAIL_BYTES))
-            return file.read().decode(errors="replace").splitlines()[-number:]
+            file.seek(max(0, os.path.getsize(path) - TAIL_BYTES) if number else 0)
+            lines = file.read().decode(errors="replace").splitlines()
+            return lines[-number:] if number else lines
     except FileNotFoundError:
         return []
 

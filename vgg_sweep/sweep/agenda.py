@@ -148,24 +148,18 @@ class Selection:
         return picked
 
     def _fits(self, run: Run) -> bool:
-        return (
-            (not self.only or _matches(run, self.only))
-            and not _matches(run, self.excluded)
-            and (not self.retry or found_state(run) in self.retry)
+        names = (slug(run.id), run.id.rpartition("-")[0], run.id)
+        is_only, is_excluded = (
+            any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+            for patterns in (self.only, self.excluded)
         )
+        return (is_only or not self.only) and not is_excluded and (not self.retry or found_state(run) in self.retry)
 
 
 def with_parents(picked: Sequence[Run], runs: Sequence[Run]) -> list[Run]:
     """The `picked` ones of `runs` and all that these start from, in order."""
-    wanted = set()
-    for run in picked:
-        each: Run | None = run
-        while each is not None:
-            wanted.add(each.id)
-            each = each.parent
+    wanted = {run.id for run in picked}
+    for run in reversed(runs):  # children first
+        if run.id in wanted and run.parent is not None:
+            wanted.add(run.parent.id)
     return [run for run in runs if run.id in wanted]
-
-
-def _matches(run: Run, patterns: Sequence[str]) -> bool:
-    names = (slug(run.id), run.id.rpartition("-")[0], run.id)
-    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)

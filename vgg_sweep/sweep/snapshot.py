@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from vgg_sweep.config.options import conf_dir
@@ -11,7 +12,7 @@ from vgg_sweep.runs.provenance import made_with
 
 def use_snapshot(sweep: Path) -> Path:
     """Copy this program into the folder of the sweep, unless it is there, and have all processes started from now on
-    take it from there: those of this machine, and jobs of queues that hand on the environment, as Slurm's do.
+    take it from there: those that have this one's environment, as Slurm's jobs do, or its `sys.path`, as joblib's.
 
     Returns the folder of the copy.
     """
@@ -25,6 +26,7 @@ def use_snapshot(sweep: Path) -> Path:
             shutil.copytree(conf_dir(), begun / conf_dir().name)
         begun.rename(folder)
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path.insert(0, str(folder))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *others])
     os.environ["PYTHONSAFEPATH"] = "1"  # the folder in which a process starts does not come first: it may be a checkout
     return folder

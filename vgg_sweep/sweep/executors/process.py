@@ -69,11 +69,9 @@ def slots(config: Config, runs: Sequence[Run], num_cores: int, gpus: Sequence[st
 
 def most_at_once(runs: Sequence[Run]) -> int:
     """How many of `runs` could run at the same time at most: the largest generation."""
-    wanted = {run.id for run in runs}
     generation: dict[str, int] = {}
     for run in runs:
-        waits = run.parent is not None and run.parent.id in wanted
-        generation[run.id] = generation[run.parent.id] + 1 if waits and run.parent is not None else 0
+        generation[run.id] = generation.get(run.parent.id, -1) + 1 if run.parent else 0
     return max(Counter(generation.values()).values(), default=1)
 
 

@@ -117,7 +117,7 @@ class Queue(Executor):
         for first in range(0, len(new), MAX_ARRAY):
             array = new[first : first + MAX_ARRAY]
             for run, name in zip(array, self._submit(array), strict=True):
-                run.folder.note_job(name)
+                run.folder.note(job=name)
                 queued[run.id] = name
         return queued
 
