@@ -120,7 +120,7 @@ def test_ctrl_c_before_the_work_begins_is_a_sentence(call: Call, monkeypatch: py
     monkeypatch.setattr(status, "show_status", stop)
     outcome = call("status", "outputs/a b")
     assert (outcome.exit_code, outcome.out) == (130, "")
-    assert outcome.err == "Stopped. To start again, or go on from what is saved: vgg-sweep status 'outputs/a b'\n"
+    assert outcome.err == "Stopped. To start again, or continue from what is saved: vgg-sweep status 'outputs/a b'\n"
 
 
 def test_debug_adds_the_traceback(call: Call) -> None:

@@ -216,5 +216,5 @@ def test_a_flipped_bit_in_weights_is_noticed_before_they_are_scored_or_lent(tmp_
     content[-3] ^= 1
     folder.weights.write_bytes(content)
     for use in (vgg_sweep.load, lambda path: folder.weights_fingerprint()):
-        with pytest.raises(RunError, match=r"weights.safetensors is damaged .* remove this file alone"):
+        with pytest.raises(RunError, match=r"weights.safetensors is damaged .* remove only this file"):
             use(folder.path)

@@ -137,7 +137,7 @@ def test_an_odd_byte_of_a_name_is_printed_as_an_escape_and_all_else_as_it_is() -
 
 
 def test_a_file_that_holds_no_object_is_named(tmp_path: Path) -> None:
-    cure = "put back a copy of it, or remove this file alone"
+    cure = "put back a copy of it, or remove only this file"
     for content in (b"[1]", b"\xff\xfe", b'"a"'):
         (tmp_path / "record.json").write_bytes(content)
         with pytest.raises(RunError, match=f"record.json cannot be read .*; {cure}"):

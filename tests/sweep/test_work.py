@@ -90,7 +90,7 @@ def test_a_finished_run_whose_weights_have_changed_is_not_called_done(tmp_path: 
     content = bytearray(run.folder.weights.read_bytes())
     content[-5] ^= 1
     run.folder.weights.write_bytes(content)
-    with pytest.raises(RunError, match=r"weights\.safetensors is damaged .* remove this file alone"):
+    with pytest.raises(RunError, match=r"weights\.safetensors is damaged .* remove only this file"):
         work(run, live=False)
     content[-5] ^= 1
     run.folder.weights.write_bytes(content)

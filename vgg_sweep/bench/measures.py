@@ -187,7 +187,7 @@ def bench_data(config: Config, effort: Effort, progress: Announce) -> list[Measu
 def files_in(root: str | None) -> list[bytes]:
     """The first images under `root`."""
     if root is None:
-        raise ConfigError("bench data needs data.root=PATH: a folder or a tar with images, such as some of the set's.")
+        raise ConfigError("bench data needs data.root=PATH: a folder or a tar of images.")
     files = list(islice(filter(_is_image, _contents(Path(root).expanduser())), MOST_FILES))
     if not files:
         raise ConfigError(f"data.root={root} has no images; give a folder or a tar with some.")

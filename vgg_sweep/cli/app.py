@@ -37,7 +37,7 @@ class InOrder(TyperGroup):
         except KeyboardInterrupt:  # where nothing else listens: before the work begins, for example
             from vgg_sweep.runs.provenance import typed
 
-            typer.echo(f"Stopped. To start again, or go on from what is saved: {typed()}", err=True)
+            typer.echo(f"Stopped. To start again, or continue from what is saved: {typed()}", err=True)
             raise typer.Exit(STOPPED) from None
 
 
@@ -55,7 +55,7 @@ STOPPED = 130
 
 
 @dataclass
-class Program:
+class ProgramOptions:
     """What the options before the command say."""
 
     debug: bool = False
@@ -151,7 +151,7 @@ def main() -> None:
     """Run the command line; an error is one sentence, with its traceback if --debug is given."""
     from vgg_sweep.runs.files import IN_PRINT
 
-    program = Program()
+    program = ProgramOptions()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=IN_PRINT)  # a terminal without dashes, a file's name that is not UTF-8

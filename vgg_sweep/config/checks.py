@@ -51,10 +51,10 @@ def not_whole(file: Path, error: Exception, advice: str = "") -> RunError:
         case UnicodeDecodeError():
             reason = "it is not text"
         case KeyError() | TypeError():
-            reason = "it has other values than those of a run"
+            reason = "some of its values are not those of a run"
         case _:
             reason = str(error).partition("\n")[0].rstrip(".")
-    advice = advice or f"put back a copy of it, or move {file.parent} elsewhere to go on without this run"
+    advice = advice or f"put back a copy of it, or move {file.parent} elsewhere to continue without this run"
     return RunError(f"{file} is not a whole configuration ({reason}); {advice}.")
 
 

@@ -164,7 +164,7 @@ class Protocol:
 
 @dataclass
 class Sweep:
-    """Points of a sweep: a union of small grids, crossed with what the command line adds."""
+    """Cells of a sweep: a union of small grids, crossed with what the command line adds."""
 
     name: str = request("")
     grids: list[dict[str, Any]] = request([])

@@ -144,7 +144,7 @@ def _classes(path: Path, order: str, num_classes: int, tag: Tag | None) -> tuple
         whose = "ILSVRC" if order in orders else order
         raise ConfigError(
             f"{path} has {num_classes} classes and {whose} has {len(classes)}; give imported.class_order=FILE, a text "
-            "file with a class a line in the order of the net's outputs, named as the folders of your images."
+            "file with one class per line in the order of the net's outputs, named as the folders of your images."
         )
     if order in orders:
         return classes, order
@@ -160,7 +160,7 @@ def _read_classes(path: Path) -> list[str]:
         classes = [line.strip() for line in text.splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"imported.class_order={path} is not `ilsvrc`, `devkit` or a text file with a class a line ({error})."
+            f"imported.class_order={path} is not `ilsvrc`, `devkit` or a text file with one class per line ({error})."
         ) from error
     if len(set(classes)) < len(classes):
         raise ConfigError(f"imported.class_order={path} names a class twice; use wnids, which are unique.")

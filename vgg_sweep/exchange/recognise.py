@@ -222,7 +222,7 @@ def _trunk_misfit(fit: _Fit) -> str:
         return _misfit(fit)
     return (
         f"the file holds the convolutions of {fit.model.name} without its FC layers, and {some(fit.left_over, SHOWN)}; "
-        "give imported.trunk=true to take the convolutions alone and leave the rest."
+        "give imported.trunk=true to take only the convolutions."
     )
 
 

@@ -154,7 +154,7 @@ def _read(kept: Mapping[str, Any]) -> Choice:
     chosen_from = {str(name): float(seconds) for name, seconds in kept["chosen_from"].items()}
     choice = Choice(ComputeMode(**kept["way"]), int(kept["micro_batch"]), chosen_from)
     if choice.way.precision not in ("fp32", "bf16", "fp16") or choice.way.layout not in ("channels-last", "nchw"):
-        raise ValueError(f"{choice.way} is no way to compute a net")
+        raise ValueError(f"{choice.way} is not a way to compute a net")
     return choice
 
 

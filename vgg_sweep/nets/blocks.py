@@ -38,7 +38,7 @@ def shortcut_over(layers: Sequence[Layer], word: str) -> Shortcut:
     second = next(layer for layer in reversed(block) if layer.kind == "conv")
     if second.stride > 1:
         raise ConfigError(
-            f"{word} would go over a change of size at {second.name}; of a block the first convolution alone may have "
+            f"{word} would go over a change of size at {second.name}; only the first convolution of a block may have "
             "stride 2."
         )
     given, made = before[-1].out_channels, block[-1].out_channels

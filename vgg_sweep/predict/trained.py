@@ -139,7 +139,7 @@ def _check_weights(folder: RunFolder) -> None:
     """Raise `RunError` if the weights are not those that were trained and scored."""
     there = folder.weights_fingerprint()
     if read_json(folder.posteriors / "manifest.json").get("weights_fingerprint", there) != there:
-        redo = f"train its run again; if it was replaced, `{command('score', str(folder.path))}` scores it anew."
+        redo = f"train its run again; if it was replaced, `{command('score', str(folder.path))}` scores it again."
         raise damaged(folder.weights, "its sha256 is not that in posteriors/manifest.json", redo)
 
 

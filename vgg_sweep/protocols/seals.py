@@ -29,7 +29,7 @@ def unsealed(text: str | bytes) -> dict[str, Any]:
         raise TypeError("it is no object")
     seal = values.pop(SEAL, None)
     if seal is not None and seal != _sha256(json.dumps(values)):
-        raise ValueError("it is not what was written, as its sha256 tells")
+        raise ValueError("its sha256 does not match its content")
     return values
 
 
@@ -61,7 +61,7 @@ def check_whole(path: Path, sha256: str, redo: str, noted: str = "manifest.json"
 
 def damaged(path: Path, why: object, redo: str) -> RunError:
     """What to say of a file that is not what was written; `redo` makes it again."""
-    return RunError(f"{path} is damaged ({why}); put back a copy of it, or remove this file alone and {redo}")
+    return RunError(f"{path} is damaged ({why}); put back a copy of it, or remove only this file and {redo}")
 
 
 def _sha256(text: str) -> str:

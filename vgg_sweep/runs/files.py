@@ -116,5 +116,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        advice = "put back a copy of it, or remove this file alone and give the command again"
+        advice = "put back a copy of it, or remove only this file and repeat the command"
         raise RunError(f"{path} cannot be read ({error}); {advice}.") from error

@@ -18,7 +18,7 @@ from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.protocols.seals import check_whole, damaged, sha256_of
 from vgg_sweep.runs.files import printable, read_json, remove_temporaries, update_json, write_text
 
-ANEW = "give the command of its run again, which makes it anew."
+ANEW = "repeat the command of its run, which makes it again."
 DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt", "command.txt")
 """Written by drivers, without the lock of the run."""
 

@@ -87,8 +87,7 @@ def not_a_run(word: str, candidates: Sequence[RunFolder]) -> ConfigError:
     """The error of a `word` that names none of the `candidates`, with what to name in its place."""
     if RunFolder(Path(word)).is_nameless:
         return ConfigError(
-            f"{word} holds the weights or posteriors of a run, and no config.yaml that says of which; put back a copy "
-            "of that file."
+            f"{word} holds the weights or posteriors of a run, but no config.yaml; put back a copy of that file."
         )
     if runs := find_runs(Path(word)):
         instead = f"it holds the folders of {counted(len(runs), 'run')}; name one, such as {runs[0].path}."

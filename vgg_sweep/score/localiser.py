@@ -120,7 +120,7 @@ def classifier_of(run: Run, classes: Sequence[str]) -> VGG | None:
     if run.folder.record()["parent_weights_sha256"] != run.parent.folder.weights_fingerprint():
         raise RunError(
             f"{run.id} was made from other weights than {run.parent.id} has now, and its boxes are rated by these; "
-            "multirun --force trains it anew."
+            "multirun --force trains it again."
         )
     known = json.loads(read_metadata(weights)["classes"])
     if known != list(classes):

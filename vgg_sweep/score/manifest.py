@@ -86,7 +86,7 @@ def leave_out(
     if manifest["files"] and manifest["images"] != ids:
         raise RunError(
             f"{scored} has {len(manifest['images'])} images where {len(ids)} can be decoded now; move that folder "
-            "elsewhere to score this run anew."
+            "elsewhere to score this run again."
         )
     left_out = [val.ids[row] for row in np.flatnonzero(~is_there_N).tolist()]
     manifest |= {"images": ids, "labels": val.labels_N[rows].tolist()}

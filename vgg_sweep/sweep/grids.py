@@ -20,7 +20,7 @@ from vgg_sweep.plan.start import adopted
 
 DEFAULT_SWEEP = "table3"
 PICKS = ("model", "train_scale")
-"""The groups that pick points of a sweep: named on the command line, they leave out points with another option."""
+"""The groups that select cells of a sweep: named on the command line, they leave out cells with another option."""
 
 
 def configurations(
@@ -31,21 +31,21 @@ def configurations(
 ) -> list[Config]:
     """The configurations that the command line `arguments` asks for: Hydra's sweeps crossed with the grids of `sweep=`.
 
-    `model` and `train_scale` named on the command line pick points of the grids; anything else named there replaces
+    `model` and `train_scale` named on the command line select cells of the grids; anything else named there replaces
     what a grid says. With no sweep, model, train scale or start_from chosen, the grids are those of Table 3. `progress`
-    is told how many are composed, and of how many. Raises `ConfigError` if none is left.
+    is called with how many are composed, and of how many. Raises `ConfigError` if none is left.
     """
     composer = _Composer(loader, master)
     overrides = OverridesParser.create(loader).parse_overrides(list(arguments))
     named = {override.key_or_group for override in overrides}
     found = []
     crossed = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
-    for number, point in enumerate(crossed):
+    for number, words in enumerate(crossed):
         progress(number, len(crossed))
-        composed = composer.compose(point)
+        composed = composer.compose(words)
         if not composed.raw.sweep.grids and not named & {"sweep", "start_from", *PICKS}:
-            point = [*point, f"sweep={DEFAULT_SWEEP}"]
-            composed = composer.compose(point)
+            words = [*words, f"sweep={DEFAULT_SWEEP}"]
+            composed = composer.compose(words)
         if not composed.raw.sweep.grids:
             found.append(adopted(composed.config, named))
             continue
@@ -55,7 +55,7 @@ def configurations(
             progress(number * len(all_cells) + index, len(crossed) * len(all_cells))
             if all(str(cell.get(group, choice)) == choice for group, choice in picked.items()):
                 more = [composer.override(key, value) for key, value in cell.items() if key not in named]
-                found.append(adopted(composer.compose([*point, *more]).config, named | cell.keys()))
+                found.append(adopted(composer.compose([*words, *more]).config, named | cell.keys()))
     if not found:
         raise ConfigError(
             f"no run of the sweep matches {' '.join(arguments)}; "
@@ -77,7 +77,7 @@ def cells(grids: Any) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class _Composition:
-    """What Hydra composed, which takes 0.15 s, for all points that differ only in values."""
+    """What Hydra composed, which takes 0.15 s, for all cells that differ only in values."""
 
     raw: DictConfig
     choices: Mapping[str, str]
@@ -86,7 +86,7 @@ class _Composition:
     _config: Config | None = None
 
     def set(self, values: Mapping[str, Any]) -> None:
-        """Go over to the point with these values."""
+        """Change to the cell with these values."""
         for name, value in values.items():
             if repr(value) == repr(self.values[name]):
                 continue
@@ -111,7 +111,7 @@ class _Composition:
 
 
 class _Composer:
-    """Composes point after point."""
+    """Composes cell after cell."""
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader, self._master = loader, master
@@ -120,7 +120,7 @@ class _Composer:
         self._is_group = cache(lambda key: bool(loader.get_group_options(key)))
 
     def compose(self, overrides: Sequence[str]) -> _Composition:
-        """The configuration of a point. Valid until the next call."""
+        """The configuration of a cell. Valid until the next call."""
         parsed = [self._parse(text) for text in overrides]
         values = {each.key_or_group: each.value() for each in parsed if self._only_sets_a_value(each)}
         chosen = [str(each.input_line) for each in parsed if not self._only_sets_a_value(each)]
@@ -142,5 +142,5 @@ class _Composer:
         return raw, choices
 
     def _only_sets_a_value(self, override: Override) -> bool:
-        is_dict = isinstance(override.value(), dict)  # would be merged with that of the point before
+        is_dict = isinstance(override.value(), dict)  # would be merged with that of the cell before
         return override.type == OverrideType.CHANGE and not is_dict and not self._is_group(override.key_or_group)

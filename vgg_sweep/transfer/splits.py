@@ -101,7 +101,7 @@ def probe_splits(images: Labelled, asked: Transfer) -> list[ProbeSplit]:
         row = copies[0]
         raise ConfigError(
             f"{len(copies)} test images are among the training images, such as {images.ids[row]}, which is "
-            f"{images.ids[of_train[contents[row]]]}; a probe tested on what it was trained on says nothing: "
+            f"{images.ids[of_train[contents[row]]]}; a probe must be tested on other images than it was trained on: "
             "remove them from one of the lists."
         )
     return [split]

@@ -237,6 +237,6 @@ def test_a_bit_flipped_after_a_report_is_noticed_by_the_next(tmp_path: Path) -> 
     file.write_bytes(content)
     with pytest.raises(
         RunError,
-        match=r"dense-Q73-flip1.npy is damaged.* or remove this file alone and make it",
+        match=r"dense-Q73-flip1.npy is damaged.* or remove only this file and make it",
     ):
         read_results(tmp_path)

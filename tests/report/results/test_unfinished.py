@@ -215,7 +215,9 @@ def test_a_damaged_metrics_file_is_named(tmp_path: Path) -> None:
     run = make_run(tmp_path / "sweep", "A", "256", 0, SPEC)
     for content in (b"step,epoch,erros,val_error\n1,1,5,\n", b"\xff\xfe", b"epoch,error,val_error\n1,5\x0e.1,\n"):
         (run / "metrics.csv").write_bytes(content)
-        with pytest.raises(RunError, match=r"metrics.csv is damaged .*; put back a copy of it, or remove this file"):
+        with pytest.raises(
+            RunError, match=r"metrics.csv is damaged .*; put back a copy of it, or remove only this file"
+        ):
             reported(tmp_path / "sweep", formats=["html"], out=tmp_path / "out")
 
 

@@ -53,7 +53,7 @@ def check_boxes(data: Data) -> list[Path]:
     if not (paths := find_boxes(data)) and data.source != "fractals":
         raise ConfigError(
             f"{data.name} has no boxes; give data.boxes=PATH, a folder or tar of XML files as ILSVRC and VOC "
-            "have them, or a CSV with a box a line: file,x0,y0,x1,y1."
+            "have them, or a CSV with one box per line: file,x0,y0,x1,y1."
         )
     return paths
 

@@ -12,7 +12,7 @@ from vgg_sweep.images.files import EXTENSIONS, files, is_image, is_visible, lead
 from vgg_sweep.images.sets.index import WHOLE_FILE, FoundImage, Listing, ProgressCallback, one_image_alone
 
 VAL_NAMES = ("val", "valid", "validation")
-LAYOUT = "a folder with train/ and val/ and in each a folder a class"
+LAYOUT = "a folder with train/ and val/, each with a folder per class"
 
 
 def check_folders(data: Data) -> tuple[Path, Path | None, list[str]]:
@@ -67,7 +67,7 @@ def class_folders(tree: Path) -> set[str]:
     if not tree.is_dir():
         to_split = "the images in it" if tree.name == "train" else "train/"
         raise ConfigError(
-            f"{tree.parent} has no {tree.name}/; data.root must hold train/ and val/ and in each a folder a class, "
+            f"{tree.parent} has no {tree.name}/; data.root must hold train/ and val/, each with a folder per class, "
             f"or give data.val_share=0.1 to hold out a tenth of {to_split}."
         )
     classes = {path.name for path in tree.iterdir() if path.is_dir() and is_visible(path.name)}

@@ -53,7 +53,7 @@ def refuse_dropped(data: Data) -> None:
     for name, value in (("cache", "packed"), ("decode", "scaled")):
         if getattr(data, name) == value:
             raise ConfigError(
-                f"data.{name}={value} was dropped, as it brought next to nothing on ILSVRC; leave data.{name} out to "
+                f"data.{name}={value} was dropped, as it gained next to nothing on ILSVRC; leave data.{name} out to "
                 "train. Runs made with it can still be scored, reported and exported."
             )
 
@@ -77,7 +77,7 @@ def check_source(data: Data, *, val_alone: bool = False) -> None:
             find_package(data)
         case source if source in VOC_PARTS:
             raise ConfigError(
-                f"data={data.name} has several classes an image, on which no net is trained or scored here; "
+                f"data={data.name} has several classes per image, which no net is trained or scored on here; "
                 f"`vgg-sweep transfer RUN data={data.name} data.root=DIR` probes a trained net on it."
             )
         case _:

@@ -183,7 +183,7 @@ def fusion_gains(nets: pd.DataFrame) -> Plot:
     return Plot(
         "fusion",
         "What fusion gains",
-        "Each fusion (Table 6, and those asked for) and its members alone under the same protocol. 95 % intervals over "
+        "Each fusion (Table 6, and requested ones) and its members alone under the same protocol. 95 % intervals over "
         "images.",
         "nets and method",
         _as_frame(marks),

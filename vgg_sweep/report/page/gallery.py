@@ -117,8 +117,8 @@ def _wrong(close: ImageByImage) -> Gallery | None:
     protocol = Protocol(best["method"], best["test_scales"])
     examples = _examples(run, {_name(best): protocol}, hardest, lambda n: f"{times_wrong_N[n]} of {len(nets)} nets err")
     note = (
-        f"{len(wrong_N)} of {len(times_wrong_N):,} images are wrong under {_name(best)}. Shown: those that the most "
-        f"nets get wrong, one a class{_with_top5(run)}."
+        f"{len(wrong_N)} of {len(times_wrong_N):,} images are wrong under {_name(best)}. Shown: those that most "
+        f"nets get wrong, one per class{_with_top5(run)}."
     )
     return Gallery(f"What {run.slug}, the best net, gets wrong", note, examples)
 
