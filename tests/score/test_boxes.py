@@ -11,7 +11,7 @@ from tests.score.test_score import FIGURES, NUM_IMAGES, StopAfter, image_set
 from tests.tiny import tiny_run
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import RunError
-from vgg_sweep.images.sets.matching import SetBoxes
+from vgg_sweep.images.sets.boxes import SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.views.preprocessing import own_preprocessing
 from vgg_sweep.localise.boxes import Boxes

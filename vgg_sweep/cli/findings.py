@@ -17,8 +17,7 @@ from vgg_sweep.cli.screen import shown_progress
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.check.check import KINDS, Counts, Findings, check_boxes, check_images
-from vgg_sweep.images.sets.boxes import find_boxes, open_boxes
-from vgg_sweep.images.sets.matching import Problem
+from vgg_sweep.images.sets.boxes import Problem, find_boxes, open_boxes
 from vgg_sweep.images.sets.sources import check_source, is_indexed, open_images, open_index
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.runs.files import write_text

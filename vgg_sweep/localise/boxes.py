@@ -36,7 +36,8 @@ class Boxes:
 
     def of(self, index: int, label: int | None = None) -> NDArray[np.float32]:
         """[b, 4], the boxes of an image; of one class only where it is named."""
-        rows = self._rows(index)
+        number = range(len(self))[index]
+        rows = slice(int(self.ends_N[number - 1]) if number else 0, int(self.ends_N[number]))
         boxes_b4 = self.boxes_B4[rows]
         return boxes_b4 if label is None else boxes_b4[self.labels_B[rows] == label]
 
@@ -49,10 +50,6 @@ class Boxes:
     def counts_N(self) -> NDArray[np.int64]:
         """How many boxes each image has."""
         return np.diff(self.ends_N, prepend=0)
-
-    def _rows(self, index: int) -> slice:
-        number = range(len(self))[index]
-        return slice(int(self.ends_N[number - 1]) if number else 0, int(self.ends_N[number]))
 
     def chosen(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "Boxes":
         """Those of some images, in their order."""

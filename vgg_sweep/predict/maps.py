@@ -5,15 +5,15 @@ Axes: H W pixels, C colours, K classes, h w positions of the class score map.
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from vgg_sweep.config.imported import Preprocessing
-from vgg_sweep.images.views.preprocessing import net_input
 from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.nets.columns import STAGES
 from vgg_sweep.nets.layers import STRIDE
 from vgg_sweep.nets.vgg import VGG
+from vgg_sweep.protocols.passes import Pass
+from vgg_sweep.score.batches import outputs
 
 MAP_STRIDE_PX = STRIDE**STAGES
 """Pixels of the rescaled image between two positions of the map."""
@@ -30,10 +30,9 @@ def class_posteriors(
     net: VGG, image_HWC: npt.NDArray[np.uint8], preprocessing: Preprocessing, hardware: Hardware
 ) -> npt.NDArray[np.float32]:
     """The soft-max of the class score map at each of its positions, [K, h, w], for one rescaled image."""
-    pixels_1CHW = torch.from_numpy(image_HWC.copy()).permute(2, 0, 1)[None].to(hardware.device)
-    with torch.inference_mode(), hardware.autocast():
-        scores_1Khw = net(hardware.laid_out(net_input(pixels_1CHW, preprocessing)))
-    posteriors_Khw: npt.NDArray[np.float32] = scores_1Khw[0].float().softmax(0).cpu().numpy()
+    dense = Pass("dense", min(image_HWC.shape[:2]), flip=False)
+    scores_1Khw = outputs(net, image_HWC[None].copy(), dense, preprocessing, hardware)
+    posteriors_Khw: npt.NDArray[np.float32] = scores_1Khw[0].softmax(0).cpu().numpy()
     return posteriors_Khw
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_sweep.images.sets.matching import SetBoxes
+from vgg_sweep.images.sets.boxes import SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.localise.stored import truth_arrays
 from vgg_sweep.machine.ranks import ALONE, Ranks

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from vgg_sweep.config.imported import Preprocessing
-from vgg_sweep.images.sets.matching import SetBoxes
+from vgg_sweep.images.sets.boxes import SetBoxes
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import ImageSet, sampled
 from vgg_sweep.images.sets.statistics import statistics

@@ -15,9 +15,8 @@ import numpy as np
 
 from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError, some
-from vgg_sweep.images.sets.boxes import open_boxes
+from vgg_sweep.images.sets.boxes import SetBoxes, open_boxes
 from vgg_sweep.images.sets.index import Ids, ProgressCallback, forget, silent
-from vgg_sweep.images.sets.matching import SetBoxes
 from vgg_sweep.images.sets.sources import index_folder, is_indexed, open_images
 from vgg_sweep.images.sets.splits import ImageSet, contents
 from vgg_sweep.images.sets.statistics import Statistics

@@ -13,8 +13,7 @@ from pathlib import Path
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.images.sets.boxes import check_boxes
-from vgg_sweep.images.sets.downloads import folder_for
-from vgg_sweep.images.sets.sources import check_classes, check_source, is_here, refuse_dropped
+from vgg_sweep.images.sets.sources import check_classes, check_source, folder_for, is_here, refuse_dropped
 from vgg_sweep.machine.launch import is_first_process, launch, num_processes
 from vgg_sweep.plan.folders import read_named
 from vgg_sweep.plan.passes import missing

@@ -9,7 +9,7 @@ import torch
 
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.sets.matching import SetBoxes
+from vgg_sweep.images.sets.boxes import SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.images.views.crops import origins, rescaled_size
 from vgg_sweep.images.views.targets import Crop, Targets, box_of, targets_of

@@ -14,7 +14,7 @@ import numpy as np
 from vgg_sweep.config.checks import check_batches
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
-from vgg_sweep.images.sets.matching import SetBoxes
+from vgg_sweep.images.sets.boxes import SetBoxes
 from vgg_sweep.images.sets.sources import refuse_dropped
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.statistics import Statistics

@@ -16,8 +16,7 @@ from vgg_sweep.config.schema import Config, Data
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets import fractals
 from vgg_sweep.images.sets.annotations import read_xml
-from vgg_sweep.images.sets.boxes import open_boxes
-from vgg_sweep.images.sets.matching import SetBoxes
+from vgg_sweep.images.sets.boxes import SetBoxes, open_boxes
 from vgg_sweep.images.sets.sources import open_images
 
 ILSVRC_XML = """<annotation><folder>val</folder><filename>{name}</filename>

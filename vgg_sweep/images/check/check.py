@@ -16,9 +16,9 @@ from PIL import ExifTags, Image
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import RunError
 from vgg_sweep.images import decode
+from vgg_sweep.images.sets.boxes import Problem, SetBoxes
 from vgg_sweep.images.sets.imagenet import known_oddity
 from vgg_sweep.images.sets.index import ProgressCallback
-from vgg_sweep.images.sets.matching import Problem, SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.images.sets.wnids import shown
 from vgg_sweep.localise.boxes import Boxes
