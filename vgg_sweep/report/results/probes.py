@@ -34,7 +34,7 @@ def probe_frame(sweep: str, runs: Iterable[RunFolder]) -> pd.DataFrame:
                 is_colour = record["how"]["layer"] == COLOUR
                 apart = ("nets", "weights", "splits", "overrides", *(("precisions",) if is_colour else ()))
                 common = {name: value for name, value in record.items() if name not in apart}
-                kind = json.dumps([CONTROL if is_colour else _nets(record), common], sort_keys=True)
+                kind = json.dumps([_nets(record), common], sort_keys=True)
                 alike.setdefault(kind, []).append(record)
     rows = [_row(sweep, records) for records in alike.values()]
     rows.sort(key=lambda row: row["nets"].count("+"))  # each net, then those stacked
@@ -42,7 +42,7 @@ def probe_frame(sweep: str, runs: Iterable[RunFolder]) -> pd.DataFrame:
 
 
 def _nets(record: Mapping[str, Any]) -> str:
-    return " + ".join(slug(id) for id in record["nets"])
+    return CONTROL if record["how"]["layer"] == COLOUR else " + ".join(slug(id) for id in record["nets"])
 
 
 def _row(sweep: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -53,27 +53,20 @@ def _row(sweep: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values_RS = np.array([[split["value"] for split in record["splits"][:fewest]] for record in records])
     by_split_S = values_RS.mean(axis=0)
     splits = [split for record in records for split in record["splits"]]
-    nets = CONTROL if how["layer"] == COLOUR else _nets(first)
-    papers, pm = _of_paper(nets, first) if how["weights"] != RANDOM else (None, None)
-    return {
+    papers, pm = _of_paper(first)
+    as_recorded = {name: first[name] for name in ("data", "shots", "metric")}
+    as_recorded |= {name: how[name] for name in ("layer", "weights", "method", "normalise")}
+    as_recorded |= {name: splits[0][name] for name in ("num_train", "num_test")}
+    return as_recorded | {
         "sweep": sweep,
-        "data": first["data"],
-        "nets": nets,
-        "layer": how["layer"],
-        "weights": how["weights"],
+        "nets": _nets(first),
         "regions": _regions(how),
-        "method": how["method"],
         "test_scales": tuple(how["scales"]),
         "pool": how["pool"] if len(how["scales"]) > 1 else "",
-        "normalise": how["normalise"],
-        "shots": first["shots"],
-        "metric": first["metric"],
         "value": float(by_split_S.mean()),
         "std": float(by_split_S.std(ddof=1)) if len(by_split_S) > 1 else None,
         "neighbours": float(np.mean([split["neighbours"] for split in splits])),
         "C": tuple(sorted({split["C"] for split in splits})),
-        "num_train": splits[0]["num_train"],
-        "num_test": splits[0]["num_test"],
         "num_splits": len(by_split_S),
         "seeds": len(records),
         "classes": len(first["classes"]),
@@ -85,12 +78,12 @@ def _row(sweep: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _of_paper(nets: str, record: Mapping[str, Any]) -> tuple[float | None, float | None]:
+def _of_paper(record: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """The paper's value, if it has these nets on this set, by fc7 and dense evaluation."""
-    configs = tuple(sorted(net.partition("-")[0] for net in nets.split(" + ")))
-    if record["how"]["layer"] != "fc7" or record["how"]["method"] != "dense" or record["shots"]:
+    how, configs = record["how"], sorted(net.partition("-")[0] for net in _nets(record).split(" + "))
+    if (how["layer"], how["method"]) != ("fc7", "dense") or how["weights"] == RANDOM or record["shots"]:
         return None, None
-    return paper.transfer(configs, record["data"], _regions(record["how"]))
+    return paper.transfer(tuple(configs), record["data"], _regions(how))
 
 
 def _regions(how: Mapping[str, Any]) -> str:
