@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_sweep.errors import ConfigError, RunError
+from vgg_sweep.exchange.names import TIMM, TORCHVISION
 from vgg_sweep.exchange.tag import tag_values
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.predict.trained import TrainedNet, load
@@ -123,12 +126,12 @@ def _format(to: To, path: Path) -> Format:
 
     try:
         match to:
-            case "torchvision":
-                return Format(".torchvision.pth", state_dicts.save_torchvision, state_dicts.torchvision_example, False)
-            case "timm":
-                import timm as timm
-
-                return Format(".timm.pth", state_dicts.save_timm, state_dicts.timm_example)
+            case "torchvision" | "timm":
+                import_module(to)
+                scheme = TIMM if to == "timm" else TORCHVISION
+                save = partial(state_dicts.save_state_dict, scheme=scheme)
+                example = partial(state_dicts.state_dict_example, scheme=scheme)
+                return Format(f".{to}.pth", save, example, sees_larger=to == "timm")
             case "safetensors":
                 return Format(".safetensors", save_safetensors, safetensors_example)
             case "pt2":

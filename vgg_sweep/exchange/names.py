@@ -19,6 +19,8 @@ class Scheme:
     """fc6, fc7, fc8."""
     features: str | None = "features"
     """What comes before the index of a module in torchvision's order; None where layers have the paper's names."""
+    convolutional: tuple[str, ...] = ()
+    """Modules of `VGG` that are FC layers here and convolutions there (Sect. 3.2)."""
 
     def name(self, module: str, layer: str) -> str:
         """The file's name for the module of `VGG` that is `layer` of the paper."""
@@ -28,7 +30,7 @@ class Scheme:
 
 
 TORCHVISION = Scheme("torchvision", ("classifier.0", "classifier.3", "classifier.6"))
-TIMM = Scheme("timm", ("pre_logits.fc1", "pre_logits.fc2", "head.fc"))
+TIMM = Scheme("timm", ("pre_logits.fc1", "pre_logits.fc2", "head.fc"), convolutional=("classifier.0", "classifier.3"))
 SCHEMES = (
     TORCHVISION,
     Scheme("torchvision before 0.2", ("classifier.1", "classifier.4", "classifier.6")),

@@ -130,15 +130,14 @@ def choice_file(cache_folder: Path, of: Mapping[str, Any]) -> Path:
 def cached_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) -> Choice | None:
     """The choice kept in `path`; None if there is none, or, which is said, if it is damaged or not for `of`."""
     try:
-        kept = unsealed(path.read_bytes())
-        choice = _read(kept)
+        of_kept, choice = _read(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         note(f"{path} is damaged ({type(error).__name__}); the fastest way is measured again.")
         return None
-    if kept["of"] != dict(of):
-        note(f"{path} was measured elsewhere, on {kept['of'].get('device')}; the fastest way is measured again.")
+    if of_kept != dict(of):
+        note(f"{path} was measured elsewhere, on {of_kept['device']}; the fastest way is measured again.")
         return None
     return choice
 
@@ -149,13 +148,14 @@ def cache_choice(path: Path, of: Mapping[str, Any], choice: Choice) -> None:
         write_json(path, {"of": of, **asdict(choice)})
 
 
-def _read(kept: Mapping[str, Any]) -> Choice:
-    _ = kept["of"]["device"]
+def _read(path: Path) -> tuple[dict[str, Any], Choice]:
+    """What the choice kept in `path` holds for, which names a device at least, and the choice."""
+    kept = unsealed(path.read_bytes())
     chosen_from = {str(name): float(seconds) for name, seconds in kept["chosen_from"].items()}
     choice = Choice(ComputeMode(**kept["way"]), int(kept["micro_batch"]), chosen_from)
     if choice.way.precision not in ("fp32", "bf16", "fp16") or choice.way.layout not in ("channels-last", "nchw"):
         raise ValueError(f"{choice.way} is not a way to compute a net")
-    return choice
+    return {"device": kept["of"]["device"], **kept["of"]}, choice
 
 
 def choice_notes(configs: Iterable[Config], beside: Collection[object] = ()) -> list[str]:
@@ -201,8 +201,7 @@ def _all_kept(cache_folder: Path) -> list[tuple[dict[str, Any], Choice]]:
     found = []
     for path in sorted(cache_folder.glob("choices/*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            kept = unsealed(path.read_bytes())
-            found.append((kept["of"], _read(kept)))
+            found.append(_read(path))
     return found
 
 

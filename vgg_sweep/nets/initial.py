@@ -75,24 +75,17 @@ def warm_start_from_A(net: VGG, parent_state: Mapping[str, Tensor], parent: VGG)
     return _copy(net, parent_state, sources)
 
 
-def copy_all(net: VGG, parent_state: Mapping[str, Tensor]) -> list[str]:
-    """Copy every tensor of the same column of Table 1, as for S=384 from S=256 (Sect. 3.1).
+def copy_all(net: VGG, parent_state: Mapping[str, Tensor], *, but_last: bool = False) -> list[str]:
+    """Copy every tensor of the same column of Table 1, as for S=384 from S=256 (Sect. 3.1); `but_last`, not those of
+    the last FC layer, which stays as it was drawn (Appendix A).
 
     Returns the names of the tensors. Raises `RunError` if one is missing, left over, or of another shape.
     """
     names = net.state_dict().keys()
     if extra := [name for name in parent_state if name not in names]:
         raise RunError(f"The net has no place for {', '.join(extra)}; use weights of the same column of Table 1.")
-    return _copy(net, parent_state, {name: name for name in names})
-
-
-def copy_below_last(net: VGG, parent_state: Mapping[str, Tensor]) -> list[str]:
-    """Copy every tensor but those of the last FC layer, which stays as it was drawn (Appendix A).
-
-    Returns the names of the tensors. Raises `RunError` as `copy_all` does.
-    """
-    names = [name for name in net.state_dict() if net.layer_of(name) != net.layers[-1].name]
-    return _copy(net, parent_state, {name: name for name in names})
+    last = net.layers[-1].name if but_last else None
+    return _copy(net, parent_state, {name: name for name in names if net.layer_of(name) != last})
 
 
 def _copy(net: VGG, parent_state: Mapping[str, Tensor], sources: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 Those of a batch are the same on one process and on several. Axes: N images, C channels, h w positions.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,18 +24,22 @@ def normalises_over_batch(net: nn.Module) -> bool:
     )
 
 
-def parameter_groups(net: nn.Module, weight_decay: float, *, bn_decay: bool) -> list[dict[str, Any]]:
+def parameter_groups(
+    net: nn.Module, weight_decay: float, *, bn_decay: bool, shares: Mapping[str, float]
+) -> list[dict[str, Any]]:
     """The trainable parameters for an optimizer; scale and shift of batch normalisations without `weight_decay` unless
-    `bn_decay`.
+    `bn_decay`; each group with its `share`, the multiple of the run's rate that it has: 1 but for those in `shares`.
     """
     of_norms = {id(parameter) for module in normalisations(net) for parameter in module.parameters()}
-    spared = set() if bn_decay else of_norms
-    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [parameter for parameter in trainable if id(parameter) not in spared], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trainable if id(parameter) in spared], "weight_decay": 0.0},
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            is_spared = not bn_decay and id(parameter) in of_norms
+            groups.setdefault((is_spared, shares.get(name, 1.0)), []).append(parameter)
+    return [
+        {"params": own, "weight_decay": 0.0 if is_spared else weight_decay, "share": share}
+        for (is_spared, share), own in sorted(groups.items(), key=lambda group: group[0])
     ]
-    return [group for group in groups if group["params"]]
 
 
 def freeze(part: nn.Module) -> None:

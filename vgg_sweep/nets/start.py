@@ -1,8 +1,7 @@
 """start_from: layers of another net, of any column, that fit into this one (Sect. 3.1 does so from A alone)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,21 +67,6 @@ def freeze_but(net: VGG, trained: Collection[str]) -> None:
     for module, layer in net.layer_names.items():
         if layer not in trained:
             freeze(net.get_submodule(module))
-
-
-def by_rate(groups: Sequence[dict[str, Any]], net: VGG, shares: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The `groups` of parameters for an optimizer, each split by their `share`, a multiple of the run's rate, which is
-    1 but for the parameters named in `shares`.
-    """
-    if not shares:
-        return list(groups)
-    share_of = {id(parameter): shares.get(name, 1.0) for name, parameter in net.named_parameters()}
-    split: list[dict[str, Any]] = []
-    for group in groups:
-        for share in sorted({share_of[id(each)] for each in group["params"]}):
-            own = [each for each in group["params"] if share_of[id(each)] == share]
-            split.append({**group, "params": own, "share": share})
-    return split
 
 
 def keep_statistics(net: VGG, copied: Collection[str]) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from PIL import Image
 from scipy.special import bdtr  # the binomial distribution
 
 from vgg_sweep.config.imported import Preprocessing
@@ -22,20 +20,21 @@ from vgg_sweep.config.vocabulary import groups
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.sets.wnids import devkit_order, sorted_order
-from vgg_sweep.images.views.crops import rescaled, views
-from vgg_sweep.images.views.preprocessing import in_rgb, net_input
+from vgg_sweep.images.views.crops import rescaled
+from vgg_sweep.images.views.preprocessing import in_rgb
 from vgg_sweep.machine.hardware import Hardware
-from vgg_sweep.nets.vgg import VGG, posteriors
+from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import read_metadata
 from vgg_sweep.protocols.methods import test_scales
+from vgg_sweep.protocols.passes import Pass
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.score.score import pass_posteriors
 
 TRUNK = (
     "this net is a trunk, without FC layers: it has features up to pool5, but no scores; give `vgg-sweep train` "
     "start_from=RUN, which trains new ones on it."
 )
 NUM_IMAGES = 64
-PER_FORWARD = 8
 LEAST_SHARE = 0.25
 """Of the images, which a net that is worth scoring knows."""
 SURE = 1e-4
@@ -87,14 +86,20 @@ def check_sanity(net: VGG, config: Config, images: ImageSet, hardware: Hardware)
     something must be wrong, or if it knows clearly more with another preprocessing or order of the classes.
     """
     check_classifier(net)
-    net.to(hardware.device).eval()
+    hardware.hold(net.eval())
     rows = np.unique(np.linspace(0, len(images.val) - 1, NUM_IMAGES).round().astype(int))
     decoded = {row: image for row in rows if (image := images.val.image_or_none(int(row))) is not None}
     labels_N = images.val.labels_N[list(decoded)]
+    each = Pass("centre-crop", test_scales(config.train_scale.S, "single", config.crop)[0], False)
 
     def posteriors_under(preprocessing: Preprocessing) -> np.ndarray:
-        crops = _crops(list(decoded.values()), config, preprocessing)
-        return _posteriors(net, crops, config, preprocessing, hardware)
+        """posteriors_NK as they would be if the imported file had been made for `preprocessing`."""
+        own = in_rgb(preprocessing)
+        images_HWC = [rescaled(image, each.Q, own.interpolation) for image in decoded.values()]
+        if preprocessing.channel_order != config.preprocessing.channel_order:
+            own = replace(own, mean=own.mean[::-1], std=own.std[::-1])
+            images_HWC = [image_HWC[:, :, ::-1] for image_HWC in images_HWC]
+        return pass_posteriors(net, images_HWC, each, config.crop, own, hardware)
 
     posteriors_NK = posteriors_under(config.preprocessing)
     if not np.isfinite(posteriors_NK).all():
@@ -121,28 +126,6 @@ def check_sanity(net: VGG, config: Config, images: ImageSet, hardware: Hardware)
             "the images belong together?"
         )
     return {"images": num_images, "known": known}
-
-
-def _crops(images: Sequence[Image.Image], config: Config, preprocessing: Preprocessing) -> torch.Tensor:
-    """Centre crops at the single test scale, pixels_NCHW in uint8."""
-    Q_px = test_scales(config.train_scale.S, "single", config.crop)[0]
-    rescaled_HWC = (rescaled(image, Q_px, preprocessing.interpolation) for image in images)
-    crops_NHWC = np.concatenate([views(image_HWC, "centre-crop", config.crop) for image_HWC in rescaled_HWC])
-    return torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2)
-
-
-def _posteriors(
-    net: VGG, pixels_NCHW: torch.Tensor, config: Config, preprocessing: Preprocessing, hardware: Hardware
-) -> np.ndarray:
-    """posteriors_NK as they would be if the imported file had been made for `preprocessing`."""
-    is_other_order = preprocessing.channel_order != config.preprocessing.channel_order
-    parts = []
-    with torch.inference_mode(), hardware.autocast():
-        for first in range(0, len(pixels_NCHW), PER_FORWARD):
-            part_NCHW = pixels_NCHW[first : first + PER_FORWARD].to(hardware.device)
-            input_NCHW = net_input(part_NCHW, in_rgb(preprocessing))
-            parts.append(posteriors(net(input_NCHW.flip(1) if is_other_order else input_NCHW)).cpu().numpy())
-    return np.concatenate(parts)
 
 
 def _labels_in_other_orders(labels_N: np.ndarray, classes: Sequence[str]) -> dict[str, np.ndarray]:

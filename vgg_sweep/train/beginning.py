@@ -12,7 +12,7 @@ from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.errors import RunError
 from vgg_sweep.images.views.augment import derived_seed
 from vgg_sweep.images.views.preprocessing import of_trained
-from vgg_sweep.nets.initial import copy_all, copy_below_last, draw_weights, warm_start_from_A, zero_blocks
+from vgg_sweep.nets.initial import copy_all, draw_weights, warm_start_from_A, zero_blocks
 from vgg_sweep.nets.start import Fitted, copy_fitting, empty_net, freeze_but, keep_statistics
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.nets.weights import load_state, read_metadata
@@ -158,10 +158,8 @@ def set_initial_weights(net: VGG, run: Run) -> list[str]:
         return []
     parent = _trained_parent(run)
     parent_state = load_state(parent.folder.weights)
-    if run.config.task == "localise":
-        tensors = copy_below_last(net, parent_state)
-    elif run.fine_tunes:
-        tensors = copy_all(net, parent_state)
+    if run.config.task == "localise" or run.fine_tunes:
+        tensors = copy_all(net, parent_state, but_last=run.config.task == "localise")
     else:
         tensors = warm_start_from_A(net, parent_state, empty_net(parent.config.model.columns, parent.config.width))
     return list(dict.fromkeys(net.layer_of(name) for name in tensors))

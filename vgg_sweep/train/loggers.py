@@ -12,7 +12,7 @@ from pathlib import Path
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.runs import Run
 
-Log = Callable[[Mapping[str, float]], None]
+Log = Callable[[Mapping[str, float]], object]
 """Takes a row of metrics.csv."""
 
 
@@ -33,12 +33,13 @@ def open_logger(run: Run, first_step: int, is_first_rank: bool) -> Iterator[Log]
             f"logger={name} needs a package that is not installed ({error}); pip install 'vgg-sweep[{name}]'."
         ) from error
     try:
-        yield log
+        yield lambda row: log({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
     finally:
         close()
 
 
-_Logger = tuple[Log, Callable[[], object]]
+_Logger = tuple[Callable[[dict[str, float], int], object], Callable[[], object]]
+"""What logs the figures of a step, and what ends that."""
 
 
 def _tensorboard(run: Run, first_step: int) -> _Logger:
@@ -46,9 +47,9 @@ def _tensorboard(run: Run, first_step: int) -> _Logger:
 
     writer = SummaryWriter(run.folder.path / "tensorboard", purge_step=first_step)
 
-    def log(row: Mapping[str, float]) -> None:
-        for name, value in _figures(row).items():
-            writer.add_scalar(name, value, row["step"])
+    def log(figures: dict[str, float], step: int) -> None:
+        for name, value in figures.items():
+            writer.add_scalar(name, value, step)
 
     return log, writer.close
 
@@ -60,7 +61,7 @@ def _wandb_like(run: Run, first_step: int) -> _Logger:
     opened = import_module(package).init(
         project=project, name=run.id, config=asdict(run.config), resume="allow", **settings
     )
-    return lambda row: opened.log(_figures(row), step=int(row["step"])), opened.finish
+    return lambda figures, step: opened.log(figures, step=step), opened.finish
 
 
 def _mlflow(run: Run, first_step: int) -> _Logger:
@@ -69,8 +70,4 @@ def _mlflow(run: Run, first_step: int) -> _Logger:
     mlflow.set_experiment(Path(run.config.out).name)
     mlflow.start_run(run_name=run.id)
     mlflow.log_params({"model": run.config.model.name, "train_scale": run.config.train_scale.name})
-    return lambda row: mlflow.log_metrics(_figures(row), step=int(row["step"])), mlflow.end_run
-
-
-def _figures(row: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name != "step"}
+    return mlflow.log_metrics, mlflow.end_run

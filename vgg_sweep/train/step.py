@@ -16,7 +16,6 @@ from vgg_sweep.images.views.preprocessing import net_input, own_preprocessing
 from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.norm import freeze, normalises_over_batch, parameter_groups, share_statistics
-from vgg_sweep.nets.start import by_rate
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.train.averaging import Average
 from vgg_sweep.train.objectives import Objective, classification
@@ -171,7 +170,7 @@ def make_optimizer(net: VGG, config: Config, hardware: Hardware, shares: Mapping
         freeze(net.features)
     recipe = config.recipe
     fused = hardware.precision != "fp16"
-    groups = by_rate(parameter_groups(net, recipe.weight_decay, bn_decay=recipe.bn_decay), net, shares)
+    groups = parameter_groups(net, recipe.weight_decay, bn_decay=recipe.bn_decay, shares=shares)
     return SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
 
 

@@ -4,7 +4,6 @@ The names and shapes of torchvision's VGG are also ours. timm's FC layers are co
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.exchange.names import TIMM
+from vgg_sweep.exchange.names import TIMM, Scheme
 from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.nets.columns import FC_CHANNELS, STAGES
 from vgg_sweep.nets.layers import Layer
@@ -35,44 +34,25 @@ NAMES: dict[Channels, str] = {
 _NO_WEIGHTS = ['with torch.device("meta"):  # random weights would take longer than all the rest']
 
 
-def save_torchvision(loaded: TrainedNet, path: Path) -> None:
-    """Write the state dict of a torchvision VGG. Raises `ConfigError` for a column that its VGG cannot be."""
-    _check_column(loaded.net, "torchvision")
-    _save(loaded, file_state(loaded), path)
-
-
-def save_timm(loaded: TrainedNet, path: Path) -> None:
-    """Write the state dict of a timm VGG. Raises `ConfigError` for a column that its VGG cannot be."""
-    _check_column(loaded.net, "timm")
-    state = {}
+def save_state_dict(loaded: TrainedNet, path: Path, scheme: Scheme) -> None:
+    """Write the state dict of `scheme`'s VGG, with its tag where torch keeps the versions of modules, and no library
+    looks for weights. Raises `ConfigError` for a column that its VGG cannot be.
+    """
+    _check_column(loaded.net, scheme.source)
+    state = OrderedDict[str, Tensor]()
     for name, tensor in file_state(loaded).items():
         module, _, key = name.rpartition(".")
-        if key == "weight" and module in ("classifier.0", "classifier.3"):
-            fc = loaded.net.get_submodule(module)
-            assert isinstance(fc, FullyConnected)
+        fc = loaded.net.get_submodule(module)
+        if key == "weight" and isinstance(fc, FullyConnected) and module in scheme.convolutional:
             tensor = tensor.reshape(len(tensor), -1, fc.kernel, fc.kernel)
-        state[f"{TIMM.name(module, loaded.net.layer_names[module])}.{key}"] = tensor
-    _save(loaded, state, path)
+        state[f"{scheme.name(module, loaded.net.layer_names[module])}.{key}"] = tensor
+    vars(state)["_metadata"] = {KEY: tag_text(loaded, file_preprocessing(loaded))}
+    torch.save(state, path)
 
 
-def _save(loaded: TrainedNet, state: Mapping[str, Tensor], path: Path) -> None:
-    """Write a state dict with its tag where torch keeps the versions of modules, and no library looks for weights."""
-    tagged = OrderedDict(state)
-    vars(tagged)["_metadata"] = {KEY: tag_text(loaded, file_preprocessing(loaded))}
-    torch.save(tagged, path)
-
-
-def torchvision_example(loaded: TrainedNet, file: str) -> list[str]:
+def state_dict_example(loaded: TrainedNet, file: str, scheme: Scheme) -> list[str]:
     """See `exporting.Format`."""
-    return [*_torchvision_model(loaded.net), *_with_weights(loaded, file)]
-
-
-def timm_example(loaded: TrainedNet, file: str) -> list[str]:
-    """See `exporting.Format`."""
-    return [*_timm_model(loaded.net), *_with_weights(loaded, file)]
-
-
-def _with_weights(loaded: TrainedNet, file: str) -> list[str]:
+    model = _timm_model if scheme is TIMM else _torchvision_model
     ceil = any(isinstance(module, nn.MaxPool2d) and module.ceil_mode for module in loaded.net.features)
     rounding = [
         "for module in net.features:",
@@ -80,6 +60,7 @@ def _with_weights(loaded: TrainedNet, file: str) -> list[str]:
         "        module.ceil_mode = True  # for images larger than the crop",
     ]
     return [
+        *model(loaded.net),
         f"net.load_state_dict(torch.load({file!r}, weights_only=True), assign=True)",
         *(rounding if ceil else []),
         *input_lines(loaded),
