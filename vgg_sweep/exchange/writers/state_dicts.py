@@ -39,7 +39,7 @@ def save_state_dict(loaded: TrainedNet, path: Path, scheme: Scheme) -> None:
     looks for weights. Raises `ConfigError` for a column that its VGG cannot be.
     """
     _check_column(loaded.net, scheme.source)
-    state = OrderedDict[str, Tensor]()
+    state: OrderedDict[str, Tensor] = OrderedDict()
     for name, tensor in file_state(loaded).items():
         module, _, key = name.rpartition(".")
         fc = loaded.net.get_submodule(module)
