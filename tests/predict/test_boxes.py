@@ -16,7 +16,7 @@ from tests.score.test_score import FIGURES
 from tests.tiny import random_run, tiny_run
 from vgg_sweep.nets.weights import save_weights
 from vgg_sweep.plan.folders import prepare
-from vgg_sweep.predict.boxes import COLOURS
+from vgg_sweep.predict.boxes import COLOUR
 from vgg_sweep.runs.folder import RunFolder
 
 CLASSES = ["ant", "bee", "cat"]
@@ -50,7 +50,7 @@ def test_the_box_is_printed_kept_and_drawn(run: RunFolder, call: Callable[..., O
     ]
     picture = np.asarray(Image.open(one["picture"]))
     assert one["picture"] == "seen/one.png.ant.boxes.png" and picture.shape == (9 * 37, 9 * 37, 3)
-    colour = [int(COLOURS[0][place : place + 2], 16) for place in (1, 3, 5)]
+    colour = [int(COLOUR[place : place + 2], 16) for place in (1, 3, 5)]
     ys, xs = np.where((picture == colour).all(axis=2))
     assert (xs.min(), xs.max(), ys.max()) == (9 * 2, 9 * 18 - 1, 9 * 30 - 1)
     text = call("predict", str(run.path), *asked).out

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -64,8 +63,7 @@ def table(name: str, rows: Sequence[Measurement]) -> Table:
     """The rows of one bench in the columns that have something to say."""
     nets = {f": net {row.config}, {row.device}" for row in rows if row.device}
     title = f"bench {name}{nets.pop() if len(nets) == 1 else ''}"
-    shown = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False)
-    shown.padding, shown.pad_edge = (0, 1, 0, 0), False
+    shown = Table(title=Text(title, "bold"), title_justify="left", box=None, pad_edge=False, header_style="dim")
     columns = {"": [row.what for row in rows], "settings": [_settings(row) for row in rows]}
     columns |= {heading: [cell(row) for row in rows] for heading, cell in _COLUMNS.items()}
     columns = {heading: cells for heading, cells in columns.items() if any(cells)}

@@ -23,7 +23,7 @@ from vgg_sweep.errors import ConfigError
 from vgg_sweep.images.sets.wnids import shown, synsets
 from vgg_sweep.images.views.crops import rescaled
 from vgg_sweep.machine.hardware import Hardware
-from vgg_sweep.predict.boxes import BoxPrediction, drawn, predict_boxes
+from vgg_sweep.predict.boxes import drawn, predict_boxes
 from vgg_sweep.predict.maps import class_posteriors, overlay, stretched
 from vgg_sweep.predict.predict import Prediction, predict
 from vgg_sweep.predict.trained import TrainedNet
@@ -95,7 +95,7 @@ def show_boxes(localiser: Localiser, classes: Sequence[str], paths: Sequence[Pat
     if any(each.method not in BOX_METHODS for each in options.protocols):
         raise ConfigError("boxes are predicted dense or from the centre crop; give --protocol single, multi or centre.")
 
-    def records_of(prediction: BoxPrediction) -> list[Record]:
+    def records_of(prediction: Prediction) -> list[Record]:
         if prediction.error is not None or prediction.image is None:
             return [_failed(prediction)]
         top = [
@@ -103,7 +103,7 @@ def show_boxes(localiser: Localiser, classes: Sequence[str], paths: Sequence[Pat
             for guess in prediction.guesses
         ]
         best = prediction.guesses[0]
-        picture = drawn(prediction.image, [best], [shown(classes[best.label])])
+        picture = drawn(prediction.image, best, shown(classes[best.label]))
         file = options.maps / prediction.path.absolute().relative_to(root)
         file = _keep(picture, file, classes[best.label], ".boxes.png")
         return [_record(prediction, protocol, top) | {"picture": str(file)}]
@@ -117,11 +117,11 @@ def _root(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([path.absolute().parent for path in paths]))
 
 
-def _failed(prediction: Prediction | BoxPrediction) -> Record:
+def _failed(prediction: Prediction) -> Record:
     return {"image": str(prediction.path), "error": prediction.error}
 
 
-def _record(prediction: Prediction | BoxPrediction, protocol: Protocol, top: list[Record]) -> Record:
+def _record(prediction: Prediction, protocol: Protocol, top: list[Record]) -> Record:
     asked = {"method": protocol.method, "test_scales_px": list(protocol.test_scales)}
     return {"image": str(prediction.path), **asked, "top": top}
 

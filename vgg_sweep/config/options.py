@@ -66,13 +66,7 @@ def load_option(group: str, name: str) -> Any:
 
     Raises `ConfigError` if unknown.
     """
-    from hydra.core.hydra_config import HydraConfig  # slow to import, and only planning needs it
-
-    folders: tuple[Path, ...] = (conf_dir(), *own_folders())
-    if HydraConfig.initialized():
-        sources = HydraConfig.get().runtime.config_sources
-        folders = tuple(Path(source.path) for source in sources if source.schema == "file")
-    return _load_option(group, name, folders)
+    return _load_option(group, name, (conf_dir(), *own_folders()))
 
 
 @cache

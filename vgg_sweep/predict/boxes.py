@@ -5,7 +5,7 @@ Axes: P positions of one image in all passes, K classes, G guesses.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.localise.geometry import Floats, clipped
+from vgg_sweep.localise.geometry import clipped
 from vgg_sweep.localise.merging import USUAL_THRESHOLD, merged_at
 from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.plan.folders import read_run
-from vgg_sweep.predict.predict import decoded_ahead
+from vgg_sweep.predict.predict import BoxGuess, Prediction, decoded_ahead
 from vgg_sweep.predict.trained import TrainedNet
 from vgg_sweep.protocols.means import Protocol
 from vgg_sweep.protocols.passes import Pass, passes_of
@@ -26,30 +26,10 @@ from vgg_sweep.score.batches import at_each_Q
 from vgg_sweep.score.localiser import Localiser, classifier_of
 from vgg_sweep.score.score import FORWARD_PX
 
-COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4")
-"""Of the boxes from the best guess on; they tell apart on light and dark images."""
+COLOUR = "#e6194b"
+"""Of the box, on light and dark images."""
 LEAST_PX = 320
 """Smallest side of a picture with boxes: smaller images are enlarged, so that the words on them can be read."""
-
-
-@dataclass(frozen=True)
-class BoxGuess:
-    """A class that the net sees in an image, and where."""
-
-    label: int
-    posterior: float
-    box_4: Floats
-    """First and last pixels (x0, y0, x1, y1), within the image."""
-
-
-@dataclass(frozen=True)
-class BoxPrediction:
-    """The guesses of one image, best first, or why there are none."""
-
-    path: Path
-    image: Image.Image | None
-    guesses: list[BoxGuess]
-    error: str | None = None
 
 
 def localiser_of(path: Path, loaded: TrainedNet, hardware: Hardware) -> Localiser:
@@ -69,7 +49,7 @@ def localiser_of(path: Path, loaded: TrainedNet, hardware: Hardware) -> Localise
 
 def predict_boxes(
     localiser: Localiser, paths: Sequence[Path], protocol: Protocol, num_guesses: int
-) -> Iterator[BoxPrediction]:
+) -> Iterator[Prediction]:
     """The best guesses of each image, in the order of `paths`: the boxes of a class at all positions, scales and flips
     merged as OverFeat's are. An image that cannot be read comes with the reason, and the others go on.
     """
@@ -83,8 +63,7 @@ def predict_boxes(
             images = [prediction.image for prediction in batch if prediction.image is not None]
             found = iter(_found(pool, localiser, images, passes, num_guesses))
             for each in batch:
-                guesses = next(found) if each.image is not None else []
-                yield BoxPrediction(each.path, each.image, guesses, each.error)
+                yield replace(each, guesses=next(found)) if each.image is not None else each
 
 
 def _found(
@@ -118,19 +97,16 @@ def _guesses(
     return [BoxGuess(label, float(posteriors_K[label]), box_4) for label, box_4 in found]
 
 
-def drawn(image: Image.Image, guesses: Sequence[BoxGuess], names: Sequence[str]) -> Image.Image:
-    """`image` with the boxes of `guesses` and their `names`, the best on top; enlarged if it is small."""
+def drawn(image: Image.Image, guess: BoxGuess, name: str) -> Image.Image:
+    """`image` with the box of a guess and its `name`; enlarged if it is small."""
     factor = max(1, -(-LEAST_PX // min(image.size)))
     picture = image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     pen, line_px = ImageDraw.Draw(picture), max(2, min(picture.size) // 150)
     font = ImageFont.load_default(max(12, min(picture.size) // 25))
-    for number, (guess, name) in reversed(list(enumerate(zip(guesses, names, strict=True)))):
-        colour = COLOURS[number % len(COLOURS)]
-        x0, y0, x1, y1 = guess.box_4 + [0, 0, 1, 1]
-        left, top, right, bottom = (round(edge * factor) for edge in (x0, y0, x1, y1))
-        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line_px)
-        text = f" {name} {100 * guess.posterior:.0f} % "
-        corner = (left, top - 1.4 * font.size if top >= 1.4 * font.size else top)  # type: ignore[union-attr]
-        pen.rectangle(pen.textbbox(corner, text, font), fill=colour)
-        pen.text(corner, text, "white", font)
+    left, top, right, bottom = (round(float(edge) * factor) for edge in guess.box_4 + [0, 0, 1, 1])
+    pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=COLOUR, width=line_px)
+    text = f" {name} {100 * guess.posterior:.0f} % "
+    corner = (left, top - 1.4 * font.size if top >= 1.4 * font.size else top)  # type: ignore[union-attr]
+    pen.rectangle(pen.textbbox(corner, text, font), fill=COLOUR)
+    pen.text(corner, text, "white", font)
     return picture

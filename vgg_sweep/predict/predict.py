@@ -19,6 +19,7 @@ from vgg_sweep.images.decode import BadImage, size_px
 from vgg_sweep.images.files import EXTENSIONS, image_files
 from vgg_sweep.images.sets.splits import ImageSet, Split
 from vgg_sweep.images.views.crops import rescaled, rescaled_size
+from vgg_sweep.localise.geometry import Floats
 from vgg_sweep.machine.hardware import Hardware, choose_hardware
 from vgg_sweep.predict.trained import Picture, TrainedNet, as_image
 from vgg_sweep.protocols.means import Protocol, mean
@@ -51,13 +52,26 @@ MOST_PX = 2**23
 
 
 @dataclass(frozen=True)
+class BoxGuess:
+    """A class that the net sees in an image, and where."""
+
+    label: int
+    posterior: float
+    box_4: Floats
+    """First and last pixels (x0, y0, x1, y1), within the image."""
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """What the net says of one image under each protocol, or why it says nothing."""
+    """What the net says of one image under each protocol or, of a net that localises, its best guesses first; or why it
+    says nothing.
+    """
 
     path: Path
     image: Image.Image | None
     posteriors_K: dict[Protocol, NDArray[np.float64]]
     error: str | None = None
+    guesses: Sequence[BoxGuess] = ()
 
 
 def protocols(loaded: TrainedNet, name: ProtocolName) -> list[Protocol]:
