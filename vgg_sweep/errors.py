@@ -1,4 +1,4 @@
-"""The two ways in which a request ends badly, each with a sentence for the user, and what such sentences list."""
+"""The two ways in which a request fails, each with a sentence for the user, and how such sentences list things."""
 
 from collections.abc import Iterable
 

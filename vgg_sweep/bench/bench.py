@@ -1,5 +1,5 @@
-"""`vgg-sweep bench`: how fast this machine is at what this program does, as a table, and what follows from it: how many
-workers feed a net, and how long the paper would last here.
+"""`vgg-sweep bench`: how fast this program is on this machine, how many workers feed a net, and how long the paper's
+experiment would take here.
 """
 
 import math

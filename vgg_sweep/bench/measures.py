@@ -1,4 +1,4 @@
-"""What `bench` measures: a step of training, the scoring of images, and how fast training images come."""
+"""What `bench` measures: a training step, the scoring of images, and the loading of training images."""
 
 import tarfile
 from collections.abc import Callable, Iterator, Sequence

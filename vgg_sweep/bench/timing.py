@@ -1,4 +1,4 @@
-"""Times as they can be compared: works take turns, so that whatever else the machine does befalls all of them alike."""
+"""Comparable times: works take turns, so that whatever else the machine does affects all of them alike."""
 
 import math
 import time
@@ -19,10 +19,10 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How long works are measured that are compared with one another."""
+    """How long works that are compared are measured."""
 
     rounds: int
-    """At least so many turns of each work."""
+    """The fewest turns of each work."""
     seconds: float
     """As many more turns as begin within this time."""
     thorough: bool = False
@@ -31,7 +31,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thing measured. What has no meaning for it is None."""
+    """One measurement. Fields that do not apply are None."""
 
     bench: str
     """`train`, `score` or `data`."""

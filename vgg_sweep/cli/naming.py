@@ -1,5 +1,5 @@
-"""Words of a command line that are no settings: what names runs, an id or its beginning, a folder;
-and what picks runs of a plan.
+"""Words of a command line that are not settings: those that name runs (an id or its beginning, a folder), and those
+that select runs of a plan.
 """
 
 from collections.abc import Sequence

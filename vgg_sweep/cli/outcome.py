@@ -1,4 +1,4 @@
-"""What runs came to, at the end of the command that made them: errors, and the trials of a search."""
+"""The results of runs, shown at the end of the command that made them: errors, and the trials of a search."""
 
 import shlex
 from collections.abc import Sequence

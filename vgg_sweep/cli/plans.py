@@ -1,5 +1,5 @@
-"""`--plan`: what a sweep or a scoring has ahead of it, how long that takes and how much disk, as far as known; and
-`--smoke`: each run takes a few steps and scores a few images, in a folder that is thrown away.
+"""`--plan`: what a sweep or a scoring will do, how long that takes and how much disk it needs, as far as known; and
+`--smoke`: each run takes a few steps and scores a few images, in a temporary folder.
 """
 
 import math

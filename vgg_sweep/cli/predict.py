@@ -1,4 +1,4 @@
-"""What trained nets are for: predict."""
+"""The command that classifies images with a trained net: predict."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a net says of images, and with `--boxes` where, as it is shown and kept: lines, JSON, CSV, and pictures."""
+"""A net's predictions, and with `--boxes` its boxes, as they are printed and saved: lines, JSON, CSV and pictures."""
 
 import csv
 import difflib

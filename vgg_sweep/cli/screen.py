@@ -1,4 +1,4 @@
-"""What all commands show alike: the terminal, tables without lines, sizes, and how far a long task is."""
+"""What all commands print alike: the terminal, plain tables, sizes, and the progress of a long task."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Settings of a recipe that the paper has not: batch normalisation in training, and parts of later recipes."""
+"""Settings of a recipe that the paper does not have: batch normalisation in training, and parts of later recipes."""
 
 from dataclasses import dataclass
 

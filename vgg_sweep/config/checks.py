@@ -1,4 +1,4 @@
-"""A composed configuration is typed and checked: each field by its own rules, then what they must be together."""
+"""Typing and checking a composed configuration: each field by its own rules, then fields that depend on each other."""
 
 import time
 from operator import attrgetter

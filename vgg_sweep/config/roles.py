@@ -1,4 +1,4 @@
-"""What a field of the schema says of itself: whether it decides a result, and which values it may have."""
+"""What each field of the schema declares: whether it decides a result, and which values it may have."""
 
 import math
 import operator

@@ -1,5 +1,5 @@
 """Trained nets in the formats of other libraries: each is written, read again by that library, and compared with ours
-before the file is there.
+before the file is kept.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""`vgg-sweep import`: weights of others become a run like any other, with all that belongs to them.
+"""`vgg-sweep import`: published weights become a run like any other, with all that belongs to them.
 
-Preprocessing, rounding of pooled sizes, order of the classes and training scale are no part of a file of weights. Where
-the file's maker is known, so are they; where not, the command asks for an option.
+Preprocessing, rounding of pooled sizes, order of the classes and training scale are not part of a weights file. They
+are known if the file's maker is; otherwise the command asks for an option.
 """
 
 import codecs

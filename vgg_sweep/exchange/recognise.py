@@ -1,7 +1,7 @@
 """Which net a file holds, and who made it: from the names and shapes of its tensors, all of which must fit.
 
-A scheme is a way to name the layers of a net. Each net of Table 1, and each with batch normalisation, is tried; the
-only one that fits is it. What fits several or none is said, not guessed. A file without FC layers is a trunk.
+A scheme is a way to name the layers of a net. Each net of Table 1, and each with batch normalisation, is tried, and
+the only one that fits is taken. If several fit, or none, an error says so. A file without FC layers is a trunk.
 """
 
 import math

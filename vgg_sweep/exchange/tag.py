@@ -1,6 +1,6 @@
-"""The tag of an exported file: all that `import` needs to make the same net of it again.
+"""The tag of an exported file: all that `import` needs to rebuild the same net.
 
-It lies in the metadata of a .safetensors or an .onnx, beside the arrays of an .h5, as one more file in the archives
+It is kept in the metadata of a .safetensors or an .onnx, beside the arrays of an .h5, as one more file in the archives
 .keras and .pt2, and in the `_metadata` that torch keeps with a state dict.
 """
 

@@ -1,6 +1,6 @@
 """Features (Appendix B): images x views x layers -> [N, C] on disk. Each view goes through the net once, ever.
 
-While they are made, each lies in `parts/` chunk by chunk, so that a killed command goes on where it was. A chunk is
+While they are computed, each is kept in `parts/` chunk by chunk, so that a killed command can continue. A chunk is
 what is in memory.
 
 Axes: N images, C channels of a layer, H W pixels.

@@ -1,7 +1,7 @@
 """Any image file as RGB pixels.
 
-A file is what its first bytes say, whatever its name. Of an animation the first frame counts; colour profiles are
-ignored, as is the practice for ImageNet; CMYK is taken as Adobe writes it.
+A file's format follows from its first bytes, whatever its name. Of an animation the first frame counts; colour profiles
+are ignored, as is the practice for ImageNet; CMYK is read as Adobe writes it.
 
 Axes: H W pixels, C = 3 colours.
 """
@@ -37,11 +37,11 @@ TURNS = {
 
 
 class BadImage(RunError):
-    """A file of which no image can be made."""
+    """A file that cannot be decoded."""
 
 
 class ByteRange(NamedTuple):
-    """An image file that is a part of another file, such as a tar."""
+    """An image file inside another file, such as a tar."""
 
     file: Path
     offset: int
@@ -49,7 +49,7 @@ class ByteRange(NamedTuple):
 
 
 Stored = Path | ByteRange | bytes | np.ndarray
-"""What there is of an image: an image file, wherever it lies, or uint8 RGB pixels HWC."""
+"""An image as stored: an image file, wherever it is, or uint8 RGB pixels HWC."""
 
 
 def encoded(stored: Path | ByteRange | bytes) -> bytes:

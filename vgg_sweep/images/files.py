@@ -1,7 +1,7 @@
 """Which files are images: one rule for training, scoring, prediction and measurements.
 
 An image is a file, or a link to one, with one of `EXTENSIONS`. What is hidden (a name with a leading dot, such as
-macOS's ._1.jpg or .ipynb_checkpoints/) or put there by other programs (`FOREIGN`) is none, nor is anything below it.
+macOS's ._1.jpg or .ipynb_checkpoints/) or put there by other programs (`FOREIGN`), and anything below it, is not.
 """
 
 import errno

@@ -1,6 +1,6 @@
-"""What `auto` comes to on this machine: the fastest way to compute a net, as measured once and kept for later runs.
+"""What `auto` means on this machine: the fastest way to compute a net, measured once and kept for later runs.
 
-Needs no torch: a plan tells what will be chosen.
+Needs no torch: a plan says what will be chosen.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Times pieces of a net in every way that this machine offers, in a second or two, and chooses among them."""
+"""Times parts of a net in every way that this machine offers, in a second or two, and chooses the fastest."""
 
 import copy
 import math

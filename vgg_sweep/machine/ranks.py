@@ -1,4 +1,4 @@
-"""The processes that work on one run together (Sect. 3.3): each takes a share of every batch; the sum is that of one.
+"""The processes that work on one run together (Sect. 3.3): each takes a share of every batch; sums are those of one.
 
 They are started by torchrun, or by `devices=N`; a process on its own is rank 0 of 1. The process group is made once and
 serves all runs of the process.

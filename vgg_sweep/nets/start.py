@@ -1,4 +1,4 @@
-"""start_from: layers of another net, of any column, that fit into this one (Sect. 3.1 does so from A alone)."""
+"""start_from: layers of another net, of any column, that fit into this one (Sect. 3.1 does so only from A)."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

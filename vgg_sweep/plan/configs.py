@@ -1,4 +1,4 @@
-"""The config.yaml of runs: written with its hash; of many runs read quickly, as it stands, with no check of values."""
+"""The config.yaml of runs: written with its hash; for many runs read quickly, without checking values."""
 
 import re
 from dataclasses import asdict

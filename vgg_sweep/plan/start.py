@@ -1,4 +1,4 @@
-"""start_from: a run begins with layers of another, trained or imported, wherever that lies.
+"""start_from: a run begins with layers of another, trained or imported, in any sweep.
 
 What belongs to the layers comes with them: the column, the width, the rounding of pooled sizes and, where they have FC
 layers, the crop; and, in training, the preprocessing.

@@ -1,4 +1,4 @@
-"""The settings in which runs differ: what a sweep goes over beside nets, train scales and seeds."""
+"""The settings in which runs differ: what a sweep varies besides nets, train scales and seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The words in which somebody asked for a run, to be used again for others like it."""
+"""The words of the command that asked for a run, reused in commands for similar runs."""
 
 import os
 import re

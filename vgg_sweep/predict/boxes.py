@@ -1,4 +1,4 @@
-"""The boxes that a trained net draws round what it sees, on images that nobody has labelled (Appendix A).
+"""The boxes that a trained net predicts, on unlabelled images (Appendix A).
 
 Axes: P positions of one image in all passes, K classes, G guesses.
 """

@@ -1,4 +1,4 @@
-"""What a trained net says of images that nobody has labelled, under any of the paper's protocols.
+"""Predictions of a trained net on unlabelled images, under any of the paper's protocols.
 
 Axes: N images, K classes, H W pixels, C colours, h w positions of the class score map.
 """

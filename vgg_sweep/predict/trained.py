@@ -1,4 +1,4 @@
-"""A trained net with all that its use needs: weights, preprocessing, class names.
+"""A trained net with all it needs in use: weights, preprocessing, class names.
 
 Axes: N images, C channels, H W pixels, K classes, h w positions of a layer.
 """

@@ -1,4 +1,4 @@
-"""What the scoring of a run leaves on disk: a manifest of the images, and of a file for each pass."""
+"""What scoring a run leaves on disk: a manifest of the images, and a file for each pass."""
 
 import hashlib
 from collections.abc import Mapping

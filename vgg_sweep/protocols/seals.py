@@ -1,5 +1,5 @@
-"""How damage is noticed: by the SHA-256 that a JSON or YAML file holds of the rest of what is in it, and by those of
-other files that are noted elsewhere.
+"""How damage is detected: by the SHA-256 that a JSON or YAML file holds of the rest of its content, and by recorded
+hashes of other files.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Tests and intervals of a difference of errors, in points (percent). Axes: R seeds, N images.
+"""Tests and intervals of a difference of errors, in percentage points. Axes: R seeds, N images.
 
 What is compared is an array [R, N]: for each seed and image, whether a is wrong minus whether b is, or the mean of that
 over several pairs of nets. Where each side has seeds of its own, it is two arrays, wrong of a and minus wrong of b,

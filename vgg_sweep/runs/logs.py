@@ -1,4 +1,4 @@
-"""What a run has said: log.txt, read from its end."""
+"""The log of a run, log.txt, read from its end."""
 
 import os
 from collections.abc import Iterator

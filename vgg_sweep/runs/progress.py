@@ -1,6 +1,4 @@
-"""What a run tells while it works: status.json for whoever looks, log.txt for later, a line on the terminal for whoever
-waits.
-"""
+"""How a run reports its progress: status.json for `status`, log.txt for later, a progress line on the terminal."""
 
 import signal
 import sys

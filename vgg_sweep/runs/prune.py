@@ -1,4 +1,4 @@
-"""What of a run's folder can go, what that frees, and what it means."""
+"""What can be removed of a run's folder, how much that frees, and what it means."""
 
 from collections.abc import Collection, Iterator
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""trials.csv of a sweep: what a sweeper that looks for good settings, such as Optuna's, has tried, a line a trial."""
+"""trials.csv of a sweep: what a search for good settings, such as Optuna's, has tried, one line per trial."""
 
 import csv
 import io

@@ -1,5 +1,5 @@
-"""Scoring of a net that localises (Appendix A): views of the validation images become predicted boxes on disk, a file a
-pass, so that merging and fusing them later needs no net. A killed scoring goes on at the chunk where it was.
+"""Scoring of a net that localises (Appendix A): views of the validation images become predicted boxes on disk, a file
+per pass, so that merging and fusing them later needs no net. A killed scoring continues at the chunk where it was.
 
 Axes: N images, k classes kept of an image, P positions of one image, R of all. docs/localisation.md has the files.
 """

@@ -1,4 +1,4 @@
-"""What scoring costs, before it is spent."""
+"""What scoring will cost."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""A net that predicts boxes at work, on crops and dense (Appendix A).
+"""A net that predicts boxes, applied to crops and densely (Appendix A).
 
 Axes: N images, K classes, k classes kept of an image, h w positions of the dense map, P positions of one image, C
 outputs of a net, H W pixels.

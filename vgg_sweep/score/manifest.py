@@ -1,4 +1,4 @@
-"""The manifest beside what was computed of images: which images, from which weights, in which arithmetic and files."""
+"""The manifest of what was computed for images: which images, weights, arithmetic and files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

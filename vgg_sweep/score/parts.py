@@ -1,5 +1,5 @@
-"""What is computed chunk by chunk of images, by one process or several: a file for each chunk and each thing wanted, at
-which a killed command goes on.
+"""Work done in chunks of images, by one process or several: a file for each chunk and each result wanted, from which a
+killed command continues.
 """
 
 import hashlib

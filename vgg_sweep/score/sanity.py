@@ -1,7 +1,7 @@
 """Before an imported net is scored: do its weights, its preprocessing and its classes belong together?
 
-A wrong order of channels or classes, or a wrong range, gives errors as good as any to look at. So some images go
-through first; a net that knows next to none of them is refused, with what would mend it if that can be found.
+A wrong order of channels or classes, or a wrong range, gives errors that look as good as any. So some images go
+through first; a net that knows almost none of them is refused, with the remedy if that can be found.
 
 Axes: N images, K classes.
 """

@@ -1,8 +1,8 @@
 """Scoring (Sect. 3.2): weights x views of the validation images -> class posteriors on disk. Each view goes through the
 net once, ever.
 
-A pass is one (method, Q, flip). Every file of posteriors holds one pass for all images; while it is being made it lies
-in parts of `CHUNK` images, so that a killed scoring goes on where it was. All passes of a chunk share the decoded
+A pass is one (method, Q, flip). Every file of posteriors holds one pass for all images; while it is computed it is
+kept in parts of `CHUNK` images, so that a killed scoring continues. All passes of a chunk share the decoded
 images.
 
 Axes: N images, K classes, P crops of an image, C colours, H W pixels, h w positions of the dense score map.

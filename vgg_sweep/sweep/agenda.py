@@ -1,6 +1,6 @@
 """The agenda of a sweep: which runs of a plan are meant, what became of each, and which may start now.
 
-It is read from the runs' folders, so that several drivers share the work and a driver that died can be started again.
+It is read from the runs' folders, so that several drivers share the work and a driver that died can be restarted.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""A sweep before it starts: whether its runs can be, what is ahead of each, how long that takes and how much disk."""
+"""A sweep before it starts: whether its runs are possible, what each will do, and how much time and disk that takes."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a sweep goes over: overrides in Hydra's syntax, and unions of grids, to one configuration each."""
+"""The configurations of a sweep: from overrides in Hydra's syntax and unions of grids."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""`on_end='COMMAND'`: tell when runs have ended, however they ended."""
+"""`on_end='COMMAND'`: run a command when runs have ended, however they ended."""
 
 import json
 import subprocess

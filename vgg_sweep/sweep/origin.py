@@ -1,7 +1,7 @@
-"""The images that a run was made from: written down when it begins, compared before it counts as done, goes on or is
+"""The images that a run was made from: written down when it begins, compared before it counts as done, continues or is
 scored.
 
-A run's id does not depend on where its images lie, so that a set may move. Other images under the same settings have
+A run's id does not depend on where its images are, so that a set may move. Other images under the same settings have
 the same id; what is written here tells the two apart.
 """
 

@@ -1,4 +1,4 @@
-"""Finished runs of the same id in sibling sweeps: found where they lie, and taken over instead of made anew."""
+"""Finished runs of the same id in sibling sweeps: found, and taken over instead of made again."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`snapshot=true`: the runs of a sweep are done with the code of the moment at which it was started."""
+"""`snapshot=true`: the runs of a sweep use the code as it was when the sweep started."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a run begins with: random weights, and what its parent lends (Sect. 3.1)."""
+"""What a run begins with: random weights, and layers of its parent (Sect. 3.1)."""
 
 import hashlib
 import json

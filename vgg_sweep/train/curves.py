@@ -1,4 +1,4 @@
-"""metrics.csv, the learning curves: running means, a row each `log_every_steps` steps and each validation."""
+"""metrics.csv, the learning curves: running means, a row every `log_every_steps` steps and at each validation."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""The learning curves, sent on: `logger=tensorboard|wandb|mlflow|trackio`, each an extra to install, none by default.
+"""The learning curves, forwarded: `logger=tensorboard|wandb|mlflow|trackio`, each an extra to install, none by default.
 
 Each package finds its server by its own settings (WANDB_MODE=offline, MLFLOW_TRACKING_URI, ...).
 """

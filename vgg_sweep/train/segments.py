@@ -1,4 +1,4 @@
-"""In which arithmetic a run is trained, from which step on: it goes on in that in which it began."""
+"""The arithmetic that a run is trained in, from which step on: it continues in that in which it began."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What probes found, on disk: a JSON file for each way to describe the images, in the run's folder, split by split.
+"""Results of probes on disk: a JSON file for each way to describe the images, in the run's folder, split by split.
 
     transfer/<set>/<layer>-<...>-<hash>.json
 

@@ -1,4 +1,4 @@
-"""Files of weights as other programs write them, to named tensors; what a file is, its first bytes say, not its name.
+"""Weights files of other programs to named tensors; a file's first bytes, not its name, say what it is.
 
 Nothing in a file is ever run: of pickles only tensors and plain containers are read.
 """

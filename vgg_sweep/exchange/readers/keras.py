@@ -1,7 +1,7 @@
 """Keras's files of weights, .h5 and .keras, of VGG16 and VGG19 as in keras.applications, and of our own exports.
 
 Keras has kernels [height, width, in, out] and flattens H W C; Theano's files have kernels [out, in, height, width] and
-flatten C H W, and their kernels lie mirrored unless they were turned for TensorFlow.
+flatten C H W, and their kernels are mirrored unless they were flipped for TensorFlow.
 """
 
 import io

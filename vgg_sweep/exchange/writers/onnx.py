@@ -1,7 +1,7 @@
-"""A net as an ONNX graph, which is Table 1 read from top to bottom: a node a layer, with the paper's names.
+"""A net as an ONNX graph, which is Table 1 read from top to bottom: one node per layer, with the paper's names.
 
-It is written node by node, since a net of a few kinds of layers needs no tracing, and comes out with native LRN, all
-three sizes free, and names that one can read.
+It is written node by node, as a net of a few kinds of layers needs no tracing. So it has native LRN, all three sizes
+free, and readable names.
 """
 
 import json

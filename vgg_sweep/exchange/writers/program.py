@@ -1,4 +1,4 @@
-"""A net as a program of its own, from pixels to posteriors, and PyTorch's way of keeping it: pt2.
+"""A net as a self-contained program, from pixels to posteriors, and PyTorch's format for it: pt2.
 
 Programs take images of any size that the net can see, in RGB from 0 to 255, subtract the mean themselves and have two
 results: posteriors_NK, those of dense evaluation of the image without its flip (Sect. 3.2), and the class score map,

@@ -1,6 +1,6 @@
 """What is wrong with a set: every image is read once, in parallel, and every problem is listed.
 
-A problem is something to mend or to know before training; what is merely unusual and harmless is counted (`Counts`).
+A problem is something to fix or to know before training; what is unusual but harmless is only counted (`Counts`).
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""Whether the classes of the validation images were given in a wrong order, told by a net that knows its training set.
+"""Detects a wrong order of the classes of the validation images, from a net that knows its training set.
 
-Such a net is at chance on them, but what it says and how they are labelled go together all the same.
+Such a net is at chance on them, yet its answers correlate with their labels.
 
 Axes: N images, K classes.
 """

@@ -1,6 +1,6 @@
 """Files that say where the objects of images are: the XML of ILSVRC and of VOC, in folders or tars, and CSV.
 
-What they say is read as it stands, first and last pixel of a box as they count them; `boxes.py` makes sense of it.
+Their content is read as it is, first and last pixel of a box as they count them; `boxes.py` interprets it.
 """
 
 import csv

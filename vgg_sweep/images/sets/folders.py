@@ -1,4 +1,4 @@
-"""Trees of class folders: `train/` and `val/` with a folder a class in each, or one tree with a part held out."""
+"""Trees of class folders: `train/` and `val/`, each with a folder per class, or one tree with a part held out."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

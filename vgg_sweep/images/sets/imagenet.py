@@ -1,4 +1,4 @@
-"""ILSVRC-2012 to 2014 classification, in every layout that people have. Classes are wnids, sorted.
+"""ILSVRC-2012 to 2014 classification, in every common layout. Classes are wnids, sorted.
 
 Training images: class folders, class tars, both, or the tar of class tars. Validation images: class folders, one folder
 or ILSVRC2012_img_val.tar, with labels from the development kit or from a list. Nothing is extracted.

@@ -1,8 +1,8 @@
-"""Where the images of a set lie: a compact list on disk, made once and mapped into memory, so that 1.28 million images
-cost no time at the start of a run and no memory beyond the pages that are looked at.
+"""Where the images of a set are: a compact list on disk, made once and mapped into memory, so that 1.28 million images
+cost no time at the start of a run and no memory beyond the pages that are read.
 
 The list is a folder of `.npy` files beside an `index.json`; all processes share its pages. An image is a file of its
-own or a stretch of a tar. Ids and order do not depend on which: class by class, by name within a class.
+own or a byte range of a tar. Ids and order do not depend on which: class by class, by name within a class.
 
 Axes: N images of a split.
 """
@@ -32,11 +32,11 @@ LOOKED_AT = 4096
 """Files of a split whose sizes are compared at every start, evenly spaced: all of them in a small set."""
 
 ProgressCallback = Callable[[int, int], None]
-"""Told how many of how many are done."""
+"""Called with how many are done, of how many."""
 
 
 def silent(done: int, total: int) -> None:
-    """Tells nobody."""
+    """Reports to nobody."""
 
 
 class FoundImage(NamedTuple):

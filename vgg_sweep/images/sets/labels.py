@@ -1,6 +1,6 @@
-"""Labels of ILSVRC's validation images where these do not lie in class folders, in the shapes people have.
+"""Labels of ILSVRC's validation images where these are not in class folders, in all common formats.
 
-A line an image in the order of the images' numbers, or a line with the image's name; a wnid, or a number. What a number
+A line per image in the order of the images' numbers, or lines with the image's name; a wnid, or a number. What a number
 means is the trap: the development kit counts from 1 in its own order, Caffe and its heirs from 0 in the sorted order. A
 number is read by the convention of its file; where that does not fit the set and another reading does, it is refused.
 """

@@ -1,4 +1,4 @@
-"""Images inside tars that stay packed: where each begins and how long it is."""
+"""Images inside tars that are not extracted: where each begins and how long it is."""
 
 import tarfile
 from collections import defaultdict

@@ -1,7 +1,7 @@
 """Training views (Sect. 3.1): S per image, a random crop of the rescaled image, a random flip, a random RGB shift.
 
-All draws of an epoch come from one generator seeded by (seed, epoch, stream), a row an image: the view of an image does
-not depend on workers, ranks, batch size or a restart.
+All draws of an epoch come from one generator seeded by (seed, epoch, stream), a row per image: an image's view does not
+depend on workers, ranks, batch size or a restart.
 
 Axes: N images of the split, H W pixels, C = 3 colours.
 """

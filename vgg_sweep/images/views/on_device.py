@@ -1,4 +1,4 @@
-"""Training views of a small set, made where the net is: its images lie there once, as uint8, and draws alone go there.
+"""Training views of a small set, made on the net's device: its images are copied there once, as uint8.
 
 They are those of `augment.training_view`, as Pillow rescales images of 8 bits: across, then down, each time with
 weights in whole numbers of 2^-22, and rounded to grey levels. float64 holds such sums exactly, in any order.

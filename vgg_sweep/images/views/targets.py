@@ -1,4 +1,4 @@
-"""What a training view teaches of boxes (Appendix A): the box of its image, carried through rescaling, crop and flip.
+"""The box targets of a training view (Appendix A): the box of its image, taken through rescaling, crop and flip.
 
 Axes: b boxes of one image, P positions of the map of a view, row by row; the 4 of a box are corners, those of a target
 centre, width and height.

@@ -1,6 +1,4 @@
-"""What is drawn: each figure as a DataFrame of its marks, from the results of a sweep. How it is drawn is for
-`figures.py`.
-"""
+"""What is drawn: each figure as a DataFrame of its marks, from the results of a sweep. `figures.py` draws it."""
 
 import math
 from collections.abc import Sequence

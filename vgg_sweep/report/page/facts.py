@@ -1,4 +1,4 @@
-"""What surrounds the results on the page: its headline figures, Tables 1 and 2, and where the runs come from."""
+"""What surrounds the results on the page: headline figures, Tables 1 and 2, and the provenance of the runs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping

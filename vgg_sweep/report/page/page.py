@@ -1,7 +1,7 @@
-"""`--format html`: the report as one page that needs nothing beside itself, filled into page.html, page.css, page.js.
+"""`--format html`: the report as one self-contained page, filled into page.html, page.css, page.js.
 
-jinja2 escapes every name it is given. The page forbids itself, in its Content-Security-Policy, whatever is not in it:
-it loads nothing, and runs no script but ours.
+jinja2 escapes every name it is given. Its Content-Security-Policy forbids the page whatever is not in it: it
+loads nothing, and runs no script but ours.
 """
 
 import base64

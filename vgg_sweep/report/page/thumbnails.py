@@ -1,4 +1,4 @@
-"""Pictures of validation images for the page, where the data is at hand. Needs no torch."""
+"""Pictures of validation images for the page, where the data is available. Needs no torch."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""The results of a sweep in groups of one setting each, and what the seeds of a net come to. Errors in percent."""
+"""The results of a sweep in groups of equal settings, and summaries over seeds. Errors in percent."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What probes found, as the report reads it: a row for each way to describe a set's images and each net or stack of
+"""Results of probes, as the report reads them: a row for each way to describe a set's images and each net or stack of
 nets.
 
 Values are in percent. With several seeds a value is their mean; `std` is its deviation over splits.

@@ -1,4 +1,4 @@
-"""What of a sweep is not there yet: which rows wait for runs, how far these are, and when to report anew."""
+"""What a sweep still lacks: which rows wait for runs, how far these are, and when to report again."""
 
 import json
 import time

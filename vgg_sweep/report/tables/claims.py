@@ -1,4 +1,4 @@
-"""Sentences of a paper, tested in a sweep. Never forced.
+"""Claims of a paper, tested in a sweep. Never forced.
 
 Two nets are compared on the same images. A claim that is made of several nets (scale jitter: C, D and E) is tested on
 the mean over those pairs of which both are there, which for one seed are one observation: its nets share their A.

@@ -1,4 +1,4 @@
-"""Several sweeps beside the first one: what their settings do to each net's error, and how they and the paper differ.
+"""Several sweeps compared with the first: how settings change each net's error, and how they differ from the paper.
 
 Where both were scored on the same images the difference is paired, else it is that of two samples. `p_images` is about
 these trained nets. `p` and `p_holm`, which are about training, need three seeds on each side.

@@ -1,6 +1,6 @@
-"""Which of the paper's rows a report shows that is not asked for them: those that are there, and gaps where few are.
+"""Which of the paper's rows a report shows by default: those that are there, and the missing ones where these are few.
 
-Each rule says of the rows of a group of settings which of them are shown.
+Each rule says which rows of a group of settings are shown.
 """
 
 import pandas as pd

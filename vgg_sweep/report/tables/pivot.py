@@ -1,6 +1,6 @@
 """`report --by`: any value by any settings, seeds averaged, as a table and as a figure.
 
-Nothing but seeds is averaged: what else differs between runs, and is not named, tells rows apart too.
+Only seeds are averaged: anything else that differs between runs gets rows of its own.
 """
 
 import math

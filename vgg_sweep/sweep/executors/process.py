@@ -1,4 +1,4 @@
-"""Runs on this machine: each in a process of its own, on cores or GPUs of its own; no end of one touches another."""
+"""Runs on this machine: each in a process of its own, on cores or GPUs of its own; no failure affects another."""
 
 import fcntl
 import os

@@ -1,7 +1,7 @@
-"""Runs as jobs of submitit's, on Slurm or on this machine.
+"""Runs as submitit jobs, on Slurm or on this machine.
 
-Hydra's launcher for submitit would wait for all jobs that it is given, for ever if one was cancelled where Slurm keeps
-no accounts. So only its settings are used. The queue outlives its driver: a job's id lies in the run's folder, where
+Hydra's submitit launcher would wait for all its jobs, for ever if one was cancelled where Slurm has no accounting. So
+only its settings are used. The queue outlives its driver: a job's id lies in the run's folder, where
 the next driver finds it.
 """
 

@@ -1,7 +1,6 @@
 """Runs as tasks of a Ray cluster, each in a worker process of its own.
 
-Hydra's launcher for Ray would wait for all tasks that it is given and tell of the first that failed only. So only its
-settings are used.
+Hydra's Ray launcher would wait for all its tasks and report only the first failure. So only its settings are used.
 """
 
 import os
