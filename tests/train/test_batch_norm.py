@@ -19,7 +19,7 @@ from vgg_sweep.machine.hardware import choose_hardware
 from vgg_sweep.nets.norm import normalisations
 from vgg_sweep.nets.vgg import VGG, build_net
 from vgg_sweep.train.beginning import set_initial_weights
-from vgg_sweep.train.parts import in_groups
+from vgg_sweep.train.micro_batches import in_groups
 from vgg_sweep.train.step import Learner
 
 QUIET = replace(RECIPE, dropout=0.0, color_shift_std=0.0, batch_size=8)

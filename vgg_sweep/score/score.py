@@ -18,7 +18,7 @@ import numpy as np
 
 from vgg_sweep.config.imported import Preprocessing
 from vgg_sweep.config.schema import Config
-from vgg_sweep.images.check.order import order_hint
+from vgg_sweep.images.check.label_order import order_hint
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.machine.hardware import Hardware
 from vgg_sweep.machine.ranks import ALONE, Ranks

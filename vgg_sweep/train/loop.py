@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from vgg_sweep.images.check.order import order_doubt
+from vgg_sweep.images.check.label_order import order_doubt
 from vgg_sweep.images.sets.splits import ImageSet
 from vgg_sweep.images.views.augment import draw_epoch
 from vgg_sweep.images.views.loader import Batch, Loader

@@ -18,8 +18,8 @@ from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.nets.norm import freeze, normalises_over_batch, parameter_groups, share_statistics
 from vgg_sweep.nets.vgg import VGG
 from vgg_sweep.train.averaging import Average
+from vgg_sweep.train.micro_batches import in_groups, in_steps
 from vgg_sweep.train.objectives import Objective, classification
-from vgg_sweep.train.parts import in_groups, in_steps
 
 
 class Learner:

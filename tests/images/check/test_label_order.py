@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Outcome
-from vgg_sweep.images.check.order import is_at_chance, knows_much, order_hint
+from vgg_sweep.images.check.label_order import is_at_chance, knows_much, order_hint
 from vgg_sweep.images.sets.wnids import synsets
 
 RNG = np.random.default_rng(0)
