@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,9 +114,12 @@ def test_an_unknown_choice_is_told_in_typers_words_alone(call: Call) -> None:
     assert "Error: Invalid value for '--to': 'onxx' is not one of 'torchvision', 'timm'," in outcome.err
 
 
-def test_ctrl_c_before_the_work_begins_is_a_sentence(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_to_be_stopped_before_the_work_begins_is_a_sentence(
+    call: Call, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr(status, "show_status", stop)
     outcome = call("status", "outputs/a b")
@@ -202,7 +206,7 @@ def test_a_job_of_a_prepared_run_works_on_its_folder_alone(monkeypatch: pytest.M
         (
             Interrupted("stopped at step 3."),
             130,
-            "Error: stopped at step 3; what was done is saved. To continue: vgg-sweep train model=A\n",
+            "stopped at step 3; what was done is saved. To continue: vgg-sweep train model=A\n",
         ),
         (
             PermissionError(13, "Permission denied", "a/b"),

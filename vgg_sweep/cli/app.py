@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -152,6 +153,7 @@ def main() -> None:
     from vgg_sweep.runs.files import IN_PRINT
 
     program = ProgramOptions()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be stopped by another process is Ctrl-C
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=IN_PRINT)  # a terminal without dashes, a file's name that is not UTF-8
