@@ -28,9 +28,9 @@ def import_(
     ],
     config_dir: ConfigDir = None,
 ) -> None:
-    """Make runs of published weights: torchvision, timm, Oxford, Caffe, Keras.
+    """Make runs of published weights.
 
-    With data.root=DIR, also score them and show the tables.
+    Reads files of torchvision, timm, Oxford, Caffe and Keras; with data.root=DIR, scores them and shows the tables.
     """
     from vgg_sweep.cli import compose
     from vgg_sweep.plan.commands import command

@@ -41,7 +41,7 @@ Words = Annotated[
 
 @app.command()
 def features(words: Words, config_dir: ConfigDir = None) -> None:
-    """Compute features of a set's images with trained nets and keep them.
+    """Compute features of a set's images with trained nets.
 
     vgg-sweep features RUN data=folder data.root=DIR layers=fc7,pool5 scales=256,384
 

@@ -45,7 +45,7 @@ def predict(
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the maps and boxes.")] = Path("maps"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
 ) -> None:
-    """Classify images with a trained net, or see where its classes are.
+    """Classify images with a trained net, or see where a class is.
 
     Unreadable images are reported, and the exit code is then 1.
     """

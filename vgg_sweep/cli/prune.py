@@ -36,9 +36,9 @@ def prune(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only show what would be removed.")] = False,
 ) -> None:
-    """Remove what a sweep no longer needs, or show how much space that would free.
+    """Remove what a sweep no longer needs.
 
-    Runs in progress are never touched.
+    Without --yes, only show how much space that would free. Runs in progress are never touched.
     """
     from vgg_sweep.cli.screen import console
     from vgg_sweep.runs.folder import RunLocked, find_runs

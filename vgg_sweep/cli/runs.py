@@ -62,9 +62,9 @@ def score(
     cfg: Cfg = None,
     package: Package = None,
 ) -> None:
-    """Score trained nets under another protocol, such as protocol=multi.
+    """Score trained nets under another protocol.
 
-    Name the runs, or give the settings of one.
+    Name the runs, or give the settings of one; and the protocol, such as protocol=multi.
     """
     from vgg_sweep.cli import compose
 

@@ -33,7 +33,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until nothing is running.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
 ) -> None:
-    """Show the state of each run of a sweep: done, running, failed or waiting."""
+    """Show which runs of a sweep are done, running, failed or waiting."""
     from vgg_sweep.cli.status import show_status
 
     show_status(sweeps or [newest_sweep()], watch=watch, as_json=as_json)
@@ -123,7 +123,7 @@ def report(
         bool, typer.Option("--watch", help="Update the report whenever a run progresses, until none is running.")
     ] = False,
 ) -> None:
-    """All runs, best first, and the paper's tables, ours beside the paper's.
+    """Show all runs, best first, and the paper's tables with ours.
 
     Made from the posteriors on disk: no GPU, no torch.
     """
@@ -159,7 +159,7 @@ def describe(
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Tables 1 and 2, from the nets themselves.
+    """Show Tables 1 and 2, computed from the nets.
 
     The default is the paper's size; data=fractals or width=, classes= and crop= give another. With model=NAME one
     net, layer by layer.

@@ -29,7 +29,7 @@ def transfer(
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Measure how well features of trained nets transfer to another set.
+    """Measure how well features of nets transfer to another set.
 
     vgg-sweep transfer D-jitter E-jitter --stack 'D-jitter + E-jitter' data=caltech101 data.root=DIR
 
