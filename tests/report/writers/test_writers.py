@@ -50,6 +50,15 @@ def test_tables_fit_a_terminal_without_cutting_a_cell(everything: pd.DataFrame, 
     assert words <= set(text.split())
 
 
+def test_a_wide_column_makes_room_for_those_that_stay() -> None:
+    """24 + 2 + 13 characters in a terminal of 30: the settings get 15, and the interval stays whole."""
+    columns = [TextColumn("settings", ["recipe.fine_tune_epochs=40.0"], wrap=24, is_number=False)]
+    table = TextTable("t", "T", [*columns, TextColumn("95 %", ["-33.4 to -5.3"])])
+    _, head, _, *lines = printed(table, 30).splitlines()
+    assert head.split() == ["settings", "95", "%"] and lines[0].endswith("  -33.4 to -5.3")
+    assert "".join(line[:15] for line in lines) == "recipe.fine_tune_epochs=40.0".ljust(30)
+
+
 def test_what_leaves_a_narrow_terminal_first() -> None:
     """Four columns of two characters, two apart: 14 hold all, 10 three, 6 two, and what is never dropped stays."""
     columns = [

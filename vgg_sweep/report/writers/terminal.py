@@ -14,6 +14,8 @@ from vgg_sweep.report.tables.table import TextColumn, TextTable
 if TYPE_CHECKING:
     from vgg_sweep.report.tables.contents import Contents
 
+WHOLE_WORD = 12
+"""So long a word stays whole in a column that goes on in the next line, however narrow the terminal is."""
 VERDICT_STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow", "missing": "dim"}
 
 
@@ -57,14 +59,19 @@ def to_rich(table: TextTable, width: int) -> Group:
     """For a terminal of `width` characters."""
     laid_out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     columns = fitting(table, width)
+    widest = max((column for column in columns if column.wrap), key=lambda column: column.width, default=None)
+    excess = max(0, _width(columns) - width)  # which one column takes, so that none is cut off
     for column in columns:
+        word, most = column.longest_word or 0, column.wrap
+        if column is widest:
+            most = max(min(word, WHOLE_WORD), column.width - excess)
         justify: Literal["left", "right"] = "right" if column.is_number else "left"
         laid_out.add_column(
             Text(column.head),
             justify=justify,
             no_wrap=not column.wrap,
-            min_width=column.longest_word,
-            max_width=column.wrap,
+            min_width=min(word, most or 0),
+            max_width=most,
             overflow="fold" if column.wrap else "ellipsis",
         )
     lines = list(zip(*(column.cells for column in columns), strict=True))
@@ -92,6 +99,10 @@ def _left_out(table: TextTable, columns: Sequence[TextColumn]) -> Iterator[str]:
 def fitting(table: TextTable, width: int) -> list[TextColumn]:
     """The columns of `table` that fit `width` characters; the most important ones, if not all do."""
     columns = list(table.columns)
-    while sum(column.width + 2 for column in columns) - 2 > width and any(column.drop for column in columns):
+    while _width(columns) > width and any(column.drop for column in columns):
         columns.remove(max(columns, key=lambda column: column.drop))
     return columns
+
+
+def _width(columns: Sequence[TextColumn]) -> int:
+    return sum(column.width + 2 for column in columns) - 2
