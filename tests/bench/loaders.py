@@ -38,7 +38,7 @@ from vgg_sweep.config.schema import Config
 from vgg_sweep.images.decode import decoded
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.views.augment import Draws, draw_epoch
-from vgg_sweep.images.views.loader import draw_view
+from vgg_sweep.images.views.loader import Loader
 from vgg_sweep.protocols.methods import scaled_px
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -80,7 +80,7 @@ class _Views(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         view_HWC = np.empty((self.crop, self.crop, 3), np.uint8)
-        draw_view(view_HWC, self.split, self.draws, index)
+        Loader(BATCH, self.crop, 0, 60).draw_view(self.split, self.draws, index, view_HWC)
         return torch.from_numpy(view_HWC), 0
 
 

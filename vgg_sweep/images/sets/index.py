@@ -10,7 +10,7 @@ Axes: N images of a split.
 import hashlib
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -84,9 +84,6 @@ class Ids(Sequence[str]):
         index = range(len(self))[key]
         start = int(self.ends_N[index - 1]) if index else 0
         return self.text[start : int(self.ends_N[index])].tobytes().decode("utf-8", "surrogateescape")
-
-    def __iter__(self) -> Iterator[str]:
-        return (self[index] for index in range(len(self)))
 
 
 @dataclass(frozen=True)

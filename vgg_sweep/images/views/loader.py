@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 
 import numpy as np
@@ -47,19 +48,6 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class _Ordered:
-    """A batch in the making."""
-
-    images_NHWC: torch.Tensor
-    targets_NP4: torch.Tensor
-    indices: torch.Tensor
-    """Of the effective batch."""
-    rows: Sequence[int]
-    seen_N: list[Future[int | None]]
-    """The image that each view is of, once the view is there; None where there is none."""
-
-
-@dataclass(frozen=True)
 class Loader:
     """How batches are made."""
 
@@ -84,15 +72,15 @@ class Loader:
         Raises `RunError` naming an image that cannot be read, or not in time.
         """
         pool = _Threads(self.workers)
-        ahead: deque[_Ordered] = deque()
+        ahead: deque[Callable[[], Batch]] = deque()
         try:
             for number, indices in enumerate(self.indices(draws, first), start=first):
                 side_px = self.targets.side_px(number) if self.targets is not None else self.crop
                 ahead.append(self._order(split, draws, indices, side_px, pool))
                 if len(ahead) > BATCHES_AHEAD:
-                    yield self._batch(split, draws, ahead.popleft())
+                    yield ahead.popleft()()
             while ahead:
-                yield self._batch(split, draws, ahead.popleft())
+                yield ahead.popleft()()
         finally:
             pool.close()
 
@@ -104,33 +92,38 @@ class Loader:
             rows = torch.arange(start, end if self.wraps else min(end, num_images))
             yield draws.order_N[rows % num_images]
 
-    def _order(self, split: Split, draws: Draws, indices: torch.Tensor, side_px: int, pool: "_Threads") -> _Ordered:
-        """Have the views of this process made, of this side, each straight into the batch's memory."""
+    def _order(
+        self, split: Split, draws: Draws, indices: torch.Tensor, side_px: int, pool: "_Threads"
+    ) -> Callable[[], Batch]:
+        """Have the views of this process made, of this side, each straight into the batch's memory. What is returned
+        waits for them.
+        """
         rows = self.ranks.share(range(len(indices)))
         shape = (len(rows), side_px, side_px, 3)
         images_NHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
         num_positions = len(self.targets.offsets(side_px)) ** 2 if self.targets is not None else 0
         targets_NP4 = torch.from_numpy(np.tile(NO_TARGET, (len(rows), num_positions, 1)))
         seen_N = [
-            pool.submit(draw_view, view_HWC, split, draws, int(indices[row]), self.filter, self.targets, targets_P4)
+            pool.submit(self.draw_view, split, draws, int(indices[row]), view_HWC, targets_P4)
             for view_HWC, targets_P4, row in zip(images_NHWC.numpy(), targets_NP4.numpy(), rows, strict=True)
         ]
-        return _Ordered(images_NHWC, targets_NP4, indices, rows, seen_N)
+        return partial(self._batch, split, draws, indices, rows, images_NHWC, targets_NP4, seen_N)
 
-    def _batch(self, split: Split, draws: Draws, ordered: _Ordered) -> Batch:
-        own = ordered.indices[list(ordered.rows)]
-        seen_N = [self._result(future, split.ids[i]) for future, i in zip(ordered.seen_N, own.tolist(), strict=True)]
+    def _batch(
+        self, split: Split, draws: Draws, indices: torch.Tensor, rows: Sequence[int], images_NHWC: torch.Tensor,
+        targets_NP4: torch.Tensor, futures: list[Future[int | None]],
+    ) -> Batch:  # fmt: skip
+        own, num_images = indices[list(rows)], len(indices)
+        seen_N = [self._result(future, split.ids[i]) for future, i in zip(futures, own.tolist(), strict=True)]
         there = [row for row, image in enumerate(seen_N) if image is not None]
         if not there:
             raise RunError(
                 f"none of {len(own)} images of a batch can be decoded: `vgg-sweep data check` lists them; fix some, "
                 "or use data.on_bad_image=substitute."
             )
-        images_NHWC, targets_NP4 = ordered.images_NHWC, ordered.targets_NP4
-        rows, num_images = ordered.rows, len(ordered.indices)
         if len(there) < len(own):
             images_NHWC, targets_NP4 = images_NHWC[there], targets_NP4[there]
-            own, rows = own[there], [ordered.rows[row] for row in there]
+            own, rows = own[there], [rows[row] for row in there]
         if split.settings.on_bad_image == "skip":
             num_images = round(self.ranks.sum(len(there))[0])
         labels_N = torch.from_numpy(split.labels_N[[image for image in seen_N if image is not None]])
@@ -139,11 +132,34 @@ class Loader:
             labels_N.pin_memory() if self.pin_memory else labels_N,
             draws.alpha_NC[own],
             rows,
-            len(ordered.indices),
+            len(indices),
             num_images,
-            mean_S_px=float(draws.S_N[ordered.indices].double().mean()),
+            mean_S_px=float(draws.S_N[indices].double().mean()),
             targets_NP4=targets_NP4 if self.targets is not None else None,
         )
+
+    def draw_view(
+        self, split: Split, draws: Draws, index: int, view_HWC: np.ndarray, targets_P4: np.ndarray = NO_TARGET
+    ) -> int | None:
+        """Put the view of image `index` into `view_HWC`, and what it teaches into `targets_P4` where boxes are learnt.
+
+        Returns the image that is seen: another one where a substitute stands in, None if the image is left out.
+        """
+        for candidate in _candidates(split, index):
+            if candidate in split.bad:
+                continue
+            try:
+                image = split.image(candidate)
+            except BadImage as error:
+                split.leave_out(candidate, error)
+                continue
+            offset_2 = (float(draws.offset_N2[index, 0]), float(draws.offset_N2[index, 1]))
+            S_px, flip, side_px = int(draws.S_N[index]), bool(draws.flip_N[index]), view_HWC.shape[0]
+            view_HWC[:] = training_view(image, S_px, offset_2, flip, side_px, self.filter)
+            if self.targets is not None:
+                targets_P4[:] = self.targets.of(candidate, training_crop(image.size, S_px, offset_2, flip, side_px))
+            return candidate
+        return None
 
     def _result(self, seen: Future[int | None], id: str) -> int | None:
         try:
@@ -190,36 +206,6 @@ class _Threads:
         while (task := self._tasks.get()) is not None:
             if not self._is_closed:
                 task()
-
-
-def draw_view(
-    view_HWC: np.ndarray,
-    split: Split,
-    draws: Draws,
-    index: int,
-    filter: str = "bilinear",
-    targets: Targets | None = None,
-    targets_P4: np.ndarray = NO_TARGET,
-) -> int | None:
-    """Put the view of image `index` into `view_HWC`, and what it teaches into `targets_P4` where there are `targets`.
-
-    Returns the image that is seen: another one where a substitute stands in, None if the image is left out.
-    """
-    for candidate in _candidates(split, index):
-        if candidate in split.bad:
-            continue
-        try:
-            image = split.image(candidate)
-        except BadImage as error:
-            split.leave_out(candidate, error)
-            continue
-        offset_2 = (float(draws.offset_N2[index, 0]), float(draws.offset_N2[index, 1]))
-        S_px, flip, side_px = int(draws.S_N[index]), bool(draws.flip_N[index]), view_HWC.shape[0]
-        view_HWC[:] = training_view(image, S_px, offset_2, flip, side_px, filter)
-        if targets is not None:
-            targets_P4[:] = targets.of(candidate, training_crop(image.size, S_px, offset_2, flip, side_px))
-        return candidate
-    return None
 
 
 def _candidates(split: Split, index: int) -> Iterator[int]:
