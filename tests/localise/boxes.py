@@ -9,7 +9,7 @@ import numpy as np
 
 from vgg_sweep.localise.boxes import Boxes
 from vgg_sweep.localise.merging import merged_at
-from vgg_sweep.localise.stored import PassBoxes, truth_arrays
+from vgg_sweep.localise.stored import PassBoxes, Truth
 
 ARRAYS = ("positions_N", "classes_Nk", "boxes_Rk4", "scores_Rk")
 
@@ -59,7 +59,7 @@ def write_predictions(
         "classes": list(classes),
         "images": list(images or [f"val/{n}" for n in range(len(labels))]),
         "labels": list(labels),
-        "truth": saved("truth.npz", truth_arrays(truth, blacklisted_N, truth.sizes_N2)),
+        "truth": saved("truth.npz", Truth(truth, np.asarray(blacklisted_N)).arrays()),
         "files": files,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -36,11 +36,11 @@ def ilsvrc() -> tuple[Truth, np.ndarray]:
     blacklisted_N = np.zeros(len(labels_N), bool)
     blacklisted_N[np.array(text["blacklist"].split(), int) - 1] = True
     boxes = Boxes(boxes_B4, labels_N[images_B].astype(np.int32), ends_N, sizes_N2)
-    return Truth(sizes_N2, boxes, blacklisted_N), labels_N
+    return Truth(boxes, blacklisted_N), labels_N
 
 
 def error(share: float, truth: Truth, labels_N: np.ndarray, among_N: np.ndarray | None = None) -> float:
-    wrong_N = wrong(labels_N[:, None], centre_boxes(truth.sizes_N2, share)[:, None], truth.boxes, labels_N)
+    wrong_N = wrong(labels_N[:, None], centre_boxes(truth.boxes.sizes_N2, share)[:, None], truth.boxes, labels_N)
     return round(100 * float(wrong_N[slice(None) if among_N is None else among_N].mean()), 2)
 
 
@@ -95,7 +95,7 @@ def test_one_of_five_guesses_suffices_and_the_sixth_is_not_looked_at() -> None:
 
 def test_an_image_without_a_box_of_its_class_is_not_counted() -> None:
     boxes = Boxes.of_lists([[(0, [0, 0, 9, 9])], [], [(1, [0, 0, 9, 9])], [(0, [0, 0, 9, 9])]], [(9, 9)] * 4)
-    truth = Truth(np.full((4, 2), 9), boxes, np.array([False, False, False, True]))
+    truth = Truth(boxes, np.array([False, False, False, True]))
     assert counted(truth, np.zeros(4, int)).tolist() == [True, False, False, False]
 
 

@@ -39,23 +39,19 @@ class PassBoxes:
 class Truth:
     """What the predictions are measured by."""
 
-    sizes_N2: NDArray[np.int32]
-    """Width and height of each image."""
     boxes: Boxes
+    """With the sizes that the images have."""
     blacklisted_N: NDArray[np.bool_]
 
-
-def truth_arrays(
-    boxes: Boxes, blacklisted_N: NDArray[np.bool_], sizes_N2: NDArray[np.integer]
-) -> dict[str, NDArray[Any]]:
-    """What `truth.npz` holds."""
-    return {
-        "sizes_N2": np.asarray(sizes_N2, np.int32),
-        "counts_N": boxes.counts_N.astype(np.int32),
-        "boxes_B4": boxes.boxes_B4,
-        "labels_B": boxes.labels_B,
-        "blacklisted_N": np.asarray(blacklisted_N, bool),
-    }
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What `truth.npz` holds."""
+        return {
+            "sizes_N2": self.boxes.sizes_N2,
+            "counts_N": self.boxes.counts_N.astype(np.int32),
+            "boxes_B4": self.boxes.boxes_B4,
+            "labels_B": self.boxes.labels_B,
+            "blacklisted_N": self.blacklisted_N,
+        }
 
 
 class Predictions(Scored):
@@ -89,11 +85,9 @@ class Predictions(Scored):
         entry = self.manifest["truth"]
         names = ("boxes_B4", "labels_B", "counts_N", "sizes_N2", "blacklisted_N")
         boxes_B4, labels_B, counts_N, sizes_N2, blacklisted_N = self._arrays(entry, *names)
-        boxes = Boxes(boxes_B4, labels_B, np.cumsum(counts_N, dtype=np.int64), sizes_N2)
-        truth = Truth(sizes_N2, boxes, blacklisted_N)
-        if not len(self.labels_N) == len(boxes) == len(truth.sizes_N2) == len(truth.blacklisted_N):
+        if not len(self.labels_N) == len(counts_N) == len(sizes_N2) == len(blacklisted_N):
             raise self.unreadable(entry, "its arrays do not fit the images")
-        return truth
+        return Truth(Boxes(boxes_B4, labels_B, np.cumsum(counts_N, dtype=np.int64), sizes_N2), blacklisted_N)
 
     def _arrays(self, entry: dict[str, Any], *names: str) -> list[NDArray[Any]]:
         path = self.folder / entry["file"]

@@ -7,6 +7,7 @@ Axes: N images, k classes kept of an image, P positions of one image, R of all. 
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from vgg_sweep.images.sets.boxes import SetBoxes
 from vgg_sweep.images.sets.splits import ImageSet
-from vgg_sweep.localise.stored import truth_arrays
+from vgg_sweep.localise.stored import Truth
 from vgg_sweep.machine.ranks import ALONE, Ranks
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.plan.runs import Run
@@ -125,5 +126,5 @@ def _write_truth(
     rows = np.flatnonzero(is_there_N)
     sizes_N2 = np.array([images.val.size_px(int(row)) for row in rows], np.int32)
     file = run.folder.boxes / "truth.npz"
-    save(file, truth_arrays(boxes.val.chosen(rows), boxes.blacklisted_N[rows], sizes_N2))
+    save(file, Truth(replace(boxes.val.chosen(rows), sizes_N2=sizes_N2), boxes.blacklisted_N[rows]).arrays())
     manifest["truth"] = {"file": file.name, "sha256": sha256_of(file)}

@@ -25,7 +25,7 @@ def scan_train_tar(listing: Listing, path: Path, progress: ProgressCallback) -> 
             assert inner is not None, "a regular member has content"
             images = images_in(path, f"train/{name.stem}", inner=inner, offset=member.offset_data)
             listing.add("train", name.stem, images)
-        elif is_image_name(member.name.removeprefix("./")):
+        elif is_image_name(member.name):
             id = f"train/{name.parent.name}/{name.name}"
             loose[name.parent.name].append(FoundImage(id, str(path), member.offset_data, member.size))
     for class_name, images_of_class in loose.items():
@@ -38,7 +38,7 @@ def images_in(
     """The images of a tar, or of the tar `inner` that begins at `offset` in it; their ids are `id` and their names."""
     num_mib = path.stat().st_size // MIB
     for member, _ in _members(path, inner):
-        if is_image_name(member.name.removeprefix("./")):
+        if is_image_name(member.name):
             name = Path(member.name).name
             yield FoundImage(f"{id}/{name}", str(path), offset + member.offset_data, member.size)
         progress(member.offset_data // MIB, num_mib)

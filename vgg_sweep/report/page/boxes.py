@@ -26,7 +26,7 @@ def box_galleries(sweep: Sweep) -> list[Gallery]:
     predictions = run.scored
     labels_N1, truth = predictions.labels_N[:, None], predictions.truth
     passes = predictions.passes("centre-crop", run.scales("single")) or []
-    found_N4 = answers(passes, labels_N1, truth.sizes_N2, "best", [0.0])[0, :, 0]
+    found_N4 = answers(passes, labels_N1, truth.boxes.sizes_N2, "best", [0.0])[0, :, 0]
     wrong_N = wrong(labels_N1, found_N4[:, None], truth.boxes, predictions.labels_N)
     is_counted_N = counted(truth, predictions.labels_N)
     galleries = []
@@ -46,7 +46,7 @@ def _example(run: BoxRun, n: int, guess_4: Floats) -> Example:
     image, label = manifest["images"][n], manifest["labels"][n]
     true_b4 = truth.boxes.of(int(n), label)
     overlap = float(iou(guess_4[None], true_b4).max())
-    width, height = truth.sizes_N2[n].tolist()
+    width, height = truth.boxes.sizes_N2[n].tolist()
 
     def draw(picture: Image.Image) -> Image.Image:
         upright = picture if picture.size == (width, height) else ImageOps.exif_transpose(picture)

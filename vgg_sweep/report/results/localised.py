@@ -219,10 +219,11 @@ def _centre(run: BoxRun) -> list[dict[str, Any]]:
     passes = predictions.passes("centre-crop", run.scales("centre"))
     if passes is None:
         raise RunError(f"{predictions.folder} has no boxes of the centre crop; make them: {predictions.redo}")
-    found_N14 = answers(passes, labels_N1, truth.sizes_N2, "best", [0.0])[0]
+    found_N14 = answers(passes, labels_N1, truth.boxes.sizes_N2, "best", [0.0])[0]
     is_counted_N = counted(truth, predictions.labels_N)
     _check_some(predictions, is_counted_N)
-    boxes = {"": found_N14} | {name: centre_boxes(truth.sizes_N2, share)[:, None] for name, share in CONTROLS.items()}
+    controls = {name: centre_boxes(truth.boxes.sizes_N2, share)[:, None] for name, share in CONTROLS.items()}
+    boxes = {"": found_N14} | controls
     return [
         _row(name, OF_TRUE_CLASS, "", None, wrong(labels_N1, each, truth.boxes, predictions.labels_N)[is_counted_N])
         for name, each in boxes.items()
@@ -252,7 +253,7 @@ def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None) -> l
     _check_some(predictions, is_measured_N)
     rows = []
     for name, thresholds in THRESHOLDS.items():
-        boxes_TNg4 = answers(passes, asked_Ng, truth.sizes_N2, name, thresholds)
+        boxes_TNg4 = answers(passes, asked_Ng, truth.boxes.sizes_N2, name, thresholds)
 
         def wrong_at(T: int, part: slice, boxes_TNg4: Floats = boxes_TNg4) -> NDArray[np.bool_]:
             return wrong(asked_Ng[:, part], boxes_TNg4[T][:, part], truth.boxes, labels_N)
@@ -263,7 +264,7 @@ def _merged(members: Sequence[BoxRun], rule: str, classifier: Score | None) -> l
         threshold = thresholds[best] if len(thresholds) > 1 else None
         rows += [_row("", what, name, threshold, wrong_at(best, part)[is_measured_N]) for what, part in of.items()]
     for name, share in CONTROLS.items():
-        boxes_Ng4 = np.repeat(centre_boxes(truth.sizes_N2, share)[:, None], asked_Ng.shape[1], axis=1)
+        boxes_Ng4 = np.repeat(centre_boxes(truth.boxes.sizes_N2, share)[:, None], asked_Ng.shape[1], axis=1)
         for what, part in of.items():
             wrong_N = wrong(asked_Ng[:, part], boxes_Ng4[:, part], truth.boxes, labels_N)
             rows.append(_row(name, what, "", None, wrong_N[is_measured_N]))
