@@ -8,7 +8,7 @@ class ConfigError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A well-formed request failed; the message says at what and how to go on. Exit code 1."""
+    """A well-formed request failed; the message says where and how to continue. Exit code 1."""
 
 
 def counted(number: int, noun: str) -> str:

@@ -24,7 +24,7 @@ ORDER = (
 
 
 class InOrder(TyperGroup):
-    """The commands as a newcomer meets them, not as their modules are imported."""
+    """Lists the commands in the order a newcomer needs them."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return sorted(super().list_commands(ctx), key=ORDER.index)
@@ -57,7 +57,7 @@ STOPPED = 130
 
 @dataclass
 class ProgramOptions:
-    """What the options before the command say."""
+    """The options before the command."""
 
     debug: bool = False
 

@@ -59,7 +59,7 @@ def register() -> None:
 
 
 class DagSweeper(Sweeper):
-    """Plans the runs that the command line asks for and all they start from, and does those that are not done."""
+    """Plans the requested runs and all they start from, and runs those that are not done."""
 
     def __init__(self, plan_only: bool, force: bool, smoke: bool, only: str, excluded: str, retry: str) -> None:
         self.plan_only, self.force, self.smoke = plan_only, force, smoke

@@ -7,7 +7,7 @@ from vgg_sweep.config.roles import setting
 
 @dataclass
 class BeyondPaper:
-    """What `Recipe` has besides the paper's; at its defaults, nothing."""
+    """What `Recipe` adds to the paper's; nothing, at its defaults."""
 
     bn_images: int = setting(0, at_least=0)
     """Images over which a batch normalisation takes its mean and variance in training: 0, all of the batch, on however

@@ -7,7 +7,7 @@ from vgg_sweep.config.roles import net
 
 @dataclass
 class Imported:
-    """Weights trained elsewhere, which a run has instead of training; `vgg-sweep import` fills this in."""
+    """Weights trained elsewhere, which replace training in a run; `vgg-sweep import` fills this in."""
 
     sha256: str | None = net(None)
     """Of the file; null where a run trains."""
@@ -31,7 +31,7 @@ class Imported:
 class Preprocessing:
     """What an image becomes before it enters an imported net; it belongs to the weights.
 
-    A net of our own is given the training set's mean RGB and `recipe.pixel_max` instead (Sect. 2.1).
+    A net trained here uses the training set's mean RGB and `recipe.pixel_max` instead (Sect. 2.1).
     """
 
     name: str = net("own")

@@ -15,7 +15,7 @@ BOX_METHODS = ("dense", "centre-crop")
 class Localise:
     """How a net learns boxes, under `task=localise`; batches, momentum, decay and schedule are those of `recipe`.
 
-    What the paper leaves open has an option here.
+    What the paper leaves open is an option here.
     """
 
     lr: float = setting(0.001, above=0)

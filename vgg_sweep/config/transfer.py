@@ -10,7 +10,7 @@ IMAGE, BOX = "image", "box"
 
 @dataclass
 class Transfer:
-    """What is computed of a set's images, and what is made of it. What the paper does not state says so."""
+    """Which features are computed of a set's images, and how they are probed. "Not stated": the paper does not say."""
 
     layers: list[str] = request(["fc7"])
     """Layers whose activations, after the ReLU and averaged over their positions, are the features: fc7, the

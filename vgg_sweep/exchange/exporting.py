@@ -49,7 +49,7 @@ class Format:
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported file, in the words of its model card."""
+    """An exported file, as its model card describes it."""
 
     file: Path
     """Where it goes."""

@@ -29,7 +29,7 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Recognised:
-    """A net in a file."""
+    """The net in a file."""
 
     scheme: Scheme
     model: Model
@@ -51,7 +51,7 @@ class Recognised:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What a file has too little, too much and of another shape for one net."""
+    """What a file lacks, has too much, or has in another shape for one net."""
 
     scheme: Scheme
     model: Model

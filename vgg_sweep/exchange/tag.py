@@ -24,7 +24,7 @@ PREPROCESSING_KEY = "preprocessing"
 
 @dataclass(frozen=True)
 class Tag:
-    """What an exported file says of its net."""
+    """What an exported file says about its net."""
 
     config: Config
     preprocessing: Preprocessing

@@ -93,7 +93,7 @@ def compute(
 
 @dataclass(frozen=True)
 class _Usable:
-    """What is described of an image of a chunk, rescaled to each Q, and the hash of its pixels."""
+    """The described part of an image of a chunk, rescaled to each Q, and the hash of its pixels."""
 
     at_Q: dict[tuple[str, int], NDArray[np.uint8]]
     content: int
@@ -101,7 +101,7 @@ class _Usable:
 
 @dataclass(frozen=True)
 class _Computer:
-    """What features are computed with."""
+    """Computes features with one net."""
 
     loaded: TrainedNet
     probed: ProbeSet

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Boxes:
-    """What is drawn round the objects of each image: any number of boxes, each of a class of the set."""
+    """The boxes drawn around objects of each image: any number, each of a class of the set."""
 
     boxes_B4: NDArray[np.float32]
     """Image by image, in the order of the split."""

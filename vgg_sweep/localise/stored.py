@@ -37,7 +37,7 @@ class PassBoxes:
 
 @dataclass(frozen=True)
 class Truth:
-    """What the predictions are measured by."""
+    """The truth that predictions are compared with."""
 
     boxes: Boxes
     """With the sizes that the images have."""

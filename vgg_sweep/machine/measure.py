@@ -31,7 +31,7 @@ AS_GOOD = 1.05
 
 @dataclass(frozen=True)
 class Piece:
-    """A layer of a net, alone."""
+    """One layer of a net."""
 
     module: nn.Module
     input_CHW: tuple[int, int, int]

@@ -26,7 +26,7 @@ PARENT = os.getppid()
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that work on the same run. Rank 0 alone writes."""
+    """This process among those that work on the same run. Only rank 0 writes."""
 
     rank: int
     num_ranks: int

@@ -44,7 +44,7 @@ class Skip(nn.Module):
 
 
 class Chain(nn.Sequential):
-    """Modules one after the other, of which a `Skip` is given what entered its block too."""
+    """A sequence of modules in which a `Skip` also gets the input of its block."""
 
     def forward(self, input: Tensor) -> Tensor:
         return through(self, input)

@@ -12,7 +12,7 @@ from vgg_sweep.nets.vgg import VGG
 
 @dataclass(frozen=True)
 class Fitted:
-    """What became of the layers that have tensors, by their names: conv3_1, bn3_1, fc8."""
+    """What happened to the layers that have tensors, by name: conv3_1, bn3_1, fc8."""
 
     copied: list[str]
     new: list[str]

@@ -24,7 +24,7 @@ DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt", "command.txt")
 
 
 class RunLocked(RunError):
-    """Another living process works on the run."""
+    """Another process is working on the run."""
 
 
 class _File:

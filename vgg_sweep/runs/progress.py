@@ -39,11 +39,11 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-    """The loss stopped being a finite number."""
+    """The loss became non-finite."""
 
 
 class Reporter:
-    """Progress of one run. `live` draws it on the terminal, or prints a plain line now and then where there is none.
+    """Progress of one run. `live` draws it on the terminal, or prints a plain line now and then without one.
 
     Of several processes that work on the run, all but the first are `mute`: they only listen to signals.
     """

@@ -15,7 +15,7 @@ PRUNED = "pruned"
 
 @dataclass(frozen=True)
 class PruneRules:
-    """What is to go: files of runs, and whole runs that failed or are none of the last command's."""
+    """What to remove: files of runs, and whole runs that failed or that the last command did not ask for."""
 
     checkpoints: bool = False
     posteriors: bool = False

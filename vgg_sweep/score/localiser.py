@@ -36,7 +36,7 @@ NUM_KEPT = 10
 
 @dataclass(frozen=True)
 class Localiser:
-    """A net that predicts boxes, the net that it was made from, which rates them, and what both see of an image."""
+    """A net that predicts boxes, the classification net that rates them, and the preprocessing of both."""
 
     net: VGG
     classifier: VGG | None

@@ -122,7 +122,7 @@ RETRIED = ("failed", "diverged", "interrupted")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which runs of a plan are meant: all where nothing is said."""
+    """Which runs of a plan are selected; all by default."""
 
     only: Sequence[str] = ()
     """Patterns such as D-* of which one must fit a run's net and train scale, with its seed or not, or its id."""

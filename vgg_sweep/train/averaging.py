@@ -22,7 +22,7 @@ def averaged(average: "Average | None") -> Iterator[None]:
 
 
 class Average:
-    """The exponential moving average of all numbers of `net`, running statistics of batch normalisations too.
+    """The exponential moving average of all numbers of `net`, including running statistics of batch normalisations.
 
     It begins at the weights that `net` has.
     """

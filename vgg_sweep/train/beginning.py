@@ -21,7 +21,7 @@ from vgg_sweep.plan.runs import Run
 
 @dataclass(frozen=True)
 class Beginning:
-    """How a net stands before its first step."""
+    """The state of a net before its first step."""
 
     copied: list[str]
     """Names of the layers that are the parent's."""

@@ -33,7 +33,7 @@ CHANCE_SHARE = 0.25
 
 @dataclass
 class Loop:
-    """A run's training from where `state` is to its end; `state`, `window` and the net change on the way."""
+    """A run's training from `state` to its end; `state`, `window` and the net change on the way."""
 
     run: Run
     images: ImageSet

@@ -23,7 +23,7 @@ from vgg_sweep.train.objectives import Objective, classification
 
 
 class Learner:
-    """The net and what changes it. `micro_batch` is the most images that go through the net at once."""
+    """The net and its optimizer. `micro_batch` is the most images that go through the net at once."""
 
     def __init__(
         self,

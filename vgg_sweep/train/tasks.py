@@ -22,7 +22,7 @@ from vgg_sweep.train.validate import error_of, single_Q_px, validate
 
 @dataclass(frozen=True)
 class Task:
-    """What is minimised, what the views teach beside their labels, and how it is validated."""
+    """What is minimised, the targets of views besides labels, and how it is validated."""
 
     objective: Objective
     validate: Callable[[Learner, Split], float]

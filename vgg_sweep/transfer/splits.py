@@ -22,7 +22,7 @@ ALL = 10**9
 
 @dataclass(frozen=True)
 class Labelled:
-    """The images of a set as a probe sees them."""
+    """The images of a set with their labels, for probes."""
 
     ids: Sequence[str]
     labels: NDArray[np.integer]

@@ -25,7 +25,7 @@ PIXELS, POSTERIORS, SCORES = "pixels", "posteriors", "scores"
 
 
 class Program(nn.Module):
-    """`net` from pixels_NCHW to (posteriors_NK, scores_NKhw), of nothing but torch's own layers.
+    """`net` from pixels_NCHW to (posteriors_NK, scores_NKhw), built only from torch's own layers.
 
     Its input is pixel * gain + offset.
     """

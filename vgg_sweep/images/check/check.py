@@ -82,7 +82,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Look:
-    """What one image shows; without a format it is of an array."""
+    """What is seen of one image; one without a format is from an array."""
 
     error: str | None
     size_px: tuple[int, int] = (0, 0)

@@ -41,7 +41,7 @@ class AnnotatedBox(NamedTuple):
 
 @dataclass
 class Annotation:
-    """What is said of one image."""
+    """The annotation of one image."""
 
     path: str
     """Of the annotation in its folder or tar, or of the image in a CSV, without the ending."""

@@ -40,7 +40,7 @@ BLACKLISTS = ("*clsloc_validation_blacklist*.txt", "blacklist.txt")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with one image, its boxes, or one class."""
+    """One problem of an image, of its boxes, or of a class."""
 
     kind: str
     """One of `images.check.check.KINDS`."""

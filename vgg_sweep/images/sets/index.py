@@ -88,7 +88,7 @@ class Ids(Sequence[str]):
 
 @dataclass(frozen=True)
 class Entries:
-    """Images of a split and where they lie: the file `container / last part of the id`, or a stretch of a tar."""
+    """Images of a split and where they are: the file `container / last part of the id`, or a byte range of a tar."""
 
     ids: Ids
     containers_N: np.ndarray

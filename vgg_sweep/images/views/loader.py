@@ -29,7 +29,7 @@ BATCHES_AHEAD = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of an effective batch that fall to this process."""
+    """This process's images of an effective batch."""
 
     images_NCHW: torch.Tensor
     """uint8, in channels-last memory."""
@@ -172,9 +172,7 @@ class Loader:
 
 
 class _Threads:
-    """Threads that a reading which never returns does not keep the process from ending, as those of
-    `ThreadPoolExecutor` would.
-    """
+    """Threads that, unlike those of `ThreadPoolExecutor`, let the process end while a read hangs."""
 
     def __init__(self, num_threads: int) -> None:
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()

@@ -28,7 +28,7 @@ IMAGES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class OnDevice:
-    """What makes the batches of `loader`, whose images are here."""
+    """Makes the batches of `loader` from images that are on the device."""
 
     loader: Loader
     images_NCHW: torch.Tensor

@@ -61,7 +61,7 @@ def training_crop(size_px: tuple[int, int], S_px: int, offset_2: tuple[float, fl
 
 @dataclass(frozen=True)
 class Targets:
-    """What the views of a split are to teach."""
+    """The box targets for views of a split."""
 
     boxes: Boxes
     labels_N: NDArray[np.integer]

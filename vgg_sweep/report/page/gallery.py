@@ -55,7 +55,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Some images of one sweep, as one of its nets sees them."""
+    """Some images of one sweep, with the answers of one of its nets."""
 
     title: str
     note: str

@@ -22,7 +22,7 @@ SeedRows = Sequence[Mapping[Any, Any]]
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one sweep and one group of settings in it: only these are compared with one another."""
+    """The rows of one sweep and one group of settings in it: only within a group are nets compared."""
 
     where: Mapping[str, str]
     """Its sweep and its settings."""

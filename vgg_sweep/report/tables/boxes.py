@@ -98,13 +98,13 @@ def table10(group: Group) -> Rows:
         yield {"system": system.name, "data": data} | row | _of_paper(system)
 
 
-def _table9_net(row: paper.BoxRow) -> dict[str, str]:
+def _table9_net(row: paper.BoxSide) -> dict[str, str]:
     rule = "fusion" if len(row.members) > 1 else PAIR if len(row.members[0][1]) > 1 else "single"
     net = {"config": PAPERS_NET, "boxes": row.boxes, "trainable": row.trainable}
     return net | {"train_scale": " + ".join(S for S, _ in row.members), "rule": rule}
 
 
-def _of_paper(row: paper.BoxRow) -> dict[str, Any]:
+def _of_paper(row: paper.BoxSide) -> dict[str, Any]:
     return {"paper_loc_error": row.error, "paper_loc_test_error": row.test_error}
 
 
@@ -256,13 +256,13 @@ TABLE10 = _table(
 
 
 @dataclass(frozen=True)
-class BoxRow:
+class BoxSide:
     """A row of Table 8 (`centre`) or 9."""
 
     train_scale: str
     rule: str
-    boxes: str = paper.BoxRow.boxes
-    trainable: str = paper.BoxRow.trainable
+    boxes: str = paper.BoxSide.boxes
+    trainable: str = paper.BoxSide.trainable
 
     @property
     def nets(self) -> tuple[paper.Net, ...]:
@@ -273,27 +273,27 @@ class BoxRow:
         return " + ".join(net.slug for net in self.nets)
 
 
-def _misses(group: Group, side: BoxRow) -> Misses:
+def _misses(group: Group, side: BoxSide) -> Misses:
     what, merge = (OF_TRUE_CLASS, "") if side.rule == "centre" else (TOP5, group.rows[0]["merge_asked"])
     found = group.find(what=what, control="", merge=merge, config=PAPERS_NET, **asdict(side))
     return {row["seed"]: row["misses"].unpack().astype(np.int8) for row in found}
 
 
-def _claim(sentence: str, protocols: str, first: BoxRow, second: BoxRow) -> Claim:
+def _claim(sentence: str, protocols: str, first: BoxSide, second: BoxSide) -> Claim:
     return Claim(sentence, "A", protocols, ((first, second),))
 
 
-_PCR_FC = BoxRow("384", "centre", "pcr", "fc")
+_PCR_FC = BoxSide("384", "centre", "pcr", "fc")
 BOX_CLAIMS = (
     _claim("One box per class (PCR) beats one for all (SCR)", "true class, centre crop",
-           BoxRow("384", "centre", "scr", "fc"), _PCR_FC),
+           BoxSide("384", "centre", "scr", "fc"), _PCR_FC),
     _claim("Fine-tuning all layers beats the FC layers alone", "true class, centre crop",
-           _PCR_FC, BoxRow("384", "centre")),
-    _claim("S = 384 beats S = 256", "top-5, dense, Q = S", BoxRow("256", "single"), BoxRow("384", "single")),
+           _PCR_FC, BoxSide("384", "centre")),
+    _claim("S = 384 beats S = 256", "top-5, dense, Q = S", BoxSide("256", "single"), BoxSide("384", "single")),
     _claim("Several scales at test time help", "top-5, dense, one Q and two",
-           BoxRow("384", "single"), BoxRow("384", PAIR)),
+           BoxSide("384", "single"), BoxSide("384", PAIR)),
     _claim("The boxes of two nets help", "top-5, dense, one net and two",
-           BoxRow("384", PAIR), BoxRow("256 + 384", "fusion")),
+           BoxSide("384", PAIR), BoxSide("256 + 384", "fusion")),
 )  # fmt: skip
 """In the order of Appendix A."""
 

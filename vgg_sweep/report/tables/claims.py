@@ -44,7 +44,7 @@ TOO_FEW_SEEDS = {1: "one seed", 2: "two seeds"}
 
 
 class Side(Protocol):
-    """What is compared: a net, or several together, under a protocol. As text it is called by its nets."""
+    """What is compared: a net, or several together, under a protocol. Its text is the names of its nets."""
 
     @property
     def nets(self) -> tuple[Hashable, ...]: ...
@@ -52,7 +52,7 @@ class Side(Protocol):
 
 @dataclass(frozen=True)
 class Tested:
-    """One row to be compared: a net, or several fused, under a protocol."""
+    """One side of a comparison: a net, or several fused, under a protocol."""
 
     nets: tuple[paper.Net, ...]
     rule: str = "single"

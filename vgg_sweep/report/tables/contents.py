@@ -37,7 +37,7 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that a format may show."""
+    """The content of a report, for any format."""
 
     sweeps: list[Sweep]
     frames: dict[str, pd.DataFrame]

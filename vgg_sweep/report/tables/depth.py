@@ -36,7 +36,7 @@ _ENDS = ("at chance", "diverged", "failed")
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run that is over: where it stands in the table, and its errors at the end of training, in percent."""
+    """A run that has ended: its place in the table, and its errors at the end of training, in percent."""
 
     id: str
     slug: str

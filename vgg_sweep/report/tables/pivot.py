@@ -62,7 +62,7 @@ class Pivot:
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one cell of the table, which differ in their seeds alone."""
+    """The runs of one cell of the table, which differ only in their seeds."""
 
     key: Mapping[str, Any]
     """What tells it apart: the named, then the rest."""
