@@ -98,13 +98,13 @@ def table10(group: Group) -> Rows:
         yield {"system": system.name, "data": data} | row | _of_paper(system)
 
 
-def _table9_net(row: paper.BoxSide) -> dict[str, str]:
+def _table9_net(row: paper.BoxRow) -> dict[str, str]:
     rule = "fusion" if len(row.members) > 1 else PAIR if len(row.members[0][1]) > 1 else "single"
     net = {"config": PAPERS_NET, "boxes": row.boxes, "trainable": row.trainable}
     return net | {"train_scale": " + ".join(S for S, _ in row.members), "rule": rule}
 
 
-def _of_paper(row: paper.BoxSide) -> dict[str, Any]:
+def _of_paper(row: paper.BoxRow) -> dict[str, Any]:
     return {"paper_loc_error": row.error, "paper_loc_test_error": row.test_error}
 
 
@@ -261,8 +261,8 @@ class BoxSide:
 
     train_scale: str
     rule: str
-    boxes: str = paper.BoxSide.boxes
-    trainable: str = paper.BoxSide.trainable
+    boxes: str = paper.BoxRow.boxes
+    trainable: str = paper.BoxRow.trainable
 
     @property
     def nets(self) -> tuple[paper.Net, ...]:
