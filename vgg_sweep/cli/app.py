@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,23 +24,39 @@ ORDER = (
 """In which `--help` lists the commands: first what makes the tables."""
 
 
+STOPPED = 130
+"""The exit code after a signal, which is no error."""
+
+
+@contextmanager
+def stop_in_a_sentence() -> Iterator[None]:
+    """Ctrl-C where nothing else listens to it, before the work begins for example, of which Typer says nothing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from vgg_sweep.runs.provenance import typed
+
+        typer.echo(f"Stopped. To start again, or continue from what is saved: {typed()}", err=True)
+        sys.exit(STOPPED)
+
+
 class InOrder(TyperGroup):
     """Lists the commands in the order a newcomer needs them."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        with stop_in_a_sentence():
+            return super().make_context(*args, **more)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         try:
-            return super().invoke(ctx)
+            with stop_in_a_sentence():
+                return super().invoke(ctx)
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")  # Pydantic's, before Typer's sentence
             raise
-        except KeyboardInterrupt:  # where nothing else listens: before the work begins, for example
-            from vgg_sweep.runs.provenance import typed
-
-            typer.echo(f"Stopped. To start again, or continue from what is saved: {typed()}", err=True)
-            raise typer.Exit(STOPPED) from None
 
 
 app = typer.Typer(
@@ -49,10 +66,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-
-
-STOPPED = 130
-"""The exit code after a signal, which is no error."""
 
 
 @dataclass
@@ -150,18 +163,19 @@ def newest_sweep() -> Path:
 
 def main() -> None:
     """Run the command line; an error is one sentence, with its traceback if --debug is given."""
-    from vgg_sweep.runs.files import IN_PRINT
-
     program = ProgramOptions()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be stopped by another process is Ctrl-C
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=IN_PRINT)  # a terminal without dashes, a file's name that is not UTF-8
-    if find_spec("fcntl") is None:
-        typer.echo("Error: vgg-sweep needs Linux or macOS; on Windows install it inside WSL.", err=True)
-        sys.exit(2)
     try:
-        app(obj=program)
+        with stop_in_a_sentence():
+            from vgg_sweep.runs.files import IN_PRINT
+
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors=IN_PRINT)  # a terminal without dashes, a file's name that is not UTF-8
+            if find_spec("fcntl") is None:
+                typer.echo("Error: vgg-sweep needs Linux or macOS; on Windows install it inside WSL.", err=True)
+                sys.exit(2)
+            app(obj=program)
     except Exception as error:
         if program.debug:
             traceback.print_exception(error)
