@@ -41,7 +41,7 @@ BAD_COMMAND_LINES = {
     "train model=null": "model=null chooses nothing; leave it out, or choose one of A, B, C, ",
     "train model=": "model= chooses nothing; leave it out, or choose one of A, B, C, D, E, F, G, A-BN, ",
     "train model=D=x": "model=D=x cannot be read; ",
-    "train out=runs/a=b,c": "\"out='runs/a=b,c'\"",
+    "train out=runs/a=b,c": "'out=\"runs/a=b,c\"'",
     "train seed": "'seed' is not of the form KEY=VALUE, such as model=D.",
     "train =3": "=3 ",
     "train recipe=7": "recipe=7 does not exist; choose one of fractals, he, modern, paper, short",
