@@ -206,7 +206,7 @@ def test_a_job_of_a_prepared_run_works_on_its_folder_alone(monkeypatch: pytest.M
         (
             Interrupted("stopped at step 3."),
             130,
-            "stopped at step 3; what was done is saved. To continue: vgg-sweep train model=A\n",
+            "Stopped at step 3; what was done is saved. To continue: vgg-sweep train model=A\n",
         ),
         (
             PermissionError(13, "Permission denied", "a/b"),
