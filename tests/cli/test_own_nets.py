@@ -102,6 +102,13 @@ def test_a_folder_conf_of_something_else_is_left_alone(
         load_option("model", "odd")
 
 
+def test_a_scale_whose_parent_is_not_there_is_named(call: Call, tmp_path: Path) -> None:
+    write(tmp_path / "mine", "train_scale", "lost", "name: lost\nS: [300, 300]\nparent: nowhere\n")
+    outcome = call("multirun", "--config-dir", "mine", "train_scale=lost", "--plan")
+    sentence = "train_scale=lost starts from nowhere (`parent: nowhere`; with `parent: null` from random weights), but "
+    assert outcome.exit_code == 2 and f"{sentence}train_scale=nowhere does not exist" in outcome.err
+
+
 def test_a_file_goes_by_its_own_name_and_by_none_of_the_programs(call: Call, tmp_path: Path) -> None:
     write(tmp_path / "mine", "model", "odd", f"name: other\n{CHAIN}")
     write(tmp_path / "mine", "model", "nameless", CHAIN)

@@ -120,17 +120,14 @@ def _parent_config(config: Config) -> Config | None:
     config = replace(config, trainable="all")
     if config.task == "localise":
         return replace(config, task="classify", boxes=Config.boxes, localise=Localise(), protocol=single)
-    if config.train_scale.parent is not None:
-        return replace(config, train_scale=load_option("train_scale", config.train_scale.parent), protocol=single)
-    if config.model.parent is not None:
-        name, parent = config.model.name, config.model.parent
+    for group in ("train_scale", "model"):
+        own = getattr(config, group)
         try:
-            return replace(config, model=load_option("model", parent), protocol=single)
+            if own.parent is not None:
+                return replace(config, **{group: load_option(group, own.parent)}, protocol=single)
         except ConfigError as error:
-            raise ConfigError(
-                f"model={name} starts from {parent} (`parent: {parent}`; with `parent: null` from random weights), but "
-                f"{error}"
-            ) from error
+            start = f"`parent: {own.parent}`; with `parent: null` from random weights"
+            raise ConfigError(f"{group}={own.name} starts from {own.parent} ({start}), but {error}") from error
     return None
 
 
