@@ -91,7 +91,7 @@ A net of Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale 
 
 ## Made with
 
-{_made_with(run.config, reported, file, folder)}
+{_made_with(run.config, reported, file)}
 
 ## Classes
 
@@ -209,7 +209,7 @@ def _data(config: Config, loaded: TrainedNet) -> str:
     )
 
 
-def _made_with(config: Config, reported: ReportedRun, file: Exported, folder: RunFolder) -> str:
+def _made_with(config: Config, reported: ReportedRun, file: Exported) -> str:
     record = reported.record
     if config.imported.sha256 is not None:
         origin = ("import", record.get("imported", {}).get("file", "FILE"), *_preprocessing(config))
@@ -220,7 +220,7 @@ def _made_with(config: Config, reported: ReportedRun, file: Exported, folder: Ru
     commit = f"; commit {record['commit']}" if record.get("commit") else ""
     return f"""```shell
 {commands.command(*origin)}
-{shlex.join(["vgg-sweep", "export", str(folder.path), "--to", file.to, "--out", str(file.file)])}
+{shlex.join(["vgg-sweep", "export", str(reported.folder.path), "--to", file.to, "--out", str(file.file)])}
 ```
 
 {", ".join(f"{name} {version}" for name, version in versions.items())}{commit}."""

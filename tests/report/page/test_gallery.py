@@ -22,6 +22,14 @@ RIGHT = np.eye(3)[LABELS] * 0.8 + 0.1
 IMAGES = [f"val/{CLASSES[label]}/{n}.png" for n, label in enumerate(LABELS)]
 
 
+def first_run(close: ImageByImage) -> ReportedRun:
+    return close.run(close.results["run_id"].iloc[0])
+
+
+def picture_of(run: ReportedRun, n: int) -> str | None:
+    return thumbnail(run, run.posteriors.manifest, n)
+
+
 def wrong_at(*images: int) -> np.ndarray:
     """Posteriors of a net that takes these for the next class, with the true one second."""
     posteriors_NK = RIGHT.copy()
@@ -84,19 +92,19 @@ def test_errors_by_class_hardest_first(close: ImageByImage) -> None:
 
 
 def test_a_thumbnail_is_the_image_made_small_or_nothing(close: ImageByImage) -> None:
-    small = opened(thumbnail(close.any_run, 0))
+    small = opened(picture_of(first_run(close), 0))
     assert small.size == (224, 168) and np.allclose(np.asarray(small), (254, 0, 0), atol=6)
-    assert thumbnail(close.any_run, 5) is None
+    assert picture_of(first_run(close), 5) is None
 
 
 def test_a_fractal_is_drawn_again(tmp_path: Path) -> None:
     spec = {"num_classes": 2, "val_per_class": 2, "side_px": 32}
     images_NHWC, labels_N = render_split(Fractals(**spec), "val")
     run = scored(tmp_path, ["val/0", "val/1", "val/x.png", "val/3"], labels_N, {"data.fractals": spec})
-    drawn = np.asarray(opened(thumbnail(run, 3)), dtype=float)
+    drawn = np.asarray(opened(picture_of(run, 3)), dtype=float)
     assert np.abs(drawn - images_NHWC[3]).mean() < 12  # WebP is lossy
     assert np.abs(drawn - images_NHWC[2]).mean() > 12
-    assert thumbnail(run, 2) is None
+    assert picture_of(run, 2) is None
 
 
 def test_an_image_of_an_archive_is_found_by_the_index_of_its_set(
@@ -109,11 +117,11 @@ def test_an_image_of_an_archive_is_found_by_the_index_of_its_set(
     images = ImageSet(val, val, ["a", "b"], "")
     asked = []
     monkeypatch.setattr("vgg_sweep.report.page.thumbnails.open_images", lambda config: asked.append(config) or images)
-    assert thumbnail(run, 0) is None and asked == []  # it was never indexed here
+    assert picture_of(run, 0) is None and asked == []  # it was never indexed here
     (tmp_path / "cache").mkdir()
-    assert opened(thumbnail(run, 0)).size == (20, 10)
+    assert opened(picture_of(run, 0)).size == (20, 10)
     assert asked[0].data.source == "stl10" and not asked[0].data.download
-    assert thumbnail(run, 1) is None  # another image has taken its place
+    assert picture_of(run, 1) is None  # another image has taken its place
 
 
 def scored(sweep: Path, images: list[str], labels_N: np.ndarray, settings: dict[str, Any]) -> ReportedRun:

@@ -5,11 +5,9 @@ from PIL import Image, ImageDraw, ImageOps
 
 from vgg_sweep.localise.evaluate import answers, counted, wrong
 from vgg_sweep.localise.geometry import Floats, iou
-from vgg_sweep.report.page.gallery import NUM_EXAMPLES, Example, Gallery
-from vgg_sweep.report.page.thumbnails import thumbnail_of
+from vgg_sweep.report.page.gallery import NUM_EXAMPLES, Example, Gallery, example
 from vgg_sweep.report.results.localised import OF_TRUE_CLASS, BoxRun
 from vgg_sweep.report.results.results import Sweep
-from vgg_sweep.runs.files import printable
 
 TRUTH, GUESS, EDGE = "#ffffff", "#ff8c00", "#000000"
 """White is true, orange guessed, each with a black edge, so that they are seen on any picture."""
@@ -54,8 +52,7 @@ def _example(run: BoxRun, n: int, guess_4: Floats) -> Example:
             raise ValueError(f"{image} is {upright.size}, not {(width, height)} as when it was scored.")
         return drawn(upright, true_b4, guess_4)
 
-    picture = thumbnail_of(run, int(n), image, label, draw)
-    return Example(printable(image), printable(manifest["classes"][label]), f"overlap {overlap:.2f}", {}, picture)
+    return example(run, manifest, int(n), f"overlap {overlap:.2f}", {}, draw)
 
 
 def drawn(picture: Image.Image, true_b4: Floats, guess_4: Floats) -> Image.Image:

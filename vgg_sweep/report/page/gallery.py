@@ -6,13 +6,14 @@ rows of the images shown are read, so a large validation set costs no more than 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from vgg_sweep.protocols.means import Protocol, protocol_posteriors
-from vgg_sweep.report.page.thumbnails import thumbnail
+from vgg_sweep.report.page.thumbnails import Draw, thumbnail
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.runs.files import printable
@@ -82,10 +83,6 @@ class ImageByImage:
     def run(self, run_id: str) -> ReportedRun:
         return next(run for run in self.sweep.runs if run.folder.id == run_id)
 
-    @property
-    def any_run(self) -> ReportedRun:
-        return self.run(self.results["run_id"].iloc[0])
-
 
 def image_by_image(sweep: Sweep) -> ImageByImage:
     """The runs to look at closely: those of the settings under which the lowest top-1 error was reached."""
@@ -114,10 +111,10 @@ def _wrong(close: ImageByImage) -> Gallery | None:
         times_wrong_N += misses.unpack()
     wrong_N = np.flatnonzero(best["top1_misses"].unpack())
     hardest = _one_a_class(wrong_N[np.argsort(-times_wrong_N[wrong_N], kind="stable")], run)
-    protocol = Protocol(best["method"], best["test_scales"])
-    examples = _examples(run, {_name(best): protocol}, hardest, lambda n: f"{times_wrong_N[n]} of {len(nets)} nets err")
+    protocols, num_images = _protocols(best), len(times_wrong_N)
+    examples = _examples(run, protocols, hardest, lambda n: f"{times_wrong_N[n]} of {len(nets)} nets err")
     note = (
-        f"{len(wrong_N)} of {len(times_wrong_N):,} images are wrong under {_name(best)}. Shown: those that most "
+        f"{len(wrong_N)} of {num_images:,} images are wrong under {', '.join(protocols)}. Shown: those that most "
         f"nets get wrong, one per class{_with_top5(run)}."
     )
     return Gallery(f"What {run.slug}, the best net, gets wrong", note, examples)
@@ -139,10 +136,8 @@ def _disagreement(run: ReportedRun, first: pd.Series, second: pd.Series) -> Gall
     wrong_N, also_wrong_N = first["top1_misses"].unpack(), second["top1_misses"].unpack()
     only_second, only_first = np.flatnonzero(wrong_N & ~also_wrong_N), np.flatnonzero(also_wrong_N & ~wrong_N)
     chosen = [n for right in (only_second, only_first) for n in _one_a_class(right, run)[: NUM_EXAMPLES // 2]]
-    names = _name(first), _name(second)
-    protocols = {
-        name: Protocol(row["method"], row["test_scales"]) for name, row in zip(names, (first, second), strict=True)
-    }
+    protocols = _protocols(first, second)
+    names = list(protocols)
     examples = _examples(run, protocols, chosen, lambda n: f"only {names[int(wrong_N[n])]} is right")
     note = (
         f"{len(only_first)} images are right under {names[0]} alone, and {len(only_second)} under {names[1]} alone. "
@@ -157,8 +152,9 @@ def _with_top5(run: ReportedRun) -> str:
     return ". The bundle has no posteriors, so which classes it took them for is not known"
 
 
-def _name(row: pd.Series) -> str:
-    return f"{row['method']}, {RULES[row['rule']]}"
+def _protocols(*rows: pd.Series) -> dict[str, Protocol]:
+    """Those of some results, by name."""
+    return {f"{row['method']}, {RULES[row['rule']]}": Protocol(row["method"], row["test_scales"]) for row in rows}
 
 
 def _one_a_class(images: NDArray[np.integer], run: ReportedRun) -> list[int]:
@@ -172,17 +168,19 @@ def _one_a_class(images: NDArray[np.integer], run: ReportedRun) -> list[int]:
 def _examples(
     run: ReportedRun, protocols: Mapping[str, Protocol], images: Sequence[int], note: Callable[[int], str]
 ) -> list[Example]:
-    manifest = run.posteriors.manifest
-    return [
-        Example(
-            printable(manifest["images"][n]),
-            printable(manifest["classes"][manifest["labels"][n]]),
-            note(n),
-            {name: guesses for name, protocol in protocols.items() if (guesses := _top5(run, protocol, n))},
-            thumbnail(run, n),
-        )
-        for n in images
-    ]
+    def of(n: int) -> Example:
+        guesses = {name: top5 for name, protocol in protocols.items() if (top5 := _top5(run, protocol, n))}
+        return example(run, run.posteriors.manifest, n, note(n), guesses)
+
+    return list(map(of, images))
+
+
+def example(
+    run: ReportedRun, manifest: Mapping[str, Any], n: int, note: str, guesses: dict[str, list[Guess]], *draw: Draw
+) -> Example:
+    """Image `n` of a manifest, with its picture."""
+    image, truth = manifest["images"][n], manifest["classes"][manifest["labels"][n]]
+    return Example(printable(image), printable(truth), note, guesses, thumbnail(run, manifest, n, *draw))
 
 
 def _top5(run: ReportedRun, protocol: Protocol, n: int) -> list[Guess]:
@@ -206,7 +204,7 @@ def class_errors(close: ImageByImage) -> pd.DataFrame:
     """
     if close.single.empty:
         return pd.DataFrame(columns=["class", "images", "mean"])
-    posteriors = close.any_run.posteriors
+    posteriors = close.run(close.results["run_id"].iloc[0]).posteriors
     counts_K = np.bincount(posteriors.labels_N, minlength=posteriors.num_classes)
     there = counts_K > 0
     columns: dict[str, NDArray[np.float64]] = {}

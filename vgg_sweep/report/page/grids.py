@@ -52,7 +52,6 @@ class Heading:
     look: str
     """Style classes."""
     nets: str = ""
-    is_heat: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,13 @@ def plain_grid(table: TextTable, nets: Iterable[str] = (), *, is_sortable: bool 
     lines = table.lines
     rows = [GridRow(cells, about) for cells, about in zip(lines, nets or [""] * len(lines), strict=True)]
     return _bounded(table, table.name, rows, list(table.notes), is_sortable=is_sortable)
+
+
+def heat_grid(table: TextTable, net_numbers: NetNumbers) -> Grid:
+    """One whose columns behind the second, which may be nets, have percentages and are coloured by them."""
+    plain = plain_grid(table)
+    heat = [replace(each, look="number heat", nets=numbers([each.heading], net_numbers)) for each in plain.columns[2:]]
+    return replace(plain, columns=[*plain.columns[:2], *heat])
 
 
 def _bounded(table: TextTable, id: str, rows: list[GridRow], notes: list[str], **about: Any) -> Grid:

@@ -29,8 +29,8 @@ from vgg_sweep.report.page.gallery import (
     galleries,
     image_by_image,
 )
-from vgg_sweep.report.page.grids import Grid, NetNumbers, Strip, difference_strips, grid, plain_grid, plot_grid
-from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend, numbers
+from vgg_sweep.report.page.grids import Grid, NetNumbers, difference_strips, grid, heat_grid, plain_grid, plot_grid
+from vgg_sweep.report.page.inline import LegendEntry, inline_svg, legend
 from vgg_sweep.report.results.groups import rows_of
 from vgg_sweep.report.tables import pivot
 from vgg_sweep.report.tables.claims import FOR_THESE_NETS, TOO_FEW_SEEDS
@@ -60,24 +60,12 @@ class PageFigure:
 
 
 @dataclass(frozen=True)
-class PageClaim:
-    sentence: str
-    section: str
-    where: str
-    verdict: str
-    sign: str
-    points: str
-    interval: str
-    how: str
-    strip: Strip | None
-
-
-@dataclass(frozen=True)
 class Section:
     id: str
     title: str
     text: list[str] = field(default_factory=list)
-    claims: list[PageClaim] = field(default_factory=list)
+    claims: Sequence[Mapping[str, Any]] = ()
+    """Each a row of the table and how it is shown."""
     verdicts: str = ""
     figures: list[PageFigure] = field(default_factory=list)
     grids: list[Grid] = field(default_factory=list)
@@ -168,17 +156,15 @@ def _claims(report: Contents) -> Section:
     table = next(table for table in report.tables if table.name == "claims")
     cells = {column.key: column.cells for column in table.columns}
     claims = [
-        PageClaim(
-            row.claim,
-            row.section,
-            f" · {where[index]}" if len(groups) > 1 else "",
-            row.verdict,
-            SIGNS[row.verdict.removesuffix(FOR_THESE_NETS)],
-            "" if pd.isna(row.points) else _minus(cells["points"][index]),
-            _minus(cells["points_interval"][index]),
-            _how(row, {key: column[index] for key, column in cells.items()}),
-            strip,
-        )
+        {
+            "row": row,
+            "where": f" · {where[index]}" if len(groups) > 1 else "",
+            "sign": SIGNS[row.verdict.removesuffix(FOR_THESE_NETS)],
+            "points": "" if pd.isna(row.points) else _minus(cells["points"][index]),
+            "interval": _minus(cells["points_interval"][index]),
+            "how": _how(row, {key: column[index] for key, column in cells.items()}),
+            "strip": strip,
+        }
         for index, (row, strip) in enumerate(zip(rows_of(frame), difference_strips(frame), strict=True))
         if where[index] in groups[:MAX_SWEEPS]
     ]
@@ -252,12 +238,8 @@ def _class_grid(close: ImageByImage, net_numbers: NetNumbers) -> Grid:
     digest = hashlib.sha256(f"classes-{close.sweep.name}-{close.settings}".encode()).hexdigest()[:8]
     columns = [text("class"), number("images", "images", 0), *(number(name, name, 0) for name in errors.columns[2:])]
     rows = records(errors.head(MAX_CLASSES))
-    table = plain_grid(TextTable.of(f"classes-{digest}", f"{close.sweep.name}{more}", columns, rows, notes=notes))
-    heat = [
-        replace(heading, look="number heat", nets=numbers([heading.heading], net_numbers), is_heat=True)
-        for heading in table.columns[2:]
-    ]
-    return replace(table, columns=[*table.columns[:2], *heat])
+    shown = TextTable.of(f"classes-{digest}", f"{close.sweep.name}{more}", columns, rows, notes=notes)
+    return heat_grid(shown, net_numbers)
 
 
 def _confusion_grids(report: Contents) -> list[Grid]:
@@ -268,10 +250,8 @@ def _confusion_grids(report: Contents) -> list[Grid]:
     shares = made.astype({name: float for name in made.columns[5:]})
     shares[shares.columns[5:]] = shares[shares.columns[5:]].mul(100 / shares["images"], axis=0)
     shown = MATRIX.rendered(shares)
-    matrix = plain_grid(replace(shown, title=f"{shown.title}, in percent of each class"))
-    heat = [replace(heading, look="number heat", is_heat=True) for heading in matrix.columns[2:]]
-    pairs = [plain_grid(CONFUSIONS.rendered(confused))] if len(confused) else []
-    return [replace(matrix, columns=[*matrix.columns[:2], *heat]), *pairs]
+    matrix = heat_grid(replace(shown, title=f"{shown.title}, in percent of each class"), {})
+    return [matrix, *([plain_grid(CONFUSIONS.rendered(confused))] if len(confused) else [])]
 
 
 # --- what they are made of ---

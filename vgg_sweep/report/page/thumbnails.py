@@ -23,18 +23,15 @@ THUMBNAIL_PX = 112
 """Longer side on the page; a picture has twice the pixels, for fine screens."""
 
 
-def thumbnail(run: ReportedRun, n: int) -> str | None:
-    """Validation image `n` of a run as a small WebP in a data URI, or None if it is not where it was at scoring."""
-    image, label = (run.posteriors.manifest[name][n] for name in ("images", "labels"))
-    return thumbnail_of(run, n, image, label)
+Draw = Callable[[Image.Image], Image.Image]
+"""What draws on an image at its own size."""
 
 
-def thumbnail_of(
-    run: ReportedRun, n: int, image: str, label: int, draw: Callable[[Image.Image], Image.Image] = lambda image: image
-) -> str | None:
-    """The same of a run without posteriors, whose image `n` is called `image`; `draw` draws on it at its own size."""
+def thumbnail(run: ReportedRun, manifest: Mapping[str, Any], n: int, draw: Draw | None = None) -> str | None:
+    """Image `n` of a manifest as a small WebP in a data URI, or None if it is not where it was at scoring."""
     try:
-        picture = draw(_picture(run, n, image, label))
+        picture = _picture(run, n, manifest["images"][n], manifest["labels"][n])
+        picture = draw(picture) if draw else picture
         picture.thumbnail((2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))
         out = io.BytesIO()
         picture.convert("RGB").save(out, "webp", quality=70)
