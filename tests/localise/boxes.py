@@ -65,7 +65,6 @@ def write_predictions(
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def merged(boxes_P4: np.ndarray, scores_P: np.ndarray, rule: str, threshold: float = 0.0) -> tuple[np.ndarray, float]:
-    """The one box, and its score, that the boxes of one class in one image become."""
-    boxes_TG4, scores_TG = merged_at(np.asarray(boxes_P4)[None], np.asarray(scores_P)[None], rule, [threshold])
-    return boxes_TG4[0, 0], float(scores_TG[0, 0])
+def merged(boxes_P4: np.ndarray, scores_P: np.ndarray, rule: str, threshold: float = 0.0) -> np.ndarray:
+    """The one box that the boxes of one class in one image become."""
+    return merged_at(np.asarray(boxes_P4)[None], np.asarray(scores_P)[None], rule, [threshold])[0, 0]

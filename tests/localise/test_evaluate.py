@@ -123,7 +123,7 @@ def test_answers_are_merged_image_by_image(is_shared: bool, rule: str) -> None:
                 column = each.classes_Nk[n].tolist().index(label)
                 boxes.append(each.boxes_Rk4[rows, 0 if each.boxes_Rk4.shape[1] == 1 else column])
                 scores.append(each.scores_Rk[rows, column])
-            box, _ = merged(np.concatenate(boxes), np.concatenate(scores), rule, 0.6)
+            box = merged(np.concatenate(boxes), np.concatenate(scores), rule, 0.6)
             np.testing.assert_allclose(found_TNg4[0, n, g], box, atol=1e-5)
 
 

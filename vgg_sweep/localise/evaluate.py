@@ -73,7 +73,7 @@ def answers(
     num_images, num_guesses = guesses_Ng.shape
     found_TNg4 = np.tile(np.array([0.0, 0, -1, -1]), (len(thresholds), num_images, num_guesses, 1))
     for rows_G, guesses_G, boxes_GP4, scores_GP in _problems(passes, guesses_Ng):
-        boxes_TG4, _ = merged_at(boxes_GP4, scores_GP, rule, thresholds)
+        boxes_TG4 = merged_at(boxes_GP4, scores_GP, rule, thresholds)
         widths_G, heights_G = sizes_N2[rows_G].T
         found_TNg4[:, rows_G, guesses_G] = clipped(boxes_TG4, widths_G, heights_G)
     return found_TNg4

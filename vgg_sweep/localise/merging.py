@@ -34,8 +34,8 @@ MOST_BOXES = 64
 """Of more boxes of a class, those of the highest scores are merged. Ours, for time: the work grows with their cube."""
 
 
-def merged_at(boxes_GP4: Floats, scores_GP: Floats, rule: str, thresholds: Sequence[float]) -> tuple[Floats, Floats]:
-    """Boxes [T, G, 4] and scores [T, G] of many problems at several thresholds."""
+def merged_at(boxes_GP4: Floats, scores_GP: Floats, rule: str, thresholds: Sequence[float]) -> Floats:
+    """The box [T, G, 4] of each of many problems at several thresholds."""
     boxes_GP4, scores_GP = np.asarray(boxes_GP4, np.float64), np.asarray(scores_GP, np.float64)
     if scores_GP.shape[1] > MOST_BOXES:
         kept_GP = np.argsort(-scores_GP, axis=1, kind="stable")[:, :MOST_BOXES]
@@ -45,15 +45,13 @@ def merged_at(boxes_GP4: Floats, scores_GP: Floats, rule: str, thresholds: Seque
         case "overfeat":
             return _overfeat(boxes_GP4, scores_GP, np.asarray(thresholds))
         case "nms":
-            found = [_nms(boxes_GP4, scores_GP, threshold) for threshold in thresholds]
-            return np.stack([boxes for boxes, _ in found]), np.stack([scores for _, scores in found])
+            return np.stack([_nms(boxes_GP4, scores_GP, threshold) for threshold in thresholds])
         case "mean":
             weights_GP = scores_GP / np.maximum(scores_GP.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-            boxes_G4, scores_G = np.einsum("gpc,gp->gc", boxes_GP4, weights_GP), scores_GP.sum(axis=1)
+            boxes_G4 = np.einsum("gpc,gp->gc", boxes_GP4, weights_GP)
         case _:
-            boxes_G4, scores_G = _best(boxes_GP4, scores_GP)
-    num = len(thresholds)
-    return np.repeat(boxes_G4[None], num, axis=0), np.repeat(scores_G[None], num, axis=0)
+            boxes_G4, _ = _best(boxes_GP4, scores_GP)
+    return np.repeat(boxes_G4[None], len(thresholds), axis=0)
 
 
 def _best(boxes_GP4: Floats, scores_GP: Floats) -> tuple[Floats, Floats]:
@@ -71,25 +69,22 @@ def match_scores(first: Floats, second: Floats) -> Floats:
     return score
 
 
-def _overfeat(boxes_GP4: Floats, scores_GP: Floats, thresholds_T: Floats) -> tuple[Floats, Floats]:
+def _overfeat(boxes_GP4: Floats, scores_GP: Floats, thresholds_T: Floats) -> Floats:
     """One greedy run answers for all thresholds: each takes the answer from before its first step beyond it."""
     boxes_GP4, scores_GP = boxes_GP4.copy(), scores_GP.copy()
     num_problems, num_boxes = scores_GP.shape
     match_GPP = match_scores(boxes_GP4[:, :, None], boxes_GP4[:, None])
     match_GPP[:, np.arange(num_boxes), np.arange(num_boxes)] = np.inf
     found_TG4 = np.empty((len(thresholds_T), num_problems, 4))
-    found_TG = np.empty((len(thresholds_T), num_problems))
-    is_open_TG = np.ones(found_TG.shape, bool)
+    is_open_TG = np.ones(found_TG4.shape[:2], bool)
     every_G = np.arange(num_problems)
     while True:
         first_G, second_G = np.divmod(match_GPP.reshape(num_problems, -1).argmin(axis=1), num_boxes)
         ends_TG = is_open_TG & (match_GPP[every_G, first_G, second_G] > thresholds_T[:, None])
-        best_G4, best_G = _best(boxes_GP4, scores_GP)
-        found_TG4[ends_TG] = np.broadcast_to(best_G4, found_TG4.shape)[ends_TG]
-        found_TG[ends_TG] = np.broadcast_to(best_G, found_TG.shape)[ends_TG]
+        found_TG4[ends_TG] = np.broadcast_to(_best(boxes_GP4, scores_GP)[0], found_TG4.shape)[ends_TG]
         is_open_TG &= ~ends_TG
         if not is_open_TG.any():
-            return found_TG4, found_TG
+            return found_TG4
         boxes_GP4[every_G, first_G] = (boxes_GP4[every_G, first_G] + boxes_GP4[every_G, second_G]) / 2
         scores_GP[every_G, first_G] += scores_GP[every_G, second_G]
         scores_GP[every_G, second_G] = -np.inf
@@ -100,7 +95,7 @@ def _overfeat(boxes_GP4: Floats, scores_GP: Floats, thresholds_T: Floats) -> tup
         match_GPP[every_G, second_G, :] = match_GPP[every_G, :, second_G] = np.inf
 
 
-def _nms(boxes_GP4: Floats, scores_GP: Floats, least_iou: float) -> tuple[Floats, Floats]:
+def _nms(boxes_GP4: Floats, scores_GP: Floats, least_iou: float) -> Floats:
     """Greedy suppression, in which a box gets the scores of those that it suppresses."""
     left_GP = scores_GP.copy()
     best_G4, best_G = np.zeros((len(scores_GP), 4)), np.full(len(scores_GP), -np.inf)
@@ -114,4 +109,4 @@ def _nms(boxes_GP4: Floats, scores_GP: Floats, least_iou: float) -> tuple[Floats
         left_GP[is_near_GP] = -np.inf
         if np.isneginf(left_GP).all():
             break
-    return best_G4, best_G
+    return best_G4

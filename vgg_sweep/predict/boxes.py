@@ -92,7 +92,7 @@ def _guesses(
     posteriors_K = scores_PK.mean(axis=0)
     best_G = np.argsort(-posteriors_K, kind="stable")[:num_guesses]
     boxes_GP4 = boxes_PK4[:, best_G % boxes_PK4.shape[1]].swapaxes(0, 1)
-    [boxes_G4], _ = merged_at(boxes_GP4, scores_PK[:, best_G].T, "overfeat", [USUAL_THRESHOLD])
+    [boxes_G4] = merged_at(boxes_GP4, scores_PK[:, best_G].T, "overfeat", [USUAL_THRESHOLD])
     found = zip(best_G.tolist(), clipped(boxes_G4, *size_px), strict=True)
     return [BoxGuess(label, float(posteriors_K[label]), box_4) for label, box_4 in found]
 

@@ -118,7 +118,7 @@ def test_table_9_merges_chooses_and_measures_apart(folder: Path, sweep: Sweep) -
         boxes = np.concatenate([each.boxes_Rk4[4 * n : 4 * n + 4, k] for each, k in zip(passes, columns, strict=True)])
         scores = np.concatenate([each.scores_Rk[4 * n : 4 * n + 4, k] for each, k in zip(passes, columns, strict=True)])
         for T, threshold in enumerate(THRESHOLDS["overfeat"]):
-            wrong_TN[T, n] = is_wrong(merged(boxes, scores, "overfeat", threshold)[0], n)
+            wrong_TN[T, n] = is_wrong(merged(boxes, scores, "overfeat", threshold), n)
     T = int(wrong_TN[:, held_out(60)].sum(axis=1).argmin())
     assert found["thresholds"] == (THRESHOLDS["overfeat"][T],)
     assert found["loc_error"] == pytest.approx(100 * wrong_TN[T, ~held_out(60)].mean())
