@@ -3,7 +3,7 @@
 Axes: N images, K classes, H W pixels, C colours, h w positions of the class score map.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -108,26 +108,35 @@ def predict(
     the others go on. Images are decoded while those before them are in the net. Raises `RunError` for a net without a
     classifier, which has features only, and for one that fails the check before scoring.
     """
-    passes = {each for protocol in wanted for each in passes_of(protocol.method, protocol.test_scales)}
-    largest_Q_px = max(map_Q_px, *(each.Q for each in passes))
+    Qs_px = [Q for protocol in wanted for Q in protocol.test_scales]
     _check_net(loaded, paths, hardware)
-    per_batch = max(1, FORWARD_PX[hardware.device.type] // max(each.Q for each in passes) ** 2)
+    per_batch = max(1, FORWARD_PX[hardware.device.type] // max(Qs_px) ** 2)
     hardware.hold(loaded.net)
     with ThreadPoolExecutor(max(1, loaded.config.workers)) as pool:
-        for batch in decoded_ahead(pool, paths, per_batch, largest_Q_px, loaded.config.data.exif_rotation):
+        for batch in decoded_ahead(pool, paths, per_batch, max(map_Q_px, *Qs_px), loaded.config.data.exif_rotation):
             images = [prediction.image for prediction in batch if prediction.image is not None]
-            of_pass = {each: iter(_posteriors(loaded, images, each, hardware)) for each in passes}
-            for prediction in batch:
-                if prediction.image is None:
-                    yield prediction
-                    continue
-                own = {each: next(posteriors_NK) for each, posteriors_NK in of_pass.items()}
-                if not all(np.isfinite(posteriors_K).all() for posteriors_K in own.values()):
-                    raise RunError(
-                        f"the net's scores for {prediction.path} are not finite; its weights are damaged, or not those "
-                        "of a VGG."
-                    )
-                yield replace(prediction, posteriors_K={each: _under(each, own) for each in wanted})
+            answers = _answers(loaded, images, wanted, hardware)
+            for each in batch:
+                yield each if each.image is None else replace(each, posteriors_K=next(answers))
+
+
+def _answers(
+    loaded: TrainedNet, images: Sequence[Image.Image], wanted: Sequence[Protocol], hardware: Hardware
+) -> Iterator[dict[Protocol, NDArray[np.float64]]]:
+    """What the net says of each image under each protocol: means over flips, over the two methods of "multi-crop &
+    dense", and over the scales, all of equal weight (`protocols.means`).
+    """
+    passes_under = {protocol: passes_of(protocol.method, protocol.test_scales) for protocol in wanted}
+    of_pass: dict[Pass, NDArray[np.float64]] = {}
+    for each in {each for passes in passes_under.values() for each in passes}:
+        images_HWC = [rescaled(image, each.Q, loaded.preprocessing.interpolation) for image in images]
+        own = pass_posteriors(loaded.net, images_HWC, each, loaded.config.crop, loaded.preprocessing, hardware)
+        of_pass[each] = own.astype(np.float64)
+    for number in range(len(images)):
+        said = {protocol: mean(of_pass[each][number] for each in passes) for protocol, passes in passes_under.items()}
+        if not all(np.isfinite(posteriors_K).all() for posteriors_K in said.values()):
+            raise RunError("the net's scores are not finite; its weights are damaged, or not those of a VGG.")
+        yield said
 
 
 def predictions(loaded: TrainedNet, pictures: Sequence[Picture], protocol: str, top: int) -> "pd.DataFrame":
@@ -140,15 +149,15 @@ def predictions(loaded: TrainedNet, pictures: Sequence[Picture], protocol: str, 
     (wanted,) = protocols(loaded, protocol)  # type: ignore[arg-type]
     hardware = choose_hardware(replace(loaded.config, device="cpu", precision="fp32"))
     _check_net(loaded, [], hardware)
-    passes, named, rows = passes_of(wanted.method, wanted.test_scales), list(_named(pictures)), []
+    named, rows = list(_named(pictures)), []
     for first in range(0, len(named), AT_ONCE):
         some = named[first : first + AT_ONCE]
         images = [as_image(picture, exif_rotation=loaded.config.data.exif_rotation) for _, picture in some]
-        of_pass = {each: _posteriors(loaded, images, each, hardware) for each in passes}
-        for number, (name, _) in enumerate(some):
-            posteriors_K = _under(wanted, {each: posteriors_NK[number] for each, posteriors_NK in of_pass.items()})
-            for rank, k in enumerate(np.argsort(-posteriors_K, kind="stable")[:top], start=1):
-                rows.append((name, rank, loaded.classes[k], float(posteriors_K[k])))
+        for (name, _), answer in zip(some, _answers(loaded, images, [wanted], hardware), strict=True):
+            best_K = np.argsort(-answer[wanted], kind="stable")[:top]
+            rows += [
+                (name, rank, loaded.classes[k], float(answer[wanted][k])) for rank, k in enumerate(best_K, start=1)
+            ]
     return pd.DataFrame(rows, columns=["image", "rank", "answer", "posterior"])
 
 
@@ -208,18 +217,3 @@ def _too_long(path: Path, Q_px: int) -> str | None:
         f"{path} has {width} x {height} px and would have {sides[0]} x {sides[1]} px at Q={Q_px}; an image may be "
         f"{MOST_ASPECT} times as long as wide, and have {MOST_PX:,} px at Q: crop it first."
     )
-
-
-def _posteriors(loaded: TrainedNet, images: list[Image.Image], each: Pass, hardware: Hardware) -> NDArray[np.float64]:
-    """Posteriors [N, K] of one pass."""
-    images_HWC = [rescaled(image, each.Q, loaded.preprocessing.interpolation) for image in images]
-    own = pass_posteriors(loaded.net, images_HWC, each, loaded.config.crop, loaded.preprocessing, hardware)
-    return own.astype(np.float64)
-
-
-def _under(protocol: Protocol, of_pass: Mapping[Pass, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Posteriors [K] of one image under a protocol: means over flips, over the two methods of "multi-crop & dense",
-    and over the scales, all of equal weight (`protocols.means`).
-    """
-    own = passes_of(protocol.method, protocol.test_scales)
-    return mean(of_pass[each] for each in own)
