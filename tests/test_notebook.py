@@ -26,7 +26,7 @@ def noise(seed: int = 0) -> np.ndarray:
 def test_the_blocks_of_the_page_run_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_sweep(Path("outputs/demo"), [("D", "256"), ("A", "256"), ("A", "384")], spec=Spec(20))
-    random_run(tmp_path / "nets").path.rename("outputs/demo/D-jitter")
+    random_run(tmp_path / "nets").path.rename("outputs/demo/D-jitter-s0")
     (tmp_path / "photos").mkdir()
     for n in range(2):
         Image.fromarray(noise(n)).save(f"photos/{n}.png")
