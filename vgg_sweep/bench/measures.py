@@ -62,7 +62,7 @@ def random_net(config: Config, num_classes: int) -> VGG:
 def bench_train(config: Config, num_classes: int, effort: Effort, progress: Announce) -> list[Measurement]:
     """A step with the settings of `config`.
 
-    Images are random and lie ready: what loads them is the business of `bench data`.
+    Images are random and in memory; `bench data` measures loading.
     """
     device, name = choose_hardware(config).device, config.model.name
     batch = QUICK_CPU_BATCH if device.type == "cpu" and not effort.thorough else BATCH
@@ -80,7 +80,7 @@ def bench_train(config: Config, num_classes: int, effort: Effort, progress: Anno
 
 
 def own_step(config: Config, hardware: Hardware, num_classes: int) -> Callable[[], object]:
-    """A step as `train` takes it, on `recipe.batch_size` images that lie in memory, not on the device."""
+    """A step as `train` takes it, on `recipe.batch_size` images in memory, not on the device."""
     net = random_net(config, num_classes)
     hardware.hold(net)
     net.train()
@@ -170,7 +170,7 @@ def random_images(Q: int, count: int) -> list[np.ndarray]:
 
 
 def bench_data(config: Config, effort: Effort, progress: Announce) -> list[Measurement]:
-    """Training views of the images in `data.root`, a folder or a tar, with S and the crop of `config`. The files lie in
+    """Training views of the images in `data.root`, a folder or a tar, with S and the crop of `config`. The files are in
     memory, so that no disk is measured.
 
     Raises `ConfigError` if there are no images.

@@ -96,7 +96,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes that `work` holds at its peak beyond those held before; None where the system does not tell."""
+    """Bytes that `work` holds at its peak beyond those held before; None where the system does not say."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)

@@ -43,7 +43,7 @@ class Flags:
     package: str | None = None
 
     def with_own_options(self) -> "Flags":
-        """With conf/ beside the work if no folder is given; the processes of the command find its options, too."""
+        """With conf/ in the current folder if none is given; the command's processes find its options too."""
         if self.config_dir is None:
             return replace(self, config_dir=next(iter(own_folders()), None))
         os.environ[OWN_OPTIONS] = str(self.config_dir.absolute())

@@ -91,7 +91,7 @@ def sorted_words(words: list[str]) -> tuple[list[str], list[str]]:
 def open_set(config: "Config", folders: Iterable["RunFolder"]) -> "ProbeSet":
     """The images of `config.data`, for the nets in `folders`; says what was noticed when they were listed.
 
-    Raises `ConfigError`, before that, for a net that is not trained or lacks a layer that is asked for.
+    Raises `ConfigError`, before that, for a net that is not trained or lacks a requested layer.
     """
     from vgg_sweep.cli.screen import shown_progress
     from vgg_sweep.images.sets.probe_set import open_probe_set

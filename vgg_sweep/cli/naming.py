@@ -62,7 +62,7 @@ RunsAndOverrides = Annotated[
 
 
 def run_folder(name: str) -> "RunFolder":
-    """The run that `name` stands for; it is said which, unless that is its folder.
+    """The run that `name` stands for, which is printed unless `name` is its folder.
 
     Raises `ConfigError` if there is none, or several.
     """

@@ -27,7 +27,7 @@ SHOWN = 20
 def say_outcome(runs: Sequence[Run], screen: Console) -> None:
     """Print the errors of those of `runs` that are scored, best first, and what shows them all.
 
-    Of a sweep too long to be shown only the latter. Posteriors that cannot be read are told.
+    Of a sweep too long to be shown only the latter. Unreadable posteriors are reported.
     """
     scores: list[Score] = []
     for run in runs if len(runs) <= LONG else ():

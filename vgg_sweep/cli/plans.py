@@ -162,7 +162,7 @@ def _num_steps(full: Run, tried: Run) -> int:
 
 
 def throw_away(tried: Sequence[Run]) -> None:
-    """Remove the folders of what was tried."""
+    """Remove the folders of runs that were tried."""
     for folder in {run.folder.path.parent for run in tried}:
         if folder.name == FOLDER:
             shutil.rmtree(folder, ignore_errors=True)

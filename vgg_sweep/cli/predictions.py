@@ -54,9 +54,9 @@ class OutputOptions:
 
 
 def show_classes(loaded: TrainedNet, paths: Sequence[Path], hardware: Hardware, options: OutputOptions) -> int:
-    """Print the predictions as they come, write what else is wished, and return how many images could not be read.
+    """Print the predictions as they come, write what else is requested, and return how many images could not be read.
 
-    When stopped, the CSV has what was done. Raises `ConfigError` for a class that the net has not.
+    When stopped, the CSV has what was done. Raises `ConfigError` for a class that the net does not have.
     """
     root, classes, map_Q_px = _root(paths), loaded.classes, 0
     map_index = class_index(loaded, options.map_class) if options.map_class not in (None, TOP) else None

@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 2.0
 
 
 def console() -> Console:
-    """The terminal, or a wide page where there is none, so that lines sent to a file or a program stay whole."""
+    """The terminal, or a wide page without one, so that lines sent to a file or a program are not broken."""
     return Console(width=None if sys.stdout.isatty() else PAGE_WIDTH)
 
 

@@ -48,7 +48,7 @@ DROPPED = ("img/s", "where", "loss", "val %", "left")
 
 
 def show_status(sweeps: Sequence[Path], *, watch: bool = False, as_json: bool = False) -> None:
-    """Print the runs of the folders `sweeps`, as tables or as one JSON list; `watch` goes on until all have ended.
+    """Print the runs of the folders `sweeps`, as tables or as one JSON list; `watch` continues until all have ended.
 
     Raises `ConfigError` if a folder holds no runs.
     """

@@ -30,7 +30,7 @@ def checked(raw: DictConfig) -> Config:
 
 
 def read_config(file: Path, advice: str, text: str | None = None) -> Config:
-    """The configuration in a config.yaml, or in the `text` that `file` holds beside other things.
+    """The configuration in a config.yaml, or in `text`, a part of `file`.
 
     Raises `RunError` with the `advice` if it cannot be read.
     """

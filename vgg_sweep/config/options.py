@@ -40,7 +40,7 @@ def conf_dir() -> Path:
 
 
 def own_folders(work: Path = Path()) -> tuple[Path, ...]:
-    """Where options of the user's own lie: the folder that `OWN_OPTIONS` names, else conf/ beside the `work`."""
+    """The folder of the user's own options: that named by `OWN_OPTIONS`, else conf/ in `work`, the current folder."""
     named = (work / (os.environ.get(OWN_OPTIONS) or "conf")).absolute()
     is_ours = named == conf_dir().absolute() or not any((named / group).is_dir() for group in OWN_GROUPS)
     return () if is_ours else (named,)

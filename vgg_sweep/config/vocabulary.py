@@ -44,7 +44,7 @@ def schema_fields(schema: type = Config, prefix: str = "") -> dict[str, SchemaFi
 
 
 def did_you_mean(word: str) -> str:
-    """The end of a sentence: the known word most like `word`, beside it or elsewhere; else where to look."""
+    """The end of a sentence: the known word most like `word`, in its group or elsewhere; else where to look."""
     known = [*groups(), *schema_fields()]
     prefix, _, last = word.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == prefix]

@@ -43,11 +43,11 @@ TORCHVISION_OF_2017 = {"bbd30ac9", "c768596a"}
 
 
 def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[str], None]) -> Run:
-    """Make a run of the weights in `path`, in the folder of `config.out`, and say through `note` what was found.
+    """Make a run of the weights in `path`, in the folder of `config.out`, and report through `note` what was found.
 
     `given` are the settings of `config` that the user chose; the others follow from the file: from the tag of our own
-    exports, else from what its maker is known to do. A file imported before with the same settings is left as it is.
-    Raises `ConfigError` for what the user must say, `RunError` for a file that is damaged or no VGG.
+    exports, or else from its maker's known practice. A file imported before with the same settings is left as it is.
+    Raises `ConfigError` for what the user must specify, `RunError` for a file that is damaged or not a VGG.
     """
     named = {name.partition(".")[0] for name in given}
     if config.recipe.ema_decay:

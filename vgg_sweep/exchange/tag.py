@@ -48,7 +48,7 @@ def tag_text(loaded: TrainedNet, preprocessing: Preprocessing) -> str:
 
 
 def read_tag(text: str | None, file: Path) -> Tag | None:
-    """The tag in a file's text; None where there is none. Raises `RunError` naming `file` if it is damaged."""
+    """The tag in a file's text; None without one. Raises `RunError` naming `file` if it is damaged."""
     try:
         values = json.loads(text or "{}")
         if CONFIG_KEY not in values or PREPROCESSING_KEY not in values:

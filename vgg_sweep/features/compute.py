@@ -225,7 +225,7 @@ def random_net(loaded: TrainedNet) -> VGG:
 
 
 def content_of(image_HWC: NDArray[np.uint8]) -> int:
-    """A hash of an image's size and pixels, by which copies are known; never 0."""
+    """A hash of an image's size and pixels, which identifies copies; never 0."""
     digest = hashlib.blake2b(repr(image_HWC.shape).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(image_HWC).data)
     return int.from_bytes(digest.digest(), "big") or 1

@@ -32,7 +32,7 @@ def is_image(entry: "os.DirEntry[str]") -> bool:
 
 
 def leads_nowhere(path: str) -> bool:
-    """Whether there is only a link, whose file is not there or which leads back to itself."""
+    """Whether this is a broken link: its file is missing, or it leads back to itself."""
     return os.path.lexists(path) and not os.path.exists(path)
 
 

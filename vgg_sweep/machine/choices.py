@@ -128,7 +128,7 @@ def choice_file(cache_folder: Path, of: Mapping[str, Any]) -> Path:
 
 
 def cached_choice(path: Path, of: Mapping[str, Any], note: Callable[[str], None]) -> Choice | None:
-    """The choice kept in `path`; None if there is none, or, which is said, if it is damaged or not for `of`."""
+    """The choice kept in `path`; None if there is none, or, with a note, if it is damaged or not for `of`."""
     try:
         of_kept, choice = _read(path)
     except FileNotFoundError:
@@ -207,7 +207,7 @@ def _all_kept(cache_folder: Path) -> list[tuple[dict[str, Any], Choice]]:
 
 @cache
 def cpu_name() -> str:
-    """The processor and a hash of its features: two of one name may differ in them, and then in what is fast."""
+    """The processor and a hash of its features, which may differ between two of one name, and so may what is fast."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n", 1)[0].splitlines()
         facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

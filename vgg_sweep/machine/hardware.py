@@ -68,7 +68,7 @@ class Hardware:
         _keep_freed_memory(all_sizes=alike)
 
     def reset_peak_memory(self) -> None:
-        """Measure anew: a process may do several runs."""
+        """Start a new measurement: a process may do several runs."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
 
@@ -82,7 +82,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 def choose_hardware(config: Config, choice: Choice | None = None) -> Hardware:
     """The device of `config`, or the best there is. Raises `ConfigError` if the one asked for is not there.
 
-    What `config` leaves open is as `choice` has it, or plain without one.
+    What `config` leaves open follows `choice`, or is plain without one.
     """
     name = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -43,7 +43,7 @@ def mean_activations(net: VGG, images_NCHW: Tensor, layers: Sequence[str]) -> It
 
 
 def check_layer(net: VGG, layer: str) -> None:
-    """Raise `ConfigError` for a layer that the net has not."""
+    """Raise `ConfigError` for a layer that the net does not have."""
     _up_to(net, layer, before_relu=False)
 
 

@@ -44,7 +44,7 @@ codecs.register_error(IN_PRINT, _in_print)
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, synced and renamed to it if the block succeeds, removed if not.
 
-    The file is for whom the umask lets read it, also where a library made it for its owner alone.
+    The file is readable as the umask allows, even if a library made it for its owner only.
     """
     temporary = temporary_path(path)
     temporary.touch(exist_ok=False)
@@ -95,7 +95,7 @@ def write_bytes(path: Path, body: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file atomically, in UTF-8; names of files that are none come as the bytes that they are."""
+    """Write a whole text file atomically, in UTF-8; file names that are not UTF-8 are written as their bytes."""
     write_bytes(path, text.encode(errors="surrogateescape"))
 
 

@@ -29,7 +29,7 @@ def last_words(folder: RunFolder, error: str) -> str:
 
 
 def new_lines(path: Path) -> Iterator[list[str]]:
-    """At each step the whole lines that have come to a file since, first all that are in it; for ever."""
+    """At each step the complete lines added to a file since, first all of them; for ever."""
     at, rest = 0, b""
     while True:
         if path.exists():

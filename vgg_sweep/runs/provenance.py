@@ -22,9 +22,9 @@ def provenance(command: str = "") -> dict[str, Any]:
 
 
 def typed() -> str:
-    """The vgg-sweep command that this process is, in the words of whoever typed it, for a shell; else empty.
+    """The vgg-sweep command of this process as it was typed, for a shell; else empty.
 
-    Without `--force`, so that it goes on with what it began when it is given again.
+    Without `--force`, so that repeating it continues.
     """
     words = ["vgg-sweep" if Path(word).name == "vgg-sweep" else word for word in sys.orig_argv]
     for index, word in enumerate(words):
@@ -35,7 +35,7 @@ def typed() -> str:
 
 @cache
 def made_with() -> dict[str, Any]:
-    """The program that this process is: `versions` of packages, `commit` of a checkout (null outside one), and `code`,
+    """The program of this process: `versions` of packages, `commit` of a checkout (null outside one), and `code`,
     a hash of the source files, as they were when first asked for.
     """
     package = Path(__file__).resolve().parents[1]

@@ -72,12 +72,12 @@ def are_pruned(folder: RunFolder) -> bool:
 
 
 def take_back(folder: RunFolder) -> None:
-    """Let a run's posteriors be made anew."""
+    """Allow a run's posteriors to be computed again."""
     (folder.posteriors / PRUNED).unlink(missing_ok=True)
 
 
 def note_asked(sweep: Path, command: str, ids: Collection[str]) -> None:
-    """Write down which runs the last command of a sweep asked for; one that may only be read goes without."""
+    """Write down which runs the last command of a sweep asked for; a read-only sweep goes without."""
     with suppress(OSError):
         write_json(sweep / "sweep.json", {"command": command, "runs": sorted(ids)})
 

@@ -112,7 +112,7 @@ def kept_classes(scores_PK: NDArray[np.float32], label: int) -> NDArray[np.int32
 def classifier_of(run: Run, classes: Sequence[str]) -> VGG | None:
     """The net that `run` was made from, which rates its boxes by class; None if there is none, or of other classes.
 
-    Raises `RunError` if it is not there any more, or was trained anew since.
+    Raises `RunError` if it is gone, or was trained again since.
     """
     if run.parent is None:
         return None

@@ -21,7 +21,7 @@ from vgg_sweep.runs.folder import RunFolder
 
 
 def scoring_choice(config: Config, scored: Path, num_classes: int, note: Callable[[str], None]) -> Choice:
-    """How to score here: in the precision asked for, or that of what the folder `scored` has, or fp32."""
+    """How to score here: in the requested precision, or that of the contents of `scored`, or fp32."""
     entries = read_json(scored / "manifest.json").get("files", [])
     there = [(entry["precision"], entry["tf32"]) for entry in entries if "precision" in entry]
     arithmetic = there[0] if there and config.precision == "auto" and not config.tf32 else None
@@ -55,8 +55,8 @@ def begun(
 def check_same_arithmetic(
     scored: Path, manifest: dict[str, Any], hardware: Hardware, note: Callable[[str], None]
 ) -> None:
-    """Raise `RunError` if what the folder `scored` has is of another precision; say it if it differs in TF32 alone.
-    Entries of older versions do not tell.
+    """Raise `RunError` if what the folder `scored` has is of another precision; note it if only TF32 differs.
+    Entries of older versions do not say.
     """
     for entry in manifest["files"]:
         if entry.get("precision", hardware.precision) != hardware.precision:

@@ -150,7 +150,7 @@ def training_macs(run: Run) -> float:
 
 
 def training_work(runs: Iterable[Run]) -> list[str]:
-    """A sentence for a plan, of those of its runs that are not trained; none if all are."""
+    """A sentence for a plan about its untrained runs; none if all are trained."""
     total = 0.0
     for run in runs:
         if not run.folder.is_trained and run.config.imported.sha256 is None:

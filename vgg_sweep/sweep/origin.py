@@ -63,7 +63,7 @@ def has_same_images(run: Run, there: RunFolder) -> bool:
 
 
 def begin_with(run: Run, images: ImageSet, say: Callable[[str], None]) -> None:
-    """Write down that `run` is made from `images`; `say`, once a run, what was noticed when these were listed.
+    """Record that `run` is made from `images`; `say`, once a run, what was noticed when these were listed.
 
     Raises `ConfigError` if it began with others.
     """

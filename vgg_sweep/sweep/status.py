@@ -35,8 +35,8 @@ def read_sweep(sweep: Path) -> list[dict[str, Any]]:
 
 
 def reported_status(folder: RunFolder) -> dict[str, Any]:
-    """What a run says of itself, the job of a queue that it was last given to, the error of its last validation in
-    percent, and what it said before it failed.
+    """What a run reports, its last job in a queue, the error of its last validation in percent, and its last words
+    before it failed.
     """
     said = {**folder.status(), **({"job": folder.job} if folder.job else {})}
     if said.get("state") in FAILED:

@@ -35,7 +35,7 @@ class Beginning:
 
 
 def begin(net: VGG, run: Run, classes: Sequence[str]) -> Beginning:
-    """Give `net` its initial weights and leave those of its layers untrained that the run does not train.
+    """Give `net` its initial weights and freeze the layers that the run does not train.
 
     Raises `RunError` if the parent has no weights, or none that fit.
     """

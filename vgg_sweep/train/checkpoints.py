@@ -60,7 +60,7 @@ class Checkpoints:
         self._cost_seconds = 0.0
 
     def is_due(self, step: int, *, epoch_ends: bool) -> bool:
-        """Whether to save after `step` steps. When it is does not change what is learnt."""
+        """Whether to save after `step` steps, which does not affect what is learned."""
         since = time.monotonic() - self._saved_at
         return (
             since >= 60 * self._config.checkpoint_every_minutes
@@ -102,7 +102,7 @@ class Checkpoints:
             path.unlink()
 
     def close(self) -> None:
-        """End when what is being written is on disk, or has failed."""
+        """Wait until what is being written is on disk, or has failed."""
         self._thread.shutdown()
 
 
@@ -131,7 +131,7 @@ def _write(folder: RunFolder, step: int, content: Any) -> float:
 
 
 def restore(folder: RunFolder, learner: Learner, reporter: Reporter) -> TrainingState | None:
-    """Load the newest whole checkpoint and name those that are not whole; None if there is none."""
+    """Load the newest intact checkpoint and name damaged ones; None if there is none."""
     for path in checkpoint_files(folder):
         try:
             with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums

@@ -13,7 +13,7 @@ from vgg_sweep.train.checkpoints import checkpoint_files
 
 
 def training_choice(run: Run, num_classes: int, note: Callable[[str], None]) -> Choice:
-    """How to train `run` here: as it began, if there is a checkpoint to go on from, else as fast as can be.
+    """How to train `run` here: as it began, if there is a checkpoint to continue from, else as fast as possible.
 
     Raises `RunError` if this device cannot compute in the precision in which it began.
     """

@@ -71,7 +71,7 @@ class Learner:
     def step(self, batch: Batch, step: int) -> tuple[float, float]:
         """One step on the mean loss of the effective batch. Returns that and the batch's error in percent.
 
-        If memory does not suffice, `micro_batch` is halved and the step taken anew. Raises `RunError` if it does not
+        If memory does not suffice, `micro_batch` is halved and the step repeated. Raises `RunError` if it does not
         suffice for one image.
         """
         tries_first = self._is_first_step and self.ranks.are_many and not self.is_whole

@@ -51,7 +51,7 @@ def task_of(config: Config, images: ImageSet, boxes: SetBoxes | None) -> Task:
 
 
 def only_with_boxes(images: ImageSet, boxes: SetBoxes, note: Callable[[str], None]) -> tuple[ImageSet, SetBoxes]:
-    """The set without those training images that have no box of their class, of which `note` is told the number.
+    """The set without training images that have no box of their class; `note` gets their number.
 
     Raises `ConfigError` if none is left, or no validation image has one.
     """

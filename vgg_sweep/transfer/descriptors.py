@@ -41,7 +41,7 @@ class Descriptor:
 
     @property
     def key(self) -> dict[str, Any]:
-        """All that decides it; of the regions, only what is not usual."""
+        """All that decides it; the regions only if they are unusual."""
         said = asdict(self)
         return {name: value for name, value in said.items() if (name, value) != ("regions", (IMAGE,))}
 

@@ -58,7 +58,7 @@ class Weights:
 def read_weights(path: Path, *, mirrored: bool | None, state_dict: str | None = None, trunk: bool = False) -> Weights:
     """The tensors of `path`, of any format that `_READ` names.
 
-    `mirrored` says whether kernels lie mirrored, where that is open; `state_dict` which one is meant where the file has
+    `mirrored` says whether kernels are mirrored, if that is open; `state_dict` which one is meant where the file has
     several; `trunk` that the file may hold layers that no VGG has. Raises `RunError` if the file cannot be read as what
     it seems to be, `ConfigError` if a package for it is missing or `mirrored` or `state_dict` must be given.
     """

@@ -96,7 +96,7 @@ class _Look:
 def check_images(
     images: ImageSet, config: Config, findings: Findings, progress: ProgressCallback, mislabelled: list[list[str]]
 ) -> None:
-    """Read all of `images` and enter what is wrong into `findings`, which is good for what was read if this is stopped.
+    """Read all of `images` and enter what is wrong into `findings`, which is valid as far as read if this is stopped.
 
     `mislabelled` are images whose list of labels gives them another class.
     """

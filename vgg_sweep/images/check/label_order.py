@@ -18,8 +18,8 @@ SURE_DEVIATIONS = 3.0
 
 
 def is_at_chance(error: float, num_images: int, num_classes: int) -> bool:
-    """Whether `error`, in percent of `num_images`, is that of guessing: not clearly better, with images enough to tell
-    guessing from a net that `knows_much`.
+    """Whether `error`, in percent of `num_images`, is that of guessing: not clearly better, on enough images to
+    distinguish guessing from a net that `knows_much`.
     """
     chance = 1 / num_classes
     largest = chance + SURE_DEVIATIONS * math.sqrt(chance * (1 - chance) / num_images)

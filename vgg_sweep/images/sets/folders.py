@@ -80,7 +80,7 @@ def class_folders(tree: Path) -> set[str]:
 
 
 def check_same_classes(root: Path, train: set[str], val: set[str]) -> None:
-    """Raise `ConfigError` if train and val have not the same classes."""
+    """Raise `ConfigError` unless train and val have the same classes."""
     if train != val:
         numbered = all(name.isdigit() for name in val) and not any(name.isdigit() for name in train)
         look_alike = {normalize("NFC", name) for name in train - val} & {normalize("NFC", name) for name in val - train}

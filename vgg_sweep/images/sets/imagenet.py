@@ -70,7 +70,7 @@ class Layout:
 def find_layout(data: Data, *, val_alone: bool = False) -> Layout:
     """Which layout `data.root` has; looks at folders, not at images.
 
-    With `val_alone`, which is all that a net needs that was trained elsewhere, the training images need not be there.
+    With `val_alone`, which suffices for a net trained elsewhere, the training images need not be there.
     Raises `ConfigError` if it is none of ours.
     """
     root = root_of(data, LAYOUT)

@@ -196,7 +196,7 @@ class Index:
 def indexed(folder: Path, scan: Callable[[], Listing], *, again: bool = False) -> Index:
     """The index in `folder`; made by `scan` if there is none, if what it lists has changed, or `again`.
 
-    Of several processes that want it at once one makes it. Whether it is stale is told by the folders and tars, and by
+    If several processes want it at once, one makes it. It is stale if folders or tars have changed, or one of
     the sizes of `LOOKED_AT` files.
     """
     with waiting_lock(folder.with_suffix(".lock")):

@@ -72,7 +72,7 @@ def read_labels(path: Path, order: str, classes: Sequence[str]) -> dict[int, str
 
 
 def misplaced_by(labels: Mapping[int, str]) -> str | None:
-    """In words, the mistake by which all of the first twenty images that are there came to wrong classes; or None."""
+    """In words, the mistake that explains all the wrong classes among the first twenty images; or None."""
     truth = _true_labels(labels)
     if not truth or any(labels[number] == wnid for number, wnid in truth.items()):
         return None

@@ -73,7 +73,7 @@ class Split:
         return image
 
     def image_or_none(self, index: int) -> Image.Image | None:
-        """The image at `index`, or None if it cannot be decoded and data.on_bad_image allows to go on without it."""
+        """The image at `index`, or None if it cannot be decoded and data.on_bad_image allows continuing without it."""
         try:
             return self.image(index)
         except BadImage as error:
@@ -150,7 +150,7 @@ class ImageSet:
 
 
 def free_memory_bytes() -> int:
-    """Memory that can be had, within what a container is allowed: on Linux also that of files that were read."""
+    """Available memory, within a container's limit: on Linux including the page cache."""
     facts = Path("/proc/meminfo")
     found = re.search(r"MemAvailable: *(\d+) kB", facts.read_text(encoding="utf-8")) if facts.exists() else None
     free = 1024 * int(found[1]) if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

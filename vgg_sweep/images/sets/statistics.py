@@ -30,7 +30,7 @@ class Statistics:
     """Row r, column i: the share of colour r (R, G, B) in principal component i."""
 
     def covariance(self) -> np.ndarray:
-        """Of the colours, [3, 3]: what the components stand for, whichever way each points."""
+        """Of the colours, [3, 3]: what the components represent, whatever their signs."""
         vectors_33 = np.array(self.eigenvectors, np.float64)
         covariance_33: np.ndarray = vectors_33 * self.eigenvalues @ vectors_33.T
         return covariance_33

@@ -78,7 +78,7 @@ def _five_offsets(last: int) -> list[int]:
 
 
 def views(image_HWC: np.ndarray, method: str, crop: int) -> np.ndarray:
-    """What one rescaled image puts through the net under `method`: [P, H, W, C], the image itself for `dense`."""
+    """The views of one rescaled image under `method`: [P, H, W, C], the image itself for `dense`."""
     if method == "dense":
         return image_HWC[None]
     height, width, _ = image_HWC.shape

@@ -12,7 +12,7 @@ ENOUGH = 0.5
 
 
 def visible_rows(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
-    """What is shown of a table's rows if it is not asked for."""
+    """The rows of a table that are shown by default."""
     if table.visible is None or frame.empty:
         return frame
     groups = frame.groupby(["sweep", "settings"], sort=False)
@@ -38,7 +38,7 @@ def with_crops(group: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def all_or_none(group: pd.DataFrame) -> "pd.Series[bool]":
-    """All rows or none: one of them alone compares nothing."""
+    """All rows or none: a single one compares nothing."""
     there = _there(group)
     return there & bool(there.all())
 

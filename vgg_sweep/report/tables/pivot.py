@@ -136,7 +136,7 @@ def summary(found: SeedRows, value: str) -> dict[str, Any]:
 
 
 def pivot_table(results: pd.DataFrame, pivot: Pivot) -> Table:
-    """The table of what was asked for. Each cell has columns for its mean, `_std`, `_low`, `_high` and `_seeds`."""
+    """The requested table. Each cell has columns for its mean, `_std`, `_low`, `_high` and `_seeds`."""
     placed = cells(results, pivot)
     lines: dict[str, dict[str, Any]] = {}
     columns = {name: text(name, wrap=16) for name in placed.rows}

@@ -107,7 +107,7 @@ def _head(column: TextColumn) -> str:
 
 
 def document(tables: Sequence[TextTable], summary: Sequence[str], commands: Sequence[str]) -> str:
-    """A document of all tables that compiles alone."""
+    """A document of all tables, ready to compile."""
     report = [rf"\item {escaped(line.strip())}" for line in summary]
     dashes = [rf"\item \texttt{{{escaped(command)}}}" for command in commands]
     return "\n".join(

@@ -175,7 +175,7 @@ class RunProcess:
         self._was_asked_to_stop = True
 
     def pass_on(self, number: int) -> None:
-        """Hand on a signal by which a scheduler asks for a stop; the process may have had it from there as well."""
+        """Pass on a scheduler's stop signal; the process may have received it from there as well."""
         self._was_asked_to_stop = True
         self._process.send_signal(number)
 

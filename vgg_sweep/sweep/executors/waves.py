@@ -28,7 +28,7 @@ class Waves(Executor):
         self._ended: list[tuple[Run, bool]] = []
 
     def submit(self, ready: Iterable[Run]) -> Iterator[Run]:
-        """Launch a wave, and return when it is over. The runs that a stop interrupts go on from their checkpoints."""
+        """Launch a wave, and return when it is over. Runs that a stop interrupts continue from their checkpoints."""
         wave = list(ready)
         wave = [run for run in wave if run.id in self._alone][:1] or wave
         if not wave:
