@@ -43,6 +43,17 @@ def test_the_setting_that_makes_runs_new_is_named_with_the_run_that_has_another(
     assert notes([*before, *after]) == [], "runs that were asked for together are known to differ"
 
 
+def test_a_sweep_beside_is_named_if_one_setting_tells_it_apart(tmp_path: Path) -> None:
+    """As a demo in fp32, before the same nets are asked for in the precision that is fastest."""
+    [near], [far] = runs(tmp_path / "demo", "A", precision="fp32"), runs(tmp_path / "far", "A", crop=96, width=0.5)
+    for run in (near, far):
+        prepare(run)
+    [new] = runs(tmp_path / "mine", "A")
+    assert notes([new]) == [f"New because of precision=auto: {new.id} (there is {near.folder.path})."]
+    prepare(runs(tmp_path / "mine", "A", crop=128, width=0.5)[0])
+    assert notes([new]) == [f"New because of precision=auto: {new.id} (there is {near.folder.path})."]
+
+
 def test_the_nearest_run_is_named(tmp_path: Path) -> None:
     [far], [near] = runs(tmp_path, "A", crop=96, width=0.5), runs(tmp_path, "A", crop=96)
     prepare(near)

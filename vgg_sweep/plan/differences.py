@@ -40,30 +40,35 @@ def _new_because(new: Sequence[Run], asked: set[str]) -> list[str]:
     beside = _beside(new, asked)
     alike: dict[str, list[tuple[Run, str]]] = defaultdict(list)
     for run in new:
-        others = ((_differing(run, config), id) for id, config in beside[run.id.rpartition("-")[0]])
-        values, other = min(others, key=lambda found: len(found[0]), default=({}, None))
+        others = ((_differing(run, config), folder) for folder, config in beside[run.id.rpartition("-")[0]])
+        near = (each for each in others if len(each[0]) == 1 or each[1].parent == run.folder.path.parent)
+        values, other = min(near, key=lambda each: len(each[0]), default=({}, None))
         if other is not None:
-            alike[_listed(values)].append((run, other))
+            is_sibling = other.parent != run.folder.path.parent
+            alike[_listed(values)].append((run, str(other) if is_sibling else other.name))
     return [
         f"New because of {reason}: {some([f'{run.id} (there is {other})' for run, other in pairs], 1)}."
         for reason, pairs in alike.items()
     ]
 
 
-def _beside(new: Sequence[Run], asked: set[str]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-    """For each net, train scale and seed of the `new` runs the ids and config.yaml of the newest that lie beside them
-    and were not asked for now.
+def _beside(new: Sequence[Run], asked: set[str]) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
+    """For each net, train scale and seed of the `new` runs the folders and config.yaml of the newest that lie beside
+    them, or, if these are few, in sweeps beside theirs, and were not asked for now.
     """
     files: dict[str, list[Path]] = defaultdict(list)
-    for sweep in {run.folder.path.parent for run in new}:
-        for file in sweep.glob("*/config.yaml"):
-            if file.parent.name not in asked:
+    sweeps = {run.folder.path.parent for run in new}
+    for folder in {sweep.parent for sweep in sweeps}:
+        for file in folder.glob("*/*/config.yaml"):
+            is_own = file.parents[1] in sweeps or not file.parents[1].is_symlink()  # no second name of one
+            if is_own and file.parent.name not in asked:
                 files[file.parent.name.rpartition("-")[0]].append(file)
     found, num_left = {}, READ_RUNS
     for slug in dict.fromkeys(run.id.rpartition("-")[0] for run in new):
-        newest = sorted(files[slug], key=lambda file: -file.stat().st_mtime)[: min(NEAREST_RUNS, num_left)]
+        in_turn = sorted(files[slug], key=lambda file: (file.parents[1] not in sweeps, -file.stat().st_mtime))
+        newest = in_turn[: min(NEAREST_RUNS, num_left)]
         num_left -= len(newest)
-        found[slug] = [(file.parent.name, config_in(file)) for file in reversed(newest)]
+        found[slug] = [(file.parent, config_in(file)) for file in reversed(newest)]
     return found
 
 
