@@ -1,21 +1,22 @@
-# make demo    set up, make the twelve runs of Table 3 at small size on the embedded data, and report
-# make test    set up, and check style, types and behaviour
-# make soak    kill runs at random moments and fill their disk, for some minutes
+# make demo            set up, train the twelve runs of Table 3 at small size on the embedded data, and report
+# make test            set up, and check style, types and behaviour
+# make soak            kill runs at random moments and fill their disk, for some minutes
 # make test-ray        a sweep on a Ray cluster of two nodes on this machine, in an environment of its own
-# make test-slurm      a sweep on a real Slurm of one node, for some minutes (root, Debian or Ubuntu: installs slurm-wlm and munge)
-# make test-tutorials the commands of docs/tutorials, as they are written (minutes)
-# make test-gpu       every path that only a GPU takes, on this machine's, with the packages that PYTHON=... has
-# make bench   how fast this machine is beside what people use instead, a table each (two hours; let nothing else run)
-# make bench-gpu      training and scoring on this machine's GPU (ten minutes), with the packages that PYTHON=... has
-# make bench-settings does any other setting train net D faster than the default?
-# make bench-lrn      local response normalisation beside torch's
-# make bench-data     training images beside torchvision's and timm's loaders, from BENCH_IMAGES=folder or tar
-# make bench-demo     the demo's runs by vgg-sweep and written plainly
-# make bench-growth   time and memory against images, classes and depth
+# make test-slurm      a sweep on a real one-node Slurm, for some minutes (root, Debian or Ubuntu: installs slurm-wlm and munge)
+# make test-tutorials  the commands of docs/tutorials, as written (minutes)
+# make test-gpu        every path that only a GPU takes, on this machine, with the packages of PYTHON=...
+# make bench           how fast this machine is, compared with common alternatives, a table each (two hours; run nothing else)
+# make bench-gpu       training and scoring on this machine's GPU (ten minutes), with the packages of PYTHON=...
+# make bench-settings  does any other setting train net D faster than the default?
+# make bench-lrn       local response normalisation compared with torch's
+# make bench-data      training images compared with torchvision's and timm's loaders, from BENCH_IMAGES=folder or tar
+# make bench-demo      the demo's runs by vgg-sweep and written plainly
+# make bench-growth    time and memory against images, classes and depth
 # make bench-index     an index of as many images as ILSVRC has: time, bytes, memory
-# make bench-runs     twelve short runs at once, and one after another
+# make bench-runs      twelve short runs at once, and one after another
+# make bench-sweep     the overhead of a run in a sweep, and of sweeps that are done
 # make bench-report    time and memory of reports on up to 1,000 synthetic runs
-# make clean   remove the environment; outputs/ stays
+# make clean           remove the environment; outputs/ stays
 # PYTHON=... names the Python to set up with; else the first of these that is 3.11 or newer.
 PYTHON := python3 python3.14 python3.13 python3.12 python3.11
 
@@ -95,7 +96,7 @@ bench-sweep: $(READY)
 clean:
 	rm -rf .venv .venv-ray
 
-# An environment that pip is missing from was cut short, and one of an older Python is of no use: both are made anew.
+# An environment without pip is incomplete, and one of an older Python is unusable: both are made again.
 # pip compiles on one core, compileall on all.
 $(READY): pyproject.toml
 	@$(BIN)/python $(IS_NEW_ENOUGH) 2>/dev/null && test -x $(BIN)/pip && exit; \
