@@ -88,7 +88,7 @@ def find_layout(data: Data, *, val_alone: bool = False) -> Layout:
     if not val_is_flat:
         _check_wnids(val, {path.name for path in _visible(val) if path.is_dir()})
     folders = [*bases, val if val.is_dir() else val.parent]
-    labels = (Path(data.labels).expanduser().resolve(),) if data.labels else tuple(dict.fromkeys(find_labels(folders)))
+    labels = (Path(data.labels).expanduser().resolve(),) if data.labels else tuple(find_labels(folders))
     if data.labels and not labels[0].is_file():
         raise ConfigError(f"data.labels={data.labels} is not a file; give a list of labels, or leave it out.")
     if val_is_flat and not labels:

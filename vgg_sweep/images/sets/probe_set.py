@@ -22,7 +22,6 @@ from vgg_sweep.images.sets.published import CALTECH
 from vgg_sweep.images.sets.sources import open_images
 from vgg_sweep.images.sets.splits import Split
 from vgg_sweep.images.sets.voc import VOC_PARTS, read_voc
-from vgg_sweep.protocols.paper import ACTIONS_SET
 
 DRAWN = (*CALTECH, "fractals")
 """Sets that are split at random."""
@@ -87,16 +86,12 @@ def _both_splits(config: Config, progress: ProgressCallback) -> ProbeSet:
 
 
 def _voc(data: Data) -> ProbeSet:
-    classes, (train, test) = read_voc(data)
-    files = train.files + test.files
-    labels_NK = np.concatenate([train.labels_NK, test.labels_NK])
-    boxes_N4 = np.concatenate([train.boxes_N4(), test.boxes_N4()]) if data.source == ACTIONS_SET else None
-    split = Split([*train.ids, *test.ids], np.zeros(len(files), int), files.__getitem__)
-    is_test_N = np.arange(len(files)) >= len(train.ids)
+    voc = read_voc(data)
+    split = Split(voc.ids, np.zeros(len(voc.ids), int), voc.files.__getitem__)
     metric = "AP11" if data.source == "voc2007" else "AP"
-    boxes = [] if boxes_N4 is None else [boxes_N4]
-    fingerprint = _fingerprint(classes, split.ids, files, labels_NK, *boxes)
-    return ProbeSet(split, labels_NK, is_test_N, classes, fingerprint, metric, boxes_N4=boxes_N4)
+    arrays = [voc.labels_NK] if voc.boxes_N4 is None else [voc.labels_NK, voc.boxes_N4]
+    fingerprint = _fingerprint(voc.classes, voc.ids, voc.files, *arrays)
+    return ProbeSet(split, voc.labels_NK, voc.is_test_N, voc.classes, fingerprint, metric, boxes_N4=voc.boxes_N4)
 
 
 def _caltech(data: Data) -> ProbeSet:

@@ -39,26 +39,18 @@ def lists_of(source: str) -> Path:
 
 
 @dataclass(frozen=True)
-class VocPart:
-    """The images, or persons, of one part, such as trainval."""
+class Voc:
+    """The images, or persons, of both parts, those that probes are trained on first."""
 
-    folder: Path
+    classes: list[str]
     ids: list[str]
     """An image's, and after a space the number of the person in it."""
+    files: list[Path]
     labels_NK: NDArray[np.int8]
     """1, -1 or 0."""
-
-    @property
-    def images(self) -> list[str]:
-        return [id.partition(" ")[0] for id in self.ids]
-
-    @property
-    def files(self) -> list[Path]:
-        return [self.folder / "JPEGImages" / f"{image}.jpg" for image in self.images]
-
-    def boxes_N4(self) -> NDArray[np.int64]:
-        """Each person's box: left, top, right and bottom edge. Raises `ConfigError` for one that is not there."""
-        return np.array([person_box(self.folder, *id.split()) for id in self.ids])
+    is_test_N: NDArray[np.bool_]
+    boxes_N4: NDArray[np.int64] | None
+    """Each person's box: left, top, right and bottom edge."""
 
 
 def person_box(folder: Path, image: str, number: str) -> tuple[int, int, int, int]:
@@ -76,10 +68,10 @@ def person_box(folder: Path, image: str, number: str) -> tuple[int, int, int, in
     raise ConfigError(f"{file} {said.error}; unpack VOC's archive whole.")
 
 
-def read_voc(data: Data) -> tuple[list[str], list[VocPart]]:
-    """The classes, sorted, and the two parts, whose folders may be different ones below `data.root`.
+def read_voc(data: Data) -> Voc:
+    """Both parts, whose folders may be different ones below `data.root`, with the classes sorted.
 
-    Raises `ConfigError` for a folder, list or image that is missing, and for lists that contradict one another.
+    Raises `ConfigError` for a folder, list, image or box that is missing, and for lists that contradict one another.
     """
     names = VOC_PARTS[data.source]
     folders = [part_folder(data, name) for name in names]
@@ -91,13 +83,19 @@ def read_voc(data: Data) -> tuple[list[str], list[VocPart]]:
             f"{folders[0]} has lists of {len(classes[0])} classes for {names[0]} and {folders[1]} of {len(classes[1])} "
             f"for {names[1]}; they differ in {', '.join(only[:3])}: unpack both archives whole."
         )
-    parts = [_read_part(folder, lists, name, classes[0]) for folder, name in zip(folders, names, strict=True)]
-    if both := sorted(set(parts[0].images) & set(parts[1].images)):
+    (train_ids, train_files, train_NK), (test_ids, test_files, test_NK) = (
+        _read_part(folder, lists, name, classes[0]) for folder, name in zip(folders, names, strict=True)
+    )
+    if both := sorted({file.stem for file in train_files} & {file.stem for file in test_files}):
         raise ConfigError(
             f"{len(both)} images are in the lists of {names[0]} and of {names[1]}, such as {both[0]}; a probe must be "
             "tested on other images than it was trained on."
         )
-    return classes[0], parts
+    ids, files, boxes_N4 = train_ids + test_ids, train_files + test_files, None
+    if data.source == ACTIONS_SET:
+        boxes_N4 = np.array([person_box(file.parents[1], *id.split()) for id, file in zip(ids, files, strict=True)])
+    is_test_N = np.arange(len(ids)) >= len(train_ids)
+    return Voc(classes[0], ids, files, np.concatenate([train_NK, test_NK]), is_test_N, boxes_N4)
 
 
 def part_folder(data: Data, part: str) -> Path:
@@ -146,7 +144,10 @@ def _classes(lists: Path, part: str, known: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _read_part(folder: Path, lists: Path, part: str, classes: list[str]) -> VocPart:
+def _read_part(
+    folder: Path, lists: Path, part: str, classes: list[str]
+) -> tuple[list[str], list[Path], NDArray[np.int8]]:
+    """Ids, files and labels."""
     ids: list[str] = []
     columns: list[NDArray[np.int8]] = []
     for name in classes:
@@ -157,14 +158,14 @@ def _read_part(folder: Path, lists: Path, part: str, classes: list[str]) -> VocP
         ids = own_ids
         columns.append(labels)
     there = {path.name for path in (folder / "JPEGImages").glob("*.jpg")}
-    found = VocPart(folder, ids, np.stack(columns, axis=1))
-    names = dict.fromkeys(file.name for file in found.files)
+    files = [folder / "JPEGImages" / f"{id.partition(' ')[0]}.jpg" for id in ids]
+    names = dict.fromkeys(file.name for file in files)
     if missing := [name for name in names if name not in there]:
         raise ConfigError(
             f"{len(missing)} of the {len(names):,} images that {folder / lists} lists for {part} are not in "
             f"{folder / 'JPEGImages'}, such as {missing[0]}; unpack the archive with the images there."
         )
-    return found
+    return ids, files, np.stack(columns, axis=1)
 
 
 def read_list(file: Path, *, has_persons: bool = False) -> tuple[list[str], NDArray[np.int8]]:
