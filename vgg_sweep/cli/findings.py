@@ -16,7 +16,7 @@ from rich.text import Text
 from vgg_sweep.cli.screen import shown_progress
 from vgg_sweep.config.schema import Config
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.check.check import KINDS, Counts, Findings, check_boxes, check_images
+from vgg_sweep.images.check.check import KINDS, Findings, check_boxes, check_images
 from vgg_sweep.images.sets.boxes import Problem, find_boxes, open_boxes
 from vgg_sweep.images.sets.sources import check_source, is_indexed, open_images, open_index
 from vgg_sweep.images.sets.splits import ImageSet
@@ -51,9 +51,8 @@ def check_set(config: Config, file: Path | None, *, as_json: bool) -> None:
         Console().print(findings_table(findings), soft_wrap=True)
         typer.echo(f"{config.data.name}: {verdict(findings.problems)}")
     if was_stopped:
-        counts = findings.counts
         raise Interrupted(
-            f"stopped after {counts.num_images:,} of {counts.num_total:,} images; duplicates were not checked"
+            f"stopped after {findings.num_images:,} of {findings.num_total:,} images; duplicates were not checked"
         )
     raise typer.Exit(1 if findings.problems else 0)
 
@@ -88,7 +87,7 @@ def findings_table(findings: Findings) -> RenderableType:
             shown = [f"  {problem.id}: {problem.detail}" for problem in of_kind[:NUM_EXAMPLES]]
             examples += [f"{kind}:", *shown, *more]
     found: list[RenderableType] = [table, "", Text("\n".join(examples)), ""] if findings.problems else []
-    return Group(*found, Text("\n".join([*_sentences(findings.counts), *findings.notes])))
+    return Group(*found, Text("\n".join([*_sentences(findings), *findings.notes])))
 
 
 def findings_csv(findings: Findings) -> str:
@@ -102,14 +101,13 @@ def findings_csv(findings: Findings) -> str:
 
 def findings_json(findings: Findings) -> dict[str, Any]:
     """Everything: counts, notes, and every problem."""
-    counts = findings.counts
     return {
-        "num_images": counts.num_images,
-        "num_total": counts.num_total,
-        "formats": dict(counts.formats),
-        "modes": dict(counts.modes),
-        "num_rotated": counts.num_rotated,
-        "smaller_side_px": _range_px(counts),
+        "num_images": findings.num_images,
+        "num_total": findings.num_total,
+        "formats": dict(findings.formats),
+        "modes": dict(findings.modes),
+        "num_rotated": findings.num_rotated,
+        "smaller_side_px": _range_px(findings),
         "notes": findings.notes,
         "num_problems": dict(Counter(problem.kind for problem in findings.problems)),
         "problems": [asdict(problem) for problem in findings.problems],
@@ -122,20 +120,20 @@ def verdict(problems: list[Problem]) -> str:
     return ", ".join(f"{kinds[kind]:,} {kind}" for kind in KINDS if kind in kinds) or "no problems"
 
 
-def _sentences(counts: Counts) -> list[str]:
-    said = [f"{counts.num_images:,} of {counts.num_total:,} images read: {_listed(counts.formats)}"]
-    said.append(f"colours: {_listed(counts.modes)} (all are read as RGB)")
-    if counts.smaller_sides_px:
-        smallest, median, largest = _range_px(counts)
+def _sentences(findings: Findings) -> list[str]:
+    said = [f"{findings.num_images:,} of {findings.num_total:,} images read: {_listed(findings.formats)}"]
+    said.append(f"colours: {_listed(findings.modes)} (all are read as RGB)")
+    if findings.smaller_sides_px:
+        smallest, median, largest = _range_px(findings)
         said.append(f"smaller side: {smallest} to {largest} px, median {median}")
-    if counts.num_rotated:
-        said.append(f"{counts.num_rotated:,} with an EXIF rotation, ignored unless data.exif_rotation=true")
+    if findings.num_rotated:
+        said.append(f"{findings.num_rotated:,} with an EXIF rotation, ignored unless data.exif_rotation=true")
     return said
 
 
-def _range_px(counts: Counts) -> list[int]:
+def _range_px(findings: Findings) -> list[int]:
     """Smallest, median and largest smaller side; empty if none was read."""
-    sides_px = sorted(counts.smaller_sides_px.elements())
+    sides_px = sorted(findings.smaller_sides_px.elements())
     return [sides_px[0], sides_px[len(sides_px) // 2], sides_px[-1]] if sides_px else []
 
 

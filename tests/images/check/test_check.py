@@ -97,7 +97,7 @@ def test_a_set_that_is_enlarged_as_a_whole_is_a_choice(tmp_path: Path) -> None:
     findings = Findings()
     check_images(open_images(config), config, findings, lambda done, total: None, [])
     assert findings.problems == [] and "every image is smaller than S = 73 px" in findings.notes[0]
-    assert findings.counts.modes == {"L": 2} and findings.counts.formats == {"PNG": 2}
+    assert findings.modes == {"L": 2} and findings.formats == {"PNG": 2}
 
 
 def test_the_command(tmp_path: Path, call: Callable[..., Outcome]) -> None:
@@ -127,7 +127,7 @@ def test_what_was_found_is_shown_when_it_is_stopped(
 
 
 def _stop_at(num_images: int, findings: Findings) -> None:
-    if findings.counts.num_images == num_images:
+    if findings.num_images == num_images:
         raise KeyboardInterrupt
 
 

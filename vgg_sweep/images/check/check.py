@@ -1,6 +1,6 @@
 """What is wrong with a set: every image is read once, in parallel, and every problem is listed.
 
-A problem is something to fix or to know before training; what is unusual but harmless is only counted (`Counts`).
+A problem is something to fix or to know before training; what is unusual but harmless is only counted.
 """
 
 import hashlib
@@ -53,9 +53,11 @@ KINDS = {
 
 
 @dataclass
-class Counts:
-    """What was read."""
+class Findings:
+    """All that a check has found so far, and what it has read."""
 
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     num_images: int = 0
     num_total: int = 0
     formats: Counter[str] = field(default_factory=Counter)
@@ -64,15 +66,6 @@ class Counts:
     num_rotated: int = 0
     """With an EXIF orientation other than upright."""
     smaller_sides_px: Counter[int] = field(default_factory=Counter)
-
-
-@dataclass
-class Findings:
-    """All that a check has found so far."""
-
-    problems: list[Problem] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
-    notes: list[str] = field(default_factory=list)
 
     def sort(self) -> None:
         """The gravest kinds first."""
@@ -100,8 +93,8 @@ def check_images(
 
     `mislabelled` are images whose list of labels gives them another class.
     """
-    counts, digests = findings.counts, {}
-    counts.num_total = len(images.train) + len(images.val)
+    digests = {}
+    findings.num_total = len(images.train) + len(images.val)
     S_px = scaled_px(config.train_scale.S[0], config.crop)
     for id, label in mislabelled:
         findings.problems.append(Problem("label", id.partition("/")[0], id, f"its list of labels says {shown(label)}"))
@@ -111,11 +104,11 @@ def check_images(
             for index, look in enumerate(_looks(pool, split)):
                 digests[name][index] = np.frombuffer(look.digest.ljust(DIGEST_BYTES, b"\0"), np.uint8)
                 _enter(findings, name, split.ids[index], look, S_px)
-                progress(counts.num_images, counts.num_total)
+                progress(findings.num_images, findings.num_total)
     _enter_duplicates(findings, images, digests)
     _enter_imbalance(findings, images)
     small = [problem for problem in findings.problems if problem.kind == "small"]
-    if len(small) == counts.num_images:  # a choice of the configuration, no fault of any image
+    if len(small) == findings.num_images:  # a choice of the configuration, no fault of any image
         findings.problems = [problem for problem in findings.problems if problem.kind != "small"]
         findings.notes.append(f"every image is smaller than S = {S_px} px and is enlarged, as intended at this crop")
     findings.sort()
@@ -149,16 +142,15 @@ def _enter(findings: Findings, split: str, id: str, look: _Look, S_px: int) -> N
     def problem(kind: str, detail: str) -> None:
         findings.problems.append(Problem(kind, split, id, detail))
 
-    counts = findings.counts
-    counts.num_images += 1
+    findings.num_images += 1
     if look.error is not None:
         problem("undecodable", look.error)
         return
-    counts.formats[look.format or "array"] += 1
-    counts.modes[look.mode] += 1
-    counts.num_rotated += look.is_rotated
+    findings.formats[look.format or "array"] += 1
+    findings.modes[look.mode] += 1
+    findings.num_rotated += look.is_rotated
     width, height = look.size_px
-    counts.smaller_sides_px[min(width, height)] += 1
+    findings.smaller_sides_px[min(width, height)] += 1
     extension = id[id.rfind(".") :].lower() if "." in id else ""
     said = Image.registered_extensions().get(extension)
     is_known = split == "train" and known_oddity(id) == look.format

@@ -4,12 +4,16 @@ Training images: class folders, class tars, both, or the tar of class tars. Vali
 or ILSVRC2012_img_val.tar, with labels from the development kit or from a list. Nothing is extracted.
 """
 
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from vgg_sweep.config.schema import Data
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.images.files import is_visible
+from vgg_sweep.images.files import is_image_name, is_visible
 from vgg_sweep.images.sets.folders import (
     check_same_classes,
     class_folders,
@@ -19,11 +23,11 @@ from vgg_sweep.images.sets.folders import (
     scan_files,
     scan_tree,
 )
-from vgg_sweep.images.sets.index import Listing, ProgressCallback
+from vgg_sweep.images.sets.index import FoundImage, Listing, ProgressCallback, silent
 from vgg_sweep.images.sets.labels import find_labels, image_number, misplaced_by, read_labels
-from vgg_sweep.images.sets.tars import images_in, scan_train_tar
 from vgg_sweep.images.sets.wnids import WNID, shown, synsets
 
+MIB = 2**20
 NUM_TRAIN, NUM_VAL = 1_281_167, 50_000
 CMYK_NAMES = frozenset(
     "n01739381_1309 n02077923_14822 n02447366_23489 n02492035_15739 n02747177_10752 n03018349_4028 n03062245_4620 "
@@ -134,7 +138,7 @@ def known_oddity(id: str) -> str | None:
 
 def _scan_train(listing: Listing, train: Path, progress: ProgressCallback) -> None:
     if train.is_file():
-        scan_train_tar(listing, train, progress)
+        _scan_train_tar(listing, train, progress)
         _check_wnids(train, set(listing.train))
         return
     paths = _class_paths(train)
@@ -143,16 +147,65 @@ def _scan_train(listing: Listing, train: Path, progress: ProgressCallback) -> No
     scan_tree(listing, train, "train", folders, progress_of(progress, 0, len(folders) + len(tars)))
     for done, path in enumerate(tars, start=len(folders) + 1):
         listing.stamp(path)
-        listing.add("train", path.stem, images_in(path, f"train/{path.stem}"))
+        listing.add("train", path.stem, _images_in(path, f"train/{path.stem}"))
         progress(done, len(folders) + len(tars))
     if empty := {name for name, entries in listing.train.items() if not len(entries)}:
         raise ConfigError(f"{train}: {named(empty)} without images; fill the folder or tar, or remove it.")
 
 
+def _scan_train_tar(listing: Listing, path: Path, progress: ProgressCallback) -> None:
+    """The images of a tar of class tars, as ILSVRC2012_img_train.tar is, or of a tar of class folders."""
+    loose: dict[str, list[FoundImage]] = defaultdict(list)
+    listing.stamp(path)
+    for member, tar in _members(path):
+        progress(member.offset_data // MIB, path.stat().st_size // MIB)
+        name = Path(member.name)
+        if name.suffix == ".tar":
+            inner = tar.extractfile(member)
+            assert inner is not None, "a regular member has content"
+            images = _images_in(path, f"train/{name.stem}", inner=inner, offset=member.offset_data)
+            listing.add("train", name.stem, images)
+        elif is_image_name(member.name):
+            id = f"train/{name.parent.name}/{name.name}"
+            loose[name.parent.name].append(FoundImage(id, str(path), member.offset_data, member.size))
+    for class_name, images_of_class in loose.items():
+        listing.add("train", class_name, images_of_class)
+
+
+def _images_in(
+    path: Path, id: str, progress: ProgressCallback = silent, *, inner: IO[bytes] | None = None, offset: int = 0
+) -> Iterator[FoundImage]:
+    """The images of a tar, or of the tar `inner` that begins at `offset` in it; their ids are `id` and their names."""
+    num_mib = path.stat().st_size // MIB
+    for member, _ in _members(path, inner):
+        if is_image_name(member.name):
+            name = Path(member.name).name
+            yield FoundImage(f"{id}/{name}", str(path), offset + member.offset_data, member.size)
+        progress(member.offset_data // MIB, num_mib)
+
+
+def _members(path: Path, inner: IO[bytes] | None = None) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    """The regular files of a tar, or of the tar `inner` in it, one after the other.
+
+    Raises `ConfigError` if it is cut short or compressed: an image could not be read from where it lies.
+    """
+    try:
+        with tarfile.open(path, "r:", fileobj=inner) as tar:
+            while (member := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # which would keep every member
+                if member.isreg():
+                    yield member, tar
+    except (tarfile.TarError, EOFError) as error:
+        raise ConfigError(
+            f"{path} is not a whole, uncompressed tar ({error}); compare its size and checksum with the source's and "
+            "copy it again, or extract it."
+        ) from error
+
+
 def _scan_flat_val(listing: Listing, layout: Layout, order: str, progress: ProgressCallback) -> None:
     if layout.val.is_file():
         listing.stamp(layout.val)
-        images = list(images_in(layout.val, "val", progress))
+        images = list(_images_in(layout.val, "val", progress))
     else:
         images, _ = scan_files(layout.val, "val", listing.stamp)
     labels = _labels(layout, order, listing.classes)
