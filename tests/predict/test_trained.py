@@ -175,7 +175,7 @@ def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch):
     text = DOCS.read_text()
     [code] = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "vgg_sweep.load" in block]
     variables: dict[str, object] = {}
-    exec(code.replace("outputs/demo/D-jitter-s0-37382423", str(folder.path)), variables)
+    exec(code.replace("outputs/demo/D-jitter", str(folder.path)), variables)
     assert variables["conv5_3_Chw"].shape[0] == loaded_channels(folder)
 
 
