@@ -125,5 +125,5 @@ def test_a_run_that_has_lost_its_configuration_is_told_so() -> None:
     folder = Path("outputs/one/A-256-s0-00000001")
     (folder / "posteriors").mkdir(parents=True)
     (folder / "config.yaml").symlink_to("nowhere.yaml")
-    with pytest.raises(ConfigError, match=r"A-256-s0-00000001 holds .* but no config.yaml; put back a copy of that file"):
+    with pytest.raises(ConfigError, match=r"A-256-s0-00000001 holds .* but no config.yaml; put back a copy"):
         find_run(str(folder))
