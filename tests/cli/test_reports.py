@@ -1,6 +1,6 @@
 """What a shell makes of the words of a report."""
 
-from vgg_sweep.cli.shows import SORTABLE, completes
+from vgg_sweep.cli.reports import SORTABLE, completes
 
 
 def test_settings_values_and_formats_complete_also_behind_a_comma() -> None:
