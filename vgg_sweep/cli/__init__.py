@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from vgg_sweep.cli import bench, data, exchange, features, logs, predict, prune, runs, shows, transfer  # noqa: F401
+    from vgg_sweep.cli import bench, data, exchange, features, logs, predict, prune, reports, runs, transfer  # noqa: F401
     from vgg_sweep.cli.app import app, main
 except KeyboardInterrupt:
     print("Stopped before anything began.", file=sys.stderr)

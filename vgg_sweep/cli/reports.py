@@ -1,4 +1,4 @@
-"""Commands that show: status, report, describe."""
+"""Commands that show sweeps and nets: status, report, describe."""
 
 from collections.abc import Callable
 from importlib import import_module
