@@ -66,3 +66,11 @@ def test_a_box_that_was_not_predicted_is_not_drawn() -> None:
 def test_the_page_has_them(sweep: Sweep) -> None:
     page = to_html(make_contents([sweep], ["8", "9"]))
     assert "Predicted boxes" in page and "Boxes: right" in page and "Table 8. Localisation" in page
+
+
+def test_a_page_of_boxes_alone_says_what_it_is_about(tmp_path: Path) -> None:
+    spec = Spec(num_images=12, settings={"data.source": "folder", "data.name": "folder", "data.root": "my/photos"})
+    make_box_run(tmp_path, "384", noise_px=9, spec=spec)
+    page = to_html(make_contents([read_sweep(Source(tmp_path, "boxes"), [])], ["8"]))
+    assert "<dd>photos: " in page and " classes, 12 validation images</dd>" in page
+    assert "crop 64 px (the paper: 224)</dd>" in page

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from vgg_sweep.config.schema import Model
 from vgg_sweep.errors import counted
 from vgg_sweep.nets.describe import describe
@@ -52,19 +50,27 @@ def headline(report: Contents) -> list[Fact]:
 
 def about(report: Contents) -> list[Fact]:
     """What the report is about: data, nets, training, and what it was made on; every value that occurs."""
-    runs, results = [run for run in _runs(report) if run.is_scored], joined(report.sweeps)
+    boxes = [run for sweep in report.sweeps for run in sweep.localised.runs]
+    runs = [run for of_task in (_runs(report), boxes) for run in of_task if run.is_scored]
+    if len(results := joined(report.sweeps)):
+        sizes = list(zip(results["n_classes"], results["n_images"], strict=True))
+    else:
+        sizes = [(len(run.scored.manifest["classes"]), len(run.scored.manifest["images"])) for run in runs]
     configs = [run.config for run in runs]
-    counts = f"{_values(results['n_classes'])} classes, {_values(results['n_images'])} validation images"
+    classes, images = (_values(counts) for counts in zip(*sizes, strict=True))
     widths = _each(share(config["width"]) for config in configs)
     nets = "the paper’s width" if widths == "1" else f"width {widths} of the paper’s"
     epochs = _each(f"{config['recipe']['epochs']:g}" for config in configs)
     recipes = _each(config["recipe"]["name"] for config in configs)
     numbers = sorted({run.seed for run in runs})
-    seeds = f"seed{'s' if len(numbers) > 1 else ''} {_each(numbers)}"
+    seeds = f"seed{'s' * (len(numbers) > 1)} {_each(numbers)}"
     made = sorted(run.folder.status().get("heartbeat", 0) for run in runs)[-1]
     facts = [
-        Fact("Data", f"{_each(_set(config['data']) for config in configs)}: {counts}"),
-        Fact("Nets", f"{nets}, crop {_values(results['crop'])} px (the paper: {PAPER_CROP_PX})"),
+        Fact(
+            "Data",
+            f"{_each(_set(config['data']) for config in configs)}: {classes} classes, {images} validation images",
+        ),
+        Fact("Nets", f"{nets}, crop {_values(config['crop'] for config in configs)} px (the paper: {PAPER_CROP_PX})"),
         Fact("Training", f"recipe {recipes}, {epochs} epochs at S = 256, {seeds}"),
         Fact("Made on", _each(filter(None, map(_machine, runs)))),
         Fact("Last run", f"{datetime.fromtimestamp(made, UTC):%d %B %Y}" if made else ""),
@@ -99,8 +105,8 @@ def _rows_of_paper(report: Contents) -> tuple[int, int]:
     return sum(int((frame["seeds"] > 0).sum()) for frame in frames), groups * of_paper
 
 
-def _values(column: "pd.Series[Any]") -> str:
-    return " or ".join(f"{value:,}" for value in sorted(set(column)))
+def _values(numbers: Iterable[int]) -> str:
+    return " or ".join(f"{value:,}" for value in sorted(set(numbers)))
 
 
 def _runs(report: Contents) -> list[ReportedRun]:

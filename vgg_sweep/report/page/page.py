@@ -90,7 +90,7 @@ def to_html(report: Contents) -> str:
         _template().render(
             title=", ".join(sweep.name for sweep in report.sweeps),
             version=__version__,
-            about=facts.about(report) if classify else [],
+            about=facts.about(report),
             facts=facts.headline(report) if classify else [],
             chips=_chips(nets),
             sections=[section for section in sections if not section.is_empty],
