@@ -22,9 +22,9 @@ class Imported:
     last_layer: str | None = net(None)
     """What the file calls fc8, if it is not what the others of its kind call it."""
     mirrored: bool | None = net(None)
-    """Whether kernels lie mirrored, as Theano's convolution has them; null where the file's layout says it."""
+    """Whether kernels are mirrored, as for Theano's convolution; null if the file's layout says so."""
     trunk: bool = net(False)
-    """Whether the net has no FC layers, as in Keras's `notop` files; asked for, whatever else a file holds is left."""
+    """Whether the net has no FC layers, as in Keras's `notop` files; if true, anything else in a file is left out."""
 
 
 @dataclass

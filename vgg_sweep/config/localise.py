@@ -23,8 +23,8 @@ class Localise:
     epochs: float = setting(74.0, above=0)
     """Budget in passes over the training images that have a box. Not stated in the paper."""
     init: str = setting("recipe", choices=("recipe", "normal", "literal", "glorot", "he"))
-    """Of the new last layer: that of `recipe.init`, or one of its choices. Of `he` the first boxes are off by whole
-    crops, which at a high rate costs the layers below what they know.
+    """Initialisation of the new last layer: that of `recipe.init`, or one of its choices. With `he` the first boxes are
+    off by whole crops, which at a high rate destroys what the layers below know.
     """
     views: str = setting("crop", choices=("crop", "wide"))
     """`crop`: a net learns from crops alone. `wide`: in every other batch from views half as large again, as far as S
@@ -36,11 +36,11 @@ class Localise:
     of `crop` times its side. Both from its top left corner. Not stated in the paper.
     """
     which_box: str = setting("overlap", choices=("overlap", "largest"))
-    """The one to learn where an image has several of its class: that which has most of its area in common with the
+    """The box to learn if an image has several of its class: that which has most of its area in common with the
     crop, or the `largest` of the image. Not stated in the paper.
     """
     outside: str = setting("keep", choices=("keep", "clip", "skip"))
-    """What an object that is not wholly in the crop teaches. `keep`: its box as it is, beyond the crop too; `clip`: the
+    """The target of an object not wholly in the crop. `keep`: its box as it is, beyond the crop too; `clip`: the
     part of it in the crop, nothing if there is none; `skip`: nothing if its centre is outside. Not stated in the paper.
     """
     loss_weight: float = setting(1.0, above=0)

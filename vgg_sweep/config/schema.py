@@ -42,7 +42,7 @@ class TrainScale:
     Drawn uniformly per image (distribution not stated).
     """
     parent: str | None = net(None)
-    """Train scale of the same net whose weights this one starts from."""
+    """Train scale of the same net from whose weights this one starts."""
     trainable: str = net("all", choices=("all", "fc"))
     """`all` layers, or `fc`: only the three FC layers, as in one member of the ILSVRC submission (Sect. 4.4)."""
 
@@ -86,7 +86,7 @@ class Recipe(BeyondPaper):
     keep_velocity: bool = setting(True)
     """Whether the velocity outlives a drop of the rate, as in Krizhevsky et al. and Caffe, or falls with it.
 
-    Kept, it overshoots for some ten steps after a drop, which a short budget does not make good.
+    Kept, it overshoots for some ten steps after a drop, from which a short budget does not recover.
     """
     drop_fractions: list[float] = setting([0.5, 0.75, 0.9])
     validate_epochs: float = setting(1.0, above=0)
@@ -122,7 +122,7 @@ class Data:
     root: str | None = where(None)
     """The folder that holds the set, or the archive's folder in it."""
     download: bool = work(False)
-    """Fetch a published set into `root` if it is not there."""
+    """Download a published set into `root` if it is not there."""
     val_share: float | None = setting(None, above=0, below=1)
     """Share of the training images of each class that is held out as val; null takes the set's own val."""
     split_seed: int = setting(0)
@@ -136,13 +136,13 @@ class Data:
     boxes: str | None = where(None)
     """Folder or tar of XML files, or CSV, with the images' boxes; null looks for them in `root`."""
     exif_rotation: bool = setting(False)
-    """Set images upright as their EXIF data say. ImageNet practice ignores it."""
+    """Rotate images upright as their EXIF data say. ImageNet practice ignores it."""
     on_bad_image: str = setting("error", choices=("error", "skip", "substitute"))
-    """What an image that cannot be decoded means: `error`; `skip`, train and score without it; `substitute`, train on
+    """If an image cannot be decoded: `error`; `skip`, train and score without it; `substitute`, train on
     the next image of the split in its place and score without it.
     """
     decode: str = setting("exact", choices=("exact",), dropped=("scaled",))
-    """Of runs made before `scaled` was dropped; nothing trains with it."""
+    """For runs made before `scaled` was dropped; nothing trains with it."""
     cache: str = work("auto", choices=("auto", "memory", "device", "none"), dropped=("packed",))
     """`auto`: decoded images stay in memory if all of the split take a small share of it; `memory`: they stay; `none`.
     `device`, on a GPU under `auto` too: training images of one size stay where the net is, and their views, the same,
@@ -202,7 +202,7 @@ class Config:
     localise: Localise = field(default_factory=Localise)
     start_from: str | None = setting(None)
     """The run whose layers this one begins with, as far as they fit, in place of the paper's parents: a folder, id or
-    slug. Column, width, crop, rounding and preprocessing are then its own.
+    slug. Column, width, crop, rounding and preprocessing are then those of that run.
     """
     trainable: str = setting("all", choices=("all", "fc", "last"))
     """`all` layers, the FC layers (`fc`) or the `last` of these; new layers in any case. The others stay as copied."""
@@ -232,7 +232,7 @@ class Config:
     compile: bool = rounding(False)
     """Compile the net for training, which takes a minute and then is faster."""
     deterministic: bool = arithmetic(False)
-    """The same bits every time on GPUs too, at the cost of slower convolutions. On a CPU they are so anyway."""
+    """The same bits every time on GPUs too, at the cost of slower convolutions. A CPU always gives them."""
     threads: int = work(0, at_least=0)
     """CPU threads of a run; 0 leaves torch's choice."""
     workers: int = work(2, at_least=0)
@@ -243,9 +243,9 @@ class Config:
     logger: str = work("none", choices=("none", "tensorboard", "wandb", "mlflow", "trackio"))
     """Where the learning curves go beside metrics.csv: `tensorboard`, `wandb`, `mlflow` or `trackio`."""
     checkpoint_every_minutes: float = work(10.0, above=0)
-    """A checkpoint is also written after an epoch, unless that would cost more than 2 % of the time."""
+    """A checkpoint is also written after each epoch, unless that would cost over 2 % of the time."""
     checkpoint_every_steps: int = work(0, at_least=0)
-    """Steps between two checkpoints; 0 leaves it to minutes and epochs."""
+    """Steps between two checkpoints; 0 means by minutes and epochs only."""
     run: str | None = request(None)
     """Folder of a prepared run to work on instead of composing one; set by the sweeper for Hydra's launchers."""
     jobs: str = request("auto")
@@ -255,11 +255,11 @@ class Config:
     fail_fast: bool = request(False)
     """Stop the sweep at the first failed run."""
     smoke: bool = setting(False)
-    """A try on a sample of the images, as `multirun --smoke` makes it."""
+    """A trial on a sample of the images, as by `multirun --smoke`."""
     take_over: bool = request(False)
-    """Take over finished runs of the same id from sibling sweeps; without, those that others start from."""
+    """Take over finished runs of the same id from sibling sweeps; if false, only those that others start from."""
     snapshot: bool = request(False)
-    """Do the runs of a sweep with the code of its start, though it is changed while they wait in a queue."""
+    """Use the code as it was when the sweep started, even if it changes while runs wait in a queue."""
     on_end: str | None = request(None)
     """A shell command that is given a summary as JSON on its standard input when all has ended."""
     sweep: Sweep = field(default_factory=Sweep)

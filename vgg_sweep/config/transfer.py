@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vgg_sweep.config.roles import request
 
 IMAGE, BOX = "image", "box"
-"""What of an image is described: all of it, or the box of the person whom its label is about."""
+"""Which part of an image is described: all of it, or the box of the person that its label is about."""
 
 
 @dataclass
@@ -54,6 +54,6 @@ class Transfer:
     controls: bool = request(True)
     """Also probe the same net with random weights, and the mean colour of the images, at the smallest Q."""
     aggregations: bool = request(False)
-    """Also compare ways to come to a descriptor: a centre crop, one Q, all Q averaged, maximised and stacked, and
+    """Also compare ways to build a descriptor: a centre crop, one Q, all Q averaged, maximised and stacked, and
     five Q averaged.
     """
