@@ -64,7 +64,7 @@ def score_beside(config: Config, num_classes: int, effort: Effort, progress: Ann
     hardware.expect_shapes(alike=False)
     net, plain = random_net(config, num_classes).eval(), replace(hardware, precision="fp32", layout="nchw")
     rows = []
-    for work in score_works(config, effort):
+    for work in score_works(config.crop, effort):
         wanted, count, _ = work
         method = wanted[0].method
         progress(f"{config.model.name}, {method}, Q = {wanted[0].Q}")

@@ -223,14 +223,13 @@ def test_a_hopeless_way_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert turns == {way("fp32"): 4 * len(pieces), way("bf16"): 2}
 
 
-def test_a_micro_batch_is_as_small_as_is_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_micro_batch_is_as_small_as_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """At 224 px 8, 16 and 32 images are tried; here 16 and 32 are equally fast."""
     pace = {8: 0.08, 16: 0.1, 32: 0.2}
     monkeypatch.setattr(measure, "_work", lambda piece, way, device, size, training: size)
     monkeypatch.setattr(measure, "seconds_of", lambda size, device: pace[size])
-    config = open_config(tmp_path, crop=224, recipe=Config().recipe)
     pieces = [measure.Piece(torch.nn.Identity(), (3, 1, 1), 10, 2.0, True)]
-    size, tried = measure._micro_batch(pieces, way("fp32"), CPU, config)
+    size, tried = measure._micro_batch(pieces, way("fp32"), CPU, crop=224, batch_size=256)
     assert size == 16
     assert tried == {"8 at once": 0.02, "16 at once": 0.0125, "32 at once": 0.0125}
 

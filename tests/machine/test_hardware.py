@@ -13,7 +13,7 @@ import torch
 from tests.tiny import tiny_config
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.machine.choices import Choice, ComputeMode
-from vgg_sweep.machine.hardware import Hardware, choose_hardware
+from vgg_sweep.machine.hardware import DTYPES, Hardware, choose_hardware
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +73,10 @@ import resource, torch
 from vgg_sweep.machine.choices import Choice, ComputeMode
 from vgg_sweep.machine.hardware import Hardware
 
-def pages_asked_for(num_floats: int) -> int:
-    for _ in range(20):  # the first of the kept ones are free a few bytes too short for the next
+LARGE, SMALL = 9 * 2**20, 2**21  # floats, 36 and 8 MiB: the first is more than the C library ever keeps by itself
+
+def pages_asked_for(num_floats: int, num_before: int) -> int:
+    for _ in range(num_before):
         torch.ones(num_floats)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):
@@ -82,11 +84,11 @@ def pages_asked_for(num_floats: int) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 hardware = Hardware(torch.device("cpu"), "fp32", "a CPU", "nchw")
-print(pages_asked_for(2**24))
+print(pages_asked_for(LARGE, 1))
 hardware.expect_shapes(alike=False)
-print(pages_asked_for(2**24), pages_asked_for(2**21))  # 64 and 8 MiB
+print(pages_asked_for(LARGE, 1), pages_asked_for(SMALL, 20))  # the first kept are free a few bytes too short
 hardware.expect_shapes(alike=True)
-print(pages_asked_for(2**24), pages_asked_for(2**21))
+print(pages_asked_for(LARGE, 20), pages_asked_for(SMALL, 20))
 """
 
 
@@ -96,7 +98,7 @@ def test_memory_is_asked_for_once_where_shapes_are_alike_or_small() -> None:
     # A process of its own: in this one, earlier tests have left memory free.
     counts = map(int, subprocess.check_output([sys.executable, "-c", PAGES_ASKED_FOR], text=True).split())
     large, large_in_scoring, small_in_scoring, *in_training = counts
-    assert large > 4 * 2**26 / resource.getpagesize() / 600  # pages may be huge ones of 2 MiB
+    assert large > 4 * 36 * 2**20 / resource.getpagesize() / 600  # pages may be huge ones of 2 MiB
     assert large_in_scoring > large / 2
     assert max(small_in_scoring, *in_training) < large / 8 / 4
 
@@ -106,7 +108,7 @@ def test_products_are_computed_in_the_precision_asked_for(tmp_path: Path, precis
     chosen = choose_hardware(tiny_config(tmp_path, precision=precision))
     with chosen.autocast():
         product = torch.ones(4, 4) @ torch.ones(4, 4)
-    assert product.dtype == chosen.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    assert product.dtype == DTYPES[precision] == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
 @pytest.mark.parametrize(

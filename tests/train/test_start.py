@@ -74,7 +74,7 @@ def test_of_a_trunk_and_of_fc_layers_that_are_nan_the_convolutions_are_copied(tm
         own, new = net.state_dict(), drawn(run.config, 3)
         assert equal(own, new | trunk)
         assert beginning.record["start_from"]["new"] == ["fc6", "fc7", "fc8"] and len(beginning.copied) == 13
-    assert "it is not a number (NaN) there" in beginning.notes[0]
+    assert "it is not a number (NaN) there" in beginning.note
 
 
 def test_another_column_and_another_crop_lend_what_fits(tmp_path: Path) -> None:

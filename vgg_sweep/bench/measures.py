@@ -22,7 +22,7 @@ from vgg_sweep.images.views.augment import draw_epoch
 from vgg_sweep.images.views.crops import rescaled_size
 from vgg_sweep.images.views.loader import Batch, Loader
 from vgg_sweep.images.views.preprocessing import own_preprocessing
-from vgg_sweep.machine.hardware import Hardware, choose_hardware
+from vgg_sweep.machine.hardware import DTYPES, Hardware, choose_hardware
 from vgg_sweep.nets.columns import net_macs, parse_columns
 from vgg_sweep.nets.fastest import fastest_choice
 from vgg_sweep.nets.vgg import VGG, build_net
@@ -108,7 +108,7 @@ def _computed(
     bench: str, what: str, config: Config, hardware: Hardware, seconds: float, macs: int, *, images: float, **size: int
 ) -> Measurement:
     """The figures of work on `images` whose `macs` multiply-adds take `seconds`."""
-    share_of_peak = 2 * macs / seconds / peak_flops(hardware.device, hardware.dtype)
+    share_of_peak = 2 * macs / seconds / peak_flops(hardware.device, DTYPES[hardware.precision])
     on = {"precision": hardware.precision, "layout": hardware.layout, "device": hardware.name}
     rates = {"images_per_second": images / seconds, "share_of_peak": share_of_peak}
     return Measurement(bench, what, config.model.name, seconds, **size, **on, **rates)  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def bench_score(config: Config, num_classes: int, effort: Effort, progress: Anno
     hardware = choose_hardware(config, fastest_choice(config, num_classes, progress, training=False))
     hardware.expect_shapes(alike=False)
     net, rows = random_net(config, num_classes).eval(), []
-    for wanted, count, worth in score_works(config, effort):
+    for wanted, count, worth in score_works(config.crop, effort):
         method, Q = wanted[0].method, wanted[0].Q
         progress(f"{config.model.name}, {method}" + (f", Q = {Q}" if method == "dense" else ""))
         images = [(each, random_images(each.Q, count)) for each in wanted]
@@ -130,12 +130,12 @@ def bench_score(config: Config, num_classes: int, effort: Effort, progress: Anno
     return rows
 
 
-def score_works(config: Config, effort: Effort) -> Iterator[tuple[list[Pass], int, float]]:
+def score_works(crop: int, effort: Effort) -> Iterator[tuple[list[Pass], int, float]]:
     """Passes, the images that go through them, and how many images that is worth: dense at each Q, then crops."""
     num_images = NUM_IMAGES if effort.thorough else QUICK_NUM_IMAGES
     for Q in SCALES_PX:
-        yield [Pass("dense", scaled_px(Q, config.crop), False)], num_images, float(num_images)
-    scales_px = test_scales([SCALES_PX[0], SCALES_PX[-1]], "multi", config.crop)
+        yield [Pass("dense", scaled_px(Q, crop), False)], num_images, float(num_images)
+    scales_px = test_scales([SCALES_PX[0], SCALES_PX[-1]], "multi", crop)
     taken_px = scales_px if effort.thorough else scales_px[1:2]
     yield passes_of("multi-crop", taken_px), 1, len(taken_px) / len(scales_px)
 

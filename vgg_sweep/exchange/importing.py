@@ -17,7 +17,7 @@ import torch
 
 from vgg_sweep.config.imported import Imported, Preprocessing
 from vgg_sweep.config.options import load_option
-from vgg_sweep.config.schema import Config, TrainScale
+from vgg_sweep.config.schema import Config
 from vgg_sweep.config.vocabulary import groups
 from vgg_sweep.errors import ConfigError, some
 from vgg_sweep.exchange.readers.files import Weights, read_weights
@@ -62,9 +62,13 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
         _check_preprocessing(config.preprocessing)
     found = _recognised(weights, tag, config, named)
     if tag is not None:
-        config = _as_tagged(config, tag, given)
+        says = _of_tag(tag, config, given)
+    elif "preprocessing" in named:
+        says = _of_maker(config.preprocessing.name, found)
     else:
-        config = _as_known(config, path, weights, found, sha256, named)
+        preprocessing = _preprocessing(path, weights, found, sha256)
+        says = _of_maker(preprocessing.name, found) | {"preprocessing": preprocessing}
+    config = replace(config, **{name: value for name, value in says.items() if name not in named - {"data"}})
     classes, class_order = _classes(path, asked.class_order, found.classes, tag)
     foreign = {"caffemodel": "caffe", "Keras h5": "keras"}.get(weights.format, found.scheme.source)
     source = "vgg-sweep" if tag is not None else foreign
@@ -84,39 +88,35 @@ def import_weights(path: Path, config: Config, given: Set[str], note: Callable[[
 
 def _recognised(weights: Weights, tag: Tag | None, config: Config, named: Set[str]) -> Recognised:
     """The net in the file, which its tag names if it has one."""
-    models = [load_option("model", name) for name in groups()["model"]]
-    if config.model.name not in groups()["model"]:
-        models.append(config.model)  # the user's own
+    asked = config.model.name if "model" in named else None
     if tag is not None:
-        models = [tag.config.model]
-    asked = config.model.name if "model" in named else tag.config.model.name if tag is not None else None
+        models, asked = [tag.config.model], asked or tag.config.model.name
+    else:
+        models = [load_option("model", name) for name in groups()["model"]]
+        models += [config.model] if config.model.name not in groups()["model"] else []  # the user's own
     trunk, last_layer = config.imported.trunk, config.imported.last_layer
     return recognise(weights.tensors, models, asked, last_layer, trunk=trunk)
 
 
-def _as_tagged(config: Config, tag: Tag, given: Set[str]) -> Config:
-    """`config` with what the tag of an exported file says, where the user has not chosen otherwise."""
-    own = tag.config
+def _of_tag(tag: Tag, config: Config, given: Set[str]) -> dict[str, Any]:
+    """The settings that the tag of an exported file has; of the data those that the user has not chosen."""
     chosen = {"root", "download"} | {name.removeprefix("data.") for name in given if name.startswith("data.")}
-    says: dict[str, Any] = {
-        "data": replace(own.data, **{name: getattr(config.data, name) for name in chosen if "." not in name}),
+    data = {name: getattr(config.data, name) for name in chosen if "." not in name}
+    return {
+        "data": config.data if "data" in given else replace(tag.config.data, **data),
         "preprocessing": tag.preprocessing,
-        "train_scale": own.train_scale,
-        "pool_ceil": own.pool_ceil,
+        "train_scale": tag.config.train_scale,
+        "pool_ceil": tag.config.pool_ceil,
     }
-    named = {name if name.startswith("data") else name.partition(".")[0] for name in given}
-    return replace(config, **{name: value for name, value in says.items() if name not in named})
 
 
-def _as_known(config: Config, path: Path, weights: Weights, found: Recognised, sha256: str, named: Set[str]) -> Config:
-    """`config` with what the file's maker is known to do, where the user has not chosen otherwise."""
-    if "preprocessing" not in named:
-        config = replace(config, preprocessing=_preprocessing(path, weights, found, sha256))
-    if "pool_ceil" not in named:
-        config = replace(config, pool_ceil=config.preprocessing.name == "caffe")
-    if "train_scale" not in named:
-        config = replace(config, train_scale=_train_scale(config, found))
-    return config
+def _of_maker(preprocessing: str, found: Recognised) -> dict[str, Any]:
+    """What the makers of nets for this preprocessing are known to do: Oxford rounds pooled sizes up, and released its D
+    and E trained with scale jitter; nets of others know no S, and are tested as at S = 256.
+    """
+    is_oxfords = preprocessing == "caffe" and found.model.name in ("D", "E") and found.classes in (0, 1000)
+    train_scale = load_option("train_scale", "jitter" if is_oxfords else "256")
+    return {"pool_ceil": preprocessing == "caffe", "train_scale": train_scale}
 
 
 def _check_preprocessing(preprocessing: Preprocessing) -> None:
@@ -199,13 +199,6 @@ def _torchvision_files() -> set[str]:
 
     urls = [each.url for name in list_models(include="vgg*") for each in get_model_weights(name)]
     return {url.rpartition("-")[2].partition(".")[0] for url in urls}
-
-
-def _train_scale(config: Config, found: Recognised) -> TrainScale:
-    """Oxford released its D and E trained with scale jitter; nets of others know no S, and are tested as at S = 256."""
-    is_oxfords = config.preprocessing.name == "caffe" and found.model.name in ("D", "E") and found.classes in (0, 1000)
-    option: TrainScale = load_option("train_scale", "jitter" if is_oxfords else "256")
-    return option
 
 
 def _say(path: Path, run: Run, found: Recognised, weights: Weights, note: Callable[[str], None]) -> None:

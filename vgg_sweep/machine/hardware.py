@@ -36,11 +36,6 @@ class Hardware:
     chosen_from: Mapping[str, float] = field(default_factory=dict)
     """The measurements behind all this, if any: `Choice.chosen_from`."""
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type in which convolutions and matrix products are computed."""
-        return DTYPES[self.precision]
-
     def laid_out(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """The images in the layout of the net."""
         return images_NCHW.contiguous(memory_format=self.memory_format)

@@ -70,7 +70,7 @@ def measured_choice(
     chosen_from = {each.name: _rounded(value) for each, value in seconds.items()} if len(ways) > 1 else {}
     if not training or config.micro_batch:
         return Choice(way, config.micro_batch, chosen_from)
-    micro_batch, of_sizes = _micro_batch(pieces, way, device, config)
+    micro_batch, of_sizes = _micro_batch(pieces, way, device, config.crop, config.recipe.batch_size)
     return Choice(way, micro_batch, chosen_from | of_sizes)
 
 
@@ -147,22 +147,22 @@ def _work(piece: Piece, way: ComputeMode, device: torch.device, number: int, tra
 
 
 def _micro_batch(
-    pieces: Sequence[Piece], way: ComputeMode, device: torch.device, config: Config
+    pieces: Sequence[Piece], way: ComputeMode, device: torch.device, crop: int, batch_size: int
 ) -> tuple[int, dict[str, float]]:
     """The size of a micro-batch, and the seconds an image of each size that was tried.
 
     On a GPU all of a batch. On a CPU a convolution is faster on a few images, whose activations are near, and an FC
     layer on many, as its weights are read once for all of them.
     """
-    sizes = [max(1, int(factor * CPU_MICRO_BATCH_PX / config.crop**2)) for factor in CPU_MICRO_BATCHES]
+    sizes = [max(1, int(factor * CPU_MICRO_BATCH_PX / crop**2)) for factor in CPU_MICRO_BATCHES]
     convolutions = [piece for piece in pieces if piece.is_convolution]
-    if device.type != "cpu" or config.recipe.batch_size <= sizes[0] or not convolutions:
+    if device.type != "cpu" or batch_size <= sizes[0] or not convolutions:
         return 0, {}
     others = [piece for piece in pieces if not piece.is_convolution]
     like_all = sum(piece.macs * piece.share for piece in convolutions) / convolutions[0].macs
     found: dict[int, float] = {}
     took = 0.0
-    for size in dict.fromkeys(min(size, config.recipe.batch_size) for size in sizes):
+    for size in dict.fromkeys(min(size, batch_size) for size in sizes):
         if 2 * took > MICRO_BATCH_SECONDS:
             break
         began = time.perf_counter()

@@ -36,7 +36,8 @@ def save_weights(
 
 def load_state(path: Path) -> dict[str, Tensor]:
     """All tensors of a weight file. Raises `RunError` if it cannot be read."""
-    return _read(path)[0]
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}
 
 
 def load_weights(net: VGG, path: Path) -> dict[str, str]:
@@ -45,23 +46,18 @@ def load_weights(net: VGG, path: Path) -> dict[str, str]:
     Raises `RunError` if the file cannot be read or if a tensor is missing, left over, or of another shape; `net` then
     stays as it was.
     """
-    state, metadata = _read(path)
+    state = load_state(path)
     try:
         copy_all(net, state)
     except RunError as error:
         raise RunError(f"{path} does not fit the net. {error}") from error
-    return metadata
+    return read_metadata(path)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a weight file, empty if this program did not write it. Raises `RunError` if it cannot be read."""
     with _opened(path) as file:
-        return _metadata(file)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)
+        return dict(json.loads((file.metadata() or {}).get(METADATA_KEY, "{}")))
 
 
 @contextmanager
@@ -73,7 +69,3 @@ def _opened(path: Path) -> Iterator[Any]:
         raise RunError(
             f"{path} cannot be read as weights ({error}); train the net again or give another file."
         ) from error
-
-
-def _metadata(file: Any) -> dict[str, str]:
-    return dict(json.loads((file.metadata() or {}).get(METADATA_KEY, "{}")))

@@ -31,7 +31,8 @@ class Beginning:
     """That of the net which the run starts from, whose layers need it; None for the training set's own."""
     record: dict[str, Any] = field(default_factory=dict)
     """What the record says of it besides."""
-    notes: list[str] = field(default_factory=list)
+    note: str = ""
+    """What is said of it."""
 
 
 def begin(net: VGG, run: Run, classes: Sequence[str]) -> Beginning:
@@ -73,7 +74,7 @@ def begin(net: VGG, run: Run, classes: Sequence[str]) -> Beginning:
                 "preprocessing": asdict(preprocessing),
             }
         },
-        _notes(parent, fitted, frozen, (run.lr, new_lr), preprocessing),
+        _note(parent, fitted, frozen, (run.lr, new_lr), preprocessing),
     )
 
 
@@ -102,9 +103,9 @@ def _trained(net: VGG, trainable: str, new: Sequence[str]) -> set[str]:
     return {*named, *new}
 
 
-def _notes(
+def _note(
     parent: Run, fitted: Fitted, frozen: list[str], rates: tuple[float, float], preprocessing: Preprocessing
-) -> list[str]:
+) -> str:
     unfit = [f"{layer} does not fit ({reason})" for layer, reason in fitted.unfit.items()]
     mean = ", ".join(f"{value:g}" for value in preprocessing.mean)
     parts = [
@@ -116,7 +117,7 @@ def _notes(
         f"copied layers learn at {rates[0]:g}, new ones at {rates[1]:g}",
         f"images as that net takes them: RGB, 0 to {preprocessing.pixel_max:g}, mean {mean}",
     ]
-    return ["; ".join(parts)]
+    return "; ".join(parts)
 
 
 def _span(layers: Sequence[str]) -> str:

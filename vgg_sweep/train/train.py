@@ -13,7 +13,6 @@ import numpy as np
 
 from vgg_sweep.config.checks import check_batches
 from vgg_sweep.config.imported import Preprocessing
-from vgg_sweep.config.schema import Config
 from vgg_sweep.images.sets.boxes import SetBoxes
 from vgg_sweep.images.sets.sources import refuse_dropped
 from vgg_sweep.images.sets.splits import ImageSet
@@ -78,8 +77,8 @@ def train(
         f"{config.recipe.batch_size} images, {len(images.train)} images an epoch, from step {state.step}"
         + (f"; {len(beginning.copied)} layers from {run.parent.id}" if run.parent else "")
     )
-    for note in beginning.notes:
-        reporter.note(note)
+    if beginning.note:
+        reporter.note(beginning.note)
     with closing(Checkpoints(folder, config)) as checkpoints:
         loop = Loop(run, images, task, learner, state, the_budget, checkpoints, reporter, state.window)
         loop.train()
@@ -94,7 +93,7 @@ def train(
             folder.update_record(bad_train_images=sorted(set(bad_ids.tolist())))
         _record(loop, beginning)
         # Last: with weights a run is trained, and has its record.
-        metadata = _metadata(images, statistics, config, beginning.preprocessing)
+        metadata = _metadata(images, statistics, config.recipe.pixel_max, beginning.preprocessing)
         save_weights(net, folder.weights, metadata, lambda sha256: folder.update_record(weights_sha256=sha256))
         checkpoints.remove()
 
@@ -130,14 +129,14 @@ def _record(loop: Loop, beginning: Beginning) -> None:
 
 
 def _metadata(
-    images: ImageSet, statistics: Statistics, config: Config, preprocessing: Preprocessing | None
+    images: ImageSet, statistics: Statistics, pixel_max: float, preprocessing: Preprocessing | None
 ) -> dict[str, str]:
     """What the file of the weights says of them: classes, and what an image becomes before it enters the net."""
     own = {} if preprocessing is None else {"preprocessing": json.dumps(asdict(preprocessing))}
     return {
         "classes": json.dumps(images.classes),
         "statistics": json.dumps(asdict(statistics)),
-        "pixel_max": repr(config.recipe.pixel_max),
+        "pixel_max": repr(pixel_max),
         "data_fingerprint": images.fingerprint,
         **own,
     }

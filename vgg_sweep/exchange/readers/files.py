@@ -112,15 +112,15 @@ def _names_in_zip(path: Path) -> list[str]:
 def _unpickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+    except Exception as error:  # of any kind, as half a pickle is any program
+        if isinstance(error, pickle.UnpicklingError) and (wanted := re.search(r"GLOBAL (\S+)", str(error))):
             raise RunError(
                 f"{path} is a pickle that would call {wanted[1]} when it is read, and no code in a file is ever run; "
                 "save the state dict alone: torch.save(net.state_dict(), FILE)."
             ) from error
-        raise RunError(_cut_short(path)) from error
-    except Exception as error:  # of any kind, as half a pickle is any program
-        raise RunError(_cut_short(path)) from error
+        raise RunError(
+            f"{path} looks like a PyTorch file but cannot be read to its end; it may be truncated: download it again."
+        ) from error
 
 
 def _state_dict(path: Path, content: Any, asked: str | None) -> Mapping[str, Tensor]:
@@ -176,10 +176,6 @@ def _sentence(path: Path) -> Iterator[None]:
         yield
     except (OSError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
         raise RunError(_unreadable(path, error)) from error
-
-
-def _cut_short(path: Path) -> str:
-    return f"{path} looks like a PyTorch file but cannot be read to its end; it may be truncated: download it again."
 
 
 def _unreadable(path: Path, error: BaseException) -> str:
