@@ -96,14 +96,6 @@ class Entries:
     bytes_N: np.ndarray
 
     @staticmethod
-    def of(found: Iterable[FoundImage], containers: dict[str, int]) -> "Entries":
-        """`found`, sorted by id; containers that are new get the next number."""
-        rows = sorted(found)
-        numbers = [(containers.setdefault(row.container, len(containers)), row.offset, row.num_bytes) for row in rows]
-        columns_3N = np.array(numbers, np.int64).reshape(-1, 3).T
-        return Entries(Ids.of(row.id for row in rows), columns_3N[0].astype(np.int32), columns_3N[1], columns_3N[2])
-
-    @staticmethod
     def joined(parts: Sequence["Entries"]) -> "Entries":
         columns = ([getattr(part, name) for part in parts] for name in ("containers_N", "offsets_N", "bytes_N"))
         return Entries(Ids.joined([part.ids for part in parts]), *map(np.concatenate, columns))
@@ -156,8 +148,12 @@ class Listing:
         return {"train": self.train, "val": self.val}
 
     def add(self, split: str, name: str, found: Iterable[FoundImage]) -> None:
-        """All images of class `name` in a split."""
-        self.splits[split][name] = Entries.of(found, self.containers)
+        """All images of class `name` in a split, to be sorted by id. Containers that are new get the next number."""
+        rows, known = sorted(found), self.containers
+        numbers = [(known.setdefault(row.container, len(known)), row.offset, row.num_bytes) for row in rows]
+        columns_3N = np.array(numbers, np.int64).reshape(-1, 3).T
+        ids = Ids.of(row.id for row in rows)
+        self.splits[split][name] = Entries(ids, columns_3N[0].astype(np.int32), columns_3N[1], columns_3N[2])
 
     def add_labelled(
         self, split: str, images: Iterable[FoundImage], class_of: Callable[[str], str | None], source: str
