@@ -47,6 +47,7 @@ def test_the_columns_are_those_that_the_page_explains(tmp_path: Path) -> None:
         make_run(tmp_path, "A", "256", spec=spec)
     make_run(tmp_path, "A", "256", seed=1, spec=Spec(20))
     frame = vgg_sweep.load_results(tmp_path)
+    assert frame["lrn_factor_spread"].dtype == float  # also where no net has LRN
     settings = [name for name in frame if name not in COLUMNS]
     assert settings == ["data.name", "data.source", "recipe.drop_fractions", "recipe.lr"]
     assert list(frame.columns[: len(COLUMNS)]) == list(COLUMNS)

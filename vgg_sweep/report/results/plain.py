@@ -57,7 +57,7 @@ def load_results(sweep: str | Path, fuse: Sequence[str] = ()) -> pd.DataFrame:
     """
     results = read_results(sweep, fuse)
     wrong = [" ".join(map(str, np.flatnonzero(misses.unpack()))) for misses in results["top1_misses"]]
-    results = results.assign(top1_wrong=wrong)
+    results = results.assign(top1_wrong=wrong).astype({"lrn_factor_spread": float})  # also where there is none
     settings = [name for name in results if name in schema_defaults() and name not in COLUMNS]
     return plain(results[[*COLUMNS, *settings]])
 
