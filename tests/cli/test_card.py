@@ -45,7 +45,7 @@ def test_the_checksum_is_that_of_the_file_beside_it(card: tuple[Path, str]) -> N
     assert head["net"].startswith("D: conv3-2, conv3-2, maxpool, conv3-4")
     num_classes = len(re.findall(r"^\d+ ", text.partition("## Classes")[2], flags=re.MULTILINE))
     assert head["net"].endswith(f", FC-128, FC-128, FC-{num_classes}")
-    assert head["size"] == "crop 64 px, width 0.03125, 40,156 parameters"
+    assert head["size"] == "crop 64 px, width 1/32, 40,156 parameters"
 
 
 def test_the_errors_are_those_of_the_report(card: tuple[Path, str], tmp_path: Path) -> None:

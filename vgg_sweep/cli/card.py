@@ -21,6 +21,7 @@ from vgg_sweep.predict.trained import TrainedNet, load
 from vgg_sweep.protocols.methods import scaled_px
 from vgg_sweep.protocols.metrics import Misses, wilson
 from vgg_sweep.report.results.errors import ReportedRun, run_scores
+from vgg_sweep.report.tables.nets import share
 from vgg_sweep.report.tables.table import scale_px
 from vgg_sweep.runs.files import write_text
 from vgg_sweep.runs.folder import RunFolder
@@ -111,7 +112,7 @@ def _facts(config: Config, loaded: TrainedNet, file: Exported) -> str:
         ("file", f"`{file.file.name}`, for {file.to}, {file.num_bytes / 1e6:.1f} MB"),
         ("SHA-256", f"`{file.sha256}`"),
         ("net", f"{config.model.name}: {', '.join(words)}"),
-        ("size", f"crop {config.crop} px, width {config.width:g}, {num_params:,} parameters"),
+        ("size", f"crop {config.crop} px, width {share(config.width)}, {num_params:,} parameters"),
         ("agreement", agreement),
     )
 
