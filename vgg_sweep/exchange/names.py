@@ -1,13 +1,26 @@
 """What programs call the layers of a VGG, for readers and writers alike."""
 
+import re
 from dataclasses import dataclass
 
 FC = ("fc6", "fc7", "fc8")
 
-KERAS_NAMES = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
-"""In keras.applications; conv3_1 is block3_conv1 there."""
+_KERAS_FC = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
+BN_TENSORS = ("weight", "bias", "running_mean", "running_var")
+"""Of a batch normalisation, in Keras's order."""
 LRN_SUMS = "_sums"
 """End of the name of the layer that stands in for LRN in our .keras files, whose weights are fixed."""
+
+
+def to_keras(layer: str) -> str:
+    """The paper's name to that of keras.applications: conv3_1 to block3_conv1, fc6 to fc1; any other as it is."""
+    return re.sub(r"^conv(\d)_(\d+)$", r"block\1_conv\2", _KERAS_FC.get(layer, layer))
+
+
+def from_keras(name: str) -> str:
+    """The other way round."""
+    own = {theirs: ours for ours, theirs in _KERAS_FC.items()}
+    return re.sub(r"^block(\d)_conv(\d+)$", r"conv\1_\2", own.get(name, name))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.exchange.names import KERAS_NAMES, LRN_SUMS
+from vgg_sweep.exchange.names import BN_TENSORS, LRN_SUMS, from_keras
 from vgg_sweep.exchange.tag import KEY
 
 try:
@@ -24,9 +24,7 @@ try:
 except ImportError as error:
     raise ConfigError("Keras's .h5 needs h5py; pip install 'vgg-sweep[keras]'.") from error
 
-_PAPER_NAMES = {theirs: ours for ours, theirs in KERAS_NAMES.items()}
 _PAPER_CONV = re.compile(r"(conv|bn)\d_\d")
-_BN_KEYS = ("weight", "bias", "running_mean", "running_var")
 
 
 def read_keras(path: Path, *, mirrored: bool | None, trunk: bool) -> tuple[dict[str, Tensor], str | None]:
@@ -45,7 +43,7 @@ def read_keras(path: Path, *, mirrored: bool | None, trunk: bool) -> tuple[dict[
             source = io.BytesIO(archive.read("model.weights.h5"))
             tag = archive.read(KEY).decode() if KEY in archive.namelist() else None
     with h5py.File(source) as file:
-        layers = [(_paper_name(name), arrays) for name, arrays in _layers(file) if arrays]
+        layers = [(from_keras(name), arrays) for name, arrays in _layers(file) if arrays]
         if parts := sorted(name for name in file.attrs if name.startswith(KEY)):
             tag = "".join(_text(file.attrs[name]) for name in parts)
     layers = [each for each in layers if not each[0].endswith(LRN_SUMS)]
@@ -71,7 +69,7 @@ def _tensors(path: Path, every: list[tuple[str, list[np.ndarray]]], mirrored: bo
     tensors = {
         f"{name}.{key}": torch.from_numpy(array)
         for name, arrays in norms
-        for key, array in zip(_BN_KEYS, arrays, strict=True)
+        for key, array in zip(BN_TENSORS, arrays, strict=True)
     }
     channels = 0
     for name, (kernel, bias) in sorted(layers, key=lambda layer: -layer[1][0].ndim):  # convolutions first
@@ -128,12 +126,6 @@ def _kind_and_number(name: str) -> tuple[str, int]:
     """conv2d_10 -> conv2d, 10: the order in a net whose dense layers come last."""
     kind, _, number = name.rpartition("_")
     return (kind, int(number)) if number.isdigit() else (name, 0)
-
-
-def _paper_name(name: str) -> str:
-    """block3_conv1 -> conv3_1, fc1 -> fc6, predictions -> fc8; any other as it is."""
-    block = re.fullmatch(r"block(\d)_conv(\d+)", name)
-    return f"conv{block[1]}_{block[2]}" if block else _PAPER_NAMES.get(name, name)
 
 
 def _text(name: bytes | str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from vgg_sweep.errors import ConfigError
-from vgg_sweep.exchange.names import KERAS_NAMES, LRN_SUMS
+from vgg_sweep.exchange.names import BN_TENSORS, LRN_SUMS, to_keras
 from vgg_sweep.exchange.tag import KEY, tag_text
 from vgg_sweep.exchange.writers.program import PIXELS, POSTERIORS, SCORES, plain_layers, program
 from vgg_sweep.exchange.writers.state_dicts import file_preprocessing, file_state, input_lines, paper_name
@@ -65,7 +65,7 @@ def save_h5(loaded: TrainedNet, path: Path) -> None:
         if isinstance(layer, nn.LocalResponseNorm | nn.BatchNorm2d):
             raise ConfigError(f"the .h5 of keras.applications has no place for {name}; write a .keras file instead.")
     net, state = loaded.net, file_state(loaded)
-    names = {module: _h5_name(name) for module, name in net.layer_names.items() if f"{module}.weight" in state}
+    names = {module: to_keras(name) for module, name in net.layer_names.items() if f"{module}.weight" in state}
     with h5py.File(path, "w") as file:
         file.attrs["backend"], file.attrs["keras_version"] = "tensorflow", "2.0.0"  # the layout of kernels
         text = tag_text(loaded, file_preprocessing(loaded))
@@ -127,14 +127,6 @@ def _h5_model(loaded: TrainedNet) -> list[str]:
     return [*lines, "])"]
 
 
-def _h5_name(name: str) -> str:
-    """conv1_2 -> block1_conv2, fc6 -> fc1, fc8 -> predictions."""
-    if name.startswith("conv"):
-        stage, _, number = name.removeprefix("conv").partition("_")
-        return f"block{stage}_conv{number}"
-    return KERAS_NAMES[name]
-
-
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().contiguous().numpy()
 
@@ -155,7 +147,7 @@ def _applied(layer: nn.Module, inputs: keras.KerasTensor, name: str) -> keras.Ke
         case nn.BatchNorm2d():
             twin = keras.layers.BatchNormalization(epsilon=layer.eps, name=name)
             state = layer.state_dict()
-            weights = [state[key] for key in ("weight", "bias", "running_mean", "running_var")]
+            weights = [state[key] for key in BN_TENSORS]
         case nn.LocalResponseNorm():
             return _lrn(inputs, name)
         case _:
