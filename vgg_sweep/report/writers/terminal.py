@@ -59,7 +59,8 @@ def to_rich(table: TextTable, width: int) -> Group:
     """For a terminal of `width` characters."""
     laid_out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     columns = fitting(table, width)
-    widest = max((column for column in columns if column.wrap), key=lambda column: column.width, default=None)
+    longest = {max(map(len, [each.head, *each.cells])): each for each in reversed(columns) if each.wrap}
+    widest = longest[max(longest)] if longest else None  # it wraps already, or most likely
     excess = max(0, _width(columns) - width)  # which one column takes, so that none is cut off
     for column in columns:
         word, most = column.longest_word or 0, column.wrap
