@@ -20,7 +20,6 @@
 # PYTHON=... names the Python to set up with; else the first of these that is 3.11 or newer.
 PYTHON := python3 python3.14 python3.13 python3.12 python3.11
 
-BENCH_IMAGES := ../shared/data/ilsvrc-sample-120.tar
 BIN := .venv/bin
 READY := .venv/ready
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -73,6 +72,7 @@ bench-runs: $(READY)
 	$(BIN)/python -m tests.bench.runs
 
 bench-data: $(READY)
+	$(if $(BENCH_IMAGES),,$(error name photographs: make bench-data BENCH_IMAGES=folder-or-tar))
 	$(BIN)/python -m tests.bench.loaders data.root=$(BENCH_IMAGES) train_scale=jitter
 
 bench-gpu:

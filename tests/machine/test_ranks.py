@@ -25,6 +25,8 @@ from vgg_sweep.machine.ranks import Ranks
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import read_json
+from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.progress import Reporter
 from vgg_sweep.sweep.work import work
 
 TWENTY_STEPS = replace(RECIPE, epochs=5.0)  # 24 images in batches of 7: the shares are 3 and 4 rows, the last 1 and 2
@@ -132,6 +134,24 @@ def test_all_stop_at_one_step_and_go_on_to_the_same_weights(tmp_path: Path, monk
     assert worker.returncode == 130
     assert run.folder.status()["state"] == "interrupted" and not run.folder.is_trained
     same(whole, worked(run), atol=0)
+
+
+class AskedToStopMeanwhile(Ranks):
+    """The second of two ranks, which a signal reaches while both ask one another."""
+
+    reporter: Reporter
+
+    def any(self, flag: bool) -> bool:
+        self.reporter.stop_requested = "SIGTERM"
+        return flag
+
+
+def test_a_signal_that_comes_while_ranks_ask_one_another_stops_all_at_the_next_step(tmp_path: Path) -> None:
+    """Stopping alone, it would leave the other without its share of the next step."""
+    ranks, reporter = AskedToStopMeanwhile(1, 2), Reporter(RunFolder(tmp_path), live=False, mute=True)
+    object.__setattr__(ranks, "reporter", reporter)
+    assert not ranks.must_stop(reporter)
+    assert ranks.must_stop(reporter)
 
 
 def test_what_fails_in_one_process_is_said_for_all(tmp_path: Path) -> None:

@@ -57,14 +57,15 @@ class Ranks:
         """Whether `flag` holds in any rank."""
         return self.sum(flag)[0] > 0
 
-    def share_stop(self, reporter: Reporter) -> None:
-        """Make a request to stop that one rank has got a request to all, at the same step. A rank whose launcher was
-        killed has got one: nobody else would end it.
+    def must_stop(self, reporter: Reporter) -> bool:
+        """Whether all ranks stop here, since one of them was asked to before it came here; who is asked meanwhile goes
+        on to the next call with the others. A rank whose launcher was killed is asked: nobody else would end it.
         """
         if self.are_many and os.getppid() != PARENT:
             reporter.stop_requested = reporter.stop_requested or "the end of its launcher"
-        if self.any(reporter.stop_requested is not None):
+        if must_stop := self.any(reporter.stop_requested is not None):
             reporter.stop_requested = reporter.stop_requested or "a signal to another of its processes"
+        return must_stop
 
     def wait(self) -> None:
         """Go on when all ranks have come here."""

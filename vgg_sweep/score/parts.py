@@ -94,8 +94,8 @@ class Parts(Generic[T]):
                             write_json(self.folder / CLOCK, {"seconds": seconds() + (earlier or 0.0)})
                     share += sum(map(cost, rows)) / total
                     reporter.step(stage, chunk.start + int(len(chunk) * share), self.num_images, **figures)
-                    ranks.share_stop(reporter)
-                    reporter.check_stop()
+                    if ranks.must_stop(reporter):
+                        reporter.check_stop()
                 num_made += 1
             eta_seconds = round(seconds() / max(num_made, 1) * (len(self.chunks) - number))
             reporter.step(stage, chunk.stop, self.num_images, **figures, eta_seconds=eta_seconds)

@@ -164,8 +164,7 @@ class Loop:
     def _save(self) -> None:
         """Save a checkpoint if one is due, and stop if asked to."""
         state, ranks = self.state, self.learner.ranks
-        ranks.share_stop(self.reporter)
-        must_stop = self.reporter.stop_requested is not None
+        must_stop = ranks.must_stop(self.reporter)
         epoch_ends = state.step % self.budget.steps_per_epoch == 0
         if ranks.is_first and (must_stop or self.checkpoints.is_due(state.step, epoch_ends=epoch_ends)):
             state.lr, state.micro_batch = self.learner.lr, self.learner.micro_batch
