@@ -18,7 +18,7 @@ ROOMS = ("errors", "protocols", "localise", "config", "runs", "plan", "machine",
 
 TORCH_FREE = ("errors", "protocols", "localise", "config", "runs", "plan", "report")
 LONGEST_MODULE = 350
-MOST_LINES = 29_460
+MOST_LINES = 29_000
 """Of all rooms, with those of capabilities beyond the paper's Tables 3 to 7; to be lowered as rooms get simpler."""
 LONGEST_SPINE = 3_000
 

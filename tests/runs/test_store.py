@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.runs.files import IN_PRINT, atomic_path, printable, read_json, write_json
+from vgg_sweep.runs.files import atomic_path, read_json, write_json
 from vgg_sweep.runs.folder import RunFolder, RunLocked, waiting_lock
 
 HOLD = """
@@ -129,11 +129,6 @@ def test_what_a_killed_process_was_writing_is_removed_but_not_what_drivers_write
         (tmp_path / name).touch()
     folder.remove_leftovers()
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == kept
-
-
-def test_an_odd_byte_of_a_name_is_printed_as_an_escape_and_all_else_as_it_is() -> None:
-    assert printable(os.fsdecode(b"caf\xe9/\xc3\xbc.jpg")) == "caf\\xe9/ü.jpg"
-    assert "é – \udce9".encode("ascii", IN_PRINT) == rb"? ? \xe9"
 
 
 def test_a_file_that_holds_no_object_is_named(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be stopped by another process is Ctrl-C
     try:
         with stop_in_a_sentence():
-            from vgg_sweep.runs.files import IN_PRINT
+            from vgg_sweep.runs.printable import IN_PRINT
 
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, io.TextIOWrapper):

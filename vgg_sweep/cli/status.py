@@ -18,8 +18,8 @@ from rich.text import Text
 from vgg_sweep.cli.screen import console, plain_table
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.plan.swept import settings_to_show
-from vgg_sweep.runs.files import printable
 from vgg_sweep.runs.folder import find_nameless, find_runs
+from vgg_sweep.runs.printable import printable
 from vgg_sweep.sweep.agenda import FAILED, SETTLED
 from vgg_sweep.sweep.status import AT_WORK, duration, read_sweep, share_done
 

@@ -25,8 +25,9 @@ from vgg_sweep.report.tables.transfer import OF_PROBES
 from vgg_sweep.report.writers import latex, markdown
 from vgg_sweep.report.writers.data import to_csv, to_json, to_parquet
 from vgg_sweep.report.writers.terminal import show, show_commands, show_tables
-from vgg_sweep.runs.files import IN_PRINT, write_bytes
+from vgg_sweep.runs.files import write_bytes
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.printable import IN_PRINT
 
 Files = Mapping[str, str | bytes]
 """File name -> what is in it."""

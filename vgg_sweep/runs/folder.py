@@ -16,7 +16,8 @@ from typing import IO, Any
 
 from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.protocols.seals import check_whole, damaged, sha256_of
-from vgg_sweep.runs.files import printable, read_json, remove_temporaries, update_json, write_text
+from vgg_sweep.runs.files import read_json, remove_temporaries, update_json, write_text
+from vgg_sweep.runs.printable import printable
 
 ANEW = "repeat the command of its run, which makes it again."
 DRIVERS_FILES = ("config.yaml", "asked.yaml", "job.txt", "command.txt")

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
-from vgg_sweep.runs.files import printable
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.printable import printable
 
 BAR = 12
 """Characters of the bar."""

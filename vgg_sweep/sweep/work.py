@@ -18,8 +18,8 @@ from vgg_sweep.machine.launch import is_first_process, launch, num_processes
 from vgg_sweep.plan.folders import read_named
 from vgg_sweep.plan.passes import missing
 from vgg_sweep.plan.runs import Run
-from vgg_sweep.runs.files import printable
 from vgg_sweep.runs.folder import RunFolder
+from vgg_sweep.runs.printable import printable
 from vgg_sweep.runs.progress import Diverged, Interrupted, Reporter
 from vgg_sweep.runs.provenance import changes, made_with
 

@@ -16,7 +16,7 @@ from vgg_sweep.protocols.means import Protocol, protocol_posteriors
 from vgg_sweep.report.page.thumbnails import Draw, thumbnail
 from vgg_sweep.report.results.errors import ReportedRun
 from vgg_sweep.report.results.results import Sweep
-from vgg_sweep.runs.files import printable
+from vgg_sweep.runs.printable import printable
 
 NUM_EXAMPLES = 12
 MAX_CLASSES = 30

@@ -12,7 +12,7 @@ from vgg_sweep.protocols.means import fused_posteriors
 from vgg_sweep.protocols.methods import BOTH
 from vgg_sweep.report.results.errors import Score
 from vgg_sweep.report.results.results import Sweep
-from vgg_sweep.runs.files import printable
+from vgg_sweep.runs.printable import printable
 
 PREFERRED = (("single", "dense"), ("multi", "dense"), ("multi", BOTH), ("multi", "multi-crop"),
              ("single", "centre-crop"), ("single", "ten-crop"), ("single", "multi-crop"), ("single", BOTH))  # fmt: skip

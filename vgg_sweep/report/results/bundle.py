@@ -26,7 +26,8 @@ from vgg_sweep.errors import ConfigError, RunError
 from vgg_sweep.protocols.means import Posteriors
 from vgg_sweep.report.results.errors import ReportedRun, as_file
 from vgg_sweep.report.results.results import Bundle, Source, Sweep
-from vgg_sweep.runs.files import atomic_path, printable
+from vgg_sweep.runs.files import atomic_path
+from vgg_sweep.runs.printable import printable
 from vgg_sweep.runs.trials import TRIALS_FILE
 from vgg_sweep.transfer.records import record_files
 from vgg_sweep.version import __version__

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vgg_sweep.report.results.answers import answers, check_posteriors, in_words, most_common
 from vgg_sweep.report.results.results import Sweep
 from vgg_sweep.report.tables.table import Column, Table, number, text
-from vgg_sweep.runs.files import printable
+from vgg_sweep.runs.printable import printable
 
 MOST_PAIRS = 30
 MOST_CLASSES = 12
