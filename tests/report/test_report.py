@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from tests.report.localised import make_box_run
+from tests.report.tables.test_transfer import write
 from tests.sweeps import EVERYTHING, TABLE3, Spec, make_run, make_sweep
 from vgg_sweep.errors import ConfigError
 from vgg_sweep.report.report import report
@@ -47,6 +50,21 @@ def test_everything_is_shown_all_runs_first_and_claims_last(sweep: Path) -> None
 def test_only_the_named_tables(sweep: Path) -> None:
     rows = json.loads(reported([sweep], tables=["6", "3"], formats=["json"]))
     assert [row["table"] for row in rows] == ["3"] * 12 + ["6"] * 4
+
+
+def test_a_sweep_of_probes_or_of_boxes_alone_has_its_tables_in_every_format(tmp_path: Path) -> None:
+    """A trunk has no classes to be scored; boxes may come from a classifier of another sweep."""
+    trunk = make_run(tmp_path / "trunk", "D", "256", spec=SMALL)
+    shutil.rmtree(trunk / "posteriors")
+    write(trunk.parent, [trunk.name], [[10], [20]])
+    make_box_run(tmp_path / "boxes", "384", spec=SMALL)
+    for name, title in {"trunk": "Table 11", "boxes": "Table 8"}.items():
+        assert title in reported([tmp_path / name])
+        reported(
+            [tmp_path / name], formats=["md", "csv", "json", "latex", "html", "svg"], out=tmp_path / name / "report"
+        )
+        for file in ("report.md", "report.tex", "report.html"):
+            assert title in (tmp_path / name / "report" / file).read_text()
 
 
 def test_files_in_a_folder_are_the_same_tables(sweep: Path, tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ class Plot:
 
 def plots(sweeps: Sequence[Sweep], pivot: Pivot | None = None) -> list[Plot]:
     """All figures that these sweeps have marks for, first what was asked for."""
+    if joined(sweeps).empty:  # boxes or probes alone
+        return []
     nets = means(sweeps)
     every = [
         *by_settings(joined(sweeps), pivot),

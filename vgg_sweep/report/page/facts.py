@@ -52,6 +52,8 @@ def about(report: Contents) -> list[Fact]:
     """What the report is about: data, nets, training, and what it was made on; every value that occurs."""
     boxes = [run for sweep in report.sweeps for run in sweep.localised.runs]
     runs = [run for of_task in (_runs(report), boxes) for run in of_task if run.is_scored]
+    if not runs:  # probes alone, whose table names their data
+        return []
     if len(results := joined(report.sweeps)):
         sizes = list(zip(results["n_classes"], results["n_images"], strict=True))
     else:

@@ -83,7 +83,7 @@ def to_html(report: Contents) -> str:
     nets = _nets(report)
     net_numbers = {f"{config}-{train_scale}": number for number, (config, train_scale) in enumerate(nets)}
     classify = any(len(sweep.results) for sweep in report.sweeps)
-    sections = _sections(report, net_numbers) if classify else _of_boxes(report, net_numbers)
+    sections = _sections(report, net_numbers) if classify else _unclassified(report, net_numbers)
     style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return str(
@@ -136,11 +136,12 @@ def _sections(report: Contents, net_numbers: NetNumbers) -> list[Section]:
     ]  # fmt: skip
 
 
-def _of_boxes(report: Contents, net_numbers: NetNumbers) -> list[Section]:
-    """The page of localisation runs alone."""
+def _unclassified(report: Contents, net_numbers: NetNumbers) -> list[Section]:
+    """The page of localisation runs, or of probed trunks, alone."""
     return [
         _missing(report),
         Section("tables", "Tables: ours beside the paper’s", grids=_grids(report, net_numbers, "boxes")),
+        Section("transfer", "Features on other sets", grids=_grids(report, None, "probes")),
         Section(
             "boxes", "Predicted boxes", galleries=[found for each in report.sweeps for found in box_galleries(each)]
         ),

@@ -116,11 +116,12 @@ def _read_sweep(
 ) -> Sweep:
     runs = [run for run in every if not isinstance(run, BoxRun)]
     box_runs = [run for run in every if isinstance(run, BoxRun)]
-    if any(run.is_scored for run in runs) or not any(run.is_scored for run in box_runs):
+    has_more = any(run.is_scored for run in box_runs) or any((run.folder.path / "transfer").is_dir() for run in runs)
+    if any(run.is_scored for run in runs) or not has_more:
         scores = [score for run in scored_runs(runs, source.name) for score in run_scores(run)]
         scores += fused_scores(source.folder, scores, list(dict.fromkeys([*source.fuse, *fuse])), others)
         results = results_frame(source.name, scores)
-    else:  # runs that predict boxes from nets of elsewhere
+    else:  # runs that predict boxes from nets of elsewhere, or trunks that are probed
         scores, results = [], pd.DataFrame(columns=["sweep", "settings", "run_id"])
     boxes = localised(source.folder, source.name, box_runs, scores, merge)
     return Sweep(source.name, source.folder, runs, scores, results, source.bundle, boxes)
