@@ -122,7 +122,11 @@ def test_to_be_stopped_before_the_work_begins_is_a_sentence(
         signal.raise_signal(number)
 
     monkeypatch.setattr(status, "show_status", stop)
-    outcome = call("status", "outputs/a b")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        outcome = call("status", "outputs/a b")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (outcome.exit_code, outcome.out) == (130, "")
     assert outcome.err == "Stopped. To start again, or continue from what is saved: vgg-sweep status 'outputs/a b'\n"
 
