@@ -94,7 +94,7 @@ def _left_out(table: TextTable, columns: Sequence[TextColumn]) -> Iterator[str]:
         if column.key not in keys
     ]
     if narrow:
-        yield f"Hidden at this width: {', '.join(dict.fromkeys(narrow))}".replace("\n", " ")
+        yield f"Hidden at this width: {'; '.join(dict.fromkeys(narrow))}".replace("\n", " ")
 
 
 def fitting(table: TextTable, width: int) -> list[TextColumn]:
