@@ -150,16 +150,16 @@ def training_macs(run: Run) -> float:
 
 
 def training_work(runs: Iterable[Run]) -> list[str]:
-    """A sentence for a plan about its untrained runs; none if all are trained."""
+    """A sentence for a plan about its untrained runs; none where they take less than a minute at 1 TFLOP/s."""
     total = 0.0
     for run in runs:
         if not run.folder.is_trained and run.config.imported.sha256 is None:
             if (images := _num_images(run.config)) is None:
                 return ["How long training takes is known when a run on these images is done; --smoke measures it."]
             total += FORWARD_AND_BACKWARD * images * training_macs(run)
-    if not total:
+    if (seconds := 2 * total / 1e12) < 60:
         return []
-    times = [duration(2 * total / (1e12 * speed)) for speed in TFLOPS]
+    times = [duration(seconds / speed) for speed in TFLOPS]
     speeds = ", ".join(map(str, TFLOPS[:-1])) + f" or {TFLOPS[-1]}"
     return [f"Training takes {total:.1e} multiply-adds: at {speeds} TFLOP/s reached, {', '.join(times)}."]
 
