@@ -4,7 +4,6 @@ import codecs
 
 NAME_BYTE = 0xDC00
 """As Python decodes names of files, a byte that is not of UTF-8 is a character from here on."""
-
 IN_PRINT = "printable"
 """What a stream's or an encoding's `errors` are called under which nothing is too odd to be written."""
 
