@@ -1,6 +1,5 @@
 """Several processes against one: the same weights, the same posteriors; failures and signals of any of them."""
 
-import atexit
 import csv
 import os
 import signal
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file
 
 from tests.conftest import Outcome
@@ -23,7 +21,7 @@ from tests.paths import ROOT
 from tests.tiny import RECIPE, tiny_config, tiny_run
 from vgg_sweep.config.checks import check_batches
 from vgg_sweep.errors import ConfigError, RunError
-from vgg_sweep.machine.ranks import Ranks, join_ranks
+from vgg_sweep.machine.ranks import Ranks
 from vgg_sweep.plan.folders import prepare
 from vgg_sweep.plan.runs import Run, plan
 from vgg_sweep.runs.files import read_json
@@ -136,17 +134,6 @@ def test_all_stop_at_one_step_and_go_on_to_the_same_weights(tmp_path: Path, monk
     assert worker.returncode == 130
     assert run.folder.status()["state"] == "interrupted" and not run.folder.is_trained
     same(whole, worked(run), atol=0)
-
-
-def test_a_process_leaves_its_group_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads of the group that are at work while Python ends abort the process, whose run is done."""
-    at_end: list[object] = []
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(dist, "init_process_group", lambda backend: None)
-    monkeypatch.setattr(dist, "get_rank", lambda: 1)
-    monkeypatch.setattr(atexit, "register", at_end.append)
-    assert join_ranks("cpu") == Ranks(1, 2)
-    assert at_end == [dist.destroy_process_group]
 
 
 class AskedToStopMeanwhile(Ranks):

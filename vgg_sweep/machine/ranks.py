@@ -4,7 +4,6 @@ They are started by torchrun, or by `devices=N`; a process on its own is rank 0 
 serves all runs of the process.
 """
 
-import atexit
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,5 +109,4 @@ def join_ranks(device: str) -> Ranks:
                 raise ConfigError(f"there are more processes than the {num_gpus} GPUs here; use devices={num_gpus}.")
             torch.cuda.set_device(local_rank)  # which device=cuda then means
         dist.init_process_group("nccl" if on_gpus else "gloo")
-        atexit.register(dist.destroy_process_group)  # else its threads, at work when the process ends, may abort it
     return Ranks(dist.get_rank(), num_ranks)

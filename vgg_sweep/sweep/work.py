@@ -171,4 +171,7 @@ def main(folder: Path, *, live: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), live="--live" in sys.argv))
+    code = main(Path(sys.argv[1]), live="--live" in sys.argv)
+    if num_processes() > 1:  # threads of the process group may abort a process that ends by way of Python's own end
+        os._exit(code)
+    sys.exit(code)
