@@ -13,6 +13,7 @@ from vgg_sweep.plan.commands import flat, schema_defaults, settings
 from vgg_sweep.plan.configs import config_in
 from vgg_sweep.plan.runs import Run
 from vgg_sweep.runs.files import read_json
+from vgg_sweep.runs.naming import folders_in
 from vgg_sweep.runs.provenance import changes, made_with
 
 NEAREST_RUNS = 3
@@ -58,10 +59,10 @@ def _beside(new: Sequence[Run], asked: set[str]) -> dict[str, list[tuple[Path, d
     """
     files: dict[str, list[Path]] = defaultdict(list)
     sweeps = {run.folder.path.parent for run in new}
-    for folder in {sweep.parent for sweep in sweeps}:
-        for file in folder.glob("*/*/config.yaml"):
-            is_own = file.parents[1] in sweeps or not file.parents[1].is_symlink()  # no second name of one
-            if is_own and file.parent.name not in asked:
+    siblings = {each for sweep in sweeps for each in folders_in(sweep.parent) if not each.is_symlink()}  # seen once
+    for sweep in sweeps | siblings:
+        for file in sweep.glob("*/config.yaml"):
+            if file.parent.name not in asked:
                 files[file.parent.name.rpartition("-")[0]].append(file)
     found, num_left = {}, READ_RUNS
     for slug in dict.fromkeys(run.id.rpartition("-")[0] for run in new):

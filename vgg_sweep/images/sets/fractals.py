@@ -21,7 +21,6 @@ from vgg_sweep.config.schema import Fractals
 Floats = npt.NDArray[np.floating[Any]]
 Positions = npt.NDArray[np.int64]
 Images = npt.NDArray[np.uint8]
-Corners = npt.NDArray[np.float32]
 
 # What makes the classes. A system is kept if its figure is a shape rather than dust or a plain blob.
 MAPS_RANGE = (2, 5)
